@@ -1,0 +1,3 @@
+//! Job overhead.
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! treefort runs AI agents that can build anything and break nothing, with a Nostr relay as their only bus.
+
+pub mod keys;
+pub mod nips;

@@ -1,0 +1,3 @@
+//! The treefort program.
+
+fn main() {}
