@@ -5,5 +5,10 @@
 
 pub mod draft;
 pub mod kind;
+pub mod nip10;
+pub mod nip89;
+pub mod nip90;
+pub mod reference;
+pub mod session;
 
-pub use self::draft::Draft;
+pub use self::{draft::Draft, reference::Reference};

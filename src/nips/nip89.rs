@@ -1,0 +1,140 @@
+//! How the coordinator and its sessions present themselves: kind 0 (NIP-01, NIP-24 `bot`), handler
+//! information 31990 (NIP-89), the relay list 10002 (NIP-65) and the status 30078 (NIP-78).
+//!
+//! <https://github.com/nostr-protocol/nips/blob/master/89.md>
+
+use nostr::PublicKey;
+use serde::{Deserialize, Serialize};
+
+use super::{Draft, kind};
+
+/// The `d` tag of the coordinator's status.
+pub const STATUS: &str = "treefort/status";
+/// The `d` tag of the operator's set of admitted keys.
+pub const ALLOWED: &str = "treefort/allowed";
+
+/// A profile of something that is not a person.
+#[must_use]
+pub fn profile(name: &str, display_name: &str, about: &str, operator: Option<&PublicKey>) -> Draft {
+    let content = serde_json::json!({
+        "about": about,
+        "bot": true,
+        "display_name": display_name,
+        "name": name,
+    });
+    Draft::new(kind::PROFILE)
+        .tags(operator.map(|key| {
+            ["p", &key.to_hex(), "", "operator"]
+                .map(str::to_owned)
+                .to_vec()
+        }))
+        .tag(["client", "treefort"])
+        .content(content.to_string())
+}
+
+/// What kinds of job the coordinator takes, in the form that DVM tools read.
+#[must_use]
+pub fn handler(kinds: &[u16], agents: &[String]) -> Draft {
+    let content = serde_json::json!({
+        "name": "treefort",
+        "about": "Runs AI agents in containers of their own. Every step is a signed record.",
+        "image": "",
+        "supportsEncryption": true,
+        "acceptsNutZaps": false,
+        "nip90Params": {
+            "model": {"required": false, "values": []},
+            "max_tokens": {"required": false, "values": []},
+            "temperature": {"required": false, "values": []},
+            "top_k": {"required": false, "values": []},
+            "top_p": {"required": false, "values": []},
+            "frequency_penalty": {"required": false, "values": []}
+        }
+    });
+    Draft::new(kind::HANDLER)
+        .tag(["d", "treefort"])
+        .tags(
+            kinds
+                .iter()
+                .map(|kind| vec!["k".to_owned(), kind.to_string()]),
+        )
+        .tags(
+            agents
+                .iter()
+                .map(|agent| vec!["t".to_owned(), agent.clone()]),
+        )
+        .tag(["alt", "treefort: runs jobs with AI agents in containers"])
+        .content(content.to_string())
+}
+
+/// Where to find us (NIP-65).
+#[must_use]
+pub fn relay_list(relay: &str) -> Draft {
+    Draft::new(kind::RELAY_LIST).tag(["r", relay])
+}
+
+/// What the coordinator can do right now, for the command line and other tools.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The program's version.
+    pub version: String,
+    /// The sandbox.
+    pub runtime: RuntimeReport,
+    /// Local models, by name.
+    pub models: Vec<String>,
+    /// The model that a job gets when it names none.
+    pub default_model: Option<String>,
+    /// Agents, by name.
+    pub agents: Vec<AgentReport>,
+    /// Why no model is at hand, with what to do.
+    pub model_problem: Option<String>,
+    /// Whose jobs run: `owner` or `anyone`.
+    pub admit: String,
+}
+
+/// The sandbox, for [`StatusReport`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeReport {
+    /// `docker`.
+    pub kind: String,
+    /// Whether it can run a session.
+    pub ok: bool,
+    /// Version, or what is wrong and what to do.
+    pub detail: String,
+}
+
+/// An agent, for [`StatusReport`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Its name.
+    pub name: String,
+    /// One line about it.
+    pub description: String,
+    /// The job kinds that it serves.
+    pub kinds: Vec<u16>,
+}
+
+impl StatusReport {
+    /// The addressable event that holds it.
+    ///
+    /// # Errors
+    /// When it does not serialise.
+    pub fn draft(&self) -> Result<Draft, serde_json::Error> {
+        Ok(Draft::new(kind::APP_DATA)
+            .tag(["d", STATUS])
+            .tag(["alt", "What this treefort can do right now"])
+            .content(serde_json::to_string(self)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_profile_names_its_operator_and_is_a_bot() {
+        let operator = nostr::Keys::generate().public_key();
+        let draft = profile("chat-1f", "Chat", "x", Some(&operator));
+        assert_eq!(draft.tags[0], ["p", &operator.to_hex(), "", "operator"]);
+        assert!(draft.content.contains("\"bot\":true"));
+    }
+}

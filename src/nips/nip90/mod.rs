@@ -1,0 +1,16 @@
+//! NIP-90: Data Vending Machines, in the strict profile of `nips/90.md`.
+//!
+//! <https://github.com/nostr-protocol/nips/blob/master/90.md>
+//!
+//! The types are our own: the NIP is marked `unrecommended` and its Rust home dropped it. [`JobRequest`] is
+//! read with every tolerance that real customers need; what we send ([`reply`]) is strict.
+
+pub mod encryption;
+pub mod reply;
+pub mod request;
+
+pub use self::{
+    encryption::Scheme,
+    reply::{Reply, Status},
+    request::{Input, JobRequest, RequestError},
+};
