@@ -4,5 +4,9 @@
 //! log, a container or an argument list.
 
 pub mod admission;
+pub mod keyring;
 
-pub use self::admission::{Admission, Admit};
+pub use self::{
+    admission::{Admission, Admit},
+    keyring::{Keyring, KeyringError},
+};

@@ -40,9 +40,7 @@ pub fn nevent(id: EventId, author: PublicKey, relay: &str) -> String {
     if let Ok(url) = nostr::RelayUrl::parse(relay) {
         pointer = pointer.relays([url]);
     }
-    let encoded = pointer
-        .to_bech32()
-        .unwrap_or_else(|infallible| match infallible {});
+    let encoded = pointer.to_bech32().unwrap_or_else(|_| id.to_hex());
     format!("nostr:{encoded}")
 }
 

@@ -1,0 +1,3 @@
+//! The record: what agents claim and what the host saw, as chained session records.
+
+pub mod redact;
