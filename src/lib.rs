@@ -1,5 +1,7 @@
 //! treefort runs AI agents that can build anything and break nothing, with a Nostr relay as their only bus.
 
+pub mod job;
 pub mod keys;
 pub mod nips;
 pub mod recorder;
+pub mod store;

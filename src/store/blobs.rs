@@ -1,0 +1,77 @@
+//! Content-addressed blobs: what is too long for an event, under the SHA-256 that the event carries.
+
+use std::{fs, io, io::Write as _, path::PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// Blobs of one home.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    directory: PathBuf,
+}
+
+impl Blobs {
+    /// Blobs in a directory, which is made when the first one comes.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Stores bytes that were redacted before, and returns their SHA-256 in hexadecimal.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn put(&self, bytes: &[u8]) -> io::Result<String> {
+        let hash = hex::encode(Sha256::digest(bytes));
+        let path = self.directory.join(&hash);
+        if path.exists() {
+            return Ok(hash);
+        }
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&self.directory)?;
+        let unfinished = self.directory.join(format!("{hash}.new"));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(unfinished, path)?;
+        Ok(hash)
+    }
+
+    /// Reads a blob and checks its address.
+    ///
+    /// # Errors
+    /// When it is not there or its bytes are others.
+    pub fn get(&self, hash: &str) -> io::Result<Vec<u8>> {
+        let bytes = fs::read(self.directory.join(hash))?;
+        if hex::encode(Sha256::digest(&bytes)) != hash {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the blob's bytes are others",
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_found_under_its_hash_and_a_changed_one_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(home.path().join("blobs"));
+        let hash = blobs.put(b"long output").unwrap();
+        assert_eq!(blobs.put(b"long output").unwrap(), hash);
+        assert_eq!(blobs.get(&hash).unwrap(), b"long output");
+        fs::write(home.path().join("blobs").join(&hash), "other").unwrap();
+        assert!(blobs.get(&hash).is_err());
+    }
+}

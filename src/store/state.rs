@@ -1,0 +1,260 @@
+//! The coordinator's small state in sled: job ledger, session index and the feed's cursor.
+//!
+//! Every change is flushed before the call returns: sled alone loses acknowledged writes in a crash
+//! (DESIGN.md #3). Tree names carry the version of what they hold.
+
+use std::path::Path;
+
+use nostr::{EventId, PublicKey};
+use serde::{Deserialize, Serialize};
+use sled::{Transactional, transaction::ConflictableTransactionError};
+
+use crate::job::JobRecord;
+
+/// The coordinator's state.
+#[derive(Debug, Clone)]
+pub struct State {
+    db: sled::Db,
+    jobs: sled::Tree,
+    results: sled::Tree,
+    sessions: sled::Tree,
+    meta: sled::Tree,
+}
+
+/// What is kept of a session, so that a crash cannot leave one without its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Version of this format.
+    pub v: u32,
+    /// The session's key.
+    pub session: PublicKey,
+    /// Its agent.
+    pub agent: String,
+    /// The customer's job that it began with.
+    pub job: EventId,
+    /// When it began, in Unix seconds.
+    pub started_at: u64,
+    /// Whether its end is on the relay.
+    pub ended: bool,
+}
+
+/// Why the state could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// sled failed.
+    #[error("failed to use the coordinator's state")]
+    Sled(#[from] sled::Error),
+    /// A value cannot be read or written.
+    #[error("the coordinator's state holds something unreadable")]
+    Format(#[from] serde_json::Error),
+}
+
+const CURSOR: &[u8] = b"cursor";
+
+impl State {
+    /// Opens the state in a directory.
+    ///
+    /// # Errors
+    /// When sled cannot open it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(8 << 20)
+            .flush_every_ms(None)
+            .open()?;
+        Ok(Self {
+            jobs: db.open_tree("jobs-1")?,
+            results: db.open_tree("results-1")?,
+            sessions: db.open_tree("sessions-1")?,
+            meta: db.open_tree("meta-1")?,
+            db,
+        })
+    }
+
+    /// Stores jobs, and the cursor up to which the feed was taken in, as one change.
+    ///
+    /// # Errors
+    /// When sled cannot write it; nothing is stored then.
+    pub fn commit(&self, jobs: &[JobRecord], cursor: Option<u64>) -> Result<(), StateError> {
+        if jobs.is_empty() && cursor.is_none() {
+            return Ok(());
+        }
+        let mut values = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            values.push((job, serde_json::to_vec(job)?));
+        }
+        (&self.jobs, &self.results, &self.meta)
+            .transaction(|(job_tree, result_tree, meta)| {
+                for (job, value) in &values {
+                    job_tree.insert(job.id().as_bytes().as_slice(), value.as_slice())?;
+                    if let Some(result) = job.result {
+                        result_tree
+                            .insert(result.as_bytes().as_slice(), job.id().as_bytes().as_slice())?;
+                    }
+                }
+                if let Some(cursor) = cursor {
+                    meta.insert(CURSOR, &cursor.to_be_bytes())?;
+                }
+                Ok::<_, ConflictableTransactionError<sled::Error>>(())
+            })
+            .map_err(|error| match error {
+                sled::transaction::TransactionError::Abort(error)
+                | sled::transaction::TransactionError::Storage(error) => error,
+            })?;
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// The cursor of the feed; 0 at first.
+    ///
+    /// # Errors
+    /// When sled cannot read it.
+    pub fn cursor(&self) -> Result<u64, StateError> {
+        let value = self.meta.get(CURSOR)?;
+        Ok(value
+            .and_then(|bytes| bytes.as_ref().try_into().ok().map(u64::from_be_bytes))
+            .unwrap_or(0))
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn job(&self, id: &EventId) -> Result<Option<JobRecord>, StateError> {
+        match self.jobs.get(id.as_bytes())? {
+            Some(value) => Ok(Some(serde_json::from_slice(&value)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The job that a result belongs to, or the job itself when `id` names one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn job_of(&self, id: &EventId) -> Result<Option<JobRecord>, StateError> {
+        if let Some(job) = self.results.get(id.as_bytes())?
+            && let Ok(job) = EventId::from_slice(&job)
+        {
+            return self.job(&job);
+        }
+        self.job(id)
+    }
+
+    /// All jobs, in no order.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn jobs(&self) -> Result<Vec<JobRecord>, StateError> {
+        let mut jobs = Vec::new();
+        for value in self.jobs.iter().values() {
+            jobs.push(serde_json::from_slice(&value?)?);
+        }
+        Ok(jobs)
+    }
+
+    /// Stores a session.
+    ///
+    /// # Errors
+    /// When sled cannot write it.
+    pub fn put_session(&self, session: &SessionRecord) -> Result<(), StateError> {
+        self.sessions
+            .insert(session.session.as_bytes(), serde_json::to_vec(session)?)?;
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// The sessions whose end is not on the relay.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn open_sessions(&self) -> Result<Vec<SessionRecord>, StateError> {
+        let mut sessions = Vec::new();
+        for value in self.sessions.iter().values() {
+            let session: SessionRecord = serde_json::from_slice(&value?)?;
+            if !session.ended {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
+    }
+
+    /// Whether a key is that of a session of this home.
+    ///
+    /// # Errors
+    /// When sled cannot read it.
+    pub fn is_session(&self, key: &PublicKey) -> Result<bool, StateError> {
+        Ok(self.sessions.contains_key(key.as_bytes())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nostr::Keys;
+
+    use super::*;
+    use crate::{
+        job::{Input, Job},
+        nips::{Draft, nip90::Scheme},
+    };
+
+    fn record() -> JobRecord {
+        let request = Draft::new(5050)
+            .tag(["i", "x"])
+            .sign(&Keys::generate(), 1)
+            .unwrap();
+        let mut job = Job::new(request.kind);
+        let _ = job.handle(Input::Accepted);
+        JobRecord {
+            v: JobRecord::VERSION,
+            job,
+            request,
+            scheme: Scheme::Plain,
+            agent: "chat".into(),
+            stranger: false,
+            continues: None,
+            session: None,
+            result: None,
+            accepted_at: 1,
+            outbox: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn jobs_and_cursor_survive_a_restart() {
+        let home = tempfile::tempdir().unwrap();
+        let mut job = record();
+        job.result = Some(EventId::all_zeros());
+        {
+            let state = State::open(home.path()).unwrap();
+            state.commit(std::slice::from_ref(&job), Some(7)).unwrap();
+        }
+        let state = State::open(home.path()).unwrap();
+        assert_eq!(state.cursor().unwrap(), 7);
+        assert_eq!(state.job(&job.id()).unwrap(), Some(job.clone()));
+        assert_eq!(
+            state.job_of(&EventId::all_zeros()).unwrap().unwrap().id(),
+            job.id()
+        );
+        assert_eq!(state.jobs().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_open_session_is_found_until_it_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        let mut session = SessionRecord {
+            v: 1,
+            session: Keys::generate().public_key(),
+            agent: "chat".into(),
+            job: EventId::all_zeros(),
+            started_at: 1,
+            ended: false,
+        };
+        state.put_session(&session).unwrap();
+        assert!(state.is_session(&session.session).unwrap());
+        assert_eq!(state.open_sessions().unwrap(), [session.clone()]);
+        session.ended = true;
+        state.put_session(&session).unwrap();
+        assert!(state.open_sessions().unwrap().is_empty());
+    }
+}
