@@ -1,0 +1,472 @@
+//! A session's log: builds, redacts, signs and chains its records.
+
+use std::sync::Arc;
+
+use nostr::{Event, EventId, Keys, PublicKey};
+use sha2::{Digest, Sha256};
+
+use super::redact::Redactor;
+use crate::nips::{
+    Reference,
+    draft::SignError,
+    session::{
+        self, Action, ActionKind, Body, ChainReport, Checkpoint, End, Fault, Outcome, Record, Start,
+    },
+};
+
+/// The log of one session under its own key.
+///
+/// Each method returns the next record, signed; the caller publishes it before it asks for another. The
+/// chain cannot have a gap then: a record that could not be published ends the session.
+#[derive(Debug)]
+pub struct SessionLog {
+    keys: Keys,
+    redactor: Arc<Redactor>,
+    relay: String,
+    operator: PublicKey,
+    root: Option<Reference>,
+    start: Option<Reference>,
+    prev: Option<EventId>,
+    seq: u64,
+    counts: ChainReport,
+    began: u64,
+    latest: u64,
+    tokens: u64,
+    model: String,
+    role: String,
+}
+
+/// A signed record, and what did not fit into it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The record.
+    pub event: Event,
+    /// The whole redacted content, when the record holds only its beginning: a blob to store.
+    pub overflow: Option<String>,
+}
+
+/// Who a session belongs to and where its records can be read.
+#[derive(Debug, Clone)]
+pub struct Belonging {
+    /// The owner.
+    pub operator: PublicKey,
+    /// The root job.
+    pub root: Option<Reference>,
+    /// The address of the relay.
+    pub relay: String,
+}
+
+impl SessionLog {
+    /// A log that has no record yet.
+    #[must_use]
+    pub fn new(keys: Keys, redactor: Arc<Redactor>, belonging: Belonging) -> Self {
+        Self {
+            keys,
+            redactor,
+            relay: belonging.relay,
+            operator: belonging.operator,
+            root: belonging.root,
+            start: None,
+            prev: None,
+            seq: 0,
+            counts: ChainReport::default(),
+            began: 0,
+            latest: 0,
+            tokens: 0,
+            model: String::new(),
+            role: String::new(),
+        }
+    }
+
+    /// A log that goes on where stored records end, to close a session that a crash left open. `None` when
+    /// there is nothing to close: no start, or an end already.
+    #[must_use]
+    pub fn resume(
+        keys: Keys,
+        redactor: Arc<Redactor>,
+        belonging: Belonging,
+        stored: &[Event],
+    ) -> Option<Self> {
+        let mut log = Self::new(keys, redactor, belonging);
+        let mut records: Vec<(&Event, Record)> = stored
+            .iter()
+            .filter_map(|event| Some((event, Record::parse(event).ok()?)))
+            .collect();
+        records.sort_by_key(|(_, record)| record.seq);
+        for (event, record) in &records {
+            match &record.body {
+                Body::Start(start) => {
+                    log.start = Some(Reference::to(event, &log.relay));
+                    log.root.clone_from(&record.root);
+                    log.model.clone_from(&start.model);
+                    log.role.clone_from(&start.role);
+                    log.began = event.created_at.as_secs();
+                }
+                Body::End(_) => return None,
+                body => log.count(body),
+            }
+            log.latest = log.latest.max(event.created_at.as_secs());
+            log.prev = Some(event.id);
+            log.seq = record.seq + 1;
+        }
+        log.start.is_some().then_some(log)
+    }
+
+    /// The session's key.
+    #[must_use]
+    pub fn session(&self) -> PublicKey {
+        self.keys.public_key()
+    }
+
+    /// The session's keys, for what it signs beside its records.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The start of the session, once it was written.
+    #[must_use]
+    pub fn start_reference(&self) -> Option<&Reference> {
+        self.start.as_ref()
+    }
+
+    /// Counts tokens, for the end.
+    pub fn spend(&mut self, tokens: u64) {
+        self.tokens += tokens;
+    }
+
+    /// Whether something went wrong so far.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.counts.errors > 0
+    }
+
+    /// 4781.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn start(
+        &mut self,
+        start: Start,
+        job: &Reference,
+        content: &str,
+        now: u64,
+    ) -> Result<Entry, SignError> {
+        self.began = now;
+        self.model.clone_from(&start.model);
+        self.role.clone_from(&start.role);
+        let alt = format!(
+            "Session started: {} on {} ({})",
+            start.role, start.model, start.provider
+        );
+        let entry = self.sign(Some(job.clone()), Body::Start(start), alt, content, now)?;
+        self.start = Some(Reference::to(&entry.event, &self.relay));
+        Ok(entry)
+    }
+
+    /// 4782.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn action(
+        &mut self,
+        kind: ActionKind,
+        detail: Vec<Vec<String>>,
+        alt: String,
+        content: &str,
+        now: u64,
+    ) -> Result<Entry, SignError> {
+        self.sign(
+            self.start.clone(),
+            Body::Action(Action { kind, detail }),
+            alt,
+            content,
+            now,
+        )
+    }
+
+    /// 4783.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn checkpoint(
+        &mut self,
+        detail: Vec<Vec<String>>,
+        alt: String,
+        content: &str,
+        now: u64,
+    ) -> Result<Entry, SignError> {
+        self.sign(
+            self.start.clone(),
+            Body::Checkpoint(Checkpoint { detail }),
+            alt,
+            content,
+            now,
+        )
+    }
+
+    /// 4784.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn error(
+        &mut self,
+        code: &str,
+        recoverable: bool,
+        content: &str,
+        now: u64,
+    ) -> Result<Entry, SignError> {
+        let fault = Fault {
+            operator: Some(self.operator),
+            code: code.to_owned(),
+            detail: Vec::new(),
+            recoverable,
+        };
+        let alt = format!("Error: {code}");
+        self.sign(self.start.clone(), Body::Error(fault), alt, content, now)
+    }
+
+    /// 4785. Nothing comes after it.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn end(
+        mut self,
+        outcome: Outcome,
+        ending: &str,
+        content: &str,
+        now: u64,
+    ) -> Result<Entry, SignError> {
+        let duration = now.max(self.latest).saturating_sub(self.began);
+        let end = End {
+            operator: Some(self.operator),
+            behavior: None,
+            outcome,
+            detail: [
+                ("ending", ending.to_owned()),
+                ("duration_s", duration.to_string()),
+                ("actions", self.counts.actions.to_string()),
+                ("checkpoints", self.counts.checkpoints.to_string()),
+                ("errors", self.counts.errors.to_string()),
+                ("tokens", self.tokens.to_string()),
+                ("model", self.model.clone()),
+                ("role", self.role.clone()),
+            ]
+            .into_iter()
+            .map(|(name, value)| vec![name.to_owned(), value])
+            .collect(),
+        };
+        let alt = format!(
+            "Session ended: {}, {} actions, {duration} s",
+            outcome.as_str(),
+            self.counts.actions
+        );
+        self.sign(self.start.clone(), Body::End(end), alt, content, now)
+    }
+
+    fn sign(
+        &mut self,
+        parent: Option<Reference>,
+        mut body: Body,
+        alt: String,
+        content: &str,
+        now: u64,
+    ) -> Result<Entry, SignError> {
+        let content = self.redactor.redact(content).into_owned();
+        let (content, overflow) = cap(content, &mut body);
+        self.redact_detail(&mut body);
+        let record = Record {
+            seq: self.seq,
+            prev: self.prev,
+            parent,
+            root: self.root.clone(),
+            recipe: None,
+            body,
+            alt: Some(self.redactor.redact(&alt).into_owned()),
+            content,
+        };
+        // The chain's order is `seq`; times never run backwards beside it, whatever the clock does.
+        self.latest = self.latest.max(now);
+        let event = record.draft().sign(&self.keys, self.latest)?;
+        self.count(&record.body);
+        self.seq += 1;
+        self.prev = Some(event.id);
+        Ok(Entry { event, overflow })
+    }
+
+    fn redact_detail(&self, body: &mut Body) {
+        let detail = match body {
+            Body::Action(action) => &mut action.detail,
+            Body::Checkpoint(checkpoint) => &mut checkpoint.detail,
+            Body::Error(fault) => &mut fault.detail,
+            Body::Start(_) | Body::End(_) => return,
+        };
+        for value in detail.iter_mut().flatten() {
+            if let std::borrow::Cow::Owned(clean) = self.redactor.redact(value) {
+                *value = clean;
+            }
+        }
+    }
+
+    fn count(&mut self, body: &Body) {
+        match body {
+            Body::Action(_) => self.counts.actions += 1,
+            Body::Checkpoint(_) => self.counts.checkpoints += 1,
+            Body::Error(_) => self.counts.errors += 1,
+            Body::Start(_) | Body::End(_) => {}
+        }
+    }
+}
+
+/// Cuts content at the bound and names the whole by size and hash.
+fn cap(content: String, body: &mut Body) -> (String, Option<String>) {
+    if content.len() <= session::MAX_CONTENT {
+        return (content, None);
+    }
+    let tag = vec![
+        "truncated".to_owned(),
+        content.len().to_string(),
+        hex::encode(Sha256::digest(&content)),
+    ];
+    match body {
+        Body::Action(action) => action.detail.push(tag),
+        Body::Checkpoint(checkpoint) => checkpoint.detail.push(tag),
+        Body::Error(fault) => fault.detail.push(tag),
+        Body::Start(start) => start.extra.push(tag),
+        Body::End(end) => end.detail.push(tag),
+    }
+    let cut = content.floor_char_boundary(session::MAX_CONTENT);
+    (content[..cut].to_owned(), Some(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nips::session::check_chain;
+
+    fn log(secret: &str) -> SessionLog {
+        let root = Reference {
+            id: EventId::all_zeros(),
+            relay: "ws://r".into(),
+            author: Some(Keys::generate().public_key()),
+        };
+        let belonging = Belonging {
+            operator: Keys::generate().public_key(),
+            root: Some(root),
+            relay: "ws://r".into(),
+        };
+        let redactor = Arc::new(Redactor::new(vec![secret.to_owned()]));
+        SessionLog::new(Keys::generate(), redactor, belonging)
+    }
+
+    fn start() -> Start {
+        Start {
+            operator: None,
+            behavior: None,
+            role: "chat".into(),
+            model: "m".into(),
+            provider: "ollama".into(),
+            tier: "local".into(),
+            adapter: "chat".into(),
+            image: "sha256:0".into(),
+            env: vec!["linux/amd64".into()],
+            config: "c".into(),
+            extra: Vec::new(),
+        }
+    }
+
+    fn job() -> Reference {
+        Reference {
+            id: EventId::all_zeros(),
+            relay: String::new(),
+            author: None,
+        }
+    }
+
+    #[test]
+    fn a_session_is_a_whole_chain_with_true_counts() {
+        let mut log = log("hunter2hunter2");
+        let mut events = vec![log.start(start(), &job(), "began", 10).unwrap().event];
+        let message = |log: &mut SessionLog, now| {
+            log.action(
+                ActionKind::Message,
+                Vec::new(),
+                "said".into(),
+                "it is hunter2hunter2",
+                now,
+            )
+        };
+        events.push(message(&mut log, 9).unwrap().event);
+        events.push(log.error("model", true, "oh", 11).unwrap().event);
+        events.push(
+            log.end(Outcome::Success, "completed", "", 12)
+                .unwrap()
+                .event,
+        );
+        let report = check_chain(&events).unwrap();
+        assert_eq!(
+            (report.records, report.actions, report.errors, report.ended),
+            (4, 1, 1, true)
+        );
+        assert!(
+            events
+                .iter()
+                .all(|event| !event.content.contains("hunter2"))
+        );
+        assert!(
+            events
+                .windows(2)
+                .all(|pair| pair[0].created_at <= pair[1].created_at)
+        );
+    }
+
+    #[test]
+    fn long_content_is_cut_at_a_character_and_named_by_its_hash() {
+        let mut log = log("hunter2hunter2");
+        let _ = log.start(start(), &job(), "", 1).unwrap();
+        let long = "é".repeat(30_000);
+        let entry = log
+            .action(ActionKind::Message, Vec::new(), String::new(), &long, 2)
+            .unwrap();
+        assert!(entry.event.content.len() <= session::MAX_CONTENT);
+        assert_eq!(entry.overflow.as_deref(), Some(long.as_str()));
+        let tag = entry
+            .event
+            .tags
+            .iter()
+            .find(|tag| tag.as_slice()[0] == "truncated")
+            .unwrap();
+        assert_eq!(
+            tag.as_slice()[1..],
+            ["60000".into(), hex::encode(Sha256::digest(&long))]
+        );
+    }
+
+    #[test]
+    fn an_abandoned_session_is_closed_where_it_stopped() {
+        let mut log = log("hunter2hunter2");
+        let keys = log.keys().clone();
+        let mut events = vec![log.start(start(), &job(), "", 1).unwrap().event];
+        events.push(
+            log.action(ActionKind::Message, Vec::new(), String::new(), "x", 2)
+                .unwrap()
+                .event,
+        );
+        let belonging = Belonging {
+            operator: log.operator,
+            root: None,
+            relay: "ws://r".into(),
+        };
+        let redactor = Arc::new(Redactor::new(Vec::new()));
+        let resumed =
+            SessionLog::resume(keys.clone(), redactor.clone(), belonging.clone(), &events).unwrap();
+        events.push(
+            resumed
+                .end(Outcome::Abandoned, "abandoned", "", 9)
+                .unwrap()
+                .event,
+        );
+        assert!(check_chain(&events).unwrap().ended);
+        assert!(SessionLog::resume(keys, redactor, belonging, &events).is_none());
+    }
+}
