@@ -105,6 +105,15 @@ impl Keyring {
         read_key(&path).map(Some)
     }
 
+    /// Removes the key of a session that never wrote a record.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn forget_session(&self, key: &PublicKey) -> Result<(), KeyringError> {
+        let path = self.directory.join(format!("sessions/{}.key", key.to_hex()));
+        fs::remove_file(&path).map_err(|source| file(&path, source))
+    }
+
     /// Takes another key as the operator's. The one before is kept beside it under its public key.
     ///
     /// # Errors
@@ -157,24 +166,29 @@ fn read_key(path: &Path) -> Result<Keys, KeyringError> {
     })
 }
 
-/// Writes to a new file and renames it, so that a crash leaves the old key or the new one, never a half.
 fn write_key(path: &Path, secret: &SecretKey) -> Result<(), KeyringError> {
+    write_private(path, &format!("{}\n", secret.to_secret_hex())).map_err(|source| file(path, source))
+}
+
+/// Writes a file that only its owner can read: to a new file first, which is renamed, so that a crash
+/// leaves the old one or the new one and never a half.
+///
+/// # Errors
+/// The system's reason.
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let unfinished = path.with_extension("new");
-    let written = (|| {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&unfinished)?;
-        writeln!(file, "{}", secret.to_secret_hex())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        if let Some(directory) = path.parent() {
-            fs::File::open(directory)?.sync_all()?;
-        }
-        Ok(())
-    })();
-    written.map_err(|source| file(path, source))
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    if let Some(directory) = path.parent() {
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn private_directory(path: &Path) -> Result<(), KeyringError> {

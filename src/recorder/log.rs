@@ -130,6 +130,11 @@ impl SessionLog {
         self.start.as_ref()
     }
 
+    /// Records belong to this job from here on.
+    pub fn turn_to(&mut self, job: Reference) {
+        self.root = Some(job);
+    }
+
     /// Counts tokens, for the end.
     pub fn spend(&mut self, tokens: u64) {
         self.tokens += tokens;

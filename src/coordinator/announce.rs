@@ -1,0 +1,122 @@
+//! How the coordinator makes itself known: profile, handler information, relay list, status.
+
+use std::{sync::Arc, time::Duration};
+
+use nostr::{Filter, Keys, Kind};
+use tokio_util::sync::CancellationToken;
+
+use super::{context::Context, publisher::PublishError};
+use crate::model::local;
+use crate::nips::{
+    Draft,
+    nip89::{self, AgentReport, RuntimeReport, StatusReport},
+    reference::tag_value,
+};
+
+/// How often models and sandbox are looked at.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Publishes profile, handler information and relay list, where they differ from what is there.
+///
+/// # Errors
+/// When the relay refuses one.
+pub(super) async fn announce(context: &Context) -> Result<(), PublishError> {
+    let keys = context.keyring.coordinator();
+    let agents: Vec<String> = context.agents.iter().map(|agent| agent.manifest.name.clone()).collect();
+    let about = "Runs AI agents in containers of their own, on its owner's machine.";
+    for draft in [
+        nip89::profile("treefort", "treefort", about, Some(&context.admission.operator())),
+        nip89::handler(&context.jobs.kinds(), &agents),
+        nip89::relay_list(&context.relay_url),
+    ] {
+        say_if_new(context, draft, keys).await?;
+    }
+    Ok(())
+}
+
+/// Keeps the status true until the program stops.
+pub(super) async fn keep_status(context: Arc<Context>, shutdown: CancellationToken) {
+    loop {
+        let report = status(&context).await;
+        match report.draft() {
+            Ok(draft) => {
+                if let Err(error) = say_if_new(&context, draft, context.keyring.coordinator()).await {
+                    tracing::warn!(%error, "failed to publish the status");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the status does not serialise"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// What the coordinator can do right now.
+pub(super) async fn status(context: &Context) -> StatusReport {
+    let runtime = match context.runtime.probe().await {
+        Ok(probe) => RuntimeReport {
+            kind: context.runtime.kind().to_owned(),
+            ok: true,
+            detail: probe.detail,
+        },
+        Err(error) => RuntimeReport {
+            kind: context.runtime.kind().to_owned(),
+            ok: false,
+            detail: format!("{error}: {}", error.hint()),
+        },
+    };
+    let (models, default_model, model_problem) = match context.local.list().await {
+        Ok(models) => {
+            let names = models.iter().map(|model| model.name.to_string()).collect();
+            match local::choose(models, &context.default_model) {
+                Ok(model) => (names, Some(model.name.to_string()), None),
+                Err(error) => (names, None, Some(format!("{error}. {}", error.fix()))),
+            }
+        }
+        Err(error) => (Vec::new(), None, Some(format!("{error}. {}", error.fix()))),
+    };
+    StatusReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        runtime,
+        models,
+        default_model,
+        agents: context
+            .agents
+            .iter()
+            .map(|agent| AgentReport {
+                name: agent.manifest.name.clone(),
+                description: agent.manifest.description.clone(),
+                kinds: context
+                    .jobs
+                    .kinds()
+                    .into_iter()
+                    .filter(|kind| context.jobs.agent_for(*kind) == Some(agent.manifest.name.as_str()))
+                    .collect(),
+            })
+            .collect(),
+        model_problem,
+        admit: match context.admission.mode() {
+            crate::keys::Admit::Owner => "owner".to_owned(),
+            crate::keys::Admit::Anyone => "anyone".to_owned(),
+        },
+    }
+}
+
+/// Publishes a replaceable or addressable event unless the newest one says the same.
+async fn say_if_new(context: &Context, draft: Draft, keys: &Keys) -> Result<(), PublishError> {
+    let mut filter = Filter::new().author(keys.public_key()).kind(Kind::from(draft.kind)).limit(1);
+    let identifier = draft.tags.iter().find(|tag| tag[0] == "d").and_then(|tag| tag.get(1));
+    if let Some(identifier) = identifier {
+        filter = filter.identifier(identifier);
+    }
+    let newest = context.relay.query(filter).await.unwrap_or_default();
+    let same = newest.first().is_some_and(|event| {
+        Draft::of(event) == draft && tag_value(event, "d") == identifier.map(String::as_str)
+    });
+    if same {
+        return Ok(());
+    }
+    context.publisher.say(draft, keys).await.map(drop)
+}

@@ -1,0 +1,144 @@
+//! What a job says to its agent: its inputs resolved, and the conversation before it.
+
+use nostr::{Event, EventId, Filter, Kind, PublicKey};
+
+use super::context::Context;
+use crate::{
+    job::{Failure, JobRecord},
+    nips::{
+        kind,
+        nip90::{Input, JobRequest, Scheme},
+        reference::tag_value,
+    },
+};
+
+/// A prompt holds at most this many bytes: more than any local model reads.
+pub(super) const MAX_PROMPT: usize = 1 << 20;
+/// How many turns of a conversation an agent is reminded of.
+const MAX_TURNS: usize = 40;
+/// How many bytes of a conversation an agent is reminded of.
+const MAX_HISTORY: usize = 128 * 1024;
+
+/// One thing that was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    /// `user` or `assistant`.
+    pub(super) role: &'static str,
+    /// The text.
+    pub(super) text: String,
+}
+
+/// Resolves a job's inputs, in order, to what its customer could itself read.
+///
+/// # Errors
+/// A sentence for the customer.
+pub(super) async fn prompt(context: &Context, request: &JobRequest) -> Result<String, Failure> {
+    let mut parts = Vec::with_capacity(request.inputs.len());
+    for input in &request.inputs {
+        parts.push(match input {
+            Input::Text(text) => text.clone(),
+            Input::Event(id) => event_text(context, request, id).await?,
+            Input::Job(id) => job_text(context, request, id).await?,
+        });
+    }
+    let prompt = parts.join("\n\n");
+    if prompt.len() > MAX_PROMPT {
+        return Err(Failure::new(
+            "input",
+            format!("the prompt has {} bytes; at most {MAX_PROMPT} are read", prompt.len()),
+        ));
+    }
+    if prompt.trim().is_empty() {
+        return Err(Failure::new("input", "the prompt is empty"));
+    }
+    Ok(prompt)
+}
+
+async fn event_text(context: &Context, request: &JobRequest, id: &EventId) -> Result<String, Failure> {
+    // Whether it is missing or private must look the same to a customer.
+    let missing = || Failure::new("input", format!("input event {id} was not found"));
+    let event = get(context, id).await?.ok_or_else(missing)?;
+    if !may_read(context, &request.customer, &event) {
+        return Err(missing());
+    }
+    Ok(event.content)
+}
+
+async fn job_text(context: &Context, request: &JobRequest, id: &EventId) -> Result<String, Failure> {
+    let missing = || Failure::new("input", format!("job {id} has no result that you could read"));
+    if let Some(record) = context.state.job_of(id).ok().flatten()
+        && record.customer() == request.customer
+        && let Some(answer) = answer_of(context, &record).await?
+    {
+        return Ok(answer);
+    }
+    // Somebody else's job: its result, if the customer could read that itself.
+    let filter = Filter::new().event(*id).limit(50);
+    let results = context.relay.query(filter).await.map_err(unavailable)?;
+    results
+        .into_iter()
+        .filter(|event| kind::is_job_result(event.kind))
+        .find(|event| {
+            Scheme::of(event) == Scheme::Plain && may_read(context, &request.customer, event)
+        })
+        .map(|event| event.content)
+        .ok_or_else(missing)
+}
+
+/// Whether a customer could have read an event by itself.
+fn may_read(context: &Context, customer: &PublicKey, event: &Event) -> bool {
+    let named = event.pubkey == *customer
+        || tag_value(event, "p").is_some_and(|key| key == customer.to_hex());
+    if event.kind == Kind::from(kind::GIFT_WRAP) || Scheme::of(event).is_private() {
+        return false;
+    }
+    named || context.admission.is_admitted(customer) || context.relay.is_open_to_read()
+}
+
+/// The conversation before a job, oldest first, within the bounds.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(super) async fn history(
+    context: &Context,
+    continues: Option<EventId>,
+) -> Result<Vec<Said>, Failure> {
+    let mut turns = Vec::new();
+    let mut bytes = 0;
+    let mut next = continues;
+    while let Some(id) = next
+        && turns.len() < 2 * MAX_TURNS
+    {
+        let Some(record) = context.state.job(&id).ok().flatten() else { break };
+        next = record.continues;
+        let Some(answer) = answer_of(context, &record).await? else { continue };
+        let Ok(request) = JobRequest::parse(&record.request, context.keyring.coordinator()) else { continue };
+        let Ok(question) = Box::pin(prompt(context, &request)).await else { continue };
+        bytes += answer.len() + question.len();
+        if bytes > MAX_HISTORY {
+            break;
+        }
+        turns.push(Said { role: "assistant", text: answer });
+        turns.push(Said { role: "user", text: question });
+    }
+    turns.reverse();
+    Ok(turns)
+}
+
+/// The text of a job's result, decrypted if it was private: the coordinator wrote it and can read it.
+async fn answer_of(context: &Context, record: &JobRecord) -> Result<Option<String>, Failure> {
+    let Some(result) = record.result else { return Ok(None) };
+    let Some(event) = get(context, &result).await? else { return Ok(None) };
+    Ok(record
+        .scheme
+        .decrypt(context.keyring.coordinator(), &record.customer(), &event.content)
+        .ok())
+}
+
+async fn get(context: &Context, id: &EventId) -> Result<Option<Event>, Failure> {
+    context.relay.get(*id).await.map_err(unavailable)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Failure {
+    Failure::new("agent", format!("the log could not be read: {error}"))
+}

@@ -1,0 +1,280 @@
+//! The executor: places for sessions, the line before them, and containers kept warm.
+//!
+//! It owns every session task. Sessions report to the dispatcher themselves, so this loop never waits for
+//! it: commands and reports cannot block one another.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use nostr::{Event, EventId, Keys, PublicKey};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::{
+    context::Context,
+    process::Process,
+    session::{self, Turn},
+};
+use crate::{
+    job::{Failure, Report},
+    nips::{Reference, nip90::JobRequest},
+};
+
+/// What the dispatcher wants done.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Start an attempt.
+    Start(Box<Order>),
+    /// Stop it.
+    Stop {
+        /// The job.
+        job: EventId,
+        /// The attempt.
+        attempt: u32,
+    },
+}
+
+/// One attempt at one job.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Its number.
+    pub(super) attempt: u32,
+    /// The request as it was signed.
+    pub(super) event: Event,
+    /// The request, read.
+    pub(super) request: JobRequest,
+    /// Which agent.
+    pub(super) agent: String,
+    /// Whether quotas bind it.
+    pub(super) stranger: bool,
+    /// The job whose conversation goes on.
+    pub(super) continues: Option<EventId>,
+}
+
+/// What an attempt reports, stamped.
+#[derive(Debug)]
+pub(super) struct ExecutorEvent {
+    /// The job.
+    pub(super) job: EventId,
+    /// The attempt.
+    pub(super) attempt: u32,
+    /// The note thread that the answer belongs into, and the key that writes it.
+    pub(super) thread: Option<(Reference, Keys)>,
+    /// The session.
+    pub(super) session: Option<PublicKey>,
+    /// What it says.
+    pub(super) report: Report,
+}
+
+/// What a session tells the executor.
+#[derive(Debug)]
+pub(super) enum SessionEvent {
+    /// It answered and can go on.
+    Idle {
+        /// Which place.
+        place: u64,
+        /// The job that it answered.
+        job: EventId,
+    },
+}
+
+/// A session at work, or open for the next turn of its conversation.
+struct Active {
+    turns: mpsc::Sender<Turn>,
+    /// Ends the session.
+    close: CancellationToken,
+    agent: String,
+    /// The running job, and what stops it.
+    running: Option<(EventId, u32, CancellationToken)>,
+    /// The job answered last, when it is idle.
+    answered: Option<EventId>,
+}
+
+/// See the module.
+pub(super) struct Executor {
+    context: Arc<Context>,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Sender<ExecutorEvent>,
+    shutdown: CancellationToken,
+    events: (mpsc::Sender<SessionEvent>, mpsc::Receiver<SessionEvent>),
+    sessions: JoinSet<u64>,
+    active: HashMap<u64, Active>,
+    next_place: u64,
+    queue: VecDeque<Order>,
+    warm: Vec<Process>,
+    warming: JoinSet<Result<Process, Failure>>,
+}
+
+impl Executor {
+    pub(super) fn new(
+        context: Arc<Context>,
+        commands: mpsc::Receiver<Command>,
+        reports: mpsc::Sender<ExecutorEvent>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            context,
+            commands,
+            reports,
+            shutdown,
+            events: mpsc::channel(64),
+            sessions: JoinSet::new(),
+            active: HashMap::new(),
+            next_place: 0,
+            queue: VecDeque::new(),
+            warm: Vec::new(),
+            warming: JoinSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        self.keep_warm();
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                command = self.commands.recv() => match command {
+                    Some(Command::Start(order)) => self.queue.push_back(*order),
+                    Some(Command::Stop { job, attempt }) => self.stop(&job, attempt),
+                    None => break,
+                },
+                Some(event) = self.events.1.recv() => {
+                    let SessionEvent::Idle { place, job } = event;
+                    if let Some(active) = self.active.get_mut(&place) {
+                        active.running = None;
+                        active.answered = Some(job);
+                    }
+                }
+                Some(ended) = self.sessions.join_next() => match ended {
+                    Ok(place) => drop(self.active.remove(&place)),
+                    Err(error) => self.lost(&error),
+                },
+                Some(warmed) = self.warming.join_next() => match warmed {
+                    Ok(Ok(process)) => self.warm.push(process),
+                    Ok(Err(failure)) => tracing::debug!(reason = failure.sentence, "no warm container"),
+                    Err(error) => tracing::error!(%error, "warming a container failed"),
+                },
+            }
+            self.place();
+        }
+        self.close().await;
+    }
+
+    /// A session task died. Its place is found by what is left: tasks that ended took theirs along.
+    fn lost(&mut self, error: &tokio::task::JoinError) {
+        tracing::error!(%error, "a session ended unexpectedly");
+        self.active.retain(|_, active| !active.turns.is_closed());
+    }
+
+    /// Gives waiting jobs their places, in order.
+    fn place(&mut self) {
+        while let Some(order) = self.queue.pop_front() {
+            let order = match self.go_on(order) {
+                None => continue,
+                Some(order) => order,
+            };
+            if self.active.len() < self.context.jobs.max_running.max(1) {
+                self.open(order);
+                continue;
+            }
+            // An open conversation makes room for a job that waits.
+            if let Some(idle) = self.active.values().find(|active| active.running.is_none()) {
+                idle.close.cancel();
+            }
+            self.queue.push_front(order);
+            return;
+        }
+    }
+
+    /// Hands the job to the open session of its conversation, or gives it back.
+    fn go_on(&mut self, order: Order) -> Option<Order> {
+        let Some(before) = order.continues else { return Some(order) };
+        let Some(active) = self.active.values_mut().find(|active| {
+            active.running.is_none()
+                && active.answered == Some(before)
+                && active.agent == order.agent
+                && !active.close.is_cancelled()
+        }) else {
+            return Some(order);
+        };
+        let cancel = CancellationToken::new();
+        let running = (order.event.id, order.attempt, cancel.clone());
+        match active.turns.try_send(Turn { order, cancel }) {
+            Ok(()) => {
+                active.running = Some(running);
+                None
+            }
+            Err(error) => Some(error.into_inner().order),
+        }
+    }
+
+    fn open(&mut self, order: Order) {
+        let place = self.next_place;
+        self.next_place += 1;
+        let warm = self.warm.iter().position(|process| process.agent() == order.agent && process.is_alive());
+        let process = warm.map(|at| self.warm.swap_remove(at));
+        let (turns, inbox) = mpsc::channel(1);
+        let (close, cancel) = (CancellationToken::new(), CancellationToken::new());
+        let active = Active {
+            turns,
+            close: close.clone(),
+            agent: order.agent.clone(),
+            running: Some((order.event.id, order.attempt, cancel.clone())),
+            answered: None,
+        };
+        self.active.insert(place, active);
+        let span = tracing::info_span!("session", job = %order.event.id, attempt = order.attempt);
+        let session = session::run(
+            self.context.clone(),
+            session::Opening { place, first: Turn { order, cancel }, process },
+            session::Lines {
+                turns: inbox,
+                events: self.events.0.clone(),
+                reports: self.reports.clone(),
+                close,
+                shutdown: self.shutdown.clone(),
+            },
+        );
+        self.sessions.spawn(
+            async move {
+                session.await;
+                place
+            }
+            .instrument(span),
+        );
+        self.keep_warm();
+    }
+
+    fn stop(&mut self, job: &EventId, attempt: u32) {
+        self.queue.retain(|order| order.event.id != *job || order.attempt > attempt);
+        for active in self.active.values() {
+            if let Some((running, number, cancel)) = &active.running
+                && running == job
+                && *number <= attempt
+            {
+                cancel.cancel();
+            }
+        }
+    }
+
+    fn keep_warm(&mut self) {
+        self.warm.retain(Process::is_alive);
+        let Some(agent) = self.context.jobs.agent_for(crate::nips::kind::TEXT_GENERATION) else { return };
+        while self.warm.len() + self.warming.len() < self.context.sessions.warm {
+            let (context, agent) = (self.context.clone(), agent.to_owned());
+            let span = tracing::info_span!("warm", agent);
+            self.warming.spawn(async move { Process::start(&context, &agent).await }.instrument(span));
+        }
+    }
+
+    /// Every session writes its end and stops its container; they see the shutdown themselves.
+    async fn close(mut self) {
+        self.warming.abort_all();
+        while self.warming.join_next().await.is_some() {}
+        let warm = std::mem::take(&mut self.warm);
+        futures_util::future::join_all(warm.into_iter().map(Process::discard)).await;
+        while self.sessions.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,127 @@
+//! What an event on the log means for the coordinator: a job, a cancellation, a changed list, or nothing.
+
+use nostr::{Event, EventId, PublicKey, Timestamp};
+
+use super::{config::JobsConfig, context::Context};
+use crate::{
+    job::Failure,
+    keys::Admit,
+    nips::{
+        kind, nip89,
+        nip90::{Input, JobRequest, request::providers},
+        reference::tag_value,
+    },
+};
+
+/// What an event asks of the coordinator.
+#[derive(Debug)]
+pub(super) enum Intake {
+    /// Nothing.
+    Ignore,
+    /// The author takes these jobs back.
+    Cancel(Vec<EventId>),
+    /// The operator changed who is admitted.
+    Allowed(Vec<PublicKey>),
+    /// A job to be done.
+    Accept(Accepted),
+    /// A job that will not be done, and why.
+    Refuse(Failure),
+}
+
+/// A job that may run.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    /// The request, decrypted.
+    pub(super) request: JobRequest,
+    /// Which agent does it.
+    pub(super) agent: String,
+    /// Whether quotas bind it.
+    pub(super) stranger: bool,
+}
+
+/// Reads one event. Pure but for the state lookups that `known` does.
+pub(super) fn read(event: &Event, context: &Context, now: u64, known: impl Fn(&EventId) -> bool) -> Intake {
+    match event.kind.as_u16() {
+        kind::DELETION => Intake::Cancel(
+            event
+                .tags
+                .iter()
+                .map(nostr::Tag::as_slice)
+                .filter(|tag| tag[0] == "e")
+                .filter_map(|tag| EventId::from_hex(tag.get(1)?).ok())
+                .collect(),
+        ),
+        kind::FOLLOW_SET
+            if event.pubkey == context.admission.operator()
+                && tag_value(event, "d") == Some(nip89::ALLOWED) =>
+        {
+            Intake::Allowed(allowed(event))
+        }
+        _ if kind::is_job_request(event.kind) => read_job(event, context, now, known),
+        _ => Intake::Ignore,
+    }
+}
+
+/// The keys of the operator's list.
+pub(super) fn allowed(event: &Event) -> Vec<PublicKey> {
+    event
+        .tags
+        .iter()
+        .map(nostr::Tag::as_slice)
+        .filter(|tag| tag[0] == "p")
+        .filter_map(|tag| PublicKey::from_hex(tag.get(1)?).ok())
+        .collect()
+}
+
+fn read_job(event: &Event, context: &Context, now: u64, known: impl Fn(&EventId) -> bool) -> Intake {
+    let config: &JobsConfig = &context.jobs;
+    let coordinator = context.keyring.coordinator();
+    let asked = providers(event);
+    let for_us = asked.contains(&coordinator.public_key());
+    if context.is_ours(&event.pubkey)
+        || (!asked.is_empty() && !for_us)
+        || known(&event.id)
+        || event.is_expired_at(&Timestamp::from(now))
+        || event.created_at.as_secs() + config.max_age_s < now
+    {
+        return Intake::Ignore;
+    }
+    let Some(agent) = config.agent_for(event.kind.as_u16()) else {
+        // A job for anyone, of a kind that is not ours, is somebody else's to take.
+        return if for_us {
+            Intake::Refuse(Failure::new(
+                "unsupported",
+                format!("jobs of kind {} are not done here", event.kind.as_u16()),
+            ))
+        } else {
+            Intake::Ignore
+        };
+    };
+    let stranger = !context.admission.is_admitted(&event.pubkey);
+    if stranger {
+        if context.admission.mode() == Admit::Owner {
+            return Intake::Refuse(Failure::new(
+                "not-admitted",
+                "this treefort does jobs for its owner only; the owner can let you in with `treefort allow`",
+            ));
+        }
+        if event.kind.as_u16() != kind::TEXT_GENERATION {
+            return Intake::Refuse(Failure::new(
+                "not-admitted",
+                "guests may send text generation jobs (kind 5050) only",
+            ));
+        }
+    }
+    match JobRequest::parse(event, coordinator) {
+        Ok(request) => Intake::Accept(Accepted { request, agent: agent.to_owned(), stranger }),
+        Err(error) => Intake::Refuse(Failure::new("input", error.to_string())),
+    }
+}
+
+/// The first job whose output this one needs.
+pub(super) fn job_inputs(request: &JobRequest) -> impl Iterator<Item = EventId> {
+    request.inputs.iter().filter_map(|input| match input {
+        Input::Job(id) => Some(*id),
+        Input::Text(_) | Input::Event(_) => None,
+    })
+}

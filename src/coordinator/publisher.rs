@@ -1,0 +1,85 @@
+//! The publisher: redacts, signs, verifies, and goes through the relay's one door.
+
+use std::sync::Arc;
+
+use nostr::{Event, Keys};
+
+use super::context::now;
+use crate::{
+    nips::{Draft, draft::SignError},
+    recorder::Redactor,
+    relay::{Rejection, Relay},
+};
+
+/// Signs and publishes for the host's keys.
+#[derive(Clone)]
+pub struct Publisher {
+    relay: Relay,
+    redactor: Arc<Redactor>,
+}
+
+/// Why something was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// It could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The relay refused it.
+    #[error("the relay refused an event of kind {kind}: {reason}")]
+    Rejected {
+        /// The event's kind.
+        kind: u16,
+        /// The relay's reason.
+        reason: Rejection,
+    },
+}
+
+impl Publisher {
+    /// Publishes to a relay.
+    #[must_use]
+    pub fn new(relay: Relay, redactor: Arc<Redactor>) -> Self {
+        Self { relay, redactor }
+    }
+
+    /// Cuts secrets out of a draft and signs it. Ciphertext is left as it is: its text was redacted before
+    /// it was encrypted. So is the verbatim `request` of a customer.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn sign(&self, mut draft: Draft, keys: &Keys) -> Result<Event, SignError> {
+        if !draft.tags.iter().any(|tag| tag.first().is_some_and(|name| name == "encrypted")) {
+            draft.content = self.redactor.redact(&draft.content).into_owned();
+            for tag in draft.tags.iter_mut().filter(|tag| tag.first().is_some_and(|n| n != "request")) {
+                for value in tag.iter_mut().skip(1) {
+                    if let std::borrow::Cow::Owned(clean) = self.redactor.redact(value) {
+                        *value = clean;
+                    }
+                }
+            }
+        }
+        draft.sign(keys, now())
+    }
+
+    /// Publishes an event; one that the relay has already is fine.
+    ///
+    /// # Errors
+    /// When the relay refuses it.
+    pub async fn publish(&self, event: Event) -> Result<(), PublishError> {
+        let kind = event.kind.as_u16();
+        self.relay
+            .publish(event)
+            .await
+            .map(drop)
+            .map_err(|reason| PublishError::Rejected { kind, reason })
+    }
+
+    /// Signs and publishes.
+    ///
+    /// # Errors
+    /// As [`Self::sign`] and [`Self::publish`].
+    pub async fn say(&self, draft: Draft, keys: &Keys) -> Result<Event, PublishError> {
+        let event = self.sign(draft, keys)?;
+        self.publish(event.clone()).await?;
+        Ok(event)
+    }
+}

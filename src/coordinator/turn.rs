@@ -1,0 +1,411 @@
+//! One job of a session: the prompt, what comes back, and the answer.
+
+use std::time::Duration;
+
+use nostr::PublicKey;
+use tokio::time::Instant;
+
+use super::{
+    context::now,
+    executor::{ExecutorEvent, Order},
+    publisher::PublishError,
+    session::{After, Lines, Session, Turn},
+};
+use crate::{
+    agent::{
+        acp::{self, StopReason},
+        claims::{Claim, Tool, ToolContent},
+    },
+    job::{Answer, Failure, Report},
+    model::{CallStatus, ModelCall},
+    nips::{
+        Draft, Reference, kind, nip10,
+        nip90::Scheme,
+        session::{ActionKind, Outcome, live_delta},
+    },
+    recorder::Redactor,
+};
+
+/// How often live text goes out.
+const DELTA_EVERY: Duration = Duration::from_millis(80);
+/// When a customer gets a part of the answer, after the beginning; then at the last distance again.
+const PARTIALS: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(6), Duration::from_secs(14), Duration::from_secs(30)];
+/// How long an agent may take to end a turn that was cancelled.
+const CANCEL_GRACE: Duration = Duration::from_millis(800);
+/// An answer holds at most this many bytes, which NIP-44 can carry; the whole is kept as a blob.
+const MAX_ANSWER: usize = 60_000;
+/// The most that an agent may say in one turn.
+const MAX_TEXT: usize = 4 << 20;
+
+/// What ended the wait for the agent.
+enum Ended {
+    Turn(Result<acp::Turn, acp::Error>),
+    Cancelled,
+    TimedOut,
+    Shutdown,
+    TooLong,
+}
+
+/// The text of a turn as it grows.
+struct Growing {
+    text: String,
+    /// Up to where live text went out, in the redacted text that was settled then.
+    shown: String,
+    stream_seq: u64,
+    partials: usize,
+    next_partial: Instant,
+    reported: usize,
+}
+
+/// Has the agent do one job, and reports the answer.
+pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines: &Lines) -> After {
+    let order = &turn.order;
+    match Box::pin(work(session, turn, prompt, lines)).await {
+        Ok(after) => after,
+        Err(error) => {
+            // The relay or the disk refuses records: going on would leave a gap in the chain.
+            tracing::error!(%error, "the session's record could not be written");
+            let failure = Failure::new("agent", format!("the record could not be written: {error}"));
+            report(session, order, lines, Report::Failed(failure)).await;
+            After::Over(Outcome::Failed, "record")
+        }
+    }
+}
+
+async fn work(
+    session: &mut Session,
+    turn: &Turn,
+    prompt: &str,
+    lines: &Lines,
+) -> Result<After, PublishError> {
+    let order = &turn.order;
+    // The session's first job was handed over before its start.
+    let inner = match session.first_inner.take() {
+        Some(inner) => inner,
+        None => session.take_job(order, prompt).await?,
+    };
+    let began = Instant::now();
+    let mut growing = Growing::new(began);
+    let ended = listen(session, turn, prompt, lines, &mut growing).await?;
+    let usage = settle_calls(session).await?;
+
+    let failure = match ended {
+        Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Refusal => {
+            Some(Failure::new("agent", "the agent refused the job"))
+        }
+        Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Cancelled => {
+            Some(Failure::new("interrupted", "the agent ended the job early"))
+        }
+        Ended::Turn(Ok(_)) if growing.text.trim().is_empty() => {
+            Some(Failure::new("model", "the model gave an empty answer"))
+        }
+        Ended::Turn(Ok(_)) => None,
+        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed)),
+        Ended::TooLong => Some(Failure::new("agent", "the agent said more than an answer may hold")),
+        Ended::TimedOut => {
+            record_error(session, "timeout", "The job took longer than it may.").await?;
+            let failure = Failure::new("timeout", "the job took longer than it may");
+            report(session, order, lines, Report::Failed(failure)).await;
+            return Ok(After::Over(Outcome::Failed, "timeout"));
+        }
+        Ended::Cancelled => return Ok(After::Over(Outcome::Interrupted, "cancelled")),
+        Ended::Shutdown => return Ok(After::Over(Outcome::Interrupted, "stopped")),
+    };
+    if let Some(failure) = failure {
+        let sentence = session.context.redactor.redact(&failure.sentence).into_owned();
+        record_error(session, failure.code, &sentence).await?;
+        report(session, order, lines, Report::Failed(Failure { sentence, ..failure })).await;
+        return Ok(After::Over(Outcome::Failed, "error"));
+    }
+    growing.flush(session, &order.request.customer).await;
+    let text = session.context.redactor.redact(&growing.text).into_owned();
+    record_message(session, &text, &usage, began.elapsed()).await?;
+    let answer = answer(session, order, &inner, text).await?;
+    report(session, order, lines, Report::Answered(answer)).await;
+    Ok(After::Open)
+}
+
+/// Sends the prompt and takes in what the agent says until its turn ends or must end.
+async fn listen(
+    session: &mut Session,
+    turn: &Turn,
+    prompt: &str,
+    lines: &Lines,
+    growing: &mut Growing,
+) -> Result<Ended, PublishError> {
+    let order = &turn.order;
+    let deadline = session.deadline(order);
+    let peer = session.process.peer.clone();
+    let acp = session.acp.clone();
+    let blocks = vec![serde_json::json!({"type": "text", "text": prompt})];
+    let prompting = peer.prompt(&acp, blocks);
+    tokio::pin!(prompting);
+    let mut ticks = tokio::time::interval(DELTA_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = turn.cancel.cancelled() => break Ended::Cancelled,
+            () = lines.shutdown.cancelled() => break Ended::Shutdown,
+            () = tokio::time::sleep_until(deadline) => break Ended::TimedOut,
+            Some(claim) = session.process.claims.recv() => {
+                take(session, growing, claim).await?;
+                if growing.text.len() > MAX_TEXT {
+                    break Ended::TooLong;
+                }
+            }
+            done = &mut prompting => break Ended::Turn(done),
+            _ = ticks.tick() => {
+                growing.show(session, &order.request.customer, false).await;
+                if let Some(text) = growing.partial(&session.context.redactor) {
+                    report(session, order, lines, Report::Partial(text)).await;
+                }
+            }
+        }
+    };
+    if matches!(ended, Ended::Turn(_)) {
+        // Everything that the agent said before its answer is in the channel.
+        while let Ok(claim) = session.process.claims.try_recv() {
+            take(session, growing, claim).await?;
+        }
+    } else {
+        let stopping = async {
+            let _asked = peer.cancel(&acp).await;
+            let _ended = prompting.await;
+        };
+        // The container goes next, whether it obeys or not.
+        let _in_time = tokio::time::timeout(CANCEL_GRACE, stopping).await;
+    }
+    Ok(ended)
+}
+
+async fn take(session: &mut Session, growing: &mut Growing, claim: Claim) -> Result<(), PublishError> {
+    match claim {
+        Claim::Text(text) => growing.text.push_str(&text),
+        Claim::ToolCall(tool) | Claim::ToolUpdate(tool)
+            if matches!(tool.status.as_deref(), Some("completed" | "failed")) =>
+        {
+            record_tool(session, &tool).await?;
+        }
+        Claim::NotJson(line) => tracing::debug!(bytes = line.len(), "the agent wrote a line that is no message"),
+        // Kept in the journal; nothing of them belongs into the record.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What an agent says that a tool did: a claim, marked as one.
+async fn record_tool(session: &mut Session, tool: &Tool) -> Result<(), PublishError> {
+    let title = tool.title.clone().unwrap_or_else(|| "a tool".to_owned());
+    let output: Vec<&str> = tool
+        .content
+        .iter()
+        .filter_map(|content| match content {
+            ToolContent::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    let status = tool.status.clone().unwrap_or_default();
+    let mut detail = vec![vec!["claim".to_owned(), status.clone()]];
+    detail.extend(tool.kind.clone().map(|kind| vec!["tool".to_owned(), kind]));
+    let content = if session.private { String::new() } else { output.join("\n") };
+    let title = if session.private { "a tool".to_owned() } else { title };
+    let alt = format!("Says that it ran {title}: {status}");
+    let entry = session.log.action(ActionKind::Command, detail, alt, &content, now())?;
+    session.publish(entry).await
+}
+
+/// What the model calls of a turn cost.
+#[derive(Default)]
+struct Usage {
+    prompt_tokens: u64,
+    output_tokens: u64,
+    first_ms: Option<u64>,
+    model_ms: u64,
+    failed: Option<Failure>,
+}
+
+/// Takes in what the gateway saw: tokens and times are facts.
+async fn settle_calls(session: &mut Session) -> Result<Usage, PublishError> {
+    let mut usage = Usage::default();
+    while let Ok(call) = session.calls.try_recv() {
+        let ModelCall { status, prompt_tokens, output_tokens, .. } = call;
+        tracing::info!(
+            model = %call.model,
+            prompt_tokens,
+            output_tokens,
+            first_ms = call.latency_first_ms,
+            total_ms = call.latency_total_ms,
+            "model call"
+        );
+        usage.prompt_tokens += prompt_tokens;
+        usage.output_tokens += output_tokens;
+        usage.first_ms = usage.first_ms.or(call.latency_first_ms);
+        usage.model_ms += call.latency_total_ms;
+        if call.truncated {
+            let sentence = "The prompt was longer than the model's context; the model did not read all of it.";
+            let entry = session.log.error("truncated-prompt", true, sentence, now())?;
+            session.publish(entry).await?;
+        }
+        usage.failed = match status {
+            CallStatus::Ok => None,
+            CallStatus::Failed(error) => Some(Failure::new(error.code(), error.to_string())),
+        };
+    }
+    session.log.spend(usage.prompt_tokens + usage.output_tokens);
+    Ok(usage)
+}
+
+/// Why a turn failed: what the host saw of the model before what the agent says.
+fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
+    match (error, model) {
+        (acp::Error::Rpc { .. }, Some(model)) => model,
+        (acp::Error::Rpc { error, .. }, None) => Failure::new("agent", error.message.clone()),
+        (error, _) => session.process.agent_failed(error),
+    }
+}
+
+async fn record_error(session: &mut Session, code: &str, sentence: &str) -> Result<(), PublishError> {
+    let entry = session.log.error(code, false, sentence, now())?;
+    session.publish(entry).await
+}
+
+async fn record_message(
+    session: &mut Session,
+    text: &str,
+    usage: &Usage,
+    took: Duration,
+) -> Result<(), PublishError> {
+    let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let mut detail = vec![
+        tag("tokens", [usage.prompt_tokens.to_string(), usage.output_tokens.to_string()]),
+        tag("ms", [took.to_string()]),
+        tag("model_ms", [usage.model_ms.to_string()]),
+        tag("overhead_ms", [took.saturating_sub(usage.model_ms).to_string()]),
+    ];
+    detail.extend(usage.first_ms.map(|first| tag("first_ms", [first.to_string()])));
+    let content = if session.private {
+        detail.push(tag("withheld", [text.len().to_string()]));
+        ""
+    } else {
+        text
+    };
+    let entry =
+        session.log.action(ActionKind::Message, detail, "Answered".to_owned(), content, now())?;
+    session.publish(entry).await
+}
+
+/// The session's own result, which the customer's will quote.
+async fn answer(
+    session: &Session,
+    order: &Order,
+    inner: &Reference,
+    text: String,
+) -> Result<Answer, PublishError> {
+    let context = &session.context;
+    let coordinator = context.keyring.coordinator().public_key();
+    let mut tags = Vec::new();
+    let text = if text.len() > MAX_ANSWER {
+        let blobs = context.blobs.clone();
+        let whole = text.clone();
+        let kept = tokio::task::spawn_blocking(move || blobs.put(whole.as_bytes())).await;
+        let hash = kept.ok().and_then(Result::ok).unwrap_or_default();
+        tags.push(tag("truncated", [text.len().to_string(), hash]));
+        text[..text.floor_char_boundary(MAX_ANSWER)].to_owned()
+    } else {
+        text
+    };
+    let mut draft = Draft::new(kind::AGENT_TASK_RESULT)
+        .tags([inner.tag("e"), session.root.tag("E")])
+        .tag(["p", &coordinator.to_hex()])
+        .tags(tags.clone())
+        .tag(["alt", "Result of a session"]);
+    draft = if session.private {
+        let content = Scheme::Nip44.encrypt(session.log.keys(), &coordinator, &text).unwrap_or_default();
+        draft.tag(["encrypted"]).content(content)
+    } else {
+        draft.content(text.clone())
+    };
+    let event = context.publisher.say(draft, session.log.keys()).await?;
+    tracing::debug!(job = %order.event.id, result = %event.id, "the session answered");
+    Ok(Answer { text, inner: Reference::to(&event, &context.relay_url), tags })
+}
+
+async fn report(session: &Session, order: &Order, lines: &Lines, report: Report) {
+    let thread = session.thread.clone().map(|root| (root, session.log.keys().clone()));
+    let event = ExecutorEvent {
+        job: order.event.id,
+        attempt: order.attempt,
+        session: Some(session.log.session()),
+        thread,
+        report,
+    };
+    if lines.reports.send(event).await.is_err() {
+        tracing::debug!("nobody hears a report any more");
+    }
+}
+
+fn tag<const N: usize>(name: &str, values: [String; N]) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(values).collect()
+}
+
+impl Growing {
+    fn new(began: Instant) -> Self {
+        Self {
+            text: String::new(),
+            shown: String::new(),
+            stream_seq: 0,
+            partials: 0,
+            next_partial: began + PARTIALS[0],
+            reported: 0,
+        }
+    }
+
+    /// Sends live text that cannot turn out to be the beginning of a secret.
+    async fn show(&mut self, session: &Session, customer: &PublicKey, whole: bool) {
+        if session.private {
+            return;
+        }
+        let end = if whole { self.text.len() } else { Redactor::settled(&self.text) };
+        let settled = session.context.redactor.redact(&self.text[..end]);
+        let Some(new) = settled.strip_prefix(self.shown.as_str()).filter(|new| !new.is_empty()) else {
+            return;
+        };
+        let draft = live_delta(&session.root, self.stream_seq, customer, new);
+        self.stream_seq += 1;
+        if let Err(error) = session.context.publisher.say(draft, session.log.keys()).await {
+            tracing::debug!(%error, "live text was not sent");
+        }
+        self.shown = settled.into_owned();
+    }
+
+    async fn flush(&mut self, session: &Session, customer: &PublicKey) {
+        self.show(session, customer, true).await;
+    }
+
+    /// The text so far, when it is time for a part and there is something new.
+    fn partial(&mut self, redactor: &Redactor) -> Option<String> {
+        let now = Instant::now();
+        let end = Redactor::settled(&self.text);
+        if now < self.next_partial || end <= self.reported {
+            return None;
+        }
+        self.partials += 1;
+        self.next_partial = now + PARTIALS[self.partials.min(PARTIALS.len() - 1)];
+        self.reported = end;
+        let text = redactor.redact(&self.text[..end]).into_owned();
+        let cut = text.floor_char_boundary(MAX_ANSWER);
+        Some(text[..cut].to_owned())
+    }
+}
+
+/// The last note of a thread: the answer, quoting the result.
+pub(super) fn closing_note(thread: &Reference, result: &nostr::Event, text: &str, relay: &str) -> Draft {
+    const NOTE: usize = 1000;
+    let address = nip10::nevent(result.id, result.pubkey, relay);
+    let cut = text.floor_char_boundary(NOTE);
+    let dots = if cut < text.len() { "…" } else { "" };
+    let said = format!("✅ {}{dots}\n\n{address}", &text[..cut]);
+    nip10::reply(thread, Some(&Reference::to(result, relay)), &said)
+}

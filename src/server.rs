@@ -1,0 +1,269 @@
+//! The only assembler: opens a home's stores, starts relay, coordinator and gateway, serves one port.
+//!
+//! [`Server::bind`] → [`Server::run`]. Every task that is started here ends here.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::registry::Registry,
+    config::Config,
+    coordinator::{self, Context, Coordinator, Publisher},
+    keys::{Admission, Keyring, KeyringError, keyring},
+    model::{self, gateway::Gateway, local::Local},
+    recorder::{Redactor, redact::environment_secrets},
+    relay::{self, Identity, Relay},
+    sandbox::{self, DockerRuntime, Runtime},
+    store::{self, blobs::Blobs, events::FjallStore, state::State},
+};
+
+/// The file in a home that says where its treefort is.
+pub const RUN_FILE: &str = "run.json";
+/// The file in a home that its treefort holds locked.
+pub const LOCK_FILE: &str = "lock";
+
+/// Where a running treefort is, for programs of the same owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFile {
+    /// Version of this format.
+    pub v: u32,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Process id.
+    pub pid: u32,
+    /// The relay's key in hexadecimal: who answers there must prove to hold it.
+    pub relay: String,
+}
+
+/// Why treefort could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory of the home.
+    #[error("failed to use {}", path.display())]
+    Home {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Another treefort has this home.
+    #[error("treefort is running already{}", address.map_or_else(String::new, |at| format!(" at http://{at}")))]
+    Running {
+        /// Where, if it says so.
+        address: Option<SocketAddr>,
+    },
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The keyring.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The event store.
+    #[error("failed to open the event store")]
+    Store(#[from] store::Error),
+    /// The coordinator's state.
+    #[error(transparent)]
+    State(#[from] store::state::StateError),
+    /// The relay.
+    #[error("failed to start the relay")]
+    Relay(#[from] relay::Error),
+    /// The model server's address.
+    #[error(transparent)]
+    Model(#[from] model::ConfigError),
+    /// The sandbox's configuration.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    /// The coordinator.
+    #[error("the coordinator failed")]
+    Coordinator(#[from] coordinator::Error),
+}
+
+/// A treefort that is ready to serve.
+#[derive(Debug)]
+pub struct Server {
+    home: PathBuf,
+    address: SocketAddr,
+    listener: TcpListener,
+    relay: Relay,
+    runtime: Arc<dyn Runtime>,
+    coordinator: Coordinator,
+    /// Held as long as the server lives.
+    lock: fs::File,
+}
+
+impl Server {
+    /// Takes the home, opens everything, and starts taking jobs. Clients are served by [`Self::run`].
+    ///
+    /// # Errors
+    /// When the home is in use, the port is taken, or a store cannot be opened.
+    pub async fn bind(home: &Path, config: Config) -> Result<Self, Error> {
+        private_directory(home)?;
+        let lock = lock(home)?;
+        let keyring = Arc::new(Keyring::open(home)?);
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| Error::Listen { address: listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| Error::Listen { address: listen, source })?;
+
+        let mut secrets = keyring.secrets();
+        secrets.extend(environment_secrets());
+        let redactor = Arc::new(Redactor::new(secrets));
+        let operator = keyring.operator().public_key();
+        let admission = Arc::new(Admission::new(operator, config.jobs.admit));
+        let store = Arc::new(FjallStore::open(&home.join("events"))?);
+        let identity = Identity {
+            keys: keyring.relay().clone(),
+            operator,
+            address,
+        };
+        let relay = Relay::start(config.relay, store, identity, admission.clone())?;
+        let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
+        let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(home_id));
+        let (agents, problems) = Registry::load(Some(home));
+        for problem in problems {
+            tracing::warn!(%problem, "an agent cannot be used");
+        }
+        let context = Context {
+            jobs: config.jobs,
+            sessions: config.sessions,
+            publisher: Publisher::new(relay.clone(), redactor.clone()),
+            keyring,
+            admission,
+            relay: relay.clone(),
+            relay_url: format!("ws://{}", reachable(address)),
+            state: State::open(&home.join("state"))?,
+            blobs: Blobs::new(home.join("blobs")),
+            journal: home.join("journal"),
+            redactor,
+            agents,
+            runtime: runtime.clone(),
+            local: Local::new(&config.model)?,
+            default_model: config.model.default.clone(),
+            gateway: Gateway::new(config.model)?,
+        };
+        private_directory(&context.journal)?;
+        let relay_key = context.keyring.relay().public_key().to_hex();
+        let coordinator = Coordinator::start(Arc::new(context)).await?;
+        let run = RunFile { v: 1, address: reachable(address), pid: std::process::id(), relay: relay_key };
+        write_run_file(home, &run)?;
+        Ok(Self { home: home.to_owned(), address, listener, relay, runtime, coordinator, lock })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The relay, to count its clients.
+    #[must_use]
+    pub fn relay(&self) -> Relay {
+        self.relay.clone()
+    }
+
+    /// Serves until `shutdown`, then stops agents, writes the ends of their sessions, and closes the stores.
+    ///
+    /// # Errors
+    /// When the coordinator failed: jobs could not be promised any more.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { home, listener, relay, runtime, mut coordinator, lock, .. } = self;
+        let mut connections = JoinSet::new();
+        let failed = loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break Ok(()),
+                failed = coordinator.failed() => break failed.map_err(Error::from),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let relay = relay.clone();
+                        connections.spawn(async move { relay.serve(stream, peer).await });
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, most likely: clients that leave make room.
+                        tracing::error!(%error, "a connection was not accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        };
+        // Nobody should look for us any more, while sessions still write their ends.
+        if let Err(error) = fs::remove_file(home.join(RUN_FILE)) {
+            tracing::debug!(%error, "there was no run file");
+        }
+        coordinator.shutdown().await;
+        runtime.shutdown().await;
+        relay.shutdown().await;
+        connections.shutdown().await;
+        drop(lock);
+        failed
+    }
+}
+
+impl RunFile {
+    /// Reads a home's run file; `None` when there is none or it cannot be read.
+    #[must_use]
+    pub fn read(home: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(home.join(RUN_FILE)).ok()?).ok()
+    }
+}
+
+/// An address that a program on this machine can connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        return SocketAddr::from(([127, 0, 0, 1], address.port()));
+    }
+    address
+}
+
+fn lock(home: &Path) -> Result<fs::File, Error> {
+    let path = home.join(LOCK_FILE);
+    let failed = |source| Error::Home { path: path.clone(), source };
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Error::Running { address: RunFile::read(home).map(|run| run.address) })
+        }
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn write_run_file(home: &Path, run: &RunFile) -> Result<(), Error> {
+    let path = home.join(RUN_FILE);
+    keyring::write_private(&path, &serde_json::json!(run).to_string())
+        .map_err(|source| Error::Home { path, source })
+}
+
+fn private_directory(path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Home { path: path.to_owned(), source };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(failed)?;
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(failed)?;
+    Ok(())
+}
