@@ -2,3 +2,5 @@
 
 pub mod keys;
 pub mod nips;
+pub mod relay;
+pub mod store;

@@ -5,5 +5,11 @@
 
 pub mod draft;
 pub mod kind;
+pub mod nip01;
+pub mod nip09;
+pub mod nip11;
+pub mod nip40;
+pub mod nip42;
+pub mod nip70;
 
 pub use self::draft::Draft;
