@@ -126,11 +126,7 @@ impl FjallStore {
         self.changed.send_replace(last);
     }
 
-    pub(super) fn row(
-        &self,
-        snapshot: &Snapshot,
-        seq: u64,
-    ) -> Result<Option<fjall::Slice>, Error> {
+    pub(super) fn row(&self, snapshot: &Snapshot, seq: u64) -> Result<Option<fjall::Slice>, Error> {
         Ok(snapshot.get(&self.events, seq.to_be_bytes())?)
     }
 

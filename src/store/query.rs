@@ -286,10 +286,14 @@ fn plan(keyer: Keyer, filter: &Filter) -> Vec<Prefix> {
             })
             .min_by_key(|(_, values)| values.len())
     };
-    let tags = |(letter, values): (&nostr::SingleLetterTag, &std::collections::BTreeSet<String>)| {
-        let letter = letter.as_str().bytes().next().unwrap_or_default();
-        values.iter().map(|value| keyer.tag(letter, value)).collect()
-    };
+    let tags =
+        |(letter, values): (&nostr::SingleLetterTag, &std::collections::BTreeSet<String>)| {
+            let letter = letter.as_str().bytes().next().unwrap_or_default();
+            values
+                .iter()
+                .map(|value| keyer.tag(letter, value))
+                .collect()
+        };
     if let (Some(authors), Some(kinds)) = (authors, kinds) {
         if let Some((_, identifiers)) = filter
             .generic_tags
