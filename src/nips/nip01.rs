@@ -168,7 +168,11 @@ pub fn parse_filter(json: &str) -> Result<Filter, FilterError> {
         match name.as_str() {
             "ids" => filter.ids = Some(field::<BTreeSet<EventId>>(name, raw)?),
             "authors" => filter.authors = Some(field::<BTreeSet<PublicKey>>(name, raw)?),
-            "kinds" => filter.kinds = Some(field::<BTreeSet<Kind>>(name, raw)?),
+            // `Kind` itself would take numbers beyond 65535.
+            "kinds" => {
+                let kinds = field::<BTreeSet<u16>>(name, raw)?;
+                filter.kinds = Some(kinds.into_iter().map(Kind::from).collect());
+            }
             "since" => filter.since = Some(field::<Timestamp>(name, raw)?),
             "until" => filter.until = Some(field::<Timestamp>(name, raw)?),
             "limit" => filter.limit = Some(field::<usize>(name, raw)?),

@@ -21,8 +21,6 @@ const EPHEMERAL_GIFT_WRAP: u16 = 21059;
 /// How a connection reached us.
 #[derive(Debug, Clone)]
 pub(super) struct Reached {
-    /// The other end.
-    pub(super) peer: SocketAddr,
     /// Our end.
     pub(super) local: SocketAddr,
     /// The `Host` header.

@@ -94,7 +94,6 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketA
             shared.open.fetch_add(1, Ordering::Relaxed);
             let _open = Open(shared);
             let reached = Reached {
-                peer,
                 local,
                 host: sender.host,
                 trusted: sender.trusted,

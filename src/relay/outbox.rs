@@ -224,18 +224,26 @@ impl Outbox {
     /// Waits until at most half of the bound is waiting; false when the connection ends instead.
     pub(super) async fn room(&self) -> bool {
         loop {
+            // Made before the look, so that no wake-up falls between the two.
             let taken = self.taken.notified();
-            {
-                let state = self.lock();
-                if !state.accepting {
-                    return false;
-                }
-                if state.waiting() <= self.limit / 2 {
-                    return true;
-                }
+            if let Some(open) = self.has_room() {
+                return open;
+            }
+            self.flush();
+            if let Some(open) = self.has_room() {
+                return open;
             }
             taken.await;
         }
+    }
+
+    /// `Some(true)` with room, `Some(false)` when nothing is accepted any more.
+    fn has_room(&self) -> Option<bool> {
+        let state = self.lock();
+        if !state.accepting {
+            return Some(false);
+        }
+        (state.waiting() <= self.limit / 2).then_some(true)
     }
 
     /// Writes what is left, for at most `grace`.
