@@ -4,4 +4,5 @@ pub mod job;
 pub mod keys;
 pub mod nips;
 pub mod recorder;
+pub mod relay;
 pub mod store;

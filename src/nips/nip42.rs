@@ -1,0 +1,128 @@
+//! NIP-42: a client proves which key it holds.
+//! <https://github.com/nostr-protocol/nips/blob/master/42.md>
+//!
+//! [`check`] looks at everything but id and signature, which the caller verifies as for any event.
+
+use nostr::{Event, Url};
+
+use super::{kind, nip01::first_tag};
+
+/// Seconds that an answer may be old or early.
+pub const WINDOW: u64 = 600;
+
+/// Why an answer to a challenge does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// Not kind 22242.
+    #[error("an answer has kind 22242")]
+    Kind,
+    /// Too old or too early.
+    #[error("created_at is more than 10 minutes away")]
+    Time,
+    /// Not the challenge of this connection.
+    #[error("the challenge is not this connection's")]
+    Challenge,
+    /// The answer is meant for another relay.
+    #[error("the relay tag names another relay")]
+    Relay,
+}
+
+/// Checks an answer: its kind and time, that it answers this connection's challenge, and that its `relay`
+/// tag names one of `authorities` (`host` or `host:port`, as the client reached us).
+///
+/// # Errors
+/// When one of these does not hold.
+pub fn check(
+    event: &Event,
+    challenge: &str,
+    authorities: &[&str],
+    now: u64,
+) -> Result<(), AuthError> {
+    if event.kind.as_u16() != kind::CLIENT_AUTH {
+        return Err(AuthError::Kind);
+    }
+    if event.created_at.as_secs().abs_diff(now) > WINDOW {
+        return Err(AuthError::Time);
+    }
+    if first_tag(event, "challenge") != Some(challenge) {
+        return Err(AuthError::Challenge);
+    }
+    let relay = first_tag(event, "relay").and_then(authority);
+    match relay {
+        Some(relay)
+            if authorities
+                .iter()
+                .any(|known| normalise(known) == Some(relay.clone())) =>
+        {
+            Ok(())
+        }
+        _ => Err(AuthError::Relay),
+    }
+}
+
+/// Host and port of a relay URL; loopback names are one host.
+fn authority(url: &str) -> Option<(String, u16)> {
+    let url = Url::parse(url).ok()?;
+    if !matches!(url.scheme(), "ws" | "wss") {
+        return None;
+    }
+    Some((canonical(url.host_str()?), url.port_or_known_default()?))
+}
+
+fn normalise(known: &str) -> Option<(String, u16)> {
+    authority(&format!("ws://{known}"))
+}
+
+fn canonical(host: &str) -> String {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    match host.as_str() {
+        "localhost" | "127.0.0.1" | "[::1]" => "localhost".to_owned(),
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nips::Draft;
+    use nostr::Keys;
+
+    fn answer(kind: u16, relay: &str, challenge: &str) -> Event {
+        Draft::new(kind)
+            .tag(["relay", relay])
+            .tag(["challenge", challenge])
+            .sign(&Keys::generate(), 10_000)
+            .unwrap()
+    }
+
+    #[test]
+    fn accepts_the_address_we_were_reached_by() {
+        for relay in [
+            "ws://localhost:4869",
+            "ws://127.0.0.1:4869/",
+            "ws://LOCALHOST:4869/x",
+        ] {
+            let event = answer(22242, relay, "c");
+            assert_eq!(check(&event, "c", &["localhost:4869"], 10_600), Ok(()));
+        }
+    }
+
+    #[test]
+    fn refuses_other_kinds_times_challenges_and_relays() {
+        let known = &["localhost:4869"];
+        let event = answer(22242, "ws://localhost:4869", "c");
+        assert_eq!(check(&event, "c", known, 10_601), Err(AuthError::Time));
+        assert_eq!(check(&event, "d", known, 10_000), Err(AuthError::Challenge));
+        for relay in [
+            "ws://localhost:1",
+            "wss://relay.example",
+            "localhost:4869",
+            "",
+        ] {
+            let event = answer(22242, relay, "c");
+            assert_eq!(check(&event, "c", known, 10_000), Err(AuthError::Relay));
+        }
+        let event = answer(1, "ws://localhost:4869", "c");
+        assert_eq!(check(&event, "c", known, 10_000), Err(AuthError::Kind));
+    }
+}

@@ -1,0 +1,83 @@
+//! What an operator sets about the relay.
+
+use serde::{Deserialize, Serialize};
+
+/// Who may read over a connection from this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Read {
+    /// Every program on this machine.
+    #[default]
+    Open,
+    /// Only who authenticates as an admitted key.
+    Auth,
+}
+
+/// Limits and rules of the relay. NIP-11 tells clients about them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The relay's name.
+    pub name: String,
+    /// Who may read over a connection from this machine.
+    pub read: Read,
+    /// Further names by which the relay may be reached, for example behind a proxy. Connections that use
+    /// one have to authenticate.
+    pub hosts: Vec<String>,
+    /// Bytes of one message.
+    pub max_message_bytes: usize,
+    /// Bytes of one WebSocket frame; between this and `max_message_bytes` a client gets an answer, beyond
+    /// it the connection is closed.
+    pub max_frame_bytes: usize,
+    /// Tags of one event.
+    pub max_tags: usize,
+    /// Characters of an event's content.
+    pub max_content: usize,
+    /// Seconds that `created_at` may lie in the future.
+    pub max_future_s: u64,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// Filters of one subscription.
+    pub max_filters: usize,
+    /// The highest `limit` of a filter.
+    pub max_limit: usize,
+    /// The `limit` of a filter that has none.
+    pub default_limit: usize,
+    /// Bytes that wait for a slow reader before it is closed.
+    pub max_outbox_bytes: usize,
+    /// Queries that run at once.
+    pub max_queries: usize,
+    /// Seconds after which a query is given up.
+    pub query_timeout_s: u64,
+    /// Seconds in which a request's head has to arrive.
+    pub handshake_timeout_s: u64,
+    /// Seconds without a sign of life after which a connection is closed; half of it after which we ask.
+    pub idle_timeout_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "treefort".to_owned(),
+            read: Read::Open,
+            hosts: Vec::new(),
+            max_message_bytes: 512 << 10,
+            max_frame_bytes: 4 << 20,
+            max_tags: 2000,
+            max_content: 480 << 10,
+            max_future_s: 15 * 60,
+            max_connections: 512,
+            max_subscriptions: 300,
+            max_filters: 32,
+            max_limit: 5000,
+            default_limit: 500,
+            max_outbox_bytes: 4 << 20,
+            max_queries: 8,
+            query_timeout_s: 30,
+            handshake_timeout_s: 10,
+            idle_timeout_s: 300,
+        }
+    }
+}

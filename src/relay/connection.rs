@@ -1,0 +1,479 @@
+//! One WebSocket: reads frames, answers, and hands events to the writer.
+//!
+//! tungstenite only reads; what it wants to write (pongs, the answer to a close) goes into the connection's
+//! outbox like everything else.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use nostr::{Event, EventId, Filter, JsonUtil, Timestamp};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, tcp::OwnedReadHalf},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message, Utf8Bytes,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Rejection, Shared,
+    client::{self, Client, Reached},
+    ingest::{Origin, Reply},
+    outbox::Outbox,
+};
+use crate::{
+    nips::{
+        nip01::{self, ClientMessage, MessageError, write},
+        nip42,
+    },
+    store::Record,
+};
+
+/// Frames and bytes that are read before they are answered.
+const RUN: usize = 128;
+const RUN_BYTES: usize = 1 << 20;
+/// Events that one task verifies.
+const CHUNK: usize = 8;
+/// How long a closed connection may take to read what is left.
+const GRACE: Duration = Duration::from_secs(10);
+/// Stored events that are read before there has to be room again.
+const PAGE: usize = 32;
+
+/// The read half of the socket; writes go into the outbox.
+struct ReadSide {
+    half: OwnedReadHalf,
+    client: Arc<Client>,
+}
+
+impl AsyncRead for ReadSide {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.half).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ReadSide {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.client.outbox.raw(buf);
+        self.client.outbox.flush();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What an event's frame turned out to be.
+enum Examined {
+    Record(Record),
+    Refused(Option<EventId>, Rejection),
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+}
+
+/// Serves an upgraded connection until it ends or the relay stops.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    already_read: Bytes,
+    reached: Reached,
+) {
+    let (read, write) = stream.into_split();
+    let challenge = match challenge() {
+        Ok(challenge) => challenge,
+        Err(error) => {
+            tracing::error!(%error, "no randomness for a challenge");
+            return;
+        }
+    };
+    let client = Arc::new(Client::new(
+        shared.next_client(),
+        Outbox::new(write, shared.config.max_outbox_bytes),
+        reached,
+        challenge,
+        Arc::clone(&shared.admission),
+        shared.config.read == super::Read::Open,
+    ));
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(shared.config.max_frame_bytes))
+        .max_frame_size(Some(shared.config.max_frame_bytes))
+        .read_buffer_size(16 << 10);
+    let side = ReadSide {
+        half: read,
+        client: Arc::clone(&client),
+    };
+    let mut frames = WebSocketStream::from_partially_read(
+        side,
+        already_read.to_vec(),
+        Role::Server,
+        Some(limits),
+    )
+    .await;
+    client.send(&write::auth(&client.challenge));
+    let connection = Connection {
+        shared: Arc::clone(&shared),
+        client: Arc::clone(&client),
+    };
+    tokio::select! {
+        () = connection.read(&mut frames) => {}
+        () = client.outbox.drive() => {}
+        () = client.outbox.closed().cancelled() => {}
+        () = shared.stop.cancelled() => client.outbox.close(1001, "the relay is stopping"),
+    }
+    shared.hub.leave(&client);
+    client.outbox.drain(GRACE).await;
+}
+
+fn challenge() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+fn now() -> u64 {
+    Timestamp::now().as_secs()
+}
+
+impl Connection {
+    async fn read(&self, frames: &mut WebSocketStream<ReadSide>) {
+        let idle = Duration::from_secs(self.shared.config.idle_timeout_s.max(2));
+        let mut ticks = tokio::time::interval(idle / 2);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            let first = tokio::select! {
+                frame = frames.next() => frame,
+                _ = ticks.tick() => {
+                    if heard.elapsed() >= idle {
+                        self.client.outbox.close(1001, "no sign of life");
+                        return;
+                    }
+                    if heard.elapsed() >= idle / 2 {
+                        self.client.outbox.ping();
+                        self.client.outbox.flush();
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            let mut run = Vec::new();
+            let mut bytes = 0;
+            let mut next = Some(first);
+            let mut end = false;
+            while let Some(frame) = next.take() {
+                match frame {
+                    Some(Ok(Message::Close(_))) | None => end = true,
+                    Some(Ok(frame)) => {
+                        bytes += frame.len();
+                        run.push(frame);
+                        if run.len() < RUN && bytes < RUN_BYTES {
+                            next = frames.next().now_or_never();
+                        }
+                    }
+                    Some(Err(error)) => {
+                        self.broken(&error);
+                        end = true;
+                    }
+                }
+            }
+            self.answer(run).await;
+            if end {
+                return;
+            }
+        }
+    }
+
+    fn broken(&self, error: &tungstenite::Error) {
+        match error {
+            tungstenite::Error::Capacity(_) => {
+                let most = self.shared.config.max_frame_bytes;
+                self.client.outbox.text(&[write::notice(&format!(
+                    "invalid: a frame has at most {most} bytes"
+                ))
+                .as_bytes()]);
+                self.client.outbox.close(1009, "frame too large");
+            }
+            tungstenite::Error::Utf8(_) => self.client.outbox.close(1007, "not UTF-8"),
+            tungstenite::Error::Protocol(_) => {
+                self.client.outbox.close(1002, "not a WebSocket frame");
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers a run of frames in order; neighbouring events are verified together.
+    async fn answer(&self, run: Vec<Message>) {
+        let mut events = Vec::new();
+        for frame in run {
+            match frame {
+                Message::Text(text) if is_event(&text) => events.push(text),
+                Message::Text(text) => {
+                    self.events(std::mem::take(&mut events)).await;
+                    self.message(&text).await;
+                }
+                Message::Binary(_) => {
+                    self.events(std::mem::take(&mut events)).await;
+                    self.notice("invalid: binary frames are not understood");
+                }
+                _ => {}
+            }
+        }
+        self.events(events).await;
+    }
+
+    fn notice(&self, text: &str) {
+        self.client.send(&write::notice(text));
+    }
+
+    async fn events(&self, mut texts: Vec<Utf8Bytes>) {
+        match texts.len() {
+            0 => {}
+            1 => {
+                let mut in_flight = self.shared.ingest.announce(1);
+                if let Some(text) = texts.pop() {
+                    let examined = examine(&self.shared, &self.client, &text);
+                    in_flight.done();
+                    self.submit(examined).await;
+                }
+            }
+            count => {
+                let mut in_flight = self.shared.ingest.announce(count);
+                let chunks: Vec<_> = texts
+                    .chunks(CHUNK)
+                    .map(|chunk| {
+                        let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
+                        let chunk = chunk.to_vec();
+                        AbortOnDropHandle::new(tokio::spawn(async move {
+                            chunk
+                                .iter()
+                                .map(|text| examine(&shared, &client, text))
+                                .collect::<Vec<_>>()
+                        }))
+                    })
+                    .collect();
+                for chunk in chunks {
+                    // A panic while verifying would end the connection's task, too.
+                    for examined in chunk.await.unwrap_or_default() {
+                        in_flight.done();
+                        self.submit(examined).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn submit(&self, examined: Examined) {
+        match examined {
+            Examined::Record(record) => {
+                let id = record.event.id;
+                let reply = Reply::Client(Arc::clone(&self.client));
+                if let Err(rejection) = self.shared.ingest.submit(record, reply).await {
+                    self.client
+                        .send(&write::ok(&id, false, &rejection.to_wire()));
+                }
+            }
+            Examined::Refused(Some(id), rejection) => {
+                self.client
+                    .send(&write::ok(&id, false, &rejection.to_wire()));
+            }
+            Examined::Refused(None, rejection) => self.notice(&rejection.to_wire()),
+        }
+    }
+
+    async fn message(&self, text: &str) {
+        let most = self.shared.config.max_message_bytes;
+        if text.len() > most {
+            self.notice(&Rejection::TooLong(most).to_wire());
+            return;
+        }
+        match ClientMessage::parse(text) {
+            // `is_event` did not know it by its first bytes.
+            Ok(ClientMessage::Event(_)) => {
+                let examined = examine(&self.shared, &self.client, text);
+                self.submit(examined).await;
+            }
+            Ok(ClientMessage::Req {
+                subscription,
+                filters,
+            }) => self.subscribe(&subscription, filters).await,
+            Ok(ClientMessage::Count {
+                subscription,
+                filters,
+            }) => self.count(&subscription, filters).await,
+            Ok(ClientMessage::Close(subscription)) => {
+                self.shared.hub.close(&self.client, &subscription);
+            }
+            Ok(ClientMessage::Auth(raw)) => self.authenticate(raw.get()),
+            Err(MessageError::Filter {
+                subscription,
+                source,
+            }) => self.refuse(&subscription, &Rejection::Filter(source.to_string())),
+            Err(error) => self.notice(&format!("invalid: {error}")),
+        }
+    }
+
+    fn refuse(&self, subscription: &str, rejection: &Rejection) {
+        self.shared.hub.close(&self.client, subscription);
+        self.client
+            .send(&write::closed(subscription, &rejection.to_wire()));
+    }
+
+    fn admit_query(&self, filters: &[Filter]) -> Result<(), Rejection> {
+        if filters.len() > self.shared.config.max_filters {
+            return Err(Rejection::TooManyFilters(self.shared.config.max_filters));
+        }
+        self.client.may_read()?;
+        if client::only_private(filters) && self.client.keys().is_empty() {
+            return Err(Rejection::GiftWraps);
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, name: &str, filters: Vec<Filter>) {
+        let most = self.shared.config.max_subscriptions;
+        let admitted = self.admit_query(&filters).and_then(|()| {
+            if self.shared.hub.open(&self.client, name) >= most {
+                Err(Rejection::TooManySubscriptions(most))
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(rejection) = admitted {
+            self.refuse(name, &rejection);
+            return;
+        }
+        let registered = self
+            .shared
+            .hub
+            .register(&self.client, name, filters.clone());
+        if let Err(rejection) = self.stored(name, filters, registered.up_to).await {
+            self.refuse(name, &rejection);
+            return;
+        }
+        self.shared.hub.live(registered.slot);
+    }
+
+    /// Sends the stored events of a subscription, as fast as the reader takes them.
+    async fn stored(&self, name: &str, filters: Vec<Filter>, up_to: u64) -> Result<(), Rejection> {
+        let hits = self
+            .shared
+            .hits(filters, up_to, self.client.keys())
+            .await
+            .map_err(|error| Rejection::from(&error))?;
+        let prefix = write::event_prefix(name);
+        let outbox = &self.client.outbox;
+        for page in hits.chunks(PAGE) {
+            let json = if page.iter().all(|hit| hit.json.is_some()) {
+                page.iter().filter_map(|hit| hit.json.clone()).collect()
+            } else {
+                let seqs = page.iter().map(|hit| hit.seq).collect();
+                self.shared
+                    .read(seqs)
+                    .await
+                    .map_err(|error| Rejection::from(&error))?
+            };
+            for json in json {
+                if !outbox.room().await {
+                    return Ok(());
+                }
+                outbox.text(&[prefix.as_bytes(), &json, b"]"]);
+            }
+            outbox.flush();
+        }
+        Ok(())
+    }
+
+    async fn count(&self, name: &str, filters: Vec<Filter>) {
+        let counted = match self.admit_query(&filters) {
+            Err(rejection) => Err(rejection),
+            Ok(()) => self
+                .shared
+                .count(filters, Some(self.client.keys()))
+                .await
+                .map_err(|error| Rejection::from(&error)),
+        };
+        match counted {
+            Ok(count) => self.client.send(&write::count(name, count)),
+            Err(rejection) => self.client.send(&write::closed(name, &rejection.to_wire())),
+        }
+    }
+
+    fn authenticate(&self, json: &str) {
+        let Ok(event) = Event::from_json(json) else {
+            let rejection = Rejection::Malformed("AUTH needs a signed event".to_owned());
+            match nip01::claimed_id(json) {
+                Some(id) => self
+                    .client
+                    .send(&write::ok(&id, false, &rejection.to_wire())),
+                None => self.notice(&rejection.to_wire()),
+            }
+            return;
+        };
+        let reached = &self.client.reached;
+        let local = reached.local.to_string();
+        let result = nip42::check(
+            &event,
+            &self.client.challenge,
+            &[&reached.host, &local],
+            now(),
+        )
+        .map_err(Rejection::from)
+        .and_then(|()| self.shared.ingest.verify(&event))
+        .and_then(|()| self.client.authenticated(event.pubkey));
+        let (accepted, message) = match result {
+            Ok(()) => (true, String::new()),
+            Err(rejection) => (false, rejection.to_wire()),
+        };
+        self.client.send(&write::ok(&event.id, accepted, &message));
+    }
+}
+
+/// Whether a frame is an event, by its first bytes; unusual spacing is left to the parser.
+fn is_event(text: &str) -> bool {
+    text.starts_with(r#"["EVENT""#)
+}
+
+/// Runs off the connection's task for runs of events.
+fn examine(shared: &Shared, client: &Client, text: &str) -> Examined {
+    let json = match ClientMessage::parse(text) {
+        Ok(ClientMessage::Event(raw)) => raw.get(),
+        Ok(_) => {
+            return Examined::Refused(None, Rejection::Malformed("not an EVENT".to_owned()));
+        }
+        Err(error) => return Examined::Refused(None, Rejection::Malformed(error.to_string())),
+    };
+    match shared
+        .ingest
+        .examine_json(json, Origin::Client(client), now())
+    {
+        Ok(record) => Examined::Record(record),
+        Err((id, rejection)) => Examined::Refused(id, rejection),
+    }
+}

@@ -1,0 +1,336 @@
+//! The HTTP front: WebSocket upgrade, NIP-11, the page and the proof of who we are.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nostr::{JsonUtil, Timestamp};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{
+    Read, Shared,
+    client::Reached,
+    connection,
+    origin::{self, Sender},
+};
+use crate::nips::{
+    Draft,
+    nip01::MAX_SUBSCRIPTION_ID,
+    nip11::{self, Information, Limitation},
+};
+
+/// The kind of the answer to a challenge at `/.well-known/treefort`.
+const PROOF: u16 = 27235;
+const PROOF_PATH: &str = "/.well-known/treefort";
+const PAGE: &str = include_str!("page.html");
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const NIPS: [u16; 10] = [1, 9, 11, 17, 40, 42, 45, 59, 65, 70];
+
+type Reply = Response<Full<Bytes>>;
+
+/// An upgrade that was answered and now has to be served.
+type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender)>>>;
+
+/// Serves one accepted connection: HTTP requests, or a WebSocket after an upgrade.
+pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+    let Ok(_permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+        tracing::warn!(%peer, "too many connections");
+        return;
+    };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
+    }
+    let upgrade: Upgrade = Arc::default();
+    let service = service_fn(|request| {
+        let reply = answer(shared, request, peer, local, &upgrade);
+        async move { Ok::<_, Infallible>(reply) }
+    });
+    let timeout = Duration::from_secs(shared.config.handshake_timeout_s.max(1));
+    let http = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeout)
+        .max_headers(64)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::select! {
+        served = http => {
+            if let Err(error) = served {
+                tracing::debug!(%peer, %error, "a request failed");
+                return;
+            }
+        }
+        () = shared.stop.cancelled() => return,
+    }
+    let waiting = upgrade
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let Some((upgrade, sender)) = waiting else {
+        return;
+    };
+    match upgrade
+        .await
+        .map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>())
+    {
+        Ok(Ok(parts)) => {
+            shared.open.fetch_add(1, Ordering::Relaxed);
+            let _open = Open(shared);
+            let reached = Reached {
+                local,
+                host: sender.host,
+                trusted: sender.trusted,
+            };
+            connection::run(
+                Arc::clone(shared),
+                parts.io.into_inner(),
+                parts.read_buf,
+                reached,
+            )
+            .await;
+        }
+        Ok(Err(_)) => tracing::error!("an upgraded connection is not a TCP stream"),
+        Err(error) => tracing::debug!(%peer, %error, "an upgrade failed"),
+    }
+}
+
+/// Counts an open connection while it lives.
+struct Open<'a>(&'a Shared);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn answer(
+    shared: &Shared,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    upgrade: &Upgrade,
+) -> Reply {
+    let Some(sender) = origin::sender(request.headers(), peer, local, &shared.config.hosts) else {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "This name is not one of this relay's.",
+        );
+    };
+    let path = request.uri().path();
+    if path == "/" {
+        if request.method() == Method::OPTIONS {
+            return with_cors(plain(StatusCode::NO_CONTENT, ""));
+        }
+        if wants_upgrade(request.headers()) {
+            return match accept_key(&request) {
+                Ok(key) => {
+                    let pending = hyper::upgrade::on(&mut request);
+                    *upgrade.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((pending, sender));
+                    switching(&key)
+                }
+                Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
+            };
+        }
+        if is_read(request.method()) && accepts_document(request.headers()) {
+            return document(shared, &sender);
+        }
+    }
+    if sender.cross_site {
+        return plain(StatusCode::FORBIDDEN, "Other sites may not ask.");
+    }
+    match path {
+        "/" | PROOF_PATH if !is_read(request.method()) => {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET.")
+        }
+        "/" => page(),
+        PROOF_PATH => proof(shared, request.uri().query()),
+        _ => plain(StatusCode::NOT_FOUND, "There is nothing here."),
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Whether a comma-separated header names a token.
+fn names(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|value| {
+            value
+                .split(';')
+                .next()
+                .is_some_and(|value| value.trim().eq_ignore_ascii_case(token))
+        })
+}
+
+fn accepts_document(headers: &HeaderMap) -> bool {
+    names(headers, header::ACCEPT, nip11::MEDIA_TYPE)
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    names(headers, header::UPGRADE, "websocket")
+}
+
+/// RFC 6455, 4.2.1.
+fn accept_key(request: &Request<Incoming>) -> Result<String, &'static str> {
+    let headers = request.headers();
+    if request.method() != Method::GET || !names(headers, header::CONNECTION, "upgrade") {
+        return Err("Not a WebSocket handshake.");
+    }
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err("WebSocket version 13 only.");
+    }
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or("The handshake has no key.")?;
+    Ok(derive_accept_key(key.as_bytes()))
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Reply {
+    reply(status, "text/plain; charset=utf-8", text)
+}
+
+fn switching(key: &str) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = reply.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(key) = HeaderValue::from_str(key) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    }
+    reply
+}
+
+fn with_cors(mut reply: Reply) -> Reply {
+    let headers = reply.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+fn page() -> Reply {
+    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", PAGE);
+    let headers = reply.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    reply
+}
+
+/// The relay information document, with the limits that hold for the one who asks.
+fn document(shared: &Shared, sender: &Sender) -> Reply {
+    let config = &shared.config;
+    let information = Information {
+        name: config.name.clone(),
+        description: shared.identity.description.clone(),
+        pubkey: Some(shared.admission.operator().to_hex()),
+        self_key: shared.identity.keys.public_key().to_hex(),
+        supported_nips: NIPS.to_vec(),
+        software: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        limitation: Limitation {
+            max_message_length: config.max_message_bytes,
+            max_subscriptions: config.max_subscriptions,
+            max_limit: config.max_limit,
+            default_limit: config.default_limit,
+            max_subid_length: MAX_SUBSCRIPTION_ID,
+            max_event_tags: config.max_tags,
+            max_content_length: config.max_content,
+            min_pow_difficulty: 0,
+            auth_required: !sender.trusted || config.read == Read::Auth,
+            payment_required: false,
+            restricted_writes: !sender.trusted,
+            created_at_upper_limit: config.max_future_s,
+        },
+    };
+    match serde_json::to_vec(&information) {
+        Ok(json) => with_cors(reply(StatusCode::OK, nip11::MEDIA_TYPE, json)),
+        Err(error) => {
+            tracing::error!(%error, "failed to write the relay information document");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong.")
+        }
+    }
+}
+
+/// Signs a challenge under the relay's key, so that a local program knows that it talks to the relay of its
+/// home and not to one that took its port.
+fn proof(shared: &Shared, query: Option<&str>) -> Reply {
+    let challenge = query
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("challenge="))
+        .filter(|value| {
+            value.len() == 64
+                && value
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        });
+    let Some(challenge) = challenge else {
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "A challenge of 64 hexadecimal digits is missing.",
+        );
+    };
+    let event = Draft::new(PROOF)
+        .tag(["challenge", challenge])
+        .sign(&shared.identity.keys, Timestamp::now().as_secs());
+    match event {
+        Ok(event) => reply(StatusCode::OK, "application/json", event.as_json()),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "failed to sign a challenge"
+            );
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong.")
+        }
+    }
+}

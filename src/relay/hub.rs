@@ -1,0 +1,341 @@
+//! Live subscriptions, and who gets an event.
+//!
+//! Subscriptions are indexed by id, tag, author or kind, so that an event meets only those that can match.
+//! One lock orders three things: the last sequence number that was fanned out, registrations, and the
+//! hand-over from stored to live. That is why nothing is missed or sent twice between them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use nostr::{Event, EventId, Filter, PublicKey};
+
+use super::client::Client;
+use crate::{
+    nips::nip01::{self, write},
+    store::Record,
+};
+
+/// One event to fan out; `seq` is absent for ephemeral ones.
+pub(super) struct Item {
+    pub(super) seq: Option<u64>,
+    pub(super) record: Arc<Record>,
+}
+
+pub(super) struct Hub {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Everything up to here was fanned out.
+    last: u64,
+    next: u64,
+    subscriptions: HashMap<u64, Subscription>,
+    names: HashMap<u64, HashMap<String, u64>>,
+    index: Index,
+}
+
+struct Subscription {
+    client: Arc<Client>,
+    name: String,
+    /// `["EVENT","name",`
+    prefix: String,
+    filters: Vec<Filter>,
+    /// Live events that wait for EOSE; `None` once it was sent.
+    waiting: Option<Vec<Arc<Record>>>,
+    waiting_bytes: usize,
+}
+
+/// What a query needs to continue where live events begin.
+pub(super) struct Registered {
+    /// Identifies the subscription until it is closed or replaced.
+    pub(super) slot: u64,
+    /// Stored events up to here are the query's, later ones are live.
+    pub(super) up_to: u64,
+}
+
+impl Hub {
+    pub(super) fn new(last: u64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                last,
+                next: 0,
+                subscriptions: HashMap::new(),
+                names: HashMap::new(),
+                index: Index::default(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many subscriptions a client has, not counting one name.
+    pub(super) fn open(&self, client: &Client, except: &str) -> usize {
+        let state = self.lock();
+        state.names.get(&client.id).map_or(0, |names| {
+            names.len() - usize::from(names.contains_key(except))
+        })
+    }
+
+    /// Registers a subscription, in place of one of the same name. Live events wait for [`Hub::live`].
+    pub(super) fn register(
+        &self,
+        client: &Arc<Client>,
+        name: &str,
+        filters: Vec<Filter>,
+    ) -> Registered {
+        let mut state = self.lock();
+        state.close(client.id, name);
+        let slot = state.next;
+        state.next += 1;
+        for filter in &filters {
+            state.index.insert(slot, filter);
+        }
+        state.subscriptions.insert(
+            slot,
+            Subscription {
+                client: Arc::clone(client),
+                name: name.to_owned(),
+                prefix: write::event_prefix(name),
+                filters,
+                waiting: Some(Vec::new()),
+                waiting_bytes: 0,
+            },
+        );
+        state
+            .names
+            .entry(client.id)
+            .or_default()
+            .insert(name.to_owned(), slot);
+        Registered {
+            slot,
+            up_to: state.last,
+        }
+    }
+
+    /// Sends EOSE and what came in meanwhile; from now on events go out at once.
+    pub(super) fn live(&self, slot: u64) {
+        let mut state = self.lock();
+        if let Some(subscription) = state.subscriptions.get_mut(&slot) {
+            let outbox = &subscription.client.outbox;
+            outbox.text(&[write::eose(&subscription.name).as_bytes()]);
+            for record in subscription.waiting.take().unwrap_or_default() {
+                outbox.text(&[subscription.prefix.as_bytes(), &record.json, b"]"]);
+            }
+            let client = Arc::clone(&subscription.client);
+            drop(state);
+            client.outbox.flush();
+        }
+    }
+
+    /// Closes one subscription; whether there was one.
+    pub(super) fn close(&self, client: &Client, name: &str) -> bool {
+        self.lock().close(client.id, name)
+    }
+
+    /// Closes every subscription of a client.
+    pub(super) fn leave(&self, client: &Client) {
+        let mut state = self.lock();
+        for slot in state
+            .names
+            .remove(&client.id)
+            .unwrap_or_default()
+            .into_values()
+        {
+            state.drop_slot(slot);
+        }
+    }
+
+    /// Fans out a committed batch.
+    pub(super) fn publish(&self, items: &[Item]) {
+        let mut touched: HashMap<u64, Arc<Client>> = HashMap::new();
+        let mut state = self.lock();
+        for item in items {
+            let State {
+                subscriptions,
+                index,
+                last,
+                ..
+            } = &mut *state;
+            if let Some(seq) = item.seq {
+                *last = seq;
+            }
+            for slot in index.candidates(&item.record.event) {
+                if let Some(subscription) = subscriptions.get_mut(&slot)
+                    && subscription.deliver(&item.record)
+                {
+                    touched
+                        .entry(subscription.client.id)
+                        .or_insert_with(|| Arc::clone(&subscription.client));
+                }
+            }
+        }
+        drop(state);
+        for client in touched.values() {
+            client.outbox.flush();
+        }
+    }
+}
+
+impl State {
+    fn close(&mut self, client: u64, name: &str) -> bool {
+        let Some(names) = self.names.get_mut(&client) else {
+            return false;
+        };
+        let slot = names.remove(name);
+        if names.is_empty() {
+            self.names.remove(&client);
+        }
+        slot.is_some_and(|slot| {
+            self.drop_slot(slot);
+            true
+        })
+    }
+
+    fn drop_slot(&mut self, slot: u64) {
+        if let Some(subscription) = self.subscriptions.remove(&slot) {
+            for filter in &subscription.filters {
+                self.index.remove(slot, filter);
+            }
+        }
+    }
+}
+
+impl Subscription {
+    /// Whether something was added to the client's outbox.
+    fn deliver(&mut self, record: &Arc<Record>) -> bool {
+        if !self
+            .filters
+            .iter()
+            .any(|filter| nip01::matches(filter, &record.event))
+            || !self.client.receives(&record.event)
+        {
+            return false;
+        }
+        match &mut self.waiting {
+            None => {
+                self.client
+                    .outbox
+                    .text(&[self.prefix.as_bytes(), &record.json, b"]"]);
+                true
+            }
+            Some(waiting) => {
+                self.waiting_bytes += record.json.len();
+                if self.waiting_bytes > self.client.outbox.limit() {
+                    waiting.clear();
+                    self.client.outbox.too_slow();
+                } else {
+                    waiting.push(Arc::clone(record));
+                }
+                false
+            }
+        }
+    }
+}
+
+/// Where a filter is found: in the dimension that an event meets least often.
+#[derive(Default)]
+struct Index {
+    ids: HashMap<EventId, Vec<u64>>,
+    tags: HashMap<u8, HashMap<String, Vec<u64>>>,
+    authors: HashMap<PublicKey, Vec<u64>>,
+    kinds: HashMap<u16, Vec<u64>>,
+    rest: Vec<u64>,
+}
+
+impl Index {
+    fn insert(&mut self, slot: u64, filter: &Filter) {
+        if !nip01::is_satisfiable(filter) {
+            return;
+        }
+        if let Some(ids) = &filter.ids {
+            for id in ids {
+                self.ids.entry(*id).or_default().push(slot);
+            }
+        } else if let Some((letter, values)) = narrowest(filter) {
+            let by_value = self.tags.entry(letter).or_default();
+            for value in values {
+                by_value.entry(value.clone()).or_default().push(slot);
+            }
+        } else if let Some(authors) = &filter.authors {
+            for author in authors {
+                self.authors.entry(*author).or_default().push(slot);
+            }
+        } else if let Some(kinds) = &filter.kinds {
+            for kind in kinds {
+                self.kinds.entry(kind.as_u16()).or_default().push(slot);
+            }
+        } else {
+            self.rest.push(slot);
+        }
+    }
+
+    fn remove(&mut self, slot: u64, filter: &Filter) {
+        if let Some(ids) = &filter.ids {
+            for id in ids {
+                forget(&mut self.ids, id, slot);
+            }
+        } else if let Some((letter, values)) = narrowest(filter) {
+            if let Some(by_value) = self.tags.get_mut(&letter) {
+                for value in values {
+                    forget(by_value, value, slot);
+                }
+                if by_value.is_empty() {
+                    self.tags.remove(&letter);
+                }
+            }
+        } else if let Some(authors) = &filter.authors {
+            for author in authors {
+                forget(&mut self.authors, author, slot);
+            }
+        } else if let Some(kinds) = &filter.kinds {
+            for kind in kinds {
+                forget(&mut self.kinds, &kind.as_u16(), slot);
+            }
+        } else {
+            self.rest.retain(|other| *other != slot);
+        }
+    }
+
+    fn candidates(&self, event: &Event) -> HashSet<u64> {
+        let mut found: HashSet<u64> = self.rest.iter().copied().collect();
+        found.extend(self.ids.get(&event.id).into_iter().flatten());
+        found.extend(self.authors.get(&event.pubkey).into_iter().flatten());
+        found.extend(self.kinds.get(&event.kind.as_u16()).into_iter().flatten());
+        if !self.tags.is_empty() {
+            for tag in event.tags.iter() {
+                if let [name, value, ..] = tag.as_slice()
+                    && let [letter] = name.as_bytes()
+                    && let Some(by_value) = self.tags.get(letter)
+                {
+                    found.extend(by_value.get(value).into_iter().flatten());
+                }
+            }
+        }
+        found
+    }
+}
+
+fn narrowest(filter: &Filter) -> Option<(u8, &std::collections::BTreeSet<String>)> {
+    filter
+        .generic_tags
+        .iter()
+        .min_by_key(|(_, values)| values.len())
+        .and_then(|(letter, values)| Some((letter.as_str().bytes().next()?, values)))
+}
+
+fn forget<K, Q>(map: &mut HashMap<K, Vec<u64>>, key: &Q, slot: u64)
+where
+    K: std::hash::Hash + Eq + std::borrow::Borrow<Q>,
+    Q: std::hash::Hash + Eq + ?Sized,
+{
+    if let Some(slots) = map.get_mut(key) {
+        slots.retain(|other| *other != slot);
+        if slots.is_empty() {
+            map.remove(key);
+        }
+    }
+}

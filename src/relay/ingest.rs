@@ -1,0 +1,226 @@
+//! The one door: every event passes [`Ingest::examine`] and then the writer, whoever sent it.
+//!
+//! Structure and limits come first, then id and signature, then policy; the writer decides on what
+//! depends on stored events, commits, answers and fans out.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+    mpsc,
+};
+
+use nostr::{Event, EventId, JsonUtil};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    Config, Rejection,
+    client::Client,
+    verify::Verifier,
+    writer::{Command, Job},
+};
+use crate::{
+    nips::{kind, nip01, nip40, nip70},
+    store::Record,
+};
+
+/// Bytes of events that may wait for the writer, in KiB.
+const QUEUE_KIB: u32 = 64 << 10;
+
+/// What became of an accepted event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// Stored durably.
+    New {
+        /// Its sequence number.
+        seq: u64,
+    },
+    /// Was stored already.
+    Duplicate,
+    /// Forwarded to subscribers and not stored (kinds 20000 to 29999).
+    Ephemeral,
+}
+
+impl Accepted {
+    /// The message of the OK.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate: already have this event",
+            Self::New { .. } | Self::Ephemeral => "",
+        }
+    }
+}
+
+/// Who sends an event.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// This program.
+    Internal,
+    /// A connection.
+    Client(&'a Client),
+}
+
+/// Who waits for the outcome.
+pub(super) enum Reply {
+    /// A task of this program.
+    Task(oneshot::Sender<Result<Accepted, Rejection>>),
+    /// A connection, which gets an OK.
+    Client(Arc<Client>),
+}
+
+pub(super) struct Ingest {
+    config: Arc<Config>,
+    verifier: Verifier,
+    commands: mpsc::Sender<Command>,
+    queue: Arc<Semaphore>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// Verifications that the writer may wait for, while this lives.
+pub(super) struct InFlight {
+    counter: Arc<AtomicUsize>,
+    left: usize,
+}
+
+impl InFlight {
+    /// One of them is done.
+    pub(super) fn done(&mut self) {
+        if self.left > 0 {
+            self.left -= 1;
+            self.counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.left, Ordering::Relaxed);
+    }
+}
+
+impl Ingest {
+    pub(super) fn new(
+        config: Arc<Config>,
+        commands: mpsc::Sender<Command>,
+        in_flight: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            config,
+            verifier: Verifier::default(),
+            commands,
+            queue: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
+            in_flight,
+        }
+    }
+
+    /// Announces verifications, so that the writer waits for them a moment.
+    pub(super) fn announce(&self, count: usize) -> InFlight {
+        self.in_flight.fetch_add(count, Ordering::Relaxed);
+        InFlight {
+            counter: Arc::clone(&self.in_flight),
+            left: count,
+        }
+    }
+
+    /// Id and signature alone, for answers to a challenge.
+    pub(super) fn verify(&self, event: &Event) -> Result<(), Rejection> {
+        self.verifier.check(event)
+    }
+
+    /// Reads and examines the JSON of an event from a client. A refusal names the id, if one can be read.
+    pub(super) fn examine_json(
+        &self,
+        json: &str,
+        origin: Origin<'_>,
+        now: u64,
+    ) -> Result<Record, (Option<EventId>, Rejection)> {
+        if json.len() > self.config.max_message_bytes {
+            let rejection = Rejection::TooLong(self.config.max_message_bytes);
+            return Err((nip01::claimed_id(json), rejection));
+        }
+        let event = Event::from_json(json).map_err(|error| {
+            (
+                nip01::claimed_id(json),
+                Rejection::Malformed(error.to_string()),
+            )
+        })?;
+        let id = event.id;
+        self.examine(event, origin, now)
+            .map_err(|rejection| (Some(id), rejection))
+    }
+
+    /// Everything that can be said about an event without looking at stored ones.
+    pub(super) fn examine(
+        &self,
+        event: Event,
+        origin: Origin<'_>,
+        now: u64,
+    ) -> Result<Record, Rejection> {
+        self.structure(&event, now)?;
+        self.verifier.check(&event)?;
+        if let Origin::Client(client) = origin {
+            policy(&event, client)?;
+        }
+        let record = Record::new(event);
+        if record.json.len() > self.config.max_message_bytes {
+            return Err(Rejection::TooLong(self.config.max_message_bytes));
+        }
+        Ok(record)
+    }
+
+    fn structure(&self, event: &Event, now: u64) -> Result<(), Rejection> {
+        let config = &self.config;
+        if event.kind.as_u16() == kind::CLIENT_AUTH {
+            return Err(Rejection::AuthEvent);
+        }
+        if event.tags.len() > config.max_tags {
+            return Err(Rejection::TooManyTags(config.max_tags));
+        }
+        if event.content.len() > config.max_content
+            && event.content.chars().count() > config.max_content
+        {
+            return Err(Rejection::ContentTooLong(config.max_content));
+        }
+        let created_at = event.created_at.as_secs();
+        if u32::try_from(created_at).is_err() {
+            return Err(Rejection::TimeOutOfRange);
+        }
+        if created_at > now.saturating_add(config.max_future_s) {
+            return Err(Rejection::Future(config.max_future_s));
+        }
+        if nip40::is_expired(event, now) {
+            return Err(Rejection::Expired);
+        }
+        Ok(())
+    }
+
+    /// Hands an examined event to the writer, which answers after the commit. Waits while the queue is full.
+    pub(super) async fn submit(&self, record: Record, reply: Reply) -> Result<(), Rejection> {
+        let weight = u32::try_from(record.json.len() / 1024 + 1)
+            .unwrap_or(QUEUE_KIB)
+            .min(QUEUE_KIB);
+        let permit = Arc::clone(&self.queue)
+            .acquire_many_owned(weight)
+            .await
+            .map_err(|_| Rejection::Stopping)?;
+        self.commands
+            .send(Command::Event(Job {
+                record,
+                reply,
+                _permit: permit,
+            }))
+            .map_err(|_| Rejection::Stopping)
+    }
+}
+
+fn policy(event: &Event, client: &Client) -> Result<(), Rejection> {
+    client.may_write()?;
+    if nip70::is_protected(event) {
+        let keys = client.keys();
+        if !keys.contains(&event.pubkey) {
+            return Err(Rejection::Protected {
+                authenticated: !keys.is_empty(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! The relay: the bus that everything speaks over.
+//!
+//! [`Relay`] is a handle; every event, whether from a connection or [`Relay::publish`], passes the one door
+//! in `ingest`, is committed by the one writer, and only then acknowledged and fanned out. Readers either
+//! get everything or are closed with a reason.
+
+mod client;
+pub mod config;
+mod connection;
+mod http;
+mod hub;
+mod ingest;
+mod origin;
+mod outbox;
+mod rejection;
+mod verify;
+mod writer;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use nostr::{Event, EventId, Filter, JsonUtil, Keys, PublicKey, Timestamp};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, oneshot},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    config::{Config, Read},
+    ingest::Accepted,
+    rejection::Rejection,
+};
+use self::{
+    hub::Hub,
+    ingest::{Ingest, Origin, Reply},
+    writer::{Command, Writer},
+};
+use crate::{
+    keys::Admission,
+    store::{self, EventStore, Feed, Hit, Query},
+};
+
+/// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
+const QUERY_BUDGET: usize = 2 << 20;
+
+/// Who the relay is (NIP-11).
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The relay's own key, under which it signs.
+    pub keys: Keys,
+    /// What it is, in a sentence.
+    pub description: String,
+}
+
+/// Why the relay failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A thread could not be started.
+    #[error("failed to start a thread of the relay")]
+    Thread(#[source] std::io::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A stored event could not be read.
+    #[error("a stored event is damaged")]
+    Damaged(#[source] nostr::event::Error),
+    /// The relay stops.
+    #[error("the relay is stopping")]
+    Stopping,
+}
+
+impl From<&Error> for Rejection {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Store(store::Error::Deadline) => Self::Deadline,
+            Error::Stopping => Self::Stopping,
+            error => {
+                tracing::error!(error = error as &dyn std::error::Error, "a query failed");
+                Self::Store
+            }
+        }
+    }
+}
+
+/// A handle on the running relay.
+#[derive(Clone)]
+pub struct Relay {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What connections and handles share.
+struct Shared {
+    config: Arc<Config>,
+    store: Arc<dyn EventStore>,
+    identity: Identity,
+    admission: Arc<Admission>,
+    hub: Arc<Hub>,
+    ingest: Ingest,
+    commands: mpsc::Sender<Command>,
+    queries: Semaphore,
+    clients: AtomicU64,
+    connections: Arc<Semaphore>,
+    open: AtomicUsize,
+    stop: CancellationToken,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The writer ends when it has committed what is queued; nobody is left to wait for it.
+        let _ = self.commands.send(Command::Stop);
+    }
+}
+
+impl Relay {
+    /// Starts the writer. Connections are served by [`Relay::run`] or [`Relay::serve`].
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        config: Config,
+        store: Arc<dyn EventStore>,
+        identity: Identity,
+        admission: Arc<Admission>,
+    ) -> Result<Self, Error> {
+        let config = Arc::new(config);
+        let hub = Arc::new(Hub::new(store.last_seq()));
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let (commands, receiver) = mpsc::channel();
+        let threads = Writer::start(
+            Arc::clone(&store),
+            Arc::clone(&hub),
+            Arc::clone(&in_flight),
+            receiver,
+        )
+        .map_err(Error::Thread)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
+                queries: Semaphore::new(config.max_queries.max(1)),
+                connections: Arc::new(Semaphore::new(config.max_connections)),
+                config,
+                store,
+                identity,
+                admission,
+                hub,
+                commands,
+                clients: AtomicU64::new(1),
+                open: AtomicUsize::new(0),
+                stop: CancellationToken::new(),
+                threads: Mutex::new(threads.into()),
+            }),
+        })
+    }
+
+    /// Publishes an event of this program; returns after the durable commit.
+    ///
+    /// # Errors
+    /// With the reason why the event was refused.
+    pub async fn publish(&self, event: Event) -> Result<Accepted, Rejection> {
+        let ingest = &self.shared.ingest;
+        let mut in_flight = ingest.announce(1);
+        let record = ingest.examine(event, Origin::Internal, Timestamp::now().as_secs())?;
+        in_flight.done();
+        let (sender, receiver) = oneshot::channel();
+        ingest.submit(record, Reply::Task(sender)).await?;
+        receiver.await.map_err(|_| Rejection::Stopping)?
+    }
+
+    /// Stored events that match, newest first. Without a `limit`, all of them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn query(&self, filter: Filter) -> Result<Vec<Event>, Error> {
+        self.shared
+            .blocking(move |store| {
+                let filters = [filter];
+                let query = Query::all(&filters, Timestamp::now().as_secs());
+                store
+                    .query(&query)?
+                    .iter()
+                    .filter_map(|hit| hit.json.as_ref())
+                    .map(|json| Event::from_json(json).map_err(Error::Damaged))
+                    .collect()
+            })
+            .await
+    }
+
+    /// One stored event.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn get(&self, id: EventId) -> Result<Option<Event>, Error> {
+        self.shared
+            .blocking(move |store| Ok(store.get(&id)?.map(|stored| stored.event)))
+            .await
+    }
+
+    /// How many stored events match; a `limit` does not apply.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn count(&self, filter: Filter) -> Result<u64, Error> {
+        self.shared.count(vec![filter], None).await
+    }
+
+    /// Follows the log from just after a sequence number; 0 is the beginning.
+    #[must_use]
+    pub fn feed(&self, after_seq: u64) -> Feed {
+        Feed::new(Arc::clone(&self.shared.store), after_seq)
+    }
+
+    /// The highest committed sequence number.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.shared.store.last_seq()
+    }
+
+    /// Open WebSocket connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Serves one accepted connection until it ends or the relay stops.
+    pub async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        http::serve(&self.shared, stream, peer).await;
+    }
+
+    /// Accepts and serves connections until the relay stops; their tasks end with it.
+    pub async fn run(&self, listener: TcpListener) {
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let relay = self.clone();
+                        tasks.spawn(async move { relay.serve(stream, peer).await });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "failed to accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+                () = self.shared.stop.cancelled() => break,
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Closes connections with a reason, commits what is queued and ends the writer.
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        // The writer may have ended already.
+        let _ = self.shared.commands.send(Command::Stop);
+        let threads = std::mem::take(
+            &mut *self
+                .shared
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the relay panicked");
+                }
+            }
+        });
+        if joined.await.is_err() {
+            tracing::error!("failed to wait for the relay's threads");
+        }
+    }
+}
+
+impl Shared {
+    fn next_client(&self) -> u64 {
+        self.clients.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.config.query_timeout_s)
+    }
+
+    /// Runs something on the store off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn EventStore) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || work(&*store))
+            .await
+            .map_err(|_| Error::Stopping)?
+    }
+
+    /// The stored part of a subscription, for holders of `keys`.
+    async fn hits(
+        &self,
+        filters: Vec<Filter>,
+        up_to: u64,
+        keys: Vec<PublicKey>,
+    ) -> Result<Vec<Hit>, Error> {
+        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
+        let (default_limit, max_limit) = (self.config.default_limit, self.config.max_limit);
+        let deadline = self.deadline();
+        self.blocking(move |store| {
+            Ok(store.query(&Query {
+                filters: &filters,
+                default_limit,
+                max_limit,
+                up_to,
+                now: Timestamp::now().as_secs(),
+                visible: &|event| client::visible_to(event, &keys),
+                deadline: Some(deadline),
+                budget: QUERY_BUDGET,
+            })?)
+        })
+        .await
+    }
+
+    /// The JSON of rows that still exist.
+    async fn read(&self, seqs: Vec<u64>) -> Result<Vec<Bytes>, Error> {
+        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
+        self.blocking(move |store| {
+            let mut rows = Vec::with_capacity(seqs.len());
+            for seq in seqs {
+                rows.extend(store.read(seq)?);
+            }
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Counts what holders of `keys` may see; everything when there are none to ask for.
+    async fn count(
+        &self,
+        filters: Vec<Filter>,
+        keys: Option<Vec<PublicKey>>,
+    ) -> Result<u64, Error> {
+        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
+        let deadline = self.deadline();
+        self.blocking(move |store| {
+            let visible = |event: &Event| {
+                keys.as_ref()
+                    .is_none_or(|keys| client::visible_to(event, keys))
+            };
+            Ok(store.count(&Query {
+                visible: &visible,
+                deadline: Some(deadline),
+                ..Query::all(&filters, Timestamp::now().as_secs())
+            })?)
+        })
+        .await
+    }
+}

@@ -1,0 +1,122 @@
+//! Why the relay refuses something, and how it says so on the wire.
+
+/// A refusal. [`Rejection::to_wire`] is the one place where it becomes text for a client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// A newer version of the address is stored.
+    #[error("have a newer version")]
+    Superseded,
+    /// Its author deleted it.
+    #[error("its author deleted this event")]
+    Deleted,
+    /// It has expired (NIP-40).
+    #[error("the event has expired")]
+    Expired,
+    /// It is not an event.
+    #[error("not an event: {0}")]
+    Malformed(String),
+    /// The message is too long.
+    #[error("a message has at most {0} bytes")]
+    TooLong(usize),
+    /// Too many tags.
+    #[error("an event has at most {0} tags")]
+    TooManyTags(usize),
+    /// The content is too long.
+    #[error("content has at most {0} characters")]
+    ContentTooLong(usize),
+    /// `created_at` is too far in the future.
+    #[error("created_at is more than {0} seconds in the future")]
+    Future(u64),
+    /// `created_at` does not fit.
+    #[error("created_at is out of range")]
+    TimeOutOfRange,
+    /// The id is not the hash of the event.
+    #[error("the id is not the event's hash")]
+    Id,
+    /// The signature does not verify.
+    #[error("the signature does not verify")]
+    Signature,
+    /// An answer to a challenge came as an event.
+    #[error("kind 22242 is only for AUTH")]
+    AuthEvent,
+    /// A protected event of somebody else (NIP-70).
+    #[error("this event may only be published by its author")]
+    Protected {
+        /// Whether the client has proved any key yet.
+        authenticated: bool,
+    },
+    /// The client has to authenticate first.
+    #[error("authenticate as a key that the owner admitted")]
+    AuthRequired,
+    /// The client authenticated, but as nobody who is admitted.
+    #[error("this key is not admitted by the owner")]
+    NotAdmitted,
+    /// Gift wraps are for those that they name (NIP-59).
+    #[error("gift wraps are only for the recipient that they name")]
+    GiftWraps,
+    /// An answer to the challenge does not count.
+    #[error("{0}")]
+    Auth(#[from] crate::nips::nip42::AuthError),
+    /// Too many subscriptions.
+    #[error("a connection has at most {0} subscriptions")]
+    TooManySubscriptions(usize),
+    /// Too many filters.
+    #[error("a subscription has at most {0} filters")]
+    TooManyFilters(usize),
+    /// Too many keys.
+    #[error("a connection authenticates as at most {0} keys")]
+    TooManyKeys(usize),
+    /// The filter is not one.
+    #[error("{0}")]
+    Filter(String),
+    /// The query took too long.
+    #[error("the query took too long")]
+    Deadline,
+    /// The store failed.
+    #[error("the store failed")]
+    Store,
+    /// The relay stops.
+    #[error("the relay is stopping")]
+    Stopping,
+}
+
+impl Rejection {
+    /// The machine-readable prefix of NIP-01 and NIP-42.
+    #[must_use]
+    pub fn prefix(&self) -> &'static str {
+        match self {
+            Self::Superseded => "duplicate",
+            Self::Deleted => "blocked",
+            Self::Expired
+            | Self::Malformed(_)
+            | Self::TooLong(_)
+            | Self::TooManyTags(_)
+            | Self::ContentTooLong(_)
+            | Self::Future(_)
+            | Self::TimeOutOfRange
+            | Self::Id
+            | Self::Signature
+            | Self::AuthEvent
+            | Self::Auth(_)
+            | Self::TooManyFilters(_)
+            | Self::Filter(_) => "invalid",
+            Self::TooManySubscriptions(_) | Self::TooManyKeys(_) => "rate-limited",
+            Self::Protected {
+                authenticated: false,
+            }
+            | Self::AuthRequired
+            | Self::GiftWraps => "auth-required",
+            Self::Protected {
+                authenticated: true,
+            }
+            | Self::NotAdmitted => "restricted",
+            Self::Deadline | Self::Store | Self::Stopping => "error",
+        }
+    }
+
+    /// `prefix: message`, as it stands in OK and CLOSED.
+    #[must_use]
+    pub fn to_wire(&self) -> String {
+        format!("{}: {self}", self.prefix())
+    }
+}

@@ -1,0 +1,257 @@
+//! The one thread that writes: group commit, then OK, then fan-out.
+//!
+//! It waits for more events only while verifications are under way, so a lone event commits at once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use nostr::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Accepted, Rejection,
+    client::Client,
+    hub::{Hub, Item},
+    ingest::Reply,
+};
+use crate::{
+    nips::nip01::write,
+    store::{EventStore, Outcome, Record},
+};
+
+/// How long a batch waits for verifications under way.
+const WAIT: Duration = Duration::from_micros(1500);
+/// Enough events to commit without waiting.
+const ENOUGH: usize = 128;
+/// The most events of one commit.
+const MOST: usize = 512;
+/// Bytes of one commit.
+const MOST_BYTES: usize = 8 << 20;
+/// Up to this many events are fanned out by the writer itself.
+const INLINE: usize = 4;
+/// Batches that wait for the fan-out thread.
+const FAN_OUT_QUEUE: usize = 64;
+/// How often expired events are collected, and how many at once.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+const COLLECT_MOST: usize = 1000;
+
+pub(super) struct Job {
+    pub(super) record: Record,
+    pub(super) reply: Reply,
+    /// Room in the queue.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+pub(super) enum Command {
+    Event(Job),
+    /// Commit what is queued, then end.
+    Stop,
+}
+
+pub(super) struct Writer {
+    store: Arc<dyn EventStore>,
+    hub: Arc<Hub>,
+    in_flight: Arc<AtomicUsize>,
+    fan_out: mpsc::SyncSender<Vec<Item>>,
+    /// Batches that the fan-out thread has not finished.
+    behind: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
+    pub(super) fn start(
+        store: Arc<dyn EventStore>,
+        hub: Arc<Hub>,
+        in_flight: Arc<AtomicUsize>,
+        commands: mpsc::Receiver<Command>,
+    ) -> std::io::Result<[JoinHandle<()>; 2]> {
+        let (fan_out, batches) = mpsc::sync_channel::<Vec<Item>>(FAN_OUT_QUEUE);
+        let behind = Arc::new(AtomicUsize::new(0));
+        let publisher = {
+            let (hub, behind) = (Arc::clone(&hub), Arc::clone(&behind));
+            std::thread::Builder::new()
+                .name("relay-fan-out".into())
+                .spawn(move || {
+                    for batch in batches {
+                        hub.publish(&batch);
+                        behind.fetch_sub(1, Ordering::AcqRel);
+                    }
+                })?
+        };
+        let writer = Self {
+            store,
+            hub,
+            in_flight,
+            fan_out,
+            behind,
+        };
+        let writer = std::thread::Builder::new()
+            .name("relay-writer".into())
+            .spawn(move || writer.run(&commands))?;
+        Ok([writer, publisher])
+    }
+
+    fn run(self, commands: &mpsc::Receiver<Command>) {
+        let mut collected = Instant::now();
+        loop {
+            let next = commands.recv_timeout(COLLECT_EVERY);
+            if collected.elapsed() >= COLLECT_EVERY {
+                collected = Instant::now();
+                self.collect();
+            }
+            match next {
+                Ok(Command::Event(first)) => {
+                    let (batch, stop) = self.gather(first, commands);
+                    self.commit(batch);
+                    if stop {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn gather(&self, first: Job, commands: &mpsc::Receiver<Command>) -> (Vec<Job>, bool) {
+        let deadline = Instant::now() + WAIT;
+        let mut bytes = first.record.json.len();
+        let mut batch = vec![first];
+        while batch.len() < MOST && bytes < MOST_BYTES {
+            let next = match commands.try_recv() {
+                Ok(next) => Ok(next),
+                Err(_) if batch.len() >= ENOUGH || self.in_flight.load(Ordering::Relaxed) == 0 => {
+                    break;
+                }
+                Err(_) => commands.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            match next {
+                Ok(Command::Event(job)) => {
+                    bytes += job.record.json.len();
+                    batch.push(job);
+                }
+                Ok(Command::Stop) => return (batch, true),
+                Err(_) => break,
+            }
+        }
+        (batch, false)
+    }
+
+    fn commit(&self, batch: Vec<Job>) {
+        let mut records = Vec::with_capacity(batch.len());
+        let mut replies = Vec::with_capacity(batch.len());
+        for job in batch {
+            replies.push((job.reply, job.record.event.id));
+            records.push(job.record);
+        }
+        let stored: Vec<Record> = records
+            .iter()
+            .filter(|record| !record.event.kind.is_ephemeral())
+            .cloned()
+            .collect();
+        let outcomes = if stored.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.store.append(&stored)
+        };
+        let mut outcomes = match outcomes {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the event store failed"
+                );
+                stored.iter().map(|_| Err(())).collect()
+            }
+        }
+        .into_iter();
+        let mut items = Vec::with_capacity(records.len());
+        let mut answered: Vec<Arc<Client>> = Vec::new();
+        for (record, (reply, id)) in records.into_iter().zip(replies) {
+            let result = if record.event.kind.is_ephemeral() {
+                Ok(Accepted::Ephemeral)
+            } else {
+                verdict(outcomes.next())
+            };
+            let seq = match result {
+                Ok(Accepted::New { seq }) => Some(seq),
+                _ => None,
+            };
+            if seq.is_some() || result == Ok(Accepted::Ephemeral) {
+                items.push(Item {
+                    seq,
+                    record: Arc::new(record),
+                });
+            }
+            match reply {
+                Reply::Task(sender) => {
+                    // The task may have given up waiting.
+                    let _ = sender.send(result);
+                }
+                Reply::Client(client) => {
+                    let text = match &result {
+                        Ok(accepted) => write::ok(&id, true, accepted.message()),
+                        Err(rejection) => write::ok(&id, false, &rejection.to_wire()),
+                    };
+                    client.outbox.text(&[text.as_bytes()]);
+                    if !answered.iter().any(|known| known.id == client.id) {
+                        answered.push(client);
+                    }
+                }
+            }
+        }
+        for client in answered {
+            client.outbox.flush();
+        }
+        self.fan_out(items);
+    }
+
+    fn fan_out(&self, items: Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        // Only this thread adds batches, so an empty queue stays empty until this one is out.
+        if items.len() <= INLINE && self.behind.load(Ordering::Acquire) == 0 {
+            self.hub.publish(&items);
+            return;
+        }
+        self.behind.fetch_add(1, Ordering::AcqRel);
+        if let Err(mpsc::SendError(items)) = self.fan_out.send(items) {
+            self.hub.publish(&items);
+        }
+    }
+
+    fn collect(&self) {
+        loop {
+            match self.store.expire(Timestamp::now().as_secs(), COLLECT_MOST) {
+                Ok(COLLECT_MOST) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to collect expired events"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn verdict(outcome: Option<Result<Outcome, ()>>) -> Result<Accepted, Rejection> {
+    match outcome {
+        Some(Ok(Outcome::New { seq })) => Ok(Accepted::New { seq }),
+        Some(Ok(Outcome::Duplicate)) => Ok(Accepted::Duplicate),
+        Some(Ok(Outcome::Superseded)) => Err(Rejection::Superseded),
+        Some(Ok(Outcome::Deleted)) => Err(Rejection::Deleted),
+        Some(Ok(Outcome::Unrepresentable)) => Err(Rejection::TimeOutOfRange),
+        Some(Err(())) | None => Err(Rejection::Store),
+    }
+}
