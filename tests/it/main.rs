@@ -1,0 +1,3 @@
+//! The one integration test binary: everything against the real program.
+
+mod sandbox;
