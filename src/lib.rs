@@ -6,3 +6,4 @@ pub mod nips;
 pub mod recorder;
 pub mod relay;
 pub mod store;
+pub mod sandbox;

@@ -1,0 +1,170 @@
+//! What can go wrong with a sandbox, and what a person can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::frame_guard::Violation;
+
+/// The error of a backend's client library, which no other module needs to know.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong with a sandbox.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no engine on this machine.
+    #[error("no Docker Engine at {address}")]
+    NoEngine {
+        /// Where it was looked for.
+        address: String,
+        /// Why it is not there.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine is there but its socket is closed to this user.
+    #[error("this user may not use Docker's socket {address}")]
+    Denied {
+        /// The socket.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine is there but does not answer in time or in kind.
+    #[error("the Docker Engine at {address} does not answer")]
+    Unresponsive {
+        /// Where it is.
+        address: String,
+        /// What went wrong, unless it was silent.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// The engine runs containers of another system.
+    #[error("the Docker Engine runs {os} containers, not Linux ones")]
+    NotLinux {
+        /// The system that it reports.
+        os: String,
+    },
+    /// `DOCKER_HOST` names an engine that is not on this machine.
+    #[error("DOCKER_HOST is {address}, which is not an engine on this machine")]
+    Remote {
+        /// The value.
+        address: String,
+    },
+    /// The description of a sandbox or an image is not one that we run.
+    #[error("cannot run this sandbox: {reason}")]
+    Spec {
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A file of an image's build context cannot be read.
+    #[error("cannot read {} for the image", path.display())]
+    ImageFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The Dockerfile builds on an image that is not on this machine, and may not fetch it.
+    #[error("the image {image} builds on {base}, which is not on this machine")]
+    BaseImage {
+        /// The image to build.
+        image: String,
+        /// What it builds on.
+        base: String,
+    },
+    /// The engine could not build an image.
+    #[error("cannot build the image {image}: {message}")]
+    ImageBuild {
+        /// The image.
+        image: String,
+        /// The engine's words, cut to a bound.
+        message: String,
+    },
+    /// The image was removed since it was prepared; prepare it again.
+    #[error("the image {image} is not there any more")]
+    ImageMissing {
+        /// The image.
+        image: String,
+    },
+    /// The container did not start, or its agent's streams did not open.
+    #[error("the sandbox did not start: {message}")]
+    Start {
+        /// The engine's words or the end of what it wrote, cut to a bound.
+        message: String,
+    },
+    /// The sandbox broke the rules of the multiplexer and was ended.
+    #[error("the sandbox was ended: {0}")]
+    Protocol(#[source] Violation),
+    /// The engine failed at something that should work.
+    #[error("the Docker Engine could not {action}")]
+    Engine {
+        /// What it was to do.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: BoxError,
+    },
+    /// The engine could not say how the sandbox ended.
+    #[error("the sandbox is gone and nothing says how it ended")]
+    Lost,
+    /// The runtime is shutting down and starts nothing any more.
+    #[error("the sandbox runtime is shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// One sentence that says what a person can do; empty when there is nothing.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoEngine { .. } => {
+                "Install Docker and start it (Debian, Ubuntu: sudo apt install docker.io), or set DOCKER_HOST to its socket."
+            }
+            Self::Denied { .. } => {
+                "Add yourself to the docker group (sudo usermod -aG docker $USER) and log in again."
+            }
+            Self::Unresponsive { .. } => {
+                "Start or restart Docker (sudo systemctl restart docker, or Docker Desktop) and try again."
+            }
+            Self::NotLinux { .. } => "Switch Docker Desktop to Linux containers.",
+            Self::Remote { .. } => {
+                "Unset DOCKER_HOST or point it to an engine on this machine: a unix:// socket, or tcp:// on 127.0.0.1."
+            }
+            Self::BaseImage { .. } => {
+                "Pull the base image with docker pull, or let this image's build use the network."
+            }
+            Self::ImageMissing { .. } => "Try again: the image is built anew.",
+            Self::ImageFile { .. } => "Check that the file exists and can be read.",
+            Self::ImageBuild { .. }
+            | Self::Spec { .. }
+            | Self::Start { .. }
+            | Self::Protocol(_)
+            | Self::Engine { .. }
+            | Self::Lost
+            | Self::ShuttingDown => "",
+        }
+    }
+
+    /// Whether no sandbox can run on this machine as it is (exit code 3, `no-sandbox`).
+    pub fn is_unavailable(&self) -> bool {
+        matches!(
+            self,
+            Self::NoEngine { .. }
+                | Self::Denied { .. }
+                | Self::Unresponsive { .. }
+                | Self::NotLinux { .. }
+                | Self::Remote { .. }
+        )
+    }
+}
+
+/// Cuts an engine's words to one bounded piece without control characters.
+pub(super) fn clip(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(600)
+        .collect();
+    clean.trim().to_owned()
+}

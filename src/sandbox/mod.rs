@@ -1,0 +1,316 @@
+//! Sandboxes: one hardened container for each agent at work, behind the [`Runtime`] trait.
+//!
+//! A sandbox has no network and no way to the host but one byte stream, over which [`mux`] carries
+//! the agent's standard streams and the HTTP connections that it opens to `127.0.0.1:11434`.
+//! Invariants: everything that comes out of a sandbox is hostile and bounded; a container never
+//! outlives its [`Sandbox`] by more than the time that its removal takes; and there is no
+//! unsandboxed mode.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub mod docker;
+mod docker_client;
+mod docker_run;
+mod docker_spec;
+mod error;
+mod frame_guard;
+pub mod image;
+pub mod init;
+pub mod mux;
+
+pub use docker::DockerRuntime;
+pub use error::{BoxError, Error};
+pub use frame_guard::Violation;
+pub use image::{Content, Image, ImageId};
+
+/// The label that says which home a container belongs to.
+pub const LABEL_HOME: &str = "treefort.home";
+/// The label that names the agent of a container or an image.
+pub const LABEL_AGENT: &str = "treefort.agent";
+/// The label that says which session a container serves: its public key, or `warm`.
+pub const LABEL_SESSION: &str = "treefort.session";
+
+/// The folder inside a sandbox where a workspace is bound.
+pub const WORKSPACE: &str = "/workspace";
+/// The agent's home inside a sandbox; empty, in memory, gone with the sandbox.
+pub const AGENT_HOME: &str = "/home/agent";
+/// Where the program lies inside every image.
+pub const PROGRAM: &str = "/treefort";
+/// The port on the sandbox's own loopback where the agent finds its model.
+pub const MODEL_PORT: u16 = 11434;
+
+/// How much of the agent's standard error is kept.
+const STDERR_TAIL: usize = 16 * 1024;
+
+/// What a [`BoxedStream`] can do.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// A duplex byte stream out of a sandbox.
+pub type BoxedStream = Box<dyn Io>;
+/// The agent's standard input and output.
+pub type AgentIo = BoxedStream;
+
+/// What a sandbox may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Memory in MiB; there is no swap beyond it.
+    pub memory_mb: u32,
+    /// Processors, as a share: `1.5` is one and a half.
+    pub cpus: f64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Size in MiB of `/tmp`, and of the agent's home; both count as memory.
+    pub scratch_mb: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_mb: 1024,
+            cpus: 1.5,
+            pids: 256,
+            scratch_mb: 256,
+        }
+    }
+}
+
+/// What is to run in a sandbox.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The container's name; unique on this machine.
+    pub name: String,
+    /// The image that [`Runtime::prepare`] gave.
+    pub image: ImageId,
+    /// The agent's command inside.
+    pub argv: Vec<String>,
+    /// The agent's environment. Never a secret key: a random token at most.
+    pub env: Vec<(String, String)>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Labels beside `treefort.home`, which the runtime sets.
+    pub labels: Vec<(String, String)>,
+    /// The folder that the agent works on, bound at [`WORKSPACE`].
+    pub workspace: Option<PathBuf>,
+}
+
+/// What a runtime says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// One line for `status`, like `Docker Engine 20.10.24 (API 1.41), linux/amd64`.
+    pub detail: String,
+    /// What this engine does not isolate or limit, in words; empty when it does all of it.
+    pub unenforced: Vec<String>,
+}
+
+/// How a sandbox ended, as the host saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code; a signal is 128 plus its number. `None` when the engine could not say.
+    pub code: Option<i64>,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom: bool,
+    /// The rule of the multiplexer that it broke, for which it was ended.
+    pub violation: Option<Violation>,
+}
+
+/// A backend that runs sandboxes.
+pub trait Runtime: Send + Sync {
+    /// The backend's name: `docker`.
+    fn kind(&self) -> &'static str;
+    /// Asks the backend whether it can run a sandbox; answers within a few seconds.
+    fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>>;
+    /// Builds the image unless an identical one is there.
+    fn prepare<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<ImageId, Error>>;
+    /// Starts a sandbox, and returns when the agent's streams are open.
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>>;
+    /// Removes the containers that an earlier run of this home left behind; says how many.
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, Error>>;
+    /// Ends every sandbox and waits until they are removed. Nothing starts afterwards.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A running sandbox. Dropping its [`Control`] removes it in the background.
+///
+/// The fields may be moved out one by one; what remains is ended by `sandbox.control.stop(…)`.
+pub struct Sandbox {
+    /// The container's id.
+    pub id: String,
+    /// The agent's standard input and output.
+    pub agent: AgentIo,
+    /// The last of the agent's standard error.
+    pub stderr: Tail,
+    /// HTTP connections that the agent opened to [`MODEL_PORT`]; those not taken wait, bounded.
+    pub http: mpsc::Receiver<BoxedStream>,
+    /// How it ended; `None` while it runs.
+    pub exit: watch::Receiver<Option<Exit>>,
+    /// The handle that ends it.
+    pub control: Control,
+}
+
+impl Sandbox {
+    /// Ends the sandbox: see [`Control::stop`].
+    ///
+    /// # Errors
+    /// See [`Control::stop`].
+    pub async fn stop(self, grace: Duration) -> Result<Exit, Error> {
+        // The agent's stdin closes first, so that one which obeys ACP leaves by itself.
+        drop(self.agent);
+        drop(self.http);
+        self.control.stop(grace).await
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The handle that ends a sandbox. Dropping it does so without waiting.
+#[derive(Debug)]
+pub struct Control {
+    stop: Option<oneshot::Sender<Duration>>,
+    exit: watch::Receiver<Option<Exit>>,
+    _cancel_on_drop: DropGuard,
+}
+
+/// The backend's side of a [`Control`].
+#[derive(Debug)]
+pub struct Commands {
+    /// A request to stop, with its grace.
+    pub stop: oneshot::Receiver<Duration>,
+    /// Cancelled when the sandbox was dropped or the runtime shuts down.
+    pub cancelled: CancellationToken,
+    /// Where the backend says how the sandbox ended. Dropped when the sandbox is removed.
+    pub exit: watch::Sender<Option<Exit>>,
+}
+
+impl Control {
+    /// Both sides of a sandbox's control, for a backend; `parent` cancels it too.
+    pub fn new(parent: &CancellationToken) -> (Self, Commands) {
+        let (stop_tx, stop) = oneshot::channel();
+        let (exit, exit_rx) = watch::channel(None);
+        let cancelled = parent.child_token();
+        let control = Self {
+            stop: Some(stop_tx),
+            exit: exit_rx,
+            _cancel_on_drop: cancelled.clone().drop_guard(),
+        };
+        let commands = Commands {
+            stop,
+            cancelled,
+            exit,
+        };
+        (control, commands)
+    }
+
+    /// How the sandbox ended; `None` while it runs.
+    pub fn exit(&self) -> watch::Receiver<Option<Exit>> {
+        self.exit.clone()
+    }
+
+    /// Asks the agent to end, waits up to `grace`, then kills it; returns when the container is
+    /// removed. A sandbox that has ended already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the sandbox was ended because it broke the multiplexer's rules.
+    /// [`Error::Lost`] when the engine could not say how it ended.
+    pub async fn stop(mut self, grace: Duration) -> Result<Exit, Error> {
+        if let Some(stop) = self.stop.take() {
+            // The sandbox may have ended by itself: then nobody listens, and that is fine.
+            let _ = stop.send(grace);
+        }
+        // The backend drops its sender once the container is gone.
+        while self.exit.changed().await.is_ok() {}
+        let exit = self.exit.borrow().clone().ok_or(Error::Lost)?;
+        match exit.violation {
+            Some(violation) => Err(Error::Protocol(violation)),
+            None => Ok(exit),
+        }
+    }
+}
+
+/// The last bytes of a stream that nobody may ever read.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    ring: Arc<Mutex<VecDeque<u8>>>,
+}
+
+impl Tail {
+    /// Adds bytes and forgets the oldest beyond the bound.
+    pub fn push(&self, bytes: &[u8]) {
+        let keep = &bytes[bytes.len().saturating_sub(STDERR_TAIL)..];
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let excess = (ring.len() + keep.len()).saturating_sub(STDERR_TAIL);
+        ring.drain(..excess);
+        ring.extend(keep);
+    }
+
+    /// The bytes as text: control characters but newline and tab are left out, since a terminal
+    /// may show it.
+    pub fn text(&self) -> String {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = ring.iter().copied().collect();
+        String::from_utf8_lossy(&bytes)
+            .chars()
+            .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tail_keeps_the_last_bytes_only() {
+        let tail = Tail::default();
+        tail.push(&vec![b'a'; STDERR_TAIL * 3]);
+        tail.push(b"the end");
+        let text = tail.text();
+        assert_eq!(text.len(), STDERR_TAIL);
+        assert!(text.ends_with("athe end"));
+    }
+
+    #[test]
+    fn tail_drops_control_characters() {
+        let tail = Tail::default();
+        tail.push(b"\x1b[2Jred\x07\n\tok");
+        assert_eq!(tail.text(), "[2Jred\n\tok");
+    }
+
+    #[tokio::test]
+    async fn stop_returns_the_exit_that_the_backend_saw() {
+        let (control, commands) = Control::new(&CancellationToken::new());
+        let backend = tokio::spawn(async move {
+            let grace = commands.stop.await.unwrap();
+            commands.exit.send_replace(Some(Exit {
+                code: Some(3),
+                ..Exit::default()
+            }));
+            grace
+        });
+        let exit = control.stop(Duration::from_secs(7)).await.unwrap();
+        assert_eq!(exit.code, Some(3));
+        assert_eq!(backend.await.unwrap(), Duration::from_secs(7));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_control_cancels_the_backend() {
+        let (control, commands) = Control::new(&CancellationToken::new());
+        drop(control);
+        commands.cancelled.cancelled().await;
+    }
+}

@@ -1,0 +1,271 @@
+//! The host's side of the multiplexer on a sandbox's attach stream.
+//!
+//! yamux carries many streams over one. The container opens them; the first byte of each is its
+//! [`Tag`]. Every byte is hostile: [`super::frame_guard`] checks the frames, the number of streams
+//! is capped, and whatever nobody takes is closed. Main type: [`Driver`].
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
+use tokio_util::sync::CancellationToken;
+
+use super::frame_guard::{Guard, MAX_STREAMS, Verdict, Violation};
+use super::{AgentIo, BoxedStream, Tail};
+
+/// HTTP connections of one sandbox that may be open at once.
+pub const MAX_HTTP: usize = 64;
+/// How long a new stream may leave us waiting for its tag.
+const TAG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a stream carries; its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tag {
+    /// The agent's standard input and output.
+    Stdio = 1,
+    /// The agent's standard error.
+    Stderr = 2,
+    /// One HTTP connection.
+    Http = 3,
+}
+
+impl Tag {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Stdio, Self::Stderr, Self::Http]
+            .into_iter()
+            .find(|tag| *tag as u8 == byte)
+    }
+}
+
+/// yamux's settings for both sides: no window grows beyond what the protocol starts with.
+pub(super) fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_STREAMS);
+    config.set_max_connection_receive_window(Some(MAX_STREAMS * yamux::DEFAULT_CREDIT as usize));
+    config
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The sandbox's side went away, or ours was told to.
+    Closed,
+    /// The sandbox broke a rule.
+    Violation(Violation),
+}
+
+/// What the driver hands out.
+pub struct Streams {
+    /// The agent's standard streams, once they are open.
+    pub agent: oneshot::Receiver<AgentIo>,
+    /// HTTP connections.
+    pub http: mpsc::Receiver<BoxedStream>,
+}
+
+/// Moves the bytes of one sandbox. Nothing moves unless [`Driver::run`] does.
+pub struct Driver<T> {
+    connection: yamux::Connection<Compat<Guard<T>>>,
+    verdict: Verdict,
+    agent: Option<oneshot::Sender<AgentIo>>,
+    http: mpsc::Sender<BoxedStream>,
+    permits: Arc<Semaphore>,
+    stderr: Tail,
+    tasks: JoinSet<Option<(Tag, MuxStream)>>,
+}
+
+type MuxStream = Compat<yamux::Stream>;
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// A driver over the attach stream `io`; `stderr` takes the agent's standard error.
+    pub fn new(io: T, stderr: Tail) -> (Self, Streams) {
+        let (guard, verdict) = Guard::new(io);
+        let (agent_tx, agent) = oneshot::channel();
+        let (http_tx, http) = mpsc::channel(MAX_HTTP);
+        let driver = Self {
+            connection: yamux::Connection::new(guard.compat(), yamux_config(), yamux::Mode::Server),
+            verdict,
+            agent: Some(agent_tx),
+            http: http_tx,
+            permits: Arc::new(Semaphore::new(MAX_HTTP)),
+            stderr,
+            tasks: JoinSet::new(),
+        };
+        (driver, Streams { agent, http })
+    }
+
+    /// Runs until the sandbox's side ends, breaks a rule, or `closing` is cancelled. Bytes that
+    /// arrived before can still be read from the streams afterwards.
+    pub async fn run(mut self, closing: CancellationToken) -> End {
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                // No goodbye: yamux forgets to wake its streams when it closes in good order.
+                () = closing.cancelled() => break Ok(()),
+                Some(done) = self.tasks.join_next() => {
+                    if let Err(violation) = self.dispatch(done.ok().flatten()) {
+                        break Err(violation);
+                    }
+                }
+                inbound = poll_fn(|cx| self.connection.poll_next_inbound(cx)) => match inbound {
+                    Some(Ok(stream)) => { self.tasks.spawn(identify(stream.compat())); }
+                    Some(Err(error)) => break self.judge(&error),
+                    None => break Ok(()),
+                },
+            }
+        };
+        let mut outcome = match self.verdict.get() {
+            Some(violation) => Err(*violation),
+            None => outcome,
+        };
+        // Closes what is still open, so that no task below waits for more than is buffered.
+        drop(self.connection);
+        while let Some(done) = self.tasks.join_next().await {
+            let Some((tag, stream)) = done.ok().flatten() else {
+                continue;
+            };
+            if outcome.is_ok() {
+                outcome = deliver(
+                    &mut self.tasks,
+                    &mut self.agent,
+                    &self.http,
+                    &self.permits,
+                    &self.stderr,
+                    tag,
+                    stream,
+                );
+            }
+        }
+        match outcome {
+            Ok(()) => End::Closed,
+            Err(violation) => End::Violation(violation),
+        }
+    }
+
+    /// A killed container may end in the middle of a frame; only what it wrote itself is its fault.
+    fn judge(&self, error: &yamux::ConnectionError) -> Result<(), Violation> {
+        tracing::debug!(%error, "multiplexer ended");
+        match error {
+            yamux::ConnectionError::Decode(
+                yamux::FrameDecodeError::Header(_) | yamux::FrameDecodeError::FrameTooLarge(_),
+            ) => Err(Violation::BadFrame),
+            _ => Ok(()),
+        }
+    }
+
+    fn dispatch(&mut self, done: Option<(Tag, MuxStream)>) -> Result<(), Violation> {
+        let Some((tag, stream)) = done else {
+            return Ok(());
+        };
+        deliver(
+            &mut self.tasks,
+            &mut self.agent,
+            &self.http,
+            &self.permits,
+            &self.stderr,
+            tag,
+            stream,
+        )
+    }
+}
+
+/// Gives a stream to whoever waits for its kind; one that nobody takes is dropped, which resets it.
+fn deliver(
+    tasks: &mut JoinSet<Option<(Tag, MuxStream)>>,
+    agent: &mut Option<oneshot::Sender<AgentIo>>,
+    http: &mpsc::Sender<BoxedStream>,
+    permits: &Arc<Semaphore>,
+    stderr: &Tail,
+    tag: Tag,
+    stream: MuxStream,
+) -> Result<(), Violation> {
+    match tag {
+        Tag::Stdio => {
+            let waiting = agent.take().ok_or(Violation::DuplicateAgent)?;
+            // Nobody waits when the start was given up; the supervisor ends the sandbox then.
+            let _ = waiting.send(Box::new(stream));
+        }
+        Tag::Stderr => {
+            let tail = stderr.clone();
+            tasks.spawn(async move {
+                drain(stream, &tail).await;
+                None
+            });
+        }
+        Tag::Http => {
+            let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+                tracing::debug!("sandbox has too many connections, one is closed");
+                return Ok(());
+            };
+            let stream = Counted {
+                inner: stream,
+                _permit: permit,
+            };
+            if http.try_send(Box::new(stream)).is_err() {
+                tracing::debug!("nobody takes connections of this sandbox, one is closed");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a stream's tag. `None` closes it.
+async fn identify(mut stream: MuxStream) -> Option<(Tag, MuxStream)> {
+    let byte = tokio::time::timeout(TAG_TIMEOUT, stream.read_u8())
+        .await
+        .ok()?
+        .ok()?;
+    let tag = Tag::from_byte(byte)?;
+    Some((tag, stream))
+}
+
+async fn drain(mut stream: MuxStream, tail: &Tail) {
+    let mut buf = vec![0; 4096];
+    while let Ok(n) = stream.read(&mut buf).await {
+        if n == 0 {
+            break;
+        }
+        tail.push(&buf[..n]);
+    }
+}
+
+/// A connection that gives its place back when it is dropped.
+struct Counted {
+    inner: MuxStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
