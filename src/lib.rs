@@ -1,4 +1,7 @@
 //! treefort runs AI agents that can build anything and break nothing, with a Nostr relay as their only bus.
 
+pub mod agent;
 pub mod keys;
+pub mod model;
+pub mod ndjson;
 pub mod nips;
