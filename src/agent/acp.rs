@@ -304,7 +304,10 @@ impl Peer {
             .and_then(Value::as_str)
             .map(StopReason::parse)
             .ok_or(Error::Malformed { method, missing })?;
-        Ok(Turn { stop_reason, usage: usage(&answer) })
+        Ok(Turn {
+            stop_reason,
+            usage: usage(&answer),
+        })
     }
 
     /// `session/cancel`: asks the agent to end the running turn, which then returns

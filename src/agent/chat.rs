@@ -177,7 +177,12 @@ impl Agent {
     }
 
     /// Answers at once, or starts a turn that answers later.
-    fn request(&mut self, id: &Value, method: &str, params: Value) -> Option<Result<Value, RpcError>> {
+    fn request(
+        &mut self,
+        id: &Value,
+        method: &str,
+        params: Value,
+    ) -> Option<Result<Value, RpcError>> {
         match method {
             "initialize" => Some(Ok(json!({
                 "protocolVersion": PROTOCOL_VERSION,
@@ -205,7 +210,10 @@ impl Agent {
             return Err(RpcError::new(INVALID_REQUEST, "too many sessions"));
         }
         let meta = match params.get_mut("_meta").map(Value::take) {
-            None | Some(Value::Null) => Meta { history: Vec::new(), system: None },
+            None | Some(Value::Null) => Meta {
+                history: Vec::new(),
+                system: None,
+            },
             Some(meta) => serde_json::from_value(meta)
                 .map_err(|error| RpcError::new(INVALID_PARAMS, format!("_meta: {error}")))?,
         };
@@ -224,17 +232,29 @@ impl Agent {
         let mut messages = vec![message("system", system)];
         messages.extend(meta.history);
         let id = format!("chat-{}", self.sessions.len() + 1);
-        self.sessions.insert(id.clone(), Session { messages, running: None });
+        self.sessions.insert(
+            id.clone(),
+            Session {
+                messages,
+                running: None,
+            },
+        );
         Ok(json!({"sessionId": id}))
     }
 
     fn prompt(&mut self, id: &Value, params: &Value) -> Result<(), RpcError> {
-        let name = params.get("sessionId").and_then(Value::as_str).unwrap_or_default();
+        let name = params
+            .get("sessionId")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let Some(session) = self.sessions.get_mut(name) else {
             return Err(RpcError::new(INVALID_PARAMS, "there is no such session"));
         };
         if session.running.is_some() {
-            return Err(RpcError::new(INVALID_REQUEST, "a turn of this session is running"));
+            return Err(RpcError::new(
+                INVALID_REQUEST,
+                "a turn of this session is running",
+            ));
         }
         let question = message("user", question(params)?);
         let cancel = CancellationToken::new();
@@ -258,9 +278,15 @@ impl Agent {
             } else {
                 Vec::new()
             };
-            Turn { id, session: name, outcome, gained }
+            Turn {
+                id,
+                session: name,
+                outcome,
+                gained,
+            }
         };
-        self.turns.spawn(turn.instrument(tracing::debug_span!("chat_turn")));
+        self.turns
+            .spawn(turn.instrument(tracing::debug_span!("chat_turn")));
         Ok(())
     }
 
@@ -344,14 +370,20 @@ fn block(block: &Value) -> Option<String> {
         "resource" => {
             let resource = block.get("resource")?;
             let uri = text(resource, "uri").unwrap_or_default();
-            Some(format!("<attached uri=\"{uri}\">\n{}\n</attached>", text(resource, "text")?))
+            Some(format!(
+                "<attached uri=\"{uri}\">\n{}\n</attached>",
+                text(resource, "text")?
+            ))
         }
         _ => None,
     }
 }
 
 fn message(role: &str, content: impl Into<String>) -> Message {
-    Message { role: role.to_owned(), content: content.into() }
+    Message {
+        role: role.to_owned(),
+        content: content.into(),
+    }
 }
 
 fn model_error(failure: Failure) -> RpcError {

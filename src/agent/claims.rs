@@ -131,9 +131,9 @@ pub fn from_update(update: Value) -> Claim {
         "usage_update" => Claim::Usage(Usage {
             used: update.get("used").and_then(Value::as_u64),
             size: update.get("size").and_then(Value::as_u64),
-            cost: update.get("cost").and_then(|cost| {
-                Some((cost.get("amount")?.as_f64()?, text(cost, "currency")?))
-            }),
+            cost: update
+                .get("cost")
+                .and_then(|cost| Some((cost.get("amount")?.as_f64()?, text(cost, "currency")?))),
         }),
         _ => Claim::Other { kind, raw: update },
     }
@@ -230,11 +230,26 @@ mod tests {
             "content": [{"type": "diff", "path": "/w/a", "oldText": null, "newText": "x"},
                         {"type": "content", "content": {"type": "text", "text": "ok"}}, {"type": "new"}],
             "locations": [{"path": "/w/a", "line": 3}, {}], "rawOutput": {"k": 1}});
-        let Claim::ToolUpdate(tool) = from_update(update.clone()) else { panic!() };
-        assert_eq!(tool.content[0], ToolContent::Diff { path: "/w/a".into(), old: None, new: "x".into() });
+        let Claim::ToolUpdate(tool) = from_update(update.clone()) else {
+            panic!()
+        };
+        assert_eq!(
+            tool.content[0],
+            ToolContent::Diff {
+                path: "/w/a".into(),
+                old: None,
+                new: "x".into()
+            }
+        );
         assert_eq!(tool.content[1], ToolContent::Text("ok".into()));
         assert_eq!(tool.content[2], ToolContent::Other(json!({"type": "new"})));
-        assert_eq!(tool.locations, [Location { path: "/w/a".into(), line: Some(3) }]);
+        assert_eq!(
+            tool.locations,
+            [Location {
+                path: "/w/a".into(),
+                line: Some(3)
+            }]
+        );
         assert_eq!((tool.status, tool.raw), (None, update));
     }
 }

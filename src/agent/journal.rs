@@ -121,10 +121,15 @@ mod tests {
         journal.record(Direction::FromAgent, &[b'x'; 200]);
         journal.record(Direction::FromAgent, b"{}");
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!((&lines[0]["dir"], &lines[0]["msg"]["id"]), (&">".into(), &1.into()));
+        assert_eq!(
+            (&lines[0]["dir"], &lines[0]["msg"]["id"]),
+            (&">".into(), &1.into())
+        );
         assert_eq!(lines[1]["line"], "not \u{fffd} json");
         assert_eq!(lines[2]["dir"], "!");
         #[cfg(unix)]
@@ -140,7 +145,9 @@ mod tests {
     fn a_full_journal_stays_full_when_it_is_opened_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.jsonl");
-        Journal::open(&path, 60).unwrap().record(Direction::ToAgent, &[b'1'; 20]);
+        Journal::open(&path, 60)
+            .unwrap()
+            .record(Direction::ToAgent, &[b'1'; 20]);
         let before = std::fs::metadata(&path).unwrap().len();
         let again = Journal::open(&path, 60).unwrap();
         again.record(Direction::ToAgent, &[b'1'; 20]);

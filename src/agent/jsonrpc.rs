@@ -161,14 +161,27 @@ mod tests {
         let response = classify(json!({"id": 3, "result": null}));
         assert!(matches!(
             response,
-            Incoming::Response { id: Some(3), outcome: Ok(Value::Null) }
+            Incoming::Response {
+                id: Some(3),
+                outcome: Ok(Value::Null)
+            }
         ));
         let error = classify(json!({"id": 3, "error": {"code": -1, "data": {"code": "model"}}}));
-        let Incoming::Response { outcome: Err(error), .. } = error else {
+        let Incoming::Response {
+            outcome: Err(error),
+            ..
+        } = error
+        else {
             panic!("no error")
         };
         assert_eq!((error.code, error.word()), (-1, Some("model")));
-        for odd in [json!([]), json!(1), json!({}), json!({"id": 1}), json!({"method": 1})] {
+        for odd in [
+            json!([]),
+            json!(1),
+            json!({}),
+            json!({"id": 1}),
+            json!({"method": 1}),
+        ] {
             assert!(matches!(classify(odd), Incoming::Odd(_)));
         }
         let foreign = classify(json!({"id": "1", "result": 1}));

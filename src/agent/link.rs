@@ -84,7 +84,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Link {
-    pub(super) fn start<S>(io: S, journal: Journal, limits: &Limits) -> (Self, mpsc::Receiver<Claim>)
+    pub(super) fn start<S>(
+        io: S,
+        journal: Journal,
+        limits: &Limits,
+    ) -> (Self, mpsc::Receiver<Claim>)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -131,7 +135,10 @@ impl Link {
             state.waiting.insert(id, sender);
             id
         };
-        let _waiting = Waiting { shared: &self.shared, id };
+        let _waiting = Waiting {
+            shared: &self.shared,
+            id,
+        };
         let line = jsonrpc::request(id, method, &params);
         let exchange = async {
             self.send(line).await?;
@@ -139,9 +146,15 @@ impl Link {
         };
         match tokio::time::timeout(after, exchange).await {
             Ok(Ok(Ok(result))) => Ok(result),
-            Ok(Ok(Err(error))) => Err(Error::Rpc { method: method.to_owned(), error }),
+            Ok(Ok(Err(error))) => Err(Error::Rpc {
+                method: method.to_owned(),
+                error,
+            }),
             Ok(Err(reason)) => Err(reason.into()),
-            Err(_) => Err(Error::Timeout { method: method.to_owned(), after }),
+            Err(_) => Err(Error::Timeout {
+                method: method.to_owned(),
+                after,
+            }),
         }
     }
 
@@ -154,7 +167,10 @@ impl Link {
         let line = jsonrpc::notification(method, &params);
         match tokio::time::timeout(after, self.send(line)).await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(Error::Timeout { method: method.to_owned(), after }),
+            Err(_) => Err(Error::Timeout {
+                method: method.to_owned(),
+                after,
+            }),
         }
     }
 
@@ -272,7 +288,10 @@ impl Reader {
                     self.permit(params)
                 } else {
                     let message = format!("treefort does not offer {method}");
-                    let claim = Claim::Other { kind: method, raw: params };
+                    let claim = Claim::Other {
+                        kind: method,
+                        raw: params,
+                    };
                     (claim, Err(RpcError::new(METHOD_NOT_FOUND, message)))
                 };
                 self.claim(claim, line.len()).await;
@@ -297,7 +316,11 @@ impl Reader {
             let id = SessionId(id.to_owned());
             self.shared.state().cancelling.contains(&id)
         });
-        let choice = if cancelling { None } else { choose(&params, self.policy) };
+        let choice = if cancelling {
+            None
+        } else {
+            choose(&params, self.policy)
+        };
         let outcome = match &choice {
             Some((_, option)) => json!({"outcome": "selected", "optionId": option}),
             None => json!({"outcome": "cancelled"}),
@@ -317,7 +340,11 @@ impl Reader {
 
     /// Waits for room. A receiver that is gone means that nobody wants claims; requests go on.
     async fn claim(&self, claim: Claim, size: usize) {
-        let slots = if size > LARGE { self.claims.max_capacity() } else { 1 };
+        let slots = if size > LARGE {
+            self.claims.max_capacity()
+        } else {
+            1
+        };
         if let Ok(mut room) = self.claims.reserve_many(slots).await
             && let Some(slot) = room.next()
         {
@@ -332,7 +359,10 @@ fn notified(method: String, mut params: Value) -> Claim {
     {
         return claims::from_update(update.take());
     }
-    Claim::Other { kind: method, raw: params }
+    Claim::Other {
+        kind: method,
+        raw: params,
+    }
 }
 
 /// The option to choose: its kind and its id.

@@ -134,8 +134,7 @@ impl Manifest {
     ///
     /// [`Error::Parse`] for the format, [`Error::Invalid`] with every wrong value.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let manifest: Self =
-            toml::from_str(text).map_err(|error| Error::Parse(Box::new(error)))?;
+        let manifest: Self = toml::from_str(text).map_err(|error| Error::Parse(Box::new(error)))?;
         let problems = manifest.problems();
         if problems.is_empty() {
             Ok(manifest)
@@ -152,8 +151,16 @@ impl Manifest {
             }
         };
         check(is_name(&self.name), Problem::Name(self.name.clone()));
-        check(self.argv.first().is_some_and(|command| command.starts_with('/')), Problem::Argv);
-        check(!self.argv.iter().any(|arg| arg.contains('\0')), Problem::Character("argv".into()));
+        check(
+            self.argv
+                .first()
+                .is_some_and(|command| command.starts_with('/')),
+            Problem::Argv,
+        );
+        check(
+            !self.argv.iter().any(|arg| arg.contains('\0')),
+            Problem::Character("argv".into()),
+        );
         for (key, value) in &self.env {
             let good = !key.is_empty() && !key.contains(['=', '\0']) && !value.contains('\0');
             check(good, Problem::Character(format!("env.{key}")));
@@ -169,9 +176,18 @@ impl Manifest {
             !dockerfile.is_empty() && Path::new(dockerfile).components().all(inside),
             Problem::Dockerfile(dockerfile.clone()),
         );
-        check((16..=1 << 20).contains(&self.limits.memory_mb), Problem::Limit("memory_mb"));
-        check((0.05..=1024.0).contains(&self.limits.cpus), Problem::Limit("cpus"));
-        check((8..=65_536).contains(&self.limits.pids), Problem::Limit("pids"));
+        check(
+            (16..=1 << 20).contains(&self.limits.memory_mb),
+            Problem::Limit("memory_mb"),
+        );
+        check(
+            (0.05..=1024.0).contains(&self.limits.cpus),
+            Problem::Limit("cpus"),
+        );
+        check(
+            (8..=65_536).contains(&self.limits.pids),
+            Problem::Limit("pids"),
+        );
         check(self.grace_s <= 60, Problem::Grace);
         problems
     }
@@ -198,7 +214,9 @@ mod tests {
         let text = "name = \"../x\"\ntitle = \"\"\ndescription = \"\"\nversion = \"\"\nargv = [\"sh\"]\n\
             kinds = [1]\nworkspace = true\nhistory = \"prompt\"\ngrace_s = 61\nenv = { \"A=\" = \"\" }\n\
             image = { dockerfile = \"../Dockerfile\" }\nlimits = { memory_mb = 1, cpus = 0.0, pids = 1 }";
-        let Err(Error::Invalid { problems }) = Manifest::parse(text) else { panic!() };
+        let Err(Error::Invalid { problems }) = Manifest::parse(text) else {
+            panic!()
+        };
         assert_eq!(problems.len(), 9, "{problems:?}");
     }
 }

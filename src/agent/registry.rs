@@ -12,7 +12,10 @@ const BUILT_IN: &[(&str, &str, &[(&str, &str)])] = &[(
     include_str!("../../agents/chat/agent.toml"),
     &[
         ("Dockerfile", include_str!("../../agents/chat/Dockerfile")),
-        ("Dockerfile.source", include_str!("../../agents/chat/Dockerfile.source")),
+        (
+            "Dockerfile.source",
+            include_str!("../../agents/chat/Dockerfile.source"),
+        ),
     ],
 )];
 
@@ -83,7 +86,10 @@ impl Registry {
         for (name, text, files) in BUILT_IN {
             match built_in(text, files) {
                 Ok(agent) => drop(registry.agents.insert((*name).to_owned(), agent)),
-                Err(source) => problems.push(Problem::Manifest { path: PathBuf::from(name), source }),
+                Err(source) => problems.push(Problem::Manifest {
+                    path: PathBuf::from(name),
+                    source,
+                }),
             }
         }
         if let Some(home) = home {
@@ -116,9 +122,15 @@ impl Registry {
 
 fn built_in(text: &str, files: &[(&str, &str)]) -> Result<Agent, manifest::Error> {
     let manifest = Manifest::parse(text)?;
-    let named = files.iter().find(|(name, _)| *name == manifest.image.dockerfile);
+    let named = files
+        .iter()
+        .find(|(name, _)| *name == manifest.image.dockerfile);
     let dockerfile = named.map_or_else(String::new, |(_, text)| (*text).to_owned());
-    Ok(Agent { manifest, dockerfile, folder: None })
+    Ok(Agent {
+        manifest,
+        dockerfile,
+        folder: None,
+    })
 }
 
 /// The Dockerfile that builds a built-in agent's image from treefort's source, for hosts whose own
@@ -126,17 +138,27 @@ fn built_in(text: &str, files: &[(&str, &str)]) -> Result<Agent, manifest::Error
 #[must_use]
 pub fn source_dockerfile(agent: &str) -> Option<&'static str> {
     let (_, _, files) = BUILT_IN.iter().find(|(name, _, _)| *name == agent)?;
-    files.iter().find(|(name, _)| *name == "Dockerfile.source").map(|(_, text)| *text)
+    files
+        .iter()
+        .find(|(name, _)| *name == "Dockerfile.source")
+        .map(|(_, text)| *text)
 }
 
 fn folders(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    let mut note = |source| problems.push(Problem::Read { path: dir.to_owned(), source });
+    let mut note = |source| {
+        problems.push(Problem::Read {
+            path: dir.to_owned(),
+            source,
+        })
+    };
     match std::fs::read_dir(dir) {
         Ok(entries) => {
             for entry in entries {
                 match entry {
-                    Ok(entry) if entry.path().join("agent.toml").exists() => folders.push(entry.path()),
+                    Ok(entry) if entry.path().join("agent.toml").exists() => {
+                        folders.push(entry.path())
+                    }
                     Ok(_) => {}
                     Err(error) => note(error),
                 }
@@ -151,13 +173,23 @@ fn folders(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
 
 fn read(folder: &Path) -> Result<Agent, Problem> {
     let path = folder.join("agent.toml");
-    let manifest = Manifest::parse(&text(&path)?)
-        .map_err(|source| Problem::Manifest { path, source })?;
-    if folder.file_name().is_none_or(|name| name != manifest.name.as_str()) {
-        return Err(Problem::Name { path: folder.to_owned(), name: manifest.name });
+    let manifest =
+        Manifest::parse(&text(&path)?).map_err(|source| Problem::Manifest { path, source })?;
+    if folder
+        .file_name()
+        .is_none_or(|name| name != manifest.name.as_str())
+    {
+        return Err(Problem::Name {
+            path: folder.to_owned(),
+            name: manifest.name,
+        });
     }
     let dockerfile = text(&folder.join(&manifest.image.dockerfile))?;
-    Ok(Agent { manifest, dockerfile, folder: Some(folder.to_owned()) })
+    Ok(Agent {
+        manifest,
+        dockerfile,
+        folder: Some(folder.to_owned()),
+    })
 }
 
 fn text(path: &Path) -> Result<String, Problem> {
@@ -167,7 +199,10 @@ fn text(path: &Path) -> Result<String, Problem> {
         }
         std::fs::read_to_string(path)
     };
-    read().map_err(|source| Problem::Read { path: path.to_owned(), source })
+    read().map_err(|source| Problem::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -184,7 +219,11 @@ mod tests {
             assert_eq!(agent.manifest.name, *name);
             assert!(!agent.dockerfile.is_empty());
         }
-        assert!(source_dockerfile("chat").unwrap().contains("ARG BASE=rust:1-bookworm"));
+        assert!(
+            source_dockerfile("chat")
+                .unwrap()
+                .contains("ARG BASE=rust:1-bookworm")
+        );
     }
 
     #[test]

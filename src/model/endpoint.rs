@@ -10,7 +10,9 @@ const DEFAULT_PORT: u16 = 11434;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// TLS.
-    #[error("the model server's address {0:?} asks for https, which treefort does not speak yet; use a local http server")]
+    #[error(
+        "the model server's address {0:?} asks for https, which treefort does not speak yet; use a local http server"
+    )]
     Tls(String),
     /// Another scheme.
     #[error("the model server's address {0:?} is neither http:// nor a host")]
@@ -145,7 +147,10 @@ mod tests {
     fn refuses_what_it_cannot_speak_to() {
         let error = |address| Endpoint::parse(address).unwrap_err();
         assert!(matches!(error("https://box"), ConfigError::Tls(_)));
-        assert!(matches!(error("unix:///run/o.sock"), ConfigError::Scheme(_)));
+        assert!(matches!(
+            error("unix:///run/o.sock"),
+            ConfigError::Scheme(_)
+        ));
         assert!(matches!(error("box:99999"), ConfigError::Port(_)));
         assert!(matches!(error("box:port"), ConfigError::Port(_)));
         assert!(matches!(error("user@box"), ConfigError::Address(_)));

@@ -105,14 +105,18 @@ impl ModelError {
     pub(super) fn from_status(status: u16, message: &str, model: &str) -> Self {
         let message = sentence(message);
         match status {
-            404 => Self::NotFound { model: model.to_owned() },
+            404 => Self::NotFound {
+                model: model.to_owned(),
+            },
             400..=499 => Self::Rejected { status, message },
             _ => Self::Server { status, message },
         }
     }
 
     pub(super) fn in_stream(message: &str) -> Self {
-        Self::InStream { message: sentence(message) }
+        Self::InStream {
+            message: sentence(message),
+        }
     }
 
     /// The JSON that the session gets: `{"error": sentence, "code": word}`.
@@ -123,7 +127,14 @@ impl ModelError {
 
 /// A foreign sentence: at most 500 characters, none of them control characters.
 fn sentence(text: &str) -> String {
-    let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
     let clean: String = clean.take(500).collect();
-    if clean.is_empty() { "no reason given".to_owned() } else { clean }
+    if clean.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        clean
+    }
 }

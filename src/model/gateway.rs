@@ -142,7 +142,11 @@ impl SessionGateway {
 impl Session {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         if !self.knows(&request) {
-            return refusal(StatusCode::UNAUTHORIZED, "the token is not this session's", "model");
+            return refusal(
+                StatusCode::UNAUTHORIZED,
+                "the token is not this session's",
+                "model",
+            );
         }
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/api/chat") => self.chat(request.into_body()).await,
@@ -151,13 +155,20 @@ impl Session {
                 StatusCode::OK,
                 &json!({"models": [{"name": self.model, "model": self.model}]}),
             ),
-            _ => refusal(StatusCode::FORBIDDEN, "treefort does not offer this to a session", "model"),
+            _ => refusal(
+                StatusCode::FORBIDDEN,
+                "treefort does not offer this to a session",
+                "model",
+            ),
         }
     }
 
     /// Compares digests in constant time, so that neither the token nor its length shows.
     fn knows(&self, request: &Request<Incoming>) -> bool {
-        let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+        let header = request
+            .headers()
+            .get(AUTHORIZATION)
+            .map(|value| value.as_bytes());
         let Some(token) = header.and_then(|value| value.strip_prefix(b"Bearer ")) else {
             return false;
         };
@@ -168,27 +179,46 @@ impl Session {
 
     async fn version(&self) -> Response<Body> {
         let asking = async {
-            let request = self.gateway.client.get(self.gateway.endpoint.at("api/version"));
-            request.send().await?.error_for_status()?.json::<Value>().await
+            let request = self
+                .gateway
+                .client
+                .get(self.gateway.endpoint.at("api/version"));
+            request
+                .send()
+                .await?
+                .error_for_status()?
+                .json::<Value>()
+                .await
         };
         let after = Duration::from_secs(self.gateway.config.connect_s.max(1));
         match tokio::time::timeout(after, asking).await {
             Ok(Ok(answer)) => {
                 json_response(StatusCode::OK, &json!({"version": answer.get("version")}))
             }
-            _ => refusal(StatusCode::BAD_GATEWAY, "no model server answers", "no-model"),
+            _ => refusal(
+                StatusCode::BAD_GATEWAY,
+                "no model server answers",
+                "no-model",
+            ),
         }
     }
 
     async fn chat(self: Arc<Self>, body: Incoming) -> Response<Body> {
-        let collected = tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_BYTES).collect());
+        let collected =
+            tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_BYTES).collect());
         let body = match collected.await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let sentence = "the request is larger than 16 MiB";
                 return refusal(StatusCode::PAYLOAD_TOO_LARGE, sentence, "input");
             }
-            _ => return refusal(StatusCode::BAD_REQUEST, "the request did not come whole", "input"),
+            _ => {
+                return refusal(
+                    StatusCode::BAD_REQUEST,
+                    "the request did not come whole",
+                    "input",
+                );
+            }
         };
         let request = match ChatRequest::parse(&body) {
             Ok(request) => request,
@@ -209,8 +239,16 @@ impl Session {
             status: StatusCode::SERVICE_UNAVAILABLE,
             body: json!({"error": "the session is over", "code": "cancelled"}),
         };
-        let slot = Arc::clone(&self.running).acquire_owned().await.map_err(|_| over())?;
-        let permit = self.calls.clone().reserve_owned().await.map_err(|_| over())?;
+        let slot = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| over())?;
+        let permit = self
+            .calls
+            .clone()
+            .reserve_owned()
+            .await
+            .map_err(|_| over())?;
         let mut running = Running::start(
             permit,
             Arc::clone(&self.totals),
@@ -221,7 +259,10 @@ impl Session {
         let left = match self.totals.check(self.budget) {
             Ok(left) => left,
             Err(error) => {
-                let refused = Refused { status: error.status(), body: error.to_json() };
+                let refused = Refused {
+                    status: error.status(),
+                    body: error.to_json(),
+                };
                 running.fail(error);
                 return Err(refused);
             }
@@ -250,14 +291,21 @@ fn stream_response(
     slot: OwnedSemaphorePermit,
     pieces: bool,
 ) -> Response<Body> {
-    let lines = stream::unfold((Some(first), call, slot), async |(first, mut call, slot)| {
-        let line = match first {
-            Some(line) => line,
-            None => call.next().await?,
-        };
-        Some((Ok(Frame::data(line)), (None, call, slot)))
-    });
-    let kind = if pieces { "application/x-ndjson" } else { "application/json" };
+    let lines = stream::unfold(
+        (Some(first), call, slot),
+        async |(first, mut call, slot)| {
+            let line = match first {
+                Some(line) => line,
+                None => call.next().await?,
+            };
+            Some((Ok(Frame::data(line)), (None, call, slot)))
+        },
+    );
+    let kind = if pieces {
+        "application/x-ndjson"
+    } else {
+        "application/json"
+    };
     response(StatusCode::OK, kind, StreamBody::new(lines).boxed_unsync())
 }
 
@@ -277,3 +325,7 @@ fn response(status: StatusCode, kind: &'static str, body: Body) -> Response<Body
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

@@ -101,9 +101,14 @@ impl Error {
     #[must_use]
     pub fn fix(&self) -> String {
         match self {
-            Self::Config(_) => "Set OLLAMA_HOST, or `ollama` under [model] in treefort.toml, to an http address.".into(),
+            Self::Config(_) => {
+                "Set OLLAMA_HOST, or `ollama` under [model] in treefort.toml, to an http address."
+                    .into()
+            }
             Self::Unreachable { .. } => start_hint(std::env::consts::OS).to_owned(),
-            Self::Answer { .. } => "Check that Ollama, and not another program, listens there.".into(),
+            Self::Answer { .. } => {
+                "Check that Ollama, and not another program, listens there.".into()
+            }
             Self::Show { model, .. } => format!("Run `ollama pull {model}`."),
             Self::NoModel { configured } => {
                 let model = configured.as_deref().unwrap_or(PREFERRED[0]);
@@ -115,9 +120,13 @@ impl Error {
 
 fn start_hint(os: &str) -> &'static str {
     match os {
-        "macos" => "Start the Ollama app, or install it with `brew install ollama` and run `ollama serve`.",
+        "macos" => {
+            "Start the Ollama app, or install it with `brew install ollama` and run `ollama serve`."
+        }
         "windows" => "Start the Ollama app, or install it from https://ollama.com/download.",
-        _ => "Run `ollama serve`, or install it with `curl -fsSL https://ollama.com/install.sh | sh`.",
+        _ => {
+            "Run `ollama serve`, or install it with `curl -fsSL https://ollama.com/install.sh | sh`."
+        }
     }
 }
 
@@ -166,7 +175,10 @@ impl Local {
     ///
     /// When the server's address cannot be used.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
-        Ok(Self { client: config.client()?, endpoint: config.endpoint()? })
+        Ok(Self {
+            client: config.client()?,
+            endpoint: config.endpoint()?,
+        })
     }
 
     /// Where the server is.
@@ -214,7 +226,10 @@ impl Local {
         // `Ollama::builder().host()` panics on a bad URL and its default client follows proxies and
         // redirects; both are given here.
         let url = self.endpoint.url().clone();
-        let ollama = Ollama::builder().url(url).reqwest_client(self.client.clone()).build();
+        let ollama = Ollama::builder()
+            .url(url)
+            .reqwest_client(self.client.clone())
+            .build();
         let asking = tokio::time::timeout(TIMEOUT, ollama.show_model_info(model.0.clone()));
         let shown = match asking.await {
             Err(_) => return Err(self.unreachable(None)),
@@ -227,7 +242,10 @@ impl Local {
                 source,
             })?,
         };
-        let context = shown.model_info.iter().find(|(key, _)| key.ends_with(".context_length"));
+        let context = shown
+            .model_info
+            .iter()
+            .find(|(key, _)| key.ends_with(".context_length"));
         Ok(ModelDetails {
             capabilities: shown.capabilities,
             context_length: context.and_then(|(_, value)| value.as_u64()),
@@ -251,11 +269,17 @@ impl Local {
             Err(error) => return Err(self.unreachable(Some(error))),
         };
         let read = async { response.error_for_status()?.json().await };
-        read.await.map_err(|source| Error::Answer { endpoint: self.endpoint.to_string(), source })
+        read.await.map_err(|source| Error::Answer {
+            endpoint: self.endpoint.to_string(),
+            source,
+        })
     }
 
     fn unreachable(&self, source: Option<reqwest::Error>) -> Error {
-        Error::Unreachable { endpoint: self.endpoint.to_string(), source }
+        Error::Unreachable {
+            endpoint: self.endpoint.to_string(),
+            source,
+        }
     }
 }
 
@@ -269,13 +293,19 @@ pub fn choose(models: Vec<ModelInfo>, configured: &str) -> Result<ModelInfo, Err
     let at = if configured.is_empty() {
         let of_name = |name: &&str| models.iter().position(|model| model.name.0 == **name);
         let talks = |model: &ModelInfo| !model.family.contains("bert");
-        PREFERRED.iter().find_map(|name| of_name(&name)).or_else(|| models.iter().position(talks))
+        PREFERRED
+            .iter()
+            .find_map(|name| of_name(&name))
+            .or_else(|| models.iter().position(talks))
     } else {
         // A name without a tag means `latest`, as in Ollama.
         let latest = format!("{configured}:latest");
-        models.iter().position(|model| model.name.0 == configured || model.name.0 == latest)
+        models
+            .iter()
+            .position(|model| model.name.0 == configured || model.name.0 == latest)
     };
-    at.and_then(|at| models.into_iter().nth(at)).ok_or_else(|| Error::NoModel {
-        configured: (!configured.is_empty()).then(|| configured.to_owned()),
-    })
+    at.and_then(|at| models.into_iter().nth(at))
+        .ok_or_else(|| Error::NoModel {
+            configured: (!configured.is_empty()).then(|| configured.to_owned()),
+        })
 }

@@ -55,7 +55,9 @@ impl Totals {
     /// When a budget is used up.
     pub(super) fn check(&self, budget: Budget) -> Result<Option<Duration>, ModelError> {
         self.check_tokens(budget)?;
-        let Some(limit) = budget.seconds else { return Ok(None) };
+        let Some(limit) = budget.seconds else {
+            return Ok(None);
+        };
         let used = Duration::from_millis(self.millis.load(Ordering::Relaxed));
         match Duration::from_secs(limit).checked_sub(used) {
             Some(left) if !left.is_zero() => Ok(Some(left)),
@@ -137,16 +139,24 @@ impl Running {
     }
 
     fn end(&mut self, status: CallStatus, counts: Counts) {
-        let Some(permit) = self.permit.take() else { return };
+        let Some(permit) = self.permit.take() else {
+            return;
+        };
         let total = self.started.elapsed();
         let read = counts.prompt_eval_count.unwrap_or(0);
         let written = counts.eval_count.unwrap_or(self.pieces);
         // A call that was ended early has cost its prompt too, or cancelling would be free.
         let begun = self.first.is_some();
-        let charged = if begun { read.max(self.least_tokens) } else { read };
+        let charged = if begun {
+            read.max(self.least_tokens)
+        } else {
+            read
+        };
         let charge = charged + written.saturating_sub(self.pieces);
         self.totals.tokens.fetch_add(charge, Ordering::Relaxed);
-        self.totals.millis.fetch_add(millis(total), Ordering::Relaxed);
+        self.totals
+            .millis
+            .fetch_add(millis(total), Ordering::Relaxed);
         permit.send(ModelCall {
             model: self.model.clone(),
             status,
@@ -191,7 +201,11 @@ mod tests {
             (Some(100), 8192, 5000, false),
             (None, 8192, 9000, false),
         ] {
-            assert_eq!(truncated(read, num_ctx, least), expected, "{read:?} {num_ctx} {least}");
+            assert_eq!(
+                truncated(read, num_ctx, least),
+                expected,
+                "{read:?} {num_ctx} {least}"
+            );
         }
     }
 
@@ -204,10 +218,19 @@ mod tests {
         running.piece();
         drop(running);
         let call = recorded.recv().await.unwrap();
-        assert!(matches!(call.status, CallStatus::Failed(ModelError::Cancelled)));
+        assert!(matches!(
+            call.status,
+            CallStatus::Failed(ModelError::Cancelled)
+        ));
         assert_eq!(call.output_tokens, 1);
-        let budget = |tokens| Budget { tokens: Some(tokens), seconds: None };
+        let budget = |tokens| Budget {
+            tokens: Some(tokens),
+            seconds: None,
+        };
         assert!(totals.check(budget(12)).is_ok());
-        assert!(matches!(totals.check(budget(11)), Err(ModelError::Tokens { limit: 11 })));
+        assert!(matches!(
+            totals.check(budget(11)),
+            Err(ModelError::Tokens { limit: 11 })
+        ));
     }
 }

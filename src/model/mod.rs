@@ -73,7 +73,10 @@ impl Config {
 
     /// A client for the model server: no proxies, no redirects, names of this machine without DNS.
     fn client(&self) -> Result<reqwest::Client, ConfigError> {
-        let loopback = [([127, 0, 0, 1], 0).into(), ([0, 0, 0, 0, 0, 0, 0, 1], 0).into()];
+        let loopback = [
+            ([127, 0, 0, 1], 0).into(),
+            ([0, 0, 0, 0, 0, 0, 0, 1], 0).into(),
+        ];
         reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -119,7 +119,12 @@ impl ChatRequest {
     }
 
     /// The request as it goes to the model server.
-    pub(super) fn rebuild(&self, model: &ModelName, options: &ModelOptions, keep_alive: &str) -> Value {
+    pub(super) fn rebuild(
+        &self,
+        model: &ModelName,
+        options: &ModelOptions,
+        keep_alive: &str,
+    ) -> Value {
         let mut body = json!({
             "model": model,
             "messages": self.messages,
@@ -156,24 +161,35 @@ mod tests {
             "format": "json", "think": true, "stream": false, "template": "x", "system": "x",
         });
         let request = ChatRequest::parse(body.to_string().as_bytes()).unwrap();
-        let options = ModelOptions { num_ctx: Some(8192), seed: Some(7), ..ModelOptions::default() };
+        let options = ModelOptions {
+            num_ctx: Some(8192),
+            seed: Some(7),
+            ..ModelOptions::default()
+        };
         let sent = request.rebuild(&"m:1".into(), &options, "10m");
-        assert_eq!(sent, json!({
-            "model": "m:1", "keep_alive": "10m", "options": {"num_ctx": 8192, "seed": 7},
-            "messages": [{"role": "user", "content": "hi", "images": ["aGk="]},
-                {"role": "assistant", "content": "", "thinking": "hm",
-                 "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
-                {"role": "tool", "tool_name": "f", "content": "1"}],
-            "tools": [{"type": "function",
-                "function": {"name": "f", "description": "", "parameters": {"type": "object"}}}],
-            "format": "json", "think": true, "stream": false,
-        }));
+        assert_eq!(
+            sent,
+            json!({
+                "model": "m:1", "keep_alive": "10m", "options": {"num_ctx": 8192, "seed": 7},
+                "messages": [{"role": "user", "content": "hi", "images": ["aGk="]},
+                    {"role": "assistant", "content": "", "thinking": "hm",
+                     "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+                    {"role": "tool", "tool_name": "f", "content": "1"}],
+                "tools": [{"type": "function",
+                    "function": {"name": "f", "description": "", "parameters": {"type": "object"}}}],
+                "format": "json", "think": true, "stream": false,
+            })
+        );
     }
 
     #[test]
     fn refuses_what_is_no_chat_request() {
         for body in [
-            "", "[]", "{}", "{\"messages\":[]}", "{\"messages\":[{\"role\":\"root\"}]}",
+            "",
+            "[]",
+            "{}",
+            "{\"messages\":[]}",
+            "{\"messages\":[{\"role\":\"root\"}]}",
             "{\"messages\":[{\"role\":\"user\"}],\"tools\":[{\"type\":\"web_search\"}]}",
         ] {
             assert!(ChatRequest::parse(body.as_bytes()).is_err(), "{body}");

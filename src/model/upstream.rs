@@ -75,7 +75,10 @@ impl Call {
         bounds: Bounds,
     ) -> Result<(Self, Bytes), Refused> {
         let refuse = |running: &mut Running, error: ModelError| {
-            let refused = Refused { status: error.status(), body: error.to_json() };
+            let refused = Refused {
+                status: error.status(),
+                body: error.to_json(),
+            };
             running.fail(error);
             refused
         };
@@ -85,7 +88,14 @@ impl Call {
             Err(error) => return Err(refuse(&mut running, error.unwrap_or(wait.1))),
         };
         let lines = Lines::new(LINE_BYTES);
-        let mut call = Self { response, lines, running, totals, bounds, over: false };
+        let mut call = Self {
+            response,
+            lines,
+            running,
+            totals,
+            bounds,
+            over: false,
+        };
         match call.line(wait).await {
             Ok(line) => Ok((call, line)),
             Err(error) => Err(refuse(&mut call.running, error)),
@@ -97,7 +107,9 @@ impl Call {
         if self.over {
             return None;
         }
-        let wait = self.bounds.wait(self.bounds.idle, |after| ModelError::Idle { after });
+        let wait = self
+            .bounds
+            .wait(self.bounds.idle, |after| ModelError::Idle { after });
         Some(match self.line(wait).await {
             Ok(line) => line,
             Err(error) => {
@@ -183,8 +195,15 @@ async fn send(ask: &Ask<'_>, until: Instant) -> Result<reqwest::Response, Option
         text.extend_from_slice(&part);
     }
     let message = match serde_json::from_slice::<Chunk>(&text) {
-        Ok(Chunk { error: Some(message), .. }) => message,
+        Ok(Chunk {
+            error: Some(message),
+            ..
+        }) => message,
         _ => format!("status {status}"),
     };
-    Err(Some(ModelError::from_status(status.as_u16(), &message, ask.model)))
+    Err(Some(ModelError::from_status(
+        status.as_u16(),
+        &message,
+        ask.model,
+    )))
 }

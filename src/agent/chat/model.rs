@@ -104,7 +104,11 @@ impl Model {
     pub(super) async fn ask(&self, messages: &[Message]) -> Result<Answer, Failure> {
         // The gateway replaces the model's name by the session's.
         let body = serde_json::json!({"model": "session", "messages": messages, "stream": true});
-        let request = self.client.post(&self.url).bearer_auth(&self.token).json(&body);
+        let request = self
+            .client
+            .post(&self.url)
+            .bearer_auth(&self.token)
+            .json(&body);
         let mut response = request.send().await.map_err(|error| {
             tracing::warn!(%error, "the model cannot be reached");
             Failure::new("the model cannot be reached")
@@ -120,7 +124,11 @@ impl Model {
             text.extend_from_slice(&part);
         }
         Err(match serde_json::from_slice::<Chunk>(&text) {
-            Ok(Chunk { error: Some(sentence), code, .. }) => failure(sentence, code),
+            Ok(Chunk {
+                error: Some(sentence),
+                code,
+                ..
+            }) => failure(sentence, code),
             _ => Failure::new(format!("the model server answered {}", response.status())),
         })
     }
@@ -138,10 +146,16 @@ impl Answer {
                     Failure::new(format!("the model's answer cannot be read: {error}"))
                 })?,
                 Ok(None) => {
-                    let Some(rest) = self.lines.finish() else { return Err(cut_off()) };
+                    let Some(rest) = self.lines.finish() else {
+                        return Err(cut_off());
+                    };
                     // A last line needs no newline, but then it has to be whole.
                     return step(&rest).map_err(|failure| {
-                        if failure.code == MALFORMED { cut_off() } else { failure }
+                        if failure.code == MALFORMED {
+                            cut_off()
+                        } else {
+                            failure
+                        }
                     });
                 }
                 Err(error) => {
@@ -173,7 +187,11 @@ fn step(line: &[u8]) -> Result<Step, Failure> {
         input: chunk.prompt_eval_count.unwrap_or(0),
         output: chunk.eval_count.unwrap_or(0),
     });
-    Ok(Step { thought, text, done })
+    Ok(Step {
+        thought,
+        text,
+        done,
+    })
 }
 
 fn failure(sentence: String, code: Option<String>) -> Failure {
@@ -191,20 +209,31 @@ mod tests {
 
     #[test]
     fn reads_text_thinking_and_the_end() {
-        let got = step(br#"{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}"#);
+        let got =
+            step(br#"{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}"#);
         assert_eq!(got.unwrap().thought.as_deref(), Some("hm"));
         let got = step(
             br#"{"message":{"content":"x"},"done":true,"done_reason":"length","prompt_eval_count":3,"eval_count":2}"#,
         )
         .unwrap();
         assert_eq!(got.text.as_deref(), Some("x"));
-        assert_eq!(got.done, Some(Done { length: true, input: 3, output: 2 }));
+        assert_eq!(
+            got.done,
+            Some(Done {
+                length: true,
+                input: 3,
+                output: 2
+            })
+        );
     }
 
     #[test]
     fn an_error_inside_the_stream_is_an_error() {
         let failure = step(br#"{"error":"out of memory"}"#).unwrap_err();
-        assert_eq!((failure.sentence.as_str(), failure.code.as_str()), ("out of memory", "model"));
+        assert_eq!(
+            (failure.sentence.as_str(), failure.code.as_str()),
+            ("out of memory", "model")
+        );
         let failure = step(br#"{"error":"budget","code":"quota"}"#).unwrap_err();
         assert_eq!(failure.code, "quota");
     }

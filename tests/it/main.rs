@@ -1,0 +1,4 @@
+//! treefort's integration tests.
+
+mod acp_agents;
+mod chat_agent;
