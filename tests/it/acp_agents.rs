@@ -33,7 +33,7 @@ fn start(journal: Journal, limits: Limits) -> (Peer, Receiver<Claim>, Fake) {
 
 /// Follows a recording: where it has a line of ours, ours must be like it.
 async fn follow(recording: &str, mut fake: Fake) {
-    let mut ids = std::collections::HashMap::new();
+    let mut ids: std::collections::HashMap<u64, Value> = std::collections::HashMap::new();
     for line in recording.lines() {
         let mut entry: Value = serde_json::from_str(line).unwrap();
         let mut message = entry["msg"].take();
