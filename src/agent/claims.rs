@@ -1,0 +1,255 @@
+//! What an agent says about itself and its work: claims, not facts (DESIGN.md #7).
+//!
+//! [`from_update`] maps the ACP v1 `SessionUpdate` kinds. Nothing is dropped: a kind or a shape that
+//! is not known survives as [`Claim::Other`] with its raw JSON, and typed claims about tools keep
+//! theirs.
+
+use serde_json::Value;
+
+/// One thing that an agent said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// A piece of its message (`agent_message_chunk` with text). Pieces join without a separator.
+    Text(String),
+    /// A piece of its thinking (`agent_thought_chunk` with text).
+    Thought(String),
+    /// It calls a tool (`tool_call`).
+    ToolCall(Tool),
+    /// News about a tool call (`tool_call_update`); absent fields are unchanged.
+    ToolUpdate(Tool),
+    /// Its plan, whole (`plan`).
+    Plan(Vec<PlanEntry>),
+    /// It asked for permission, and this is what it was told.
+    Permission(Permission),
+    /// What it says about its context and cost (`usage_update`).
+    Usage(Usage),
+    /// Anything else: an unknown update, notification or request, or content that is not text.
+    Other {
+        /// The update's kind or the method's name.
+        kind: String,
+        /// The whole update, or the parameters.
+        raw: Value,
+    },
+    /// A line that is not JSON, or JSON that is not a message.
+    NotJson(String),
+}
+
+/// A tool call or news about one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// The call's id; empty when the agent gave none.
+    pub id: String,
+    /// A title for people.
+    pub title: Option<String>,
+    /// read, edit, delete, move, search, execute, think, fetch, switch_mode, other.
+    pub kind: Option<String>,
+    /// pending, in_progress, completed, failed.
+    pub status: Option<String>,
+    /// What it produced.
+    pub content: Vec<ToolContent>,
+    /// Files that it names.
+    pub locations: Vec<Location>,
+    /// The update as it came: `rawInput`, `rawOutput`, `_meta` and what we do not know.
+    pub raw: Value,
+}
+
+/// A piece of a tool call's content.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToolContent {
+    /// Text.
+    Text(String),
+    /// A change to a file, as the agent tells it.
+    Diff {
+        /// The path as the agent sees it.
+        path: String,
+        /// The text before; `None` for a new file.
+        old: Option<String>,
+        /// The text after.
+        new: String,
+    },
+    /// A terminal's id.
+    Terminal(String),
+    /// Anything else, raw.
+    Other(Value),
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The path as the agent sees it.
+    pub path: String,
+    /// The line, from 1 where the agent keeps to the protocol.
+    pub line: Option<u64>,
+}
+
+/// One entry of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanEntry {
+    /// What is to be done.
+    pub content: String,
+    /// high, medium, low; empty when not given.
+    pub priority: String,
+    /// pending, in_progress, completed; empty when not given.
+    pub status: String,
+}
+
+/// A request for permission and our answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Permission {
+    /// The tool call in question.
+    pub tool: Tool,
+    /// The kind of the option that was chosen (`allow_once`, …); `None`: answered "cancelled".
+    pub answered: Option<String>,
+    /// The request's parameters as they came.
+    pub raw: Value,
+}
+
+/// What an agent says about its use of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// Tokens in its context.
+    pub used: Option<u64>,
+    /// The size of its context.
+    pub size: Option<u64>,
+    /// Amount and currency.
+    pub cost: Option<(f64, String)>,
+}
+
+/// Maps one `session/update`'s `update` object.
+#[must_use]
+pub fn from_update(update: Value) -> Claim {
+    let kind = text(&update, "sessionUpdate").unwrap_or_default();
+    match kind.as_str() {
+        "agent_message_chunk" => chunk(update, kind, Claim::Text),
+        "agent_thought_chunk" => chunk(update, kind, Claim::Thought),
+        "tool_call" => Claim::ToolCall(tool(update)),
+        "tool_call_update" => Claim::ToolUpdate(tool(update)),
+        "plan" => match update.get("entries").and_then(plan) {
+            Some(entries) => Claim::Plan(entries),
+            None => Claim::Other { kind, raw: update },
+        },
+        "usage_update" => Claim::Usage(Usage {
+            used: update.get("used").and_then(Value::as_u64),
+            size: update.get("size").and_then(Value::as_u64),
+            cost: update
+                .get("cost")
+                .and_then(|cost| Some((cost.get("amount")?.as_f64()?, text(cost, "currency")?))),
+        }),
+        _ => Claim::Other { kind, raw: update },
+    }
+}
+
+/// Reads a tool call out of an update or a permission request's `toolCall`.
+#[must_use]
+pub fn tool(raw: Value) -> Tool {
+    let list = |key: &str| raw.get(key).and_then(Value::as_array).into_iter().flatten();
+    Tool {
+        id: text(&raw, "toolCallId").unwrap_or_default(),
+        title: text(&raw, "title"),
+        kind: text(&raw, "kind"),
+        status: text(&raw, "status"),
+        content: list("content").map(content).collect(),
+        locations: list("locations")
+            .filter_map(|at| {
+                Some(Location {
+                    path: text(at, "path")?,
+                    line: at.get("line").and_then(Value::as_u64),
+                })
+            })
+            .collect(),
+        raw,
+    }
+}
+
+fn content(item: &Value) -> ToolContent {
+    let read = || match item.get("type")?.as_str()? {
+        "content" => Some(ToolContent::Text(text_block(item.get("content")?)?)),
+        "diff" => Some(ToolContent::Diff {
+            path: text(item, "path")?,
+            old: text(item, "oldText"),
+            new: text(item, "newText")?,
+        }),
+        "terminal" => Some(ToolContent::Terminal(text(item, "terminalId")?)),
+        _ => None,
+    };
+    read().unwrap_or_else(|| ToolContent::Other(item.clone()))
+}
+
+fn chunk(update: Value, kind: String, claim: fn(String) -> Claim) -> Claim {
+    match update.get("content").and_then(text_block) {
+        Some(text) => claim(text),
+        None => Claim::Other { kind, raw: update },
+    }
+}
+
+fn plan(entries: &Value) -> Option<Vec<PlanEntry>> {
+    let read = |entry: &Value| {
+        Some(PlanEntry {
+            content: text(entry, "content")?,
+            priority: text(entry, "priority").unwrap_or_default(),
+            status: text(entry, "status").unwrap_or_default(),
+        })
+    };
+    entries.as_array()?.iter().map(read).collect()
+}
+
+fn text_block(block: &Value) -> Option<String> {
+    (block.get("type")?.as_str()? == "text").then(|| text(block, "text"))?
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unknown_kinds_and_shapes_survive_raw() {
+        for update in [
+            json!({"sessionUpdate": "current_mode_update", "currentModeId": "x"}),
+            json!({"sessionUpdate": "from_the_future", "a": [1, {"b": null}]}),
+            json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "image"}}),
+            json!({"sessionUpdate": "plan", "entries": [{"content": 1}]}),
+            json!({"no": "kind"}),
+            json!("not even an object"),
+        ] {
+            let Claim::Other { raw, .. } = from_update(update.clone()) else {
+                panic!("{update} was taken for something known");
+            };
+            assert_eq!(raw, update);
+        }
+    }
+
+    #[test]
+    fn reads_a_tool_call_with_its_diff() {
+        let update = json!({"sessionUpdate": "tool_call_update", "toolCallId": "c1", "kind": "edit",
+            "content": [{"type": "diff", "path": "/w/a", "oldText": null, "newText": "x"},
+                        {"type": "content", "content": {"type": "text", "text": "ok"}}, {"type": "new"}],
+            "locations": [{"path": "/w/a", "line": 3}, {}], "rawOutput": {"k": 1}});
+        let Claim::ToolUpdate(tool) = from_update(update.clone()) else {
+            panic!()
+        };
+        assert_eq!(
+            tool.content[0],
+            ToolContent::Diff {
+                path: "/w/a".into(),
+                old: None,
+                new: "x".into()
+            }
+        );
+        assert_eq!(tool.content[1], ToolContent::Text("ok".into()));
+        assert_eq!(tool.content[2], ToolContent::Other(json!({"type": "new"})));
+        assert_eq!(
+            tool.locations,
+            [Location {
+                path: "/w/a".into(),
+                line: Some(3)
+            }]
+        );
+        assert_eq!((tool.status, tool.raw), (None, update));
+    }
+}

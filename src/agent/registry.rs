@@ -1,0 +1,248 @@
+//! The agents that this treefort knows: the built-in ones and those in `<home>/agents/<name>/`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::manifest::{self, Manifest};
+
+/// Name, manifest and files of every agent that is part of the program.
+const BUILT_IN: &[(&str, &str, &[(&str, &str)])] = &[(
+    "chat",
+    include_str!("../../agents/chat/agent.toml"),
+    &[
+        ("Dockerfile", include_str!("../../agents/chat/Dockerfile")),
+        (
+            "Dockerfile.source",
+            include_str!("../../agents/chat/Dockerfile.source"),
+        ),
+    ],
+)];
+
+/// The largest `agent.toml` or Dockerfile that is read.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// One agent that can be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    /// What is known about it.
+    pub manifest: Manifest,
+    /// Its Dockerfile's text.
+    pub dockerfile: String,
+    /// Its folder, the build's context; `None` for a built-in, whose context is the program itself.
+    pub folder: Option<PathBuf>,
+}
+
+/// All agents by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    agents: BTreeMap<String, Agent>,
+}
+
+/// An agent that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A file or the folder cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The manifest.
+    #[error("{}: {source}", path.display())]
+    Manifest {
+        /// The manifest's path.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: manifest::Error,
+    },
+    /// The manifest's name is not the folder's.
+    #[error("{}: the manifest's name is {name:?}", path.display())]
+    Name {
+        /// The folder.
+        path: PathBuf,
+        /// The manifest's name.
+        name: String,
+    },
+    /// A built-in has this name.
+    #[error("{}: there is a built-in agent of this name", path.display())]
+    BuiltIn {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl Registry {
+    /// The built-in agents and those of `home`. One that cannot be used does not hide the others: it
+    /// comes back as a problem.
+    #[must_use]
+    pub fn load(home: Option<&Path>) -> (Self, Vec<Problem>) {
+        let mut registry = Self::default();
+        let mut problems = Vec::new();
+        for (name, text, files) in BUILT_IN {
+            match built_in(text, files) {
+                Ok(agent) => drop(registry.agents.insert((*name).to_owned(), agent)),
+                Err(source) => problems.push(Problem::Manifest {
+                    path: PathBuf::from(name),
+                    source,
+                }),
+            }
+        }
+        if let Some(home) = home {
+            for folder in folders(&home.join("agents"), &mut problems) {
+                match read(&folder) {
+                    Ok(agent) if registry.agents.contains_key(&agent.manifest.name) => {
+                        problems.push(Problem::BuiltIn { path: folder });
+                    }
+                    Ok(agent) => {
+                        registry.agents.insert(agent.manifest.name.clone(), agent);
+                    }
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        (registry, problems)
+    }
+
+    /// The agent of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Agent> {
+        self.agents.get(name)
+    }
+
+    /// All agents, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+}
+
+fn built_in(text: &str, files: &[(&str, &str)]) -> Result<Agent, manifest::Error> {
+    let manifest = Manifest::parse(text)?;
+    let named = files
+        .iter()
+        .find(|(name, _)| *name == manifest.image.dockerfile);
+    let dockerfile = named.map_or_else(String::new, |(_, text)| (*text).to_owned());
+    Ok(Agent {
+        manifest,
+        dockerfile,
+        folder: None,
+    })
+}
+
+/// The Dockerfile that builds a built-in agent's image from treefort's source, for hosts whose own
+/// binary does not run in a Linux container.
+#[must_use]
+pub fn source_dockerfile(agent: &str) -> Option<&'static str> {
+    let (_, _, files) = BUILT_IN.iter().find(|(name, _, _)| *name == agent)?;
+    files
+        .iter()
+        .find(|(name, _)| *name == "Dockerfile.source")
+        .map(|(_, text)| *text)
+}
+
+fn folders(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut note = |source| {
+        problems.push(Problem::Read {
+            path: dir.to_owned(),
+            source,
+        })
+    };
+    match std::fs::read_dir(dir) {
+        Ok(entries) => {
+            for entry in entries {
+                match entry {
+                    Ok(entry) if entry.path().join("agent.toml").exists() => {
+                        folders.push(entry.path())
+                    }
+                    Ok(_) => {}
+                    Err(error) => note(error),
+                }
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => note(error),
+    }
+    folders.sort();
+    folders
+}
+
+fn read(folder: &Path) -> Result<Agent, Problem> {
+    let path = folder.join("agent.toml");
+    let manifest =
+        Manifest::parse(&text(&path)?).map_err(|source| Problem::Manifest { path, source })?;
+    if folder
+        .file_name()
+        .is_none_or(|name| name != manifest.name.as_str())
+    {
+        return Err(Problem::Name {
+            path: folder.to_owned(),
+            name: manifest.name,
+        });
+    }
+    let dockerfile = text(&folder.join(&manifest.image.dockerfile))?;
+    Ok(Agent {
+        manifest,
+        dockerfile,
+        folder: Some(folder.to_owned()),
+    })
+}
+
+fn text(path: &Path) -> Result<String, Problem> {
+    let read = || {
+        if std::fs::metadata(path)?.len() > MAX_FILE {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        std::fs::read_to_string(path)
+    };
+    read().map_err(|source| Problem::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_agents_are_valid() {
+        let (registry, problems) = Registry::load(None);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(registry.iter().count(), BUILT_IN.len());
+        for (name, _, _) in BUILT_IN {
+            let agent = registry.get(name).unwrap();
+            assert_eq!(agent.manifest.name, *name);
+            assert!(!agent.dockerfile.is_empty());
+        }
+        assert!(
+            source_dockerfile("chat")
+                .unwrap()
+                .contains("ARG BASE=rust:1-bookworm")
+        );
+    }
+
+    #[test]
+    fn reads_agents_of_the_home_and_reports_the_broken_ones() {
+        let home = tempfile::tempdir().unwrap();
+        let toml = include_str!("../../agents/chat/agent.toml");
+        let put = |folder: &str, text: &str| {
+            let dir = home.path().join("agents").join(folder);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("agent.toml"), text).unwrap();
+            std::fs::write(dir.join("Dockerfile"), "FROM scratch").unwrap();
+        };
+        put("mine", &toml.replace("name = \"chat\"", "name = \"mine\""));
+        put("chat", toml);
+        put("misnamed", toml);
+        put("broken", "name = 1");
+        let (registry, problems) = Registry::load(Some(home.path()));
+        assert_eq!(registry.get("mine").unwrap().dockerfile, "FROM scratch");
+        assert!(registry.get("chat").unwrap().folder.is_none());
+        assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+}
