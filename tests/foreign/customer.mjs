@@ -53,7 +53,9 @@ function options() {
   for (const name of ['relay', 'provider', 'prompt']) {
     if (!values[name]) usage(`--${name} is missing`);
   }
-  if (!/^[0-9a-f]{64}$/.test(process.env.CUSTOMER_KEY ?? '')) usage('CUSTOMER_KEY is not 64 hex digits');
+  const key = /^[0-9a-f]{64}$/;
+  if (!key.test(process.env.CUSTOMER_KEY ?? '')) usage('CUSTOMER_KEY is not 64 hex digits');
+  if (!key.test(values.provider)) usage('--provider is not 64 hex digits');
   if (!['plain', 'nip04', 'nip44'].includes(values.mode)) usage(`no mode ${values.mode}`);
   if (!Object.hasOwn(customers, values.library)) usage(`no library ${values.library}`);
   return { ...values, kind: Number(values.kind), key: process.env.CUSTOMER_KEY };
@@ -67,8 +69,9 @@ const tag = (event, name) => event.tags.find((tag) => tag[0] === name);
 
 // What the customer learned, in the order in which it learned it.
 class Answers {
-  constructor(job) {
+  constructor(job, provider) {
     this.job = job;
+    this.provider = provider;
     this.feedback = [];
     this.sentences = [];
     this.partials = [];
@@ -91,6 +94,8 @@ class Answers {
 
   raw(event) {
     print({ event });
+    if (!tools.verifyEvent({ ...event })) this.broken.push(`${event.id} does not verify`);
+    if (event.pubkey !== this.provider) this.broken.push(`${event.id} is not by the provider`);
     this.holds('first_e_ok', tag(event, 'e')?.[1] === this.job.id);
     const encrypted = this.job.tags.some(([name]) => name === 'encrypted');
     if (encrypted) this.holds('no_clear_input', !event.tags.some(([name]) => name === 'i' || name === 'param'));
@@ -170,7 +175,7 @@ const customers = {
     else await encryptLegacy(request, dvm, new Legacy(key));
     await request.sign();
 
-    const answers = new Answers(request.rawEvent());
+    const answers = new Answers(request.rawEvent(), provider);
     const read = async (event) => {
       answers.raw(event.rawEvent());
       if (event.kind === FEEDBACK) {
@@ -231,11 +236,9 @@ const customers = {
       : { content: 'NIP 90 request', tags: [...inputs, ...tags] };
     const job = tools.finalizeEvent({ kind, created_at: now(), ...template }, secret);
 
-    const answers = new Answers(plain(job));
+    const answers = new Answers(plain(job), provider);
     const read = async (event) => {
       answers.raw(plain(event));
-      if (!tools.verifyEvent(plain(event))) throw new Error(`${event.id} does not verify`);
-      if (event.pubkey !== provider) throw new Error(`${event.id} is not by the provider`);
       const encrypted = tag(event, 'encrypted') !== undefined;
       const content = encrypted ? await scheme.decrypt(event.content) : event.content;
       if (event.kind !== FEEDBACK) {
