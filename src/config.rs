@@ -43,7 +43,9 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 4869)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4869)),
+        }
     }
 }
 
@@ -95,8 +97,10 @@ impl Config {
     pub fn load(home: &Path) -> Result<Self, ConfigError> {
         let path = home.join(FILE);
         match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|source| ConfigError::Parse { path, source: Box::new(source) }),
+            Ok(text) => toml::from_str(&text).map_err(|source| ConfigError::Parse {
+                path,
+                source: Box::new(source),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path, source }),
         }
@@ -122,6 +126,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join(FILE), "[jobs]\nadmitt = \"anyone\"\n").unwrap();
         let error = Config::load(home.path()).unwrap_err().to_string();
-        assert!(error.contains("admitt") && error.contains("line 2"), "{error}");
+        assert!(
+            error.contains("admitt") && error.contains("line 2"),
+            "{error}"
+        );
     }
 }

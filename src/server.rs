@@ -95,7 +95,6 @@ pub enum Error {
 }
 
 /// A treefort that is ready to serve.
-#[derive(Debug)]
 pub struct Server {
     home: PathBuf,
     address: SocketAddr,
@@ -105,6 +104,14 @@ pub struct Server {
     coordinator: Coordinator,
     /// Held as long as the server lives.
     lock: fs::File,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -119,9 +126,14 @@ impl Server {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen)
             .await
-            .map_err(|source| Error::Listen { address: listen, source })?;
-        let address =
-            listener.local_addr().map_err(|source| Error::Listen { address: listen, source })?;
+            .map_err(|source| Error::Listen {
+                address: listen,
+                source,
+            })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen {
+            address: listen,
+            source,
+        })?;
 
         let mut secrets = keyring.secrets();
         secrets.extend(environment_secrets());
@@ -131,8 +143,8 @@ impl Server {
         let store = Arc::new(FjallStore::open(&home.join("events"))?);
         let identity = Identity {
             keys: keyring.relay().clone(),
-            operator,
-            address,
+            description: "The relay of a treefort: AI agents at work, every step a signed event."
+                .to_owned(),
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
@@ -162,9 +174,22 @@ impl Server {
         private_directory(&context.journal)?;
         let relay_key = context.keyring.relay().public_key().to_hex();
         let coordinator = Coordinator::start(Arc::new(context)).await?;
-        let run = RunFile { v: 1, address: reachable(address), pid: std::process::id(), relay: relay_key };
+        let run = RunFile {
+            v: 1,
+            address: reachable(address),
+            pid: std::process::id(),
+            relay: relay_key,
+        };
         write_run_file(home, &run)?;
-        Ok(Self { home: home.to_owned(), address, listener, relay, runtime, coordinator, lock })
+        Ok(Self {
+            home: home.to_owned(),
+            address,
+            listener,
+            relay,
+            runtime,
+            coordinator,
+            lock,
+        })
     }
 
     /// Where it listens.
@@ -184,7 +209,15 @@ impl Server {
     /// # Errors
     /// When the coordinator failed: jobs could not be promised any more.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { home, listener, relay, runtime, mut coordinator, lock, .. } = self;
+        let Self {
+            home,
+            listener,
+            relay,
+            runtime,
+            mut coordinator,
+            lock,
+            ..
+        } = self;
         let mut connections = JoinSet::new();
         let failed = loop {
             tokio::select! {
@@ -235,7 +268,10 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn lock(home: &Path) -> Result<fs::File, Error> {
     let path = home.join(LOCK_FILE);
-    let failed = |source| Error::Home { path: path.clone(), source };
+    let failed = |source| Error::Home {
+        path: path.clone(),
+        source,
+    };
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -243,9 +279,9 @@ fn lock(home: &Path) -> Result<fs::File, Error> {
     let file = options.open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Error::Running { address: RunFile::read(home).map(|run| run.address) })
-        }
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Running {
+            address: RunFile::read(home).map(|run| run.address),
+        }),
         Err(fs::TryLockError::Error(source)) => Err(failed(source)),
     }
 }
@@ -257,13 +293,17 @@ fn write_run_file(home: &Path, run: &RunFile) -> Result<(), Error> {
 }
 
 fn private_directory(path: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Home { path: path.to_owned(), source };
+    let failed = |source| Error::Home {
+        path: path.to_owned(),
+        source,
+    };
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(failed)?;
     #[cfg(unix)]
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(failed)?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(failed)?;
     Ok(())
 }

@@ -22,10 +22,19 @@ const EVERY: Duration = Duration::from_secs(15);
 /// When the relay refuses one.
 pub(super) async fn announce(context: &Context) -> Result<(), PublishError> {
     let keys = context.keyring.coordinator();
-    let agents: Vec<String> = context.agents.iter().map(|agent| agent.manifest.name.clone()).collect();
+    let agents: Vec<String> = context
+        .agents
+        .iter()
+        .map(|agent| agent.manifest.name.clone())
+        .collect();
     let about = "Runs AI agents in containers of their own, on its owner's machine.";
     for draft in [
-        nip89::profile("treefort", "treefort", about, Some(&context.admission.operator())),
+        nip89::profile(
+            "treefort",
+            "treefort",
+            about,
+            Some(&context.admission.operator()),
+        ),
         nip89::handler(&context.jobs.kinds(), &agents),
         nip89::relay_list(&context.relay_url),
     ] {
@@ -40,7 +49,8 @@ pub(super) async fn keep_status(context: Arc<Context>, shutdown: CancellationTok
         let report = status(&context).await;
         match report.draft() {
             Ok(draft) => {
-                if let Err(error) = say_if_new(&context, draft, context.keyring.coordinator()).await {
+                if let Err(error) = say_if_new(&context, draft, context.keyring.coordinator()).await
+                {
                     tracing::warn!(%error, "failed to publish the status");
                 }
             }
@@ -92,7 +102,9 @@ pub(super) async fn status(context: &Context) -> StatusReport {
                     .jobs
                     .kinds()
                     .into_iter()
-                    .filter(|kind| context.jobs.agent_for(*kind) == Some(agent.manifest.name.as_str()))
+                    .filter(|kind| {
+                        context.jobs.agent_for(*kind) == Some(agent.manifest.name.as_str())
+                    })
                     .collect(),
             })
             .collect(),
@@ -106,8 +118,15 @@ pub(super) async fn status(context: &Context) -> StatusReport {
 
 /// Publishes a replaceable or addressable event unless the newest one says the same.
 async fn say_if_new(context: &Context, draft: Draft, keys: &Keys) -> Result<(), PublishError> {
-    let mut filter = Filter::new().author(keys.public_key()).kind(Kind::from(draft.kind)).limit(1);
-    let identifier = draft.tags.iter().find(|tag| tag[0] == "d").and_then(|tag| tag.get(1));
+    let mut filter = Filter::new()
+        .author(keys.public_key())
+        .kind(Kind::from(draft.kind))
+        .limit(1);
+    let identifier = draft
+        .tags
+        .iter()
+        .find(|tag| tag[0] == "d")
+        .and_then(|tag| tag.get(1));
     if let Some(identifier) = identifier {
         filter = filter.identifier(identifier);
     }

@@ -50,7 +50,10 @@ impl JobsConfig {
     /// The kinds that are served, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<u16> {
-        self.agents.keys().filter_map(|kind| kind.parse().ok()).collect()
+        self.agents
+            .keys()
+            .filter_map(|kind| kind.parse().ok())
+            .collect()
     }
 }
 
@@ -71,7 +74,12 @@ pub struct StrangersConfig {
 
 impl Default for StrangersConfig {
     fn default() -> Self {
-        Self { at_once: 2, per_hour: 30, tokens: 1024, seconds: 120 }
+        Self {
+            at_once: 2,
+            per_hour: 30,
+            tokens: 1024,
+            seconds: 120,
+        }
     }
 }
 
@@ -88,6 +96,9 @@ pub struct SessionsConfig {
 
 impl Default for SessionsConfig {
     fn default() -> Self {
-        Self { idle_s: 60, warm: 1 }
+        Self {
+            idle_s: 60,
+            warm: 1,
+        }
     }
 }

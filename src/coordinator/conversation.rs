@@ -45,7 +45,10 @@ pub(super) async fn prompt(context: &Context, request: &JobRequest) -> Result<St
     if prompt.len() > MAX_PROMPT {
         return Err(Failure::new(
             "input",
-            format!("the prompt has {} bytes; at most {MAX_PROMPT} are read", prompt.len()),
+            format!(
+                "the prompt has {} bytes; at most {MAX_PROMPT} are read",
+                prompt.len()
+            ),
         ));
     }
     if prompt.trim().is_empty() {
@@ -54,7 +57,11 @@ pub(super) async fn prompt(context: &Context, request: &JobRequest) -> Result<St
     Ok(prompt)
 }
 
-async fn event_text(context: &Context, request: &JobRequest, id: &EventId) -> Result<String, Failure> {
+async fn event_text(
+    context: &Context,
+    request: &JobRequest,
+    id: &EventId,
+) -> Result<String, Failure> {
     // Whether it is missing or private must look the same to a customer.
     let missing = || Failure::new("input", format!("input event {id} was not found"));
     let event = get(context, id).await?.ok_or_else(missing)?;
@@ -64,8 +71,17 @@ async fn event_text(context: &Context, request: &JobRequest, id: &EventId) -> Re
     Ok(event.content)
 }
 
-async fn job_text(context: &Context, request: &JobRequest, id: &EventId) -> Result<String, Failure> {
-    let missing = || Failure::new("input", format!("job {id} has no result that you could read"));
+async fn job_text(
+    context: &Context,
+    request: &JobRequest,
+    id: &EventId,
+) -> Result<String, Failure> {
+    let missing = || {
+        Failure::new(
+            "input",
+            format!("job {id} has no result that you could read"),
+        )
+    };
     if let Some(record) = context.state.job_of(id).ok().flatten()
         && record.customer() == request.customer
         && let Some(answer) = answer_of(context, &record).await?
@@ -109,17 +125,31 @@ pub(super) async fn history(
     while let Some(id) = next
         && turns.len() < 2 * MAX_TURNS
     {
-        let Some(record) = context.state.job(&id).ok().flatten() else { break };
+        let Some(record) = context.state.job(&id).ok().flatten() else {
+            break;
+        };
         next = record.continues;
-        let Some(answer) = answer_of(context, &record).await? else { continue };
-        let Ok(request) = JobRequest::parse(&record.request, context.keyring.coordinator()) else { continue };
-        let Ok(question) = Box::pin(prompt(context, &request)).await else { continue };
+        let Some(answer) = answer_of(context, &record).await? else {
+            continue;
+        };
+        let Ok(request) = JobRequest::parse(&record.request, context.keyring.coordinator()) else {
+            continue;
+        };
+        let Ok(question) = Box::pin(prompt(context, &request)).await else {
+            continue;
+        };
         bytes += answer.len() + question.len();
         if bytes > MAX_HISTORY {
             break;
         }
-        turns.push(Said { role: "assistant", text: answer });
-        turns.push(Said { role: "user", text: question });
+        turns.push(Said {
+            role: "assistant",
+            text: answer,
+        });
+        turns.push(Said {
+            role: "user",
+            text: question,
+        });
     }
     turns.reverse();
     Ok(turns)
@@ -127,11 +157,19 @@ pub(super) async fn history(
 
 /// The text of a job's result, decrypted if it was private: the coordinator wrote it and can read it.
 async fn answer_of(context: &Context, record: &JobRecord) -> Result<Option<String>, Failure> {
-    let Some(result) = record.result else { return Ok(None) };
-    let Some(event) = get(context, &result).await? else { return Ok(None) };
+    let Some(result) = record.result else {
+        return Ok(None);
+    };
+    let Some(event) = get(context, &result).await? else {
+        return Ok(None);
+    };
     Ok(record
         .scheme
-        .decrypt(context.keyring.coordinator(), &record.customer(), &event.content)
+        .decrypt(
+            context.keyring.coordinator(),
+            &record.customer(),
+            &event.content,
+        )
         .ok())
 }
 

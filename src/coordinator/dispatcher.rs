@@ -158,8 +158,16 @@ impl Dispatcher {
                     response.cursor = Some(cursor);
                 }
             }
-            InternalEvent::Executor(ExecutorEvent { job, attempt, session, thread, report }) => {
-                let Some(record) = self.ledger.get_mut(&job) else { return response };
+            InternalEvent::Executor(ExecutorEvent {
+                job,
+                attempt,
+                session,
+                thread,
+                report,
+            }) => {
+                let Some(record) = self.ledger.get_mut(&job) else {
+                    return response;
+                };
                 if record.job.attempt == attempt && session.is_some() {
                     record.session = session;
                 }
@@ -169,7 +177,9 @@ impl Dispatcher {
                 };
                 self.step(job, Input::Report { attempt, report }, &mut response);
                 if let (Some(text), Some((root, keys))) = (answer, thread) {
-                    response.afterwards.extend(self.closing_note(&job, &root, &keys, &text));
+                    response
+                        .afterwards
+                        .extend(self.closing_note(&job, &root, &keys, &text));
                 }
             }
             InternalEvent::Shutdown => response.stop = true,
@@ -178,9 +188,18 @@ impl Dispatcher {
     }
 
     /// The thread's last note, which quotes the result that was just signed.
-    fn closing_note(&self, job: &EventId, root: &Reference, keys: &Keys, text: &str) -> Option<Event> {
+    fn closing_note(
+        &self,
+        job: &EventId,
+        root: &Reference,
+        keys: &Keys,
+        text: &str,
+    ) -> Option<Event> {
         let record = self.ledger.get(job)?;
-        let result = record.outbox.iter().find(|event| Some(event.id) == record.result)?;
+        let result = record
+            .outbox
+            .iter()
+            .find(|event| Some(event.id) == record.result)?;
         let draft = turn::closing_note(root, result, text, &self.context.relay_url);
         match self.context.publisher.sign(draft, keys) {
             Ok(note) => Some(note),
@@ -193,20 +212,31 @@ impl Dispatcher {
 
     fn take_in(&mut self, event: Event, now: u64, response: &mut Response) {
         let known = |id: &EventId| {
-            self.ledger.contains_key(id) || self.context.state.job(id).is_ok_and(|job| job.is_some())
+            self.ledger.contains_key(id)
+                || self.context.state.job(id).is_ok_and(|job| job.is_some())
         };
         match intake::read(&event, &self.context, now, known) {
             Intake::Ignore => {}
             Intake::Allowed(keys) => self.context.admission.set_allowed(keys),
             Intake::Cancel(jobs) => {
                 for job in jobs {
-                    if self.ledger.get(&job).is_some_and(|record| record.customer() == event.pubkey) {
+                    if self
+                        .ledger
+                        .get(&job)
+                        .is_some_and(|record| record.customer() == event.pubkey)
+                    {
                         self.step(job, Input::Cancelled, response);
                     }
                 }
             }
-            Intake::Accept(Accepted { request, agent, stranger }) => {
-                let refused = stranger.then(|| self.quota.accept(request.id, now)).and_then(Result::err);
+            Intake::Accept(Accepted {
+                request,
+                agent,
+                stranger,
+            }) => {
+                let refused = stranger
+                    .then(|| self.quota.accept(request.id, now))
+                    .and_then(Result::err);
                 let input = match refused {
                     Some(failure) => Input::Refused(failure),
                     None => match self.unfinished_input(&request) {
@@ -238,8 +268,11 @@ impl Dispatcher {
 
     /// A job of ours whose output is asked for and that is not done.
     fn unfinished_input(&self, request: &JobRequest) -> Option<EventId> {
-        intake::job_inputs(request)
-            .find(|id| self.ledger.get(id).is_some_and(|record| !record.job.is_done()))
+        intake::job_inputs(request).find(|id| {
+            self.ledger
+                .get(id)
+                .is_some_and(|record| !record.job.is_done())
+        })
     }
 
     /// The earlier job of the same customer that the request points at with `e`.
@@ -253,7 +286,11 @@ impl Dispatcher {
     }
 
     fn look_again(&mut self, id: EventId, on: EventId, response: &mut Response) {
-        let other = self.ledger.get(&on).cloned().or_else(|| self.context.state.job(&on).ok().flatten());
+        let other = self
+            .ledger
+            .get(&on)
+            .cloned()
+            .or_else(|| self.context.state.job(&on).ok().flatten());
         let delivered = match other.map(|other| other.job.state) {
             Some(State::Done(Outcome::Delivered)) => true,
             Some(State::Done(Outcome::Failed { .. })) | None => false,
@@ -264,7 +301,9 @@ impl Dispatcher {
 
     /// One step of a job: state machine, answers signed into the outbox, commands noted.
     fn step(&mut self, id: EventId, input: Input, response: &mut Response) {
-        let Some(record) = self.ledger.get_mut(&id) else { return };
+        let Some(record) = self.ledger.get_mut(&id) else {
+            return;
+        };
         let was_done = record.job.is_done();
         let effects = record.job.handle(input);
         for effect in effects {
@@ -278,7 +317,9 @@ impl Dispatcher {
                         return self.step(id, Input::Report { attempt, report }, response);
                     }
                 },
-                Effect::Stop { attempt } => response.commands.push(Command::Stop { job: id, attempt }),
+                Effect::Stop { attempt } => {
+                    response.commands.push(Command::Stop { job: id, attempt })
+                }
                 answer => match sign(record, &self.context, answer) {
                     Ok((event, Keep::Outbox)) => record.outbox.push(event),
                     Ok((event, Keep::Not)) => response.fleeting.push(event),
@@ -292,7 +333,12 @@ impl Dispatcher {
         {
             response.changed.push(id);
         }
-        if !was_done && self.ledger.get(&id).is_some_and(|record| record.job.is_done()) {
+        if !was_done
+            && self
+                .ledger
+                .get(&id)
+                .is_some_and(|record| record.job.is_done())
+        {
             self.quota.done(&id);
             let waiting: Vec<EventId> = self
                 .ledger
@@ -308,9 +354,16 @@ impl Dispatcher {
 
     /// Stores what changed, then runs the effects.
     async fn perform(&mut self, response: Response) -> Result<(), super::Error> {
-        let cursor = if response.changed.is_empty() { response.cursor } else { Some(self.cursor) };
-        let changed: Vec<JobRecord> =
-            response.changed.iter().filter_map(|id| self.ledger.get(id).cloned()).collect();
+        let cursor = if response.changed.is_empty() {
+            response.cursor
+        } else {
+            Some(self.cursor)
+        };
+        let changed: Vec<JobRecord> = response
+            .changed
+            .iter()
+            .filter_map(|id| self.ledger.get(id).cloned())
+            .collect();
         self.store(changed, cursor).await?;
 
         let publisher = &self.context.publisher;
@@ -346,7 +399,9 @@ impl Dispatcher {
         // finished job has no next change, so it is stored once more.
         let mut finished = Vec::new();
         for id in &response.changed {
-            let Some(record) = self.ledger.get_mut(id) else { continue };
+            let Some(record) = self.ledger.get_mut(id) else {
+                continue;
+            };
             record.outbox.clear();
             if record.job.is_done() {
                 finished.push(record.clone());
@@ -361,7 +416,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn store(&mut self, records: Vec<JobRecord>, cursor: Option<u64>) -> Result<(), super::Error> {
+    async fn store(
+        &mut self,
+        records: Vec<JobRecord>,
+        cursor: Option<u64>,
+    ) -> Result<(), super::Error> {
         if records.is_empty() && cursor.is_none() {
             return Ok(());
         }
@@ -383,14 +442,31 @@ enum Keep {
     Not,
 }
 
-fn sign(record: &mut JobRecord, context: &Context, effect: Effect) -> Result<(Event, Keep), super::Error> {
+fn sign(
+    record: &mut JobRecord,
+    context: &Context,
+    effect: Effect,
+) -> Result<(Event, Keep), super::Error> {
     let keys = context.keyring.coordinator();
-    let reply =
-        Reply { request: &record.request, scheme: record.scheme, relay: &context.relay_url, keys };
+    let reply = Reply {
+        request: &record.request,
+        scheme: record.scheme,
+        relay: &context.relay_url,
+        keys,
+    };
     let clean = |text: &str| context.redactor.redact(text).into_owned();
     let result = match effect {
-        Effect::Feedback { status, sentence, code, text } => {
-            let keep = if text.is_empty() { Keep::Outbox } else { Keep::Not };
+        Effect::Feedback {
+            status,
+            sentence,
+            code,
+            text,
+        } => {
+            let keep = if text.is_empty() {
+                Keep::Outbox
+            } else {
+                Keep::Not
+            };
             let draft = reply.feedback(status, &clean(&sentence), code, &clean(&text))?;
             (context.publisher.sign(draft, keys)?, keep)
         }

@@ -190,7 +190,9 @@ impl Executor {
 
     /// Hands the job to the open session of its conversation, or gives it back.
     fn go_on(&mut self, order: Order) -> Option<Order> {
-        let Some(before) = order.continues else { return Some(order) };
+        let Some(before) = order.continues else {
+            return Some(order);
+        };
         let Some(active) = self.active.values_mut().find(|active| {
             active.running.is_none()
                 && active.answered == Some(before)
@@ -213,7 +215,10 @@ impl Executor {
     fn open(&mut self, order: Order) {
         let place = self.next_place;
         self.next_place += 1;
-        let warm = self.warm.iter().position(|process| process.agent() == order.agent && process.is_alive());
+        let warm = self
+            .warm
+            .iter()
+            .position(|process| process.agent() == order.agent && process.is_alive());
         let process = warm.map(|at| self.warm.swap_remove(at));
         let (turns, inbox) = mpsc::channel(1);
         let (close, cancel) = (CancellationToken::new(), CancellationToken::new());
@@ -228,7 +233,11 @@ impl Executor {
         let span = tracing::info_span!("session", job = %order.event.id, attempt = order.attempt);
         let session = session::run(
             self.context.clone(),
-            session::Opening { place, first: Turn { order, cancel }, process },
+            session::Opening {
+                place,
+                first: Turn { order, cancel },
+                process,
+            },
             session::Lines {
                 turns: inbox,
                 events: self.events.0.clone(),
@@ -248,7 +257,8 @@ impl Executor {
     }
 
     fn stop(&mut self, job: &EventId, attempt: u32) {
-        self.queue.retain(|order| order.event.id != *job || order.attempt > attempt);
+        self.queue
+            .retain(|order| order.event.id != *job || order.attempt > attempt);
         for active in self.active.values() {
             if let Some((running, number, cancel)) = &active.running
                 && running == job
@@ -261,11 +271,18 @@ impl Executor {
 
     fn keep_warm(&mut self) {
         self.warm.retain(Process::is_alive);
-        let Some(agent) = self.context.jobs.agent_for(crate::nips::kind::TEXT_GENERATION) else { return };
+        let Some(agent) = self
+            .context
+            .jobs
+            .agent_for(crate::nips::kind::TEXT_GENERATION)
+        else {
+            return;
+        };
         while self.warm.len() + self.warming.len() < self.context.sessions.warm {
             let (context, agent) = (self.context.clone(), agent.to_owned());
             let span = tracing::info_span!("warm", agent);
-            self.warming.spawn(async move { Process::start(&context, &agent).await }.instrument(span));
+            self.warming
+                .spawn(async move { Process::start(&context, &agent).await }.instrument(span));
         }
     }
 

@@ -40,7 +40,12 @@ pub(super) struct Accepted {
 }
 
 /// Reads one event. Pure but for the state lookups that `known` does.
-pub(super) fn read(event: &Event, context: &Context, now: u64, known: impl Fn(&EventId) -> bool) -> Intake {
+pub(super) fn read(
+    event: &Event,
+    context: &Context,
+    now: u64,
+    known: impl Fn(&EventId) -> bool,
+) -> Intake {
     match event.kind.as_u16() {
         kind::DELETION => Intake::Cancel(
             event
@@ -73,7 +78,12 @@ pub(super) fn allowed(event: &Event) -> Vec<PublicKey> {
         .collect()
 }
 
-fn read_job(event: &Event, context: &Context, now: u64, known: impl Fn(&EventId) -> bool) -> Intake {
+fn read_job(
+    event: &Event,
+    context: &Context,
+    now: u64,
+    known: impl Fn(&EventId) -> bool,
+) -> Intake {
     let config: &JobsConfig = &context.jobs;
     let coordinator = context.keyring.coordinator();
     let asked = providers(event);
@@ -113,7 +123,11 @@ fn read_job(event: &Event, context: &Context, now: u64, known: impl Fn(&EventId)
         }
     }
     match JobRequest::parse(event, coordinator) {
-        Ok(request) => Intake::Accept(Accepted { request, agent: agent.to_owned(), stranger }),
+        Ok(request) => Intake::Accept(Accepted {
+            request,
+            agent: agent.to_owned(),
+            stranger,
+        }),
         Err(error) => Intake::Refuse(Failure::new("input", error.to_string())),
     }
 }

@@ -97,7 +97,11 @@ impl Coordinator {
             Ok(())
         };
         tasks.spawn(executing.instrument(tracing::info_span!("executor")));
-        tasks.spawn(dispatcher.run().instrument(tracing::info_span!("dispatcher")));
+        tasks.spawn(
+            dispatcher
+                .run()
+                .instrument(tracing::info_span!("dispatcher")),
+        );
         let (status, stop) = (context.clone(), shutdown.clone());
         tasks.spawn(
             async move {

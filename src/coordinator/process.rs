@@ -55,19 +55,32 @@ impl Process {
     /// A sentence for the customer.
     pub(super) async fn start(context: &Arc<Context>, agent: &str) -> Result<Self, Failure> {
         let Some(agent) = context.agents.get(agent) else {
-            return Err(Failure::new("agent", format!("there is no agent called {agent}")));
+            return Err(Failure::new(
+                "agent",
+                format!("there is no agent called {agent}"),
+            ));
         };
         let manifest = agent.manifest.clone();
         let image = super::image::of(agent)?;
-        let image = context.runtime.prepare(&image).await.map_err(|error| no_sandbox(&error))?;
-        let keys = context.keyring.new_session().map_err(|error| internal(&error))?;
+        let image = context
+            .runtime
+            .prepare(&image)
+            .await
+            .map_err(|error| no_sandbox(&error))?;
+        let keys = context
+            .keyring
+            .new_session()
+            .map_err(|error| internal(&error))?;
         let token = random_hex()?;
         context.redactor.learn(spellings(&keys));
         context.redactor.learn([token.clone()]);
 
         let public = keys.public_key().to_hex();
-        let mut env: Vec<(String, String)> =
-            manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut env: Vec<(String, String)> = manifest
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         env.push(("TREEFORT_TOKEN".to_owned(), token.clone()));
         let spec = Spec {
             name: format!("treefort-{}-{}", manifest.name, &public[..12]),
@@ -86,9 +99,16 @@ impl Process {
             ],
             workspace: None,
         };
-        let sandbox = context.runtime.start(spec).await.map_err(|error| no_sandbox(&error))?;
-        let journal = Journal::open(&context.journal.join(format!("{public}.jsonl")), JOURNAL_BYTES)
-            .map_err(|error| internal(&error))?;
+        let sandbox = context
+            .runtime
+            .start(spec)
+            .await
+            .map_err(|error| no_sandbox(&error))?;
+        let journal = Journal::open(
+            &context.journal.join(format!("{public}.jsonl")),
+            JOURNAL_BYTES,
+        )
+        .map_err(|error| internal(&error))?;
         let limits = Limits {
             prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
             ..Limits::default()
@@ -118,9 +138,15 @@ impl Process {
     }
 
     async fn initialize(&self) -> Result<(), Failure> {
-        self.peer.initialize().await.map_err(|error| self.agent_failed(&error))?;
+        self.peer
+            .initialize()
+            .await
+            .map_err(|error| self.agent_failed(&error))?;
         if let Some(method) = &self.manifest.auth_method {
-            self.peer.authenticate(method).await.map_err(|error| self.agent_failed(&error))?;
+            self.peer
+                .authenticate(method)
+                .await
+                .map_err(|error| self.agent_failed(&error))?;
         }
         Ok(())
     }
@@ -137,7 +163,9 @@ impl Process {
 
     /// Carries the agent's HTTP connections to its model from now on.
     pub(super) fn connect_model(&mut self, gateway: SessionGateway) {
-        let Some(mut http) = self.http.take() else { return };
+        let Some(mut http) = self.http.take() else {
+            return;
+        };
         self.serving.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -170,7 +198,10 @@ impl Process {
             let last: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
             sentence.push_str(&format!("; its last words: {last}"));
         }
-        Failure::new("agent", self.context.redactor.redact(&sentence).into_owned())
+        Failure::new(
+            "agent",
+            self.context.redactor.redact(&sentence).into_owned(),
+        )
     }
 
     /// Ends the agent and removes its container.

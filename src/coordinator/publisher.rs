@@ -47,9 +47,17 @@ impl Publisher {
     /// # Errors
     /// When it cannot be signed.
     pub fn sign(&self, mut draft: Draft, keys: &Keys) -> Result<Event, SignError> {
-        if !draft.tags.iter().any(|tag| tag.first().is_some_and(|name| name == "encrypted")) {
+        if !draft
+            .tags
+            .iter()
+            .any(|tag| tag.first().is_some_and(|name| name == "encrypted"))
+        {
             draft.content = self.redactor.redact(&draft.content).into_owned();
-            for tag in draft.tags.iter_mut().filter(|tag| tag.first().is_some_and(|n| n != "request")) {
+            for tag in draft
+                .tags
+                .iter_mut()
+                .filter(|tag| tag.first().is_some_and(|n| n != "request"))
+            {
                 for value in tag.iter_mut().skip(1) {
                     if let std::borrow::Cow::Owned(clean) = self.redactor.redact(value) {
                         *value = clean;

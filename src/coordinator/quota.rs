@@ -56,7 +56,10 @@ impl Quota {
         if self.accepted.len() >= self.config.per_hour {
             return Err(Failure::new(
                 "quota",
-                format!("guests may have {} jobs an hour here: try again later", self.config.per_hour),
+                format!(
+                    "guests may have {} jobs an hour here: try again later",
+                    self.config.per_hour
+                ),
             ));
         }
         self.accepted.push_back(now);
@@ -96,7 +99,11 @@ mod tests {
 
     #[test]
     fn counts_jobs_at_once_and_an_hour() {
-        let config = StrangersConfig { at_once: 2, per_hour: 3, ..StrangersConfig::default() };
+        let config = StrangersConfig {
+            at_once: 2,
+            per_hour: 3,
+            ..StrangersConfig::default()
+        };
         let mut quota = Quota::new(config);
         quota.accept(id(1), 0).unwrap();
         quota.accept(id(2), 0).unwrap();
@@ -105,13 +112,23 @@ mod tests {
         quota.accept(id(3), 2).unwrap();
         quota.done(&id(2));
         quota.done(&id(3));
-        assert!(quota.accept(id(4), 3).unwrap_err().sentence.contains("an hour"));
+        assert!(
+            quota
+                .accept(id(4), 3)
+                .unwrap_err()
+                .sentence
+                .contains("an hour")
+        );
         quota.accept(id(4), HOUR).unwrap();
     }
 
     #[test]
     fn remembers_the_hour_across_a_restart() {
-        let config = StrangersConfig { at_once: 9, per_hour: 2, ..StrangersConfig::default() };
+        let config = StrangersConfig {
+            at_once: 9,
+            per_hour: 2,
+            ..StrangersConfig::default()
+        };
         let mut quota = Quota::new(config);
         quota.restore(id(2), 20, false);
         quota.restore(id(1), 10, true);

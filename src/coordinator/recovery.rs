@@ -1,6 +1,9 @@
 //! After a crash: containers that were left behind go, and every open session gets its end.
 
-use super::{Error, context::{Context, now}};
+use super::{
+    Error,
+    context::{Context, now},
+};
 use crate::{
     nips::{kind, session::Outcome},
     recorder::{Belonging, SessionLog},
@@ -39,7 +42,9 @@ async fn end(context: &Context, mut session: SessionRecord) -> Result<(), Error>
                 root: None,
                 relay: context.relay_url.clone(),
             };
-            if let Some(log) = SessionLog::resume(keys, context.redactor.clone(), belonging, &stored) {
+            if let Some(log) =
+                SessionLog::resume(keys, context.redactor.clone(), belonging, &stored)
+            {
                 let entry = log.end(
                     Outcome::Abandoned,
                     "abandoned",

@@ -20,11 +20,7 @@ use super::{
 use crate::{
     agent::acp::SessionId,
     job::{Failure, Report},
-    model::{
-        Budget, ModelCall, ModelOptions,
-        gateway::SessionPolicy,
-        local::ModelInfo,
-    },
+    model::{Budget, ModelCall, ModelOptions, gateway::SessionPolicy, local::ModelInfo},
     nips::{
         Draft, Reference, kind, nip10, nip89,
         nip90::{JobRequest, Scheme},
@@ -99,8 +95,16 @@ pub(super) enum After {
 
 /// Serves a session from its first job to its end.
 pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Lines) {
-    let Opening { place, first, process } = opening;
-    let idle = if first.order.stranger { 0 } else { context.sessions.idle_s };
+    let Opening {
+        place,
+        first,
+        process,
+    } = opening;
+    let idle = if first.order.stranger {
+        0
+    } else {
+        context.sessions.idle_s
+    };
     let mut turn = first;
     let opened = tokio::select! {
         opened = Box::pin(Session::open(context.clone(), &turn.order, process)) => opened,
@@ -117,7 +121,16 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
             break (outcome, ending);
         }
         let answered = turn.order.event.id;
-        if idle == 0 || lines.events.send(SessionEvent::Idle { place, job: answered }).await.is_err() {
+        if idle == 0
+            || lines
+                .events
+                .send(SessionEvent::Idle {
+                    place,
+                    job: answered,
+                })
+                .await
+                .is_err()
+        {
             break (Outcome::Success, "completed");
         }
         turn = tokio::select! {
@@ -140,7 +153,10 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     lines.turns.close();
     // A job that was handed over in the moment of the end goes back as a failure of its own attempt.
     while let Ok(late) = lines.turns.try_recv() {
-        let failure = Failure::new("interrupted", "the session ended; send the job again to go on");
+        let failure = Failure::new(
+            "interrupted",
+            "the session ended; send the job again to go on",
+        );
         report_failure(&lines.reports, &late.order, failure).await;
     }
     session.end(outcome, ending).await;
@@ -217,7 +233,8 @@ impl Session {
         match session.begin(order, &prompt, &model).await {
             Ok(()) => Ok((session, prompt)),
             Err(error) => {
-                let failure = Failure::new("agent", format!("the record could not be written: {error}"));
+                let failure =
+                    Failure::new("agent", format!("the record could not be written: {error}"));
                 session.end(Outcome::Failed, "record").await;
                 Err(failure)
             }
@@ -225,7 +242,12 @@ impl Session {
     }
 
     /// Profile, thread, inner job, start: what stands before the agent hears its first word.
-    async fn begin(&mut self, order: &Order, prompt: &str, model: &ModelInfo) -> Result<(), PublishError> {
+    async fn begin(
+        &mut self,
+        order: &Order,
+        prompt: &str,
+        model: &ModelInfo,
+    ) -> Result<(), PublishError> {
         let context = self.context.clone();
         let state = context.state.clone();
         let record = self.record.clone();
@@ -262,14 +284,21 @@ impl Session {
             config: Start::config_of(&manifest.name, "", &model.name.0, "ollama", &manifest.name),
             extra: continued(order),
         };
-        let content = format!("{name} started on {} in a container without a network.", model.name);
+        let content = format!(
+            "{name} started on {} in a container without a network.",
+            model.name
+        );
         let entry = self.log.start(start, &inner, &content, now())?;
         self.publish(entry).await
     }
 
     /// Turns to a job: the records from here on belong to it, a thread opens, the session is handed its
     /// inner job.
-    pub(super) async fn take_job(&mut self, order: &Order, prompt: &str) -> Result<Reference, PublishError> {
+    pub(super) async fn take_job(
+        &mut self,
+        order: &Order,
+        prompt: &str,
+    ) -> Result<Reference, PublishError> {
         let context = self.context.clone();
         self.root = Reference::to(&order.event, &context.relay_url);
         self.private = order.request.scheme.is_private();
@@ -278,19 +307,26 @@ impl Session {
         if !self.private {
             let text = format!("🧭 {}\n{} is on it.", excerpt(prompt), self.name());
             let opening = nip10::opening(&self.root, &[self.log.session()], &text);
-            let note = context.publisher.say(opening, context.keyring.coordinator()).await?;
+            let note = context
+                .publisher
+                .say(opening, context.keyring.coordinator())
+                .await?;
             self.thread = Some(Reference::to(&note, &context.relay_url));
         }
-        self.hand_over(order, prompt).await
+        self.hand_over(prompt).await
     }
 
     /// A short name for people, such as `chat-7f3a`.
     fn name(&self) -> String {
-        format!("{}-{}", self.process.manifest.name, &self.log.session().to_hex()[..4])
+        format!(
+            "{}-{}",
+            self.process.manifest.name,
+            &self.log.session().to_hex()[..4]
+        )
     }
 
     /// The inner hop: a job of the coordinator's own for this session (DESIGN.md #4a).
-    async fn hand_over(&self, order: &Order, prompt: &str) -> Result<Reference, PublishError> {
+    async fn hand_over(&self, prompt: &str) -> Result<Reference, PublishError> {
         let context = &self.context;
         let keys = context.keyring.coordinator();
         let session = self.log.session();
@@ -301,7 +337,9 @@ impl Session {
             draft = match Scheme::Nip44.encrypt(keys, &session, &hidden) {
                 Ok(content) => draft.tag(["encrypted"]).content(content),
                 // Longer than NIP-44 takes: the session has the prompt already, the relay gets its size.
-                Err(_) => draft.tag(["encrypted"]).tag(["withheld".to_owned(), prompt.len().to_string()]),
+                Err(_) => draft
+                    .tag(["encrypted"])
+                    .tag(["withheld".to_owned(), prompt.len().to_string()]),
             };
         } else {
             draft = draft.tags([input]);
@@ -329,12 +367,22 @@ impl Session {
 
     /// Writes the end, stops the agent, removes its container.
     async fn end(self, outcome: Outcome, ending: &'static str) {
-        let Self { context, process, log, mut record, .. } = self;
+        let Self {
+            context,
+            process,
+            log,
+            mut record,
+            ..
+        } = self;
         let started = log.start_reference().is_some();
         let session = log.session();
         let written = if started {
             match log.end(outcome, ending, "", now()) {
-                Ok(entry) => context.publisher.publish(entry.event).await.map_err(|error| error.to_string()),
+                Ok(entry) => context
+                    .publisher
+                    .publish(entry.event)
+                    .await
+                    .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             }
         } else {
@@ -377,14 +425,22 @@ async fn acp_session(process: &Process, history: &[Said]) -> Result<SessionId, F
         .await
         .map_err(|error| failed(error))?;
     if let Some(mode) = &process.manifest.session_mode {
-        process.peer.set_mode(&acp, mode).await.map_err(|error| failed(error))?;
+        process
+            .peer
+            .set_mode(&acp, mode)
+            .await
+            .map_err(|error| failed(error))?;
     }
     Ok(acp)
 }
 
 /// The model: what the owner's job names, and must be there; for a stranger always the default.
 async fn choose_model(context: &Context, order: &Order) -> Result<ModelInfo, Failure> {
-    let named = if order.stranger { None } else { order.request.param("model") };
+    let named = if order.stranger {
+        None
+    } else {
+        order.request.param("model")
+    };
     context
         .local
         .choose(named.unwrap_or(&context.default_model))
@@ -394,8 +450,12 @@ async fn choose_model(context: &Context, order: &Order) -> Result<ModelInfo, Fai
 
 fn options(context: &Context, order: &Order) -> ModelOptions {
     let request: &JobRequest = &order.request;
-    let asked: Option<i64> = request.number("max_tokens").filter(|tokens: &i64| *tokens > 0);
-    let limit = order.stranger.then_some(i64::from(context.jobs.strangers.tokens));
+    let asked: Option<i64> = request
+        .number("max_tokens")
+        .filter(|tokens: &i64| *tokens > 0);
+    let limit = order
+        .stranger
+        .then_some(i64::from(context.jobs.strangers.tokens));
     ModelOptions {
         temperature: finite(request.number("temperature")),
         top_k: request.number("top_k"),
@@ -413,7 +473,10 @@ fn options(context: &Context, order: &Order) -> ModelOptions {
 fn budget(context: &Context, order: &Order) -> Budget {
     let stranger = order.stranger.then_some(&context.jobs.strangers);
     Budget {
-        tokens: order.request.number("budget_tokens").filter(|_| !order.stranger),
+        tokens: order
+            .request
+            .number("budget_tokens")
+            .filter(|_| !order.stranger),
         seconds: stranger.map(|quota| quota.seconds),
     }
 }

@@ -29,8 +29,12 @@ use crate::{
 /// How often live text goes out.
 const DELTA_EVERY: Duration = Duration::from_millis(80);
 /// When a customer gets a part of the answer, after the beginning; then at the last distance again.
-const PARTIALS: [Duration; 4] =
-    [Duration::from_secs(2), Duration::from_secs(6), Duration::from_secs(14), Duration::from_secs(30)];
+const PARTIALS: [Duration; 4] = [
+    Duration::from_secs(2),
+    Duration::from_secs(6),
+    Duration::from_secs(14),
+    Duration::from_secs(30),
+];
 /// How long an agent may take to end a turn that was cancelled.
 const CANCEL_GRACE: Duration = Duration::from_millis(800);
 /// An answer holds at most this many bytes, which NIP-44 can carry; the whole is kept as a blob.
@@ -66,7 +70,8 @@ pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines:
         Err(error) => {
             // The relay or the disk refuses records: going on would leave a gap in the chain.
             tracing::error!(%error, "the session's record could not be written");
-            let failure = Failure::new("agent", format!("the record could not be written: {error}"));
+            let failure =
+                Failure::new("agent", format!("the record could not be written: {error}"));
             report(session, order, lines, Report::Failed(failure)).await;
             After::Over(Outcome::Failed, "record")
         }
@@ -88,7 +93,7 @@ async fn work(
     let began = Instant::now();
     let mut growing = Growing::new(began);
     let ended = listen(session, turn, prompt, lines, &mut growing).await?;
-    let usage = settle_calls(session).await?;
+    let mut usage = settle_calls(session).await?;
 
     let failure = match ended {
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Refusal => {
@@ -101,8 +106,11 @@ async fn work(
             Some(Failure::new("model", "the model gave an empty answer"))
         }
         Ended::Turn(Ok(_)) => None,
-        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed)),
-        Ended::TooLong => Some(Failure::new("agent", "the agent said more than an answer may hold")),
+        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take())),
+        Ended::TooLong => Some(Failure::new(
+            "agent",
+            "the agent said more than an answer may hold",
+        )),
         Ended::TimedOut => {
             record_error(session, "timeout", "The job took longer than it may.").await?;
             let failure = Failure::new("timeout", "the job took longer than it may");
@@ -113,9 +121,22 @@ async fn work(
         Ended::Shutdown => return Ok(After::Over(Outcome::Interrupted, "stopped")),
     };
     if let Some(failure) = failure {
-        let sentence = session.context.redactor.redact(&failure.sentence).into_owned();
+        let sentence = session
+            .context
+            .redactor
+            .redact(&failure.sentence)
+            .into_owned();
         record_error(session, failure.code, &sentence).await?;
-        report(session, order, lines, Report::Failed(Failure { sentence, ..failure })).await;
+        report(
+            session,
+            order,
+            lines,
+            Report::Failed(Failure {
+                sentence,
+                ..failure
+            }),
+        )
+        .await;
         return Ok(After::Over(Outcome::Failed, "error"));
     }
     growing.flush(session, &order.request.customer).await;
@@ -180,7 +201,11 @@ async fn listen(
     Ok(ended)
 }
 
-async fn take(session: &mut Session, growing: &mut Growing, claim: Claim) -> Result<(), PublishError> {
+async fn take(
+    session: &mut Session,
+    growing: &mut Growing,
+    claim: Claim,
+) -> Result<(), PublishError> {
     match claim {
         Claim::Text(text) => growing.text.push_str(&text),
         Claim::ToolCall(tool) | Claim::ToolUpdate(tool)
@@ -188,7 +213,10 @@ async fn take(session: &mut Session, growing: &mut Growing, claim: Claim) -> Res
         {
             record_tool(session, &tool).await?;
         }
-        Claim::NotJson(line) => tracing::debug!(bytes = line.len(), "the agent wrote a line that is no message"),
+        Claim::NotJson(line) => tracing::debug!(
+            bytes = line.len(),
+            "the agent wrote a line that is no message"
+        ),
         // Kept in the journal; nothing of them belongs into the record.
         _ => {}
     }
@@ -209,10 +237,20 @@ async fn record_tool(session: &mut Session, tool: &Tool) -> Result<(), PublishEr
     let status = tool.status.clone().unwrap_or_default();
     let mut detail = vec![vec!["claim".to_owned(), status.clone()]];
     detail.extend(tool.kind.clone().map(|kind| vec!["tool".to_owned(), kind]));
-    let content = if session.private { String::new() } else { output.join("\n") };
-    let title = if session.private { "a tool".to_owned() } else { title };
+    let content = if session.private {
+        String::new()
+    } else {
+        output.join("\n")
+    };
+    let title = if session.private {
+        "a tool".to_owned()
+    } else {
+        title
+    };
     let alt = format!("Says that it ran {title}: {status}");
-    let entry = session.log.action(ActionKind::Command, detail, alt, &content, now())?;
+    let entry = session
+        .log
+        .action(ActionKind::Command, detail, alt, &content, now())?;
     session.publish(entry).await
 }
 
@@ -230,7 +268,12 @@ struct Usage {
 async fn settle_calls(session: &mut Session) -> Result<Usage, PublishError> {
     let mut usage = Usage::default();
     while let Ok(call) = session.calls.try_recv() {
-        let ModelCall { status, prompt_tokens, output_tokens, .. } = call;
+        let ModelCall {
+            status,
+            prompt_tokens,
+            output_tokens,
+            ..
+        } = call;
         tracing::info!(
             model = %call.model,
             prompt_tokens,
@@ -244,8 +287,11 @@ async fn settle_calls(session: &mut Session) -> Result<Usage, PublishError> {
         usage.first_ms = usage.first_ms.or(call.latency_first_ms);
         usage.model_ms += call.latency_total_ms;
         if call.truncated {
-            let sentence = "The prompt was longer than the model's context; the model did not read all of it.";
-            let entry = session.log.error("truncated-prompt", true, sentence, now())?;
+            let sentence =
+                "The prompt was longer than the model's context; the model did not read all of it.";
+            let entry = session
+                .log
+                .error("truncated-prompt", true, sentence, now())?;
             session.publish(entry).await?;
         }
         usage.failed = match status {
@@ -266,7 +312,11 @@ fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) ->
     }
 }
 
-async fn record_error(session: &mut Session, code: &str, sentence: &str) -> Result<(), PublishError> {
+async fn record_error(
+    session: &mut Session,
+    code: &str,
+    sentence: &str,
+) -> Result<(), PublishError> {
     let entry = session.log.error(code, false, sentence, now())?;
     session.publish(entry).await
 }
@@ -279,20 +329,38 @@ async fn record_message(
 ) -> Result<(), PublishError> {
     let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let mut detail = vec![
-        tag("tokens", [usage.prompt_tokens.to_string(), usage.output_tokens.to_string()]),
+        tag(
+            "tokens",
+            [
+                usage.prompt_tokens.to_string(),
+                usage.output_tokens.to_string(),
+            ],
+        ),
         tag("ms", [took.to_string()]),
         tag("model_ms", [usage.model_ms.to_string()]),
-        tag("overhead_ms", [took.saturating_sub(usage.model_ms).to_string()]),
+        tag(
+            "overhead_ms",
+            [took.saturating_sub(usage.model_ms).to_string()],
+        ),
     ];
-    detail.extend(usage.first_ms.map(|first| tag("first_ms", [first.to_string()])));
+    detail.extend(
+        usage
+            .first_ms
+            .map(|first| tag("first_ms", [first.to_string()])),
+    );
     let content = if session.private {
         detail.push(tag("withheld", [text.len().to_string()]));
         ""
     } else {
         text
     };
-    let entry =
-        session.log.action(ActionKind::Message, detail, "Answered".to_owned(), content, now())?;
+    let entry = session.log.action(
+        ActionKind::Message,
+        detail,
+        "Answered".to_owned(),
+        content,
+        now(),
+    )?;
     session.publish(entry).await
 }
 
@@ -322,18 +390,27 @@ async fn answer(
         .tags(tags.clone())
         .tag(["alt", "Result of a session"]);
     draft = if session.private {
-        let content = Scheme::Nip44.encrypt(session.log.keys(), &coordinator, &text).unwrap_or_default();
+        let content = Scheme::Nip44
+            .encrypt(session.log.keys(), &coordinator, &text)
+            .unwrap_or_default();
         draft.tag(["encrypted"]).content(content)
     } else {
         draft.content(text.clone())
     };
     let event = context.publisher.say(draft, session.log.keys()).await?;
     tracing::debug!(job = %order.event.id, result = %event.id, "the session answered");
-    Ok(Answer { text, inner: Reference::to(&event, &context.relay_url), tags })
+    Ok(Answer {
+        text,
+        inner: Reference::to(&event, &context.relay_url),
+        tags,
+    })
 }
 
 async fn report(session: &Session, order: &Order, lines: &Lines, report: Report) {
-    let thread = session.thread.clone().map(|root| (root, session.log.keys().clone()));
+    let thread = session
+        .thread
+        .clone()
+        .map(|root| (root, session.log.keys().clone()));
     let event = ExecutorEvent {
         job: order.event.id,
         attempt: order.attempt,
@@ -367,14 +444,26 @@ impl Growing {
         if session.private {
             return;
         }
-        let end = if whole { self.text.len() } else { Redactor::settled(&self.text) };
+        let end = if whole {
+            self.text.len()
+        } else {
+            Redactor::settled(&self.text)
+        };
         let settled = session.context.redactor.redact(&self.text[..end]);
-        let Some(new) = settled.strip_prefix(self.shown.as_str()).filter(|new| !new.is_empty()) else {
+        let Some(new) = settled
+            .strip_prefix(self.shown.as_str())
+            .filter(|new| !new.is_empty())
+        else {
             return;
         };
         let draft = live_delta(&session.root, self.stream_seq, customer, new);
         self.stream_seq += 1;
-        if let Err(error) = session.context.publisher.say(draft, session.log.keys()).await {
+        if let Err(error) = session
+            .context
+            .publisher
+            .say(draft, session.log.keys())
+            .await
+        {
             tracing::debug!(%error, "live text was not sent");
         }
         self.shown = settled.into_owned();
@@ -401,7 +490,12 @@ impl Growing {
 }
 
 /// The last note of a thread: the answer, quoting the result.
-pub(super) fn closing_note(thread: &Reference, result: &nostr::Event, text: &str, relay: &str) -> Draft {
+pub(super) fn closing_note(
+    thread: &Reference,
+    result: &nostr::Event,
+    text: &str,
+    relay: &str,
+) -> Draft {
     const NOTE: usize = 1000;
     let address = nip10::nevent(result.id, result.pubkey, relay);
     let cut = text.floor_char_boundary(NOTE);

@@ -110,7 +110,9 @@ impl Keyring {
     /// # Errors
     /// When the file cannot be removed.
     pub fn forget_session(&self, key: &PublicKey) -> Result<(), KeyringError> {
-        let path = self.directory.join(format!("sessions/{}.key", key.to_hex()));
+        let path = self
+            .directory
+            .join(format!("sessions/{}.key", key.to_hex()));
         fs::remove_file(&path).map_err(|source| file(&path, source))
     }
 
@@ -167,7 +169,8 @@ fn read_key(path: &Path) -> Result<Keys, KeyringError> {
 }
 
 fn write_key(path: &Path, secret: &SecretKey) -> Result<(), KeyringError> {
-    write_private(path, &format!("{}\n", secret.to_secret_hex())).map_err(|source| file(path, source))
+    write_private(path, &format!("{}\n", secret.to_secret_hex()))
+        .map_err(|source| file(path, source))
 }
 
 /// Writes a file that only its owner can read: to a new file first, which is renamed, so that a crash

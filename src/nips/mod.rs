@@ -5,16 +5,16 @@
 
 pub mod draft;
 pub mod kind;
-pub mod nip10;
-pub mod nip89;
-pub mod nip90;
-pub mod reference;
-pub mod session;
 pub mod nip01;
 pub mod nip09;
+pub mod nip10;
 pub mod nip11;
 pub mod nip40;
 pub mod nip42;
 pub mod nip70;
+pub mod nip89;
+pub mod nip90;
+pub mod reference;
+pub mod session;
 
 pub use self::{draft::Draft, reference::Reference};

@@ -223,6 +223,12 @@ impl Relay {
         self.shared.count(vec![filter], None).await
     }
 
+    /// Whether any program on this machine may read.
+    #[must_use]
+    pub fn is_open_to_read(&self) -> bool {
+        self.shared.config.read == Read::Open
+    }
+
     /// Follows the log from just after a sequence number; 0 is the beginning.
     #[must_use]
     pub fn feed(&self, after_seq: u64) -> Feed {

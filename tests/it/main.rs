@@ -1,13 +1,3 @@
-//! The integration tests, one binary.
-
-mod relay;
-//! The one integration test binary: everything against the real program.
-
-mod sandbox;
-//! treefort's integration tests.
-
-mod acp_agents;
-mod chat_agent;
 //! The integration tests: one binary, one concern a module.
 
 #![expect(
@@ -15,7 +5,11 @@ mod chat_agent;
     reason = "a failed unwrap is how a test fails, in its helpers too"
 )]
 
+mod acp_agents;
+mod chat_agent;
 mod model_server;
 mod nips;
+mod relay;
+mod sandbox;
 mod tidy;
 mod vectors;
