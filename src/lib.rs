@@ -1,5 +1,6 @@
 //! treefort runs AI agents that can build anything and break nothing, with a Nostr relay as their only bus.
 
+pub mod cli;
 pub mod job;
 pub mod agent;
 pub mod keys;
