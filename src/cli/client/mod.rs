@@ -133,9 +133,28 @@ pub enum Update {
 /// What the relay said that concerns a request of ours.
 enum Heard {
     Update(SubscriptionId, Update),
+    /// An event that does not verify; nobody sees it, but it took its place in the answer.
+    Forged(SubscriptionId, Timestamp),
     Accepted(EventId, Result<(), Refused>),
     Ended(SubscriptionId, Refused),
     Count(SubscriptionId, usize),
+}
+
+/// One answer of the relay.
+#[derive(Default)]
+struct Page {
+    /// The events that verify.
+    events: Vec<Event>,
+    /// How many the relay sent, and the oldest time among them.
+    received: usize,
+    oldest: Option<Timestamp>,
+}
+
+impl Page {
+    fn count(&mut self, at: Timestamp) {
+        self.received += 1;
+        self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+    }
 }
 
 /// One connection.
@@ -228,13 +247,15 @@ impl Client {
                 page_filter = page_filter.until(until);
             }
             let page = self.page(vec![page_filter]).await?;
-            let full = page.len() >= page_size;
-            let oldest = page.iter().map(|event| event.created_at).min();
-            let before = events.len();
-            events.extend(page.into_iter().filter(|event| seen.insert(event.id)));
+            let (full, oldest) = (page.received >= page_size, page.oldest);
+            events.extend(
+                page.events
+                    .into_iter()
+                    .filter(|event| seen.insert(event.id)),
+            );
             match oldest {
                 Some(oldest) if full => {
-                    if events.len() == before || until == Some(oldest) {
+                    if until == Some(oldest) {
                         return Err(Error::TooDense { limit: page_size });
                     }
                     until = Some(oldest);
@@ -252,7 +273,7 @@ impl Client {
     /// As [`Client::query`].
     pub async fn newest(&mut self, filter: Filter, limit: usize) -> Result<Vec<Event>, Error> {
         let limit = limit.min(self.relay.max_limit);
-        let mut events = self.page(vec![filter.limit(limit)]).await?;
+        let mut events = self.page(vec![filter.limit(limit)]).await?.events;
         events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
         Ok(events)
     }
@@ -295,7 +316,7 @@ impl Client {
             match self.hear().await? {
                 Heard::Update(id, update) => return Ok((id, update)),
                 Heard::Ended(_, refused) => return Err(refused.into()),
-                Heard::Accepted(..) | Heard::Count(..) => {}
+                Heard::Forged(..) | Heard::Accepted(..) | Heard::Count(..) => {}
             }
         }
     }
@@ -306,18 +327,20 @@ impl Client {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await;
     }
 
-    async fn page(&mut self, filters: Vec<Filter>) -> Result<Vec<Event>, Error> {
+    async fn page(&mut self, filters: Vec<Filter>) -> Result<Page, Error> {
         let mut authenticated = false;
+        let mut page = Page::default();
         let mut id = self.subscribe(filters.clone()).await?;
-        let mut events = Vec::new();
         loop {
             match self.hear_in_time().await? {
                 Heard::Update(of, Update::Event(event)) if of == id => {
-                    if events.len() >= MAX_WAITING {
+                    if page.received >= MAX_WAITING {
                         return Err(Error::Flooded);
                     }
-                    events.push(*event);
+                    page.count(event.created_at);
+                    page.events.push(*event);
                 }
+                Heard::Forged(of, at) if of == id => page.count(at),
                 Heard::Update(of, Update::Live) if of == id => break,
                 Heard::Ended(of, refused) if of == id => {
                     if authenticated || !refused.wants_auth() || self.keys.is_none() {
@@ -331,7 +354,7 @@ impl Client {
             }
         }
         self.send(&ClientMessage::close(id)).await?;
-        Ok(events)
+        Ok(page)
     }
 
     async fn answer(&mut self, event: EventId) -> Result<Result<(), Refused>, Error> {
@@ -376,7 +399,7 @@ impl Client {
                 Ok(())
             }
             // Answers to what nobody waits for any more.
-            Heard::Accepted(..) | Heard::Ended(..) | Heard::Count(..) => Ok(()),
+            Heard::Forged(..) | Heard::Accepted(..) | Heard::Ended(..) | Heard::Count(..) => Ok(()),
         }
     }
 
@@ -409,7 +432,10 @@ impl Client {
                 }) => {
                     if event.verify().is_err() {
                         tracing::warn!(id = %event.id, "dropped an event that does not verify");
-                        continue;
+                        return Ok(Heard::Forged(
+                            subscription_id.into_owned(),
+                            event.created_at,
+                        ));
                     }
                     let event = Box::new(event.into_owned());
                     return Ok(Heard::Update(
@@ -470,3 +496,6 @@ impl Client {
         SubscriptionId::new(format!("cli-{}", self.next_id))
     }
 }
+
+#[cfg(test)]
+mod tests;
