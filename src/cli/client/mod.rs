@@ -5,28 +5,31 @@
 //! connection is used, [`prove`] makes sure that the program behind the port is the treefort of the home.
 //! The id and signature of every event are verified before anybody sees it.
 
+mod error;
 mod proof;
 
 use std::{
     collections::{HashSet, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use nostr::{
     Event, EventId, Filter, JsonUtil as _, Keys, RelayMessage, SubscriptionId, Timestamp,
-    message::{ClientMessage, MachineReadablePrefix},
+    message::ClientMessage,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{self, Message, protocol::WebSocketConfig},
+    tungstenite::{Message, protocol::WebSocketConfig},
 };
 
-use crate::nips::{Draft, draft::SignError, kind};
+use crate::nips::{Draft, kind};
 
-pub use self::proof::{Relay, prove};
+pub use self::{
+    error::{Error, Refused},
+    proof::{Relay, prove},
+};
 
 /// How long the relay may take for one answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -36,90 +39,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const MAX_WAITING: usize = 100_000;
 /// No message of the relay is longer.
 const MAX_MESSAGE: usize = 16 << 20;
-
-/// Why the relay could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Nothing listens, or it is no WebSocket.
-    #[error("cannot connect to treefort at {address}")]
-    Connect {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: tungstenite::Error,
-    },
-    /// The challenge could not be asked.
-    #[error("cannot ask treefort at {address} who it is")]
-    Challenge {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// What listens is not the treefort of this home.
-    #[error("the program at {address} is not the treefort of this home")]
-    Imposter {
-        /// Where.
-        address: SocketAddr,
-    },
-    /// The connection broke.
-    #[error("the connection to treefort broke")]
-    Broken(#[source] tungstenite::Error),
-    /// treefort closed the connection.
-    #[error("treefort closed the connection: {0}")]
-    Closed(String),
-    /// No answer came in time.
-    #[error("treefort did not answer in time")]
-    Silent,
-    /// treefort said no.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// More came than was asked for.
-    #[error("treefort sent more than this command can hold")]
-    Flooded,
-    /// More events share one second than one answer can carry.
-    #[error("more than {limit} events share one second; they cannot all be read")]
-    TooDense {
-        /// The most that one answer carries.
-        limit: usize,
-    },
-    /// An event could not be signed.
-    #[error("cannot sign")]
-    Sign(#[from] SignError),
-}
-
-/// The relay's `OK false` or `CLOSED`, with its words.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("treefort refused: {message}")]
-pub struct Refused {
-    /// The reason, after NIP-01's machine-readable prefix where there is one.
-    pub message: String,
-    prefix: Option<MachineReadablePrefix>,
-}
-
-impl Refused {
-    fn new(message: &str) -> Self {
-        Self {
-            message: super::text::one_line(message),
-            prefix: MachineReadablePrefix::parse(message),
-        }
-    }
-
-    /// Whether the key is not one of those that may.
-    #[must_use]
-    pub fn is_not_admitted(&self) -> bool {
-        matches!(
-            self.prefix,
-            Some(MachineReadablePrefix::Restricted | MachineReadablePrefix::Blocked)
-        ) || self.wants_auth()
-    }
-
-    fn wants_auth(&self) -> bool {
-        matches!(self.prefix, Some(MachineReadablePrefix::AuthRequired))
-    }
-}
 
 /// What a subscription yields.
 #[derive(Debug, Clone)]
