@@ -1,6 +1,7 @@
 //! treefort runs AI agents that can build anything and break nothing, with a Nostr relay as their only bus.
 
 pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod coordinator;
 pub mod job;

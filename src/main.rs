@@ -1,10 +1,19 @@
-//! The treefort program.
+//! The treefort program: inside a container its init and its chat agent, elsewhere the command line.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
+
+use treefort::{agent::chat, cli, sandbox::init};
 
 fn main() -> ExitCode {
-    if let Some(argv) = treefort::sandbox::init::is_init_invocation(std::env::args_os()) {
-        return treefort::sandbox::init::run(&argv);
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(argv) = init::is_init_invocation(args.iter().cloned()) {
+        return init::run(&argv);
     }
-    ExitCode::SUCCESS
+    if args.get(1).is_some_and(|word| word == "agent-chat") {
+        return match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(chat::run()),
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    cli::main(args)
 }

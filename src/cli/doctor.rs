@@ -1,0 +1,257 @@
+//! `treefort doctor`: is everything there that a job needs?
+
+use serde_json::json;
+
+use super::{
+    Context, allow,
+    client::{self, Client},
+    error::{CommandError, Kind, Problem},
+    home::Home,
+    launch::{self, Connection},
+    output, status, view,
+};
+use crate::nips::{kind, nip89::StatusReport};
+
+/// Checks everything that a job needs, and says how to repair what is not right.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, PartialEq, Eq)]
+struct Check {
+    what: &'static str,
+    found: Found,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// It is right.
+    Fine(String),
+    /// It works, and the person may want to know.
+    Note(String),
+    /// It is not right, with the class of the exit code and what to do.
+    Wrong(Kind, String, String),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The first thing that is not right, with its class.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let mut checks = vec![home_check(&context.home)?];
+    checks.push(running_check(&context.home).await);
+    let reached = launch::with(context, async |connection| {
+        let report = status::report(connection).await?;
+        let open = is_open(connection).await;
+        let allowed = allow::count(connection).await?;
+        Ok((report, open, allowed))
+    })
+    .await;
+    match reached {
+        Ok((report, open, allowed)) => {
+            let report = report.unwrap_or_default();
+            checks.push(sandbox_check(&report));
+            checks.push(model_check(&report));
+            checks.push(open_check(open));
+            checks.push(admission_check(&report, allowed));
+        }
+        Err(error) => checks.push(Check {
+            what: "treefort",
+            found: Found::Wrong(error.kind(), error.message(), error.first_hint()),
+        }),
+    }
+    for check in &checks {
+        show(check, args.json)?;
+    }
+    let first = checks.into_iter().find_map(|check| match check.found {
+        Found::Wrong(kind, problem, _) => Some((kind, problem)),
+        Found::Fine(_) | Found::Note(_) => None,
+    });
+    match first {
+        None => Ok(()),
+        Some((kind, problem)) => Err(CommandError::new(kind, Problem::NotReady(problem))),
+    }
+}
+
+fn show(check: &Check, as_json: bool) -> Result<(), CommandError> {
+    let Check { what, found } = check;
+    if as_json {
+        let (state, detail, fix) = match found {
+            Found::Fine(detail) => ("ok", detail, None),
+            Found::Note(detail) => ("note", detail, None),
+            Found::Wrong(_, detail, fix) => ("problem", detail, Some(fix)),
+        };
+        output::json(&json!({"check": what, "state": state, "detail": detail, "fix": fix}))?;
+        return Ok(());
+    }
+    match found {
+        Found::Fine(detail) => output::line(format!("✓ {what:<10} {detail}"))?,
+        Found::Note(detail) => output::line(format!("· {what:<10} {detail}"))?,
+        Found::Wrong(_, problem, fix) => {
+            output::line(format!("✗ {what:<10} {problem}"))?;
+            if !fix.is_empty() {
+                output::line(format!("  {:<10} {fix}", "→"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn home_check(home: &Home) -> Result<Check, CommandError> {
+    let dir = home.dir().display();
+    let found = match home.open_to_others()? {
+        None => Found::Fine(format!("{dir}, yours alone")),
+        Some(mode) => Found::Wrong(
+            Kind::Failed,
+            format!("{dir} is open to other users (mode {mode:o})"),
+            format!("chmod 700 '{dir}'"),
+        ),
+    };
+    Ok(Check {
+        what: "home",
+        found,
+    })
+}
+
+/// Whether a treefort runs, and whether what listens is that one.
+async fn running_check(home: &Home) -> Check {
+    let found = match home.running() {
+        Ok(None) => Found::Note("not running; commands start it for their own duration".to_owned()),
+        Ok(Some(running)) => match client::prove(&running).await {
+            Ok(relay) => Found::Fine(format!("running at {}", relay.web())),
+            Err(client::Error::Imposter { address }) => Found::Wrong(
+                Kind::Unreachable,
+                format!("another program listens at {address}"),
+                "stop it, or: treefort up --listen 127.0.0.1:0".to_owned(),
+            ),
+            Err(_) => Found::Note("not running; the last one did not stop by itself".to_owned()),
+        },
+        Err(error) => {
+            let fix = error.hint().unwrap_or_default();
+            Found::Wrong(Kind::Failed, error.to_string(), fix)
+        }
+    };
+    Check {
+        what: "treefort",
+        found,
+    }
+}
+
+fn sandbox_check(report: &StatusReport) -> Check {
+    let detail = super::text::one_line(&report.runtime.detail);
+    let found = if report.runtime.ok {
+        Found::Fine(detail)
+    } else {
+        Found::Wrong(
+            Kind::NoSandbox,
+            detail,
+            "install Docker Engine (Debian, Ubuntu: sudo apt install docker.io), start it, and join its group: \
+             sudo usermod -aG docker \"$USER\""
+                .to_owned(),
+        )
+    };
+    Check {
+        what: "sandbox",
+        found,
+    }
+}
+
+fn model_check(report: &StatusReport) -> Check {
+    let line = status::models_line(report);
+    let found = if report.models.is_empty() {
+        Found::Wrong(
+            Kind::NoModel,
+            line,
+            "install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b".to_owned(),
+        )
+    } else {
+        Found::Fine(line)
+    };
+    Check {
+        what: "models",
+        found,
+    }
+}
+
+/// Whether a program without the owner's key can read the record.
+async fn is_open(connection: &Connection) -> bool {
+    let relay = connection.client.relay().clone();
+    let Ok(mut stranger) = Client::connect(relay, None).await else {
+        return false;
+    };
+    let read = stranger.newest(view::of_kind(kind::APP_DATA), 1).await;
+    stranger.close().await;
+    read.is_ok()
+}
+
+fn open_check(open: bool) -> Check {
+    let found = if open {
+        Found::Note(
+            "every program on this machine can read the record; `read = \"auth\"` in treefort.toml closes it"
+                .to_owned(),
+        )
+    } else {
+        Found::Fine("only you and whom you allow can read the record".to_owned())
+    };
+    Check {
+        what: "reading",
+        found,
+    }
+}
+
+fn admission_check(report: &StatusReport, allowed: usize) -> Check {
+    let found = match (report.admit.as_str(), allowed) {
+        ("anyone", _) => Found::Note("jobs from anyone run, within limits".to_owned()),
+        (_, 0) => Found::Fine("your own jobs run, nobody else's".to_owned()),
+        (_, n) => Found::Fine(format!("your jobs run, and those of {n} whom you allowed")),
+    };
+    Check {
+        what: "jobs",
+        found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nips::nip89::RuntimeReport;
+
+    #[test]
+    fn each_missing_part_has_its_exit_code_and_a_fix() {
+        let report = StatusReport {
+            runtime: RuntimeReport {
+                kind: "docker".into(),
+                ok: false,
+                detail: "Docker does not run\u{1b}[2J".into(),
+            },
+            ..StatusReport::default()
+        };
+        for (check, kind) in [
+            (sandbox_check(&report), Kind::NoSandbox),
+            (model_check(&report), Kind::NoModel),
+        ] {
+            let Found::Wrong(found, problem, fix) = check.found else {
+                panic!("{} should be wrong", check.what);
+            };
+            assert_eq!(found, kind);
+            assert!(!problem.contains('\u{1b}') && !fix.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_open_home_is_a_problem() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(&temp.path().join("home"))).unwrap();
+        assert!(matches!(home_check(&home).unwrap().found, Found::Fine(_)));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(matches!(home_check(&home).unwrap().found, Found::Wrong(..)));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What a command fails with: a kind that decides the exit code, the cause, and hints what to do.
+
+use std::{error::Error, fmt, io, process::ExitCode};
+
+use super::{client, home, text};
+
+/// The exit codes, as `--help` shows them.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the job failed, or what was checked is not right
+  2  the command line is wrong
+  3  no sandbox: agents run in containers only
+  4  no model
+  5  not admitted
+  6  treefort cannot be reached";
+
+/// The class of a failure; each has its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The job failed, or what was checked is not right.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// There is nothing to run agents in.
+    NoSandbox,
+    /// There is no model to ask.
+    NoModel,
+    /// The key may not do this here.
+    NotAdmitted,
+    /// treefort cannot be reached.
+    Unreachable,
+    /// Whoever read our output stopped reading: `treefort jobs | head -1` is no failure.
+    OutputClosed,
+}
+
+impl Kind {
+    /// The exit code of the class.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoSandbox => 3,
+            Self::NoModel => 4,
+            Self::NotAdmitted => 5,
+            Self::Unreachable => 6,
+        }
+    }
+
+    /// The class of a failed job by the `code` of its error feedback.
+    #[must_use]
+    pub fn of_job_code(code: Option<&str>) -> Self {
+        match code {
+            Some("no-model") => Self::NoModel,
+            Some("no-sandbox") => Self::NoSandbox,
+            Some("not-admitted") => Self::NotAdmitted,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// A command's failure, ready to be shown.
+#[derive(Debug)]
+pub struct CommandError {
+    kind: Kind,
+    source: Box<dyn Error + Send + Sync>,
+    hints: Vec<String>,
+}
+
+impl CommandError {
+    /// A failure of a class, with its cause.
+    pub fn new(kind: Kind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind,
+            source: source.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds what the person can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The class.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Writes `error:` with the causes, then the hints, to stderr; the exit code follows from the kind.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        if self.kind != Kind::OutputClosed {
+            use io::Write as _;
+            // When stderr is gone there is nobody left to tell.
+            let _ = write!(anstream::stderr().lock(), "{self}");
+        }
+        ExitCode::from(self.kind.code())
+    }
+}
+
+impl CommandError {
+    /// The causes in one line.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let mut line = text::one_line(&self.source.to_string());
+        let mut cause = self.source.source();
+        while let Some(inner) = cause {
+            let inner_line = text::one_line(&inner.to_string());
+            // Transparent wrappers repeat their source; saying it once is enough.
+            if !line.ends_with(&inner_line) {
+                line.push_str(": ");
+                line.push_str(&inner_line);
+            }
+            cause = inner.source();
+        }
+        line
+    }
+
+    /// What to do first; empty when nothing is known.
+    #[must_use]
+    pub fn first_hint(&self) -> String {
+        self.hints.first().cloned().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = anstyle::AnsiColor::Red.on_default().bold();
+        let hint = anstyle::AnsiColor::Cyan.on_default().bold();
+        writeln!(f, "{error}error:{error:#} {}", self.message())?;
+        for text in &self.hints {
+            writeln!(f, "{hint}hint:{hint:#} {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Kind::OutputClosed, error),
+            _ => Self::new(Kind::Failed, error),
+        }
+    }
+}
+
+impl From<home::Error> for CommandError {
+    fn from(error: home::Error) -> Self {
+        let hint = error.hint();
+        let error = Self::new(Kind::Failed, error);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl From<client::Error> for CommandError {
+    fn from(error: client::Error) -> Self {
+        let (kind, hint) = match &error {
+            client::Error::Imposter { .. } => (
+                Kind::Unreachable,
+                Some(
+                    "another program took treefort's port; `treefort up --listen 127.0.0.1:0` takes a free one",
+                ),
+            ),
+            client::Error::Refused(refusal) if refusal.is_not_admitted() => (
+                Kind::NotAdmitted,
+                Some("the owner admits a key with `treefort allow NPUB`"),
+            ),
+            client::Error::Refused(_) | client::Error::Sign(_) | client::Error::TooDense { .. } => {
+                (Kind::Failed, None)
+            }
+            _ => (
+                Kind::Unreachable,
+                Some("`treefort doctor` says what is wrong"),
+            ),
+        };
+        let error = Self::new(kind, error);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// What can go wrong in a command itself, as one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Nothing has happened yet.
+    #[error("there is no session yet")]
+    NoSession,
+    /// The id names nothing.
+    #[error("nothing here is called '{0}'")]
+    Unknown(String),
+    /// The id names several things.
+    #[error("'{needle}' could be any of these: {}", candidates.join(", "))]
+    Ambiguous {
+        /// What was given.
+        needle: String,
+        /// What it could mean.
+        candidates: Vec<String>,
+    },
+    /// The id is neither hexadecimal nor an npub.
+    #[error(
+        "'{0}' is not an id: give the first characters that the timeline or `treefort jobs` shows"
+    )]
+    NotAnId(String),
+    /// The key cannot be read.
+    #[error("'{0}' is not a public key: give an npub or 64 hexadecimal characters")]
+    NotAKey(String),
+    /// There is nothing to do.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// The prompt is longer than an event may be.
+    #[error("the prompt has {len} bytes; at most {max} fit")]
+    PromptTooLong {
+        /// Its bytes.
+        len: usize,
+        /// The most that fits.
+        max: usize,
+    },
+    /// The job ended without an answer.
+    #[error("{0}")]
+    Job(String),
+    /// The person stopped the job.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// The time that `--timeout` gave is over.
+    #[error("no answer within {0} s; the job was cancelled")]
+    TimedOut(u64),
+    /// The file cannot be read or written.
+    #[error("cannot use '{path}'")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The record is not what was signed, or not all of it.
+    #[error("{0}")]
+    NotVerified(String),
+    /// The secret key cannot be read.
+    #[error("this is no secret key: an nsec, ncryptsec or 64 hexadecimal characters were expected")]
+    NotASecret,
+    /// The password does not open the key.
+    #[error("the password does not open this key")]
+    WrongPassword,
+    /// Two entered passwords differ.
+    #[error("the two passwords are not the same")]
+    PasswordsDiffer,
+    /// There is no password.
+    #[error("the password is empty")]
+    EmptyPassword,
+    /// A plain secret key may only go to a file.
+    #[error("a plain secret key goes to a file only")]
+    PlainNeedsFile,
+    /// The conversation has no answer that the next question could go on from.
+    #[error("nothing was answered in '{0}' yet, so there is nothing to go on with")]
+    NothingToContinue(String),
+    /// The first problem that `doctor` found.
+    #[error("not ready: {0}")]
+    NotReady(String),
+}

@@ -1,0 +1,376 @@
+//! Finding what a person means, and collecting the events that belong to it.
+//!
+//! Anybody who may write to the relay can publish events of any kind. A session counts only when the
+//! coordinator handed it a job (the inner 5870 that names the session's key), and an answer only when the
+//! coordinator signed it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag};
+
+use super::{
+    client::{Client, Error},
+    error::{CommandError, Kind as Failure, Problem},
+    view,
+};
+use crate::nips::kind;
+
+/// How many ids one filter carries.
+const IDS_PER_FILTER: usize = 100;
+/// How many candidates an ambiguous id lists.
+const MAX_CANDIDATES: usize = 8;
+/// The fewest characters of an id that name anything.
+const MIN_PREFIX: usize = 4;
+
+/// What a person named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A session, by its key.
+    Session(PublicKey),
+    /// A job, by its id.
+    Job(EventId),
+}
+
+/// The tag `E`, which names the root job.
+pub(crate) const ROOT: SingleLetterTag = SingleLetterTag::uppercase(Alphabet::E);
+/// The tag `e`, which names the parent.
+pub(crate) const PARENT: SingleLetterTag = SingleLetterTag::lowercase(Alphabet::E);
+const QUOTE: SingleLetterTag = SingleLetterTag::lowercase(Alphabet::Q);
+
+/// Resolves what the person typed; nothing means the session that was given a job last.
+///
+/// # Errors
+/// When nothing or several things are called so.
+pub async fn resolve(
+    client: &mut Client,
+    coordinator: PublicKey,
+    needle: Option<&str>,
+) -> Result<Target, CommandError> {
+    let Some(needle) = needle else {
+        return last_session(client, coordinator)
+            .await?
+            .map(Target::Session)
+            .ok_or_else(|| {
+                CommandError::new(Failure::Failed, Problem::NoSession)
+                    .hint("start one: treefort run \"a question\"")
+            });
+    };
+    if needle.starts_with("npub1") {
+        let key = PublicKey::parse(needle)
+            .map_err(|_| CommandError::new(Failure::Usage, Problem::NotAKey(needle.to_owned())))?;
+        return Ok(Target::Session(key));
+    }
+    let prefix = needle.to_ascii_lowercase();
+    if !(MIN_PREFIX..=64).contains(&prefix.len()) || !prefix.chars().all(|c| c.is_ascii_hexdigit())
+    {
+        return Err(CommandError::new(
+            Failure::Usage,
+            Problem::NotAnId(needle.to_owned()),
+        ));
+    }
+    let mut found = BTreeMap::new();
+    for session in sessions(client, coordinator).await? {
+        found.insert(session.to_hex(), Target::Session(session));
+    }
+    for job in jobs(client, coordinator, None).await? {
+        found.insert(job.event.id.to_hex(), Target::Job(job.event.id));
+    }
+    pick(needle, &prefix, found)
+}
+
+fn pick(
+    needle: &str,
+    prefix: &str,
+    found: BTreeMap<String, Target>,
+) -> Result<Target, CommandError> {
+    let matching: Vec<(String, Target)> = found
+        .into_iter()
+        .filter(|(id, _)| id.starts_with(prefix))
+        .collect();
+    match matching.as_slice() {
+        [] => Err(
+            CommandError::new(Failure::Failed, Problem::Unknown(needle.to_owned()))
+                .hint("`treefort jobs` lists what there is"),
+        ),
+        [(_, target)] => Ok(*target),
+        several => Err(CommandError::new(
+            Failure::Usage,
+            Problem::Ambiguous {
+                needle: needle.to_owned(),
+                candidates: several
+                    .iter()
+                    .take(MAX_CANDIDATES)
+                    .map(|(id, target)| match target {
+                        Target::Session(_) => format!("session {}", &id[..16]),
+                        Target::Job(_) => format!("job {}", &id[..16]),
+                    })
+                    .collect(),
+            },
+        )),
+    }
+}
+
+/// The session that the coordinator gave a job last.
+///
+/// # Errors
+/// When the relay cannot be asked.
+pub async fn last_session(
+    client: &mut Client,
+    coordinator: PublicKey,
+) -> Result<Option<PublicKey>, Error> {
+    let handed = client
+        .newest(view::of_kind(kind::AGENT_TASK).author(coordinator), 20)
+        .await?;
+    Ok(handed.iter().find_map(|job| view::people(job).next()))
+}
+
+/// All sessions that the coordinator gave a job.
+///
+/// # Errors
+/// When the relay cannot be asked.
+pub async fn sessions(
+    client: &mut Client,
+    coordinator: PublicKey,
+) -> Result<BTreeSet<PublicKey>, Error> {
+    let handed = client
+        .query(view::of_kind(kind::AGENT_TASK).author(coordinator))
+        .await?;
+    Ok(handed
+        .iter()
+        .filter_map(|job| view::people(job).next())
+        .collect())
+}
+
+/// A customer's job with what was said about it.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The request.
+    pub event: Event,
+    /// The coordinator's answers and the customer's withdrawal.
+    pub answers: Vec<Event>,
+}
+
+/// The customers' jobs that the coordinator answered or that wait for it, newest first.
+///
+/// # Errors
+/// When the relay cannot be asked.
+pub async fn jobs(
+    client: &mut Client,
+    coordinator: PublicKey,
+    limit: Option<usize>,
+) -> Result<Vec<Job>, Error> {
+    let mut answers = client
+        .query(view::of_kind(kind::JOB_FEEDBACK).author(coordinator))
+        .await?;
+    let mut ids: HashSet<EventId> = answers
+        .iter()
+        .filter_map(|answer| view::ids(answer, "e").next())
+        .collect();
+    let mut requests = client
+        .query(
+            Filter::new()
+                .kinds([kind::TEXT_GENERATION, kind::AGENT_TASK].map(Kind::from))
+                .pubkey(coordinator),
+        )
+        .await?;
+    for request in &requests {
+        ids.remove(&request.id);
+    }
+    let missing: Vec<EventId> = ids.into_iter().collect();
+    for chunk in missing.chunks(IDS_PER_FILTER) {
+        requests.extend(client.query(Filter::new().ids(chunk.to_vec())).await?);
+    }
+    requests.retain(|request| kind::is_job_request(request.kind) && request.pubkey != coordinator);
+    requests.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+    requests.truncate(limit.unwrap_or(usize::MAX));
+
+    let ids: Vec<EventId> = requests.iter().map(|request| request.id).collect();
+    let result_kinds: BTreeSet<Kind> = requests
+        .iter()
+        .map(|request| kind::result_of(request.kind))
+        .collect();
+    for chunk in ids.chunks(IDS_PER_FILTER) {
+        let about = Filter::new().events(chunk.to_vec());
+        answers.extend(
+            client
+                .query(
+                    about
+                        .clone()
+                        .kinds(result_kinds.clone())
+                        .author(coordinator),
+                )
+                .await?,
+        );
+        answers.extend(client.query(about.kind(Kind::from(kind::DELETION))).await?);
+    }
+    let mut by_job: BTreeMap<EventId, Vec<Event>> = BTreeMap::new();
+    for answer in answers {
+        let job = view::ids(&answer, "e").next();
+        if let Some(job) = job {
+            by_job.entry(job).or_default().push(answer);
+        }
+    }
+    Ok(requests
+        .into_iter()
+        .map(|event| Job {
+            answers: by_job.remove(&event.id).unwrap_or_default(),
+            event,
+        })
+        .collect())
+}
+
+/// What belongs to a session or job, oldest first: requests, feedback, records, results, thread.
+///
+/// # Errors
+/// When the relay cannot be asked.
+pub async fn story(
+    client: &mut Client,
+    coordinator: PublicKey,
+    target: Target,
+) -> Result<Vec<Event>, Error> {
+    let mut all = BTreeMap::new();
+    let (sessions, roots) = match target {
+        Target::Session(key) => {
+            let records = client.query(view::records(key)).await?;
+            let roots: BTreeSet<EventId> = records
+                .iter()
+                .flat_map(|record| view::ids(record, "E"))
+                .collect();
+            keep(&mut all, records);
+            (BTreeSet::from([key]), roots)
+        }
+        Target::Job(id) => (BTreeSet::new(), BTreeSet::from([id])),
+    };
+    let roots: Vec<EventId> = roots.into_iter().collect();
+    for chunk in roots.chunks(IDS_PER_FILTER) {
+        keep(
+            &mut all,
+            client.query(Filter::new().ids(chunk.to_vec())).await?,
+        );
+        let about = Filter::new().author(coordinator);
+        keep(
+            &mut all,
+            client
+                .query(about.clone().custom_tags(PARENT, hexes(chunk)))
+                .await?,
+        );
+        let handed = client
+            .query(
+                about
+                    .kind(Kind::from(kind::AGENT_TASK))
+                    .custom_tags(ROOT, hexes(chunk)),
+            )
+            .await?;
+        let named: BTreeSet<PublicKey> = handed.iter().flat_map(view::people).collect();
+        let tasks: Vec<EventId> = handed.iter().map(|job| job.id).collect();
+        let members: BTreeSet<PublicKey> = if sessions.is_empty() {
+            named
+        } else {
+            sessions.clone()
+        };
+        // A session's own handed jobs only: other sessions of the same root are other sessions' stories.
+        keep(
+            &mut all,
+            handed
+                .into_iter()
+                .filter(|job| view::people(job).any(|key| members.contains(&key)))
+                .collect(),
+        );
+        if !members.is_empty() {
+            let theirs = Filter::new().authors(members.iter().copied());
+            let records = theirs.clone().custom_tags(ROOT, hexes(chunk));
+            keep(&mut all, client.query(records).await?);
+            for tasks in tasks.chunks(IDS_PER_FILTER) {
+                let results = theirs.clone().events(tasks.to_vec());
+                keep(&mut all, client.query(results).await?);
+            }
+        }
+        keep(
+            &mut all,
+            thread(client, coordinator, &members, chunk).await?,
+        );
+    }
+    let mut events: Vec<Event> = all.into_values().collect();
+    sort_oldest_first(&mut events);
+    Ok(events)
+}
+
+/// The NIP-10 thread: notes that quote the jobs, and the coordinator's and sessions' replies to them.
+async fn thread(
+    client: &mut Client,
+    coordinator: PublicKey,
+    members: &BTreeSet<PublicKey>,
+    jobs: &[EventId],
+) -> Result<Vec<Event>, Error> {
+    let notes = view::of_kind(kind::NOTE);
+    let mut opened = client
+        .query(
+            notes
+                .clone()
+                .author(coordinator)
+                .custom_tags(QUOTE, hexes(jobs)),
+        )
+        .await?;
+    let ids: Vec<EventId> = opened.iter().map(|note| note.id).collect();
+    for chunk in ids.chunks(IDS_PER_FILTER) {
+        let authors = members.iter().copied().chain([coordinator]);
+        opened.extend(
+            client
+                .query(notes.clone().authors(authors).events(chunk.to_vec()))
+                .await?,
+        );
+    }
+    Ok(opened)
+}
+
+/// Oldest first; within one second, the order in which a session numbered its records, requests first and
+/// results last.
+pub fn sort_oldest_first(events: &mut [Event]) {
+    events.sort_by_key(|event| {
+        let seq = crate::nips::reference::tag_value(event, "seq")
+            .and_then(|seq| seq.parse::<u64>().ok())
+            .unwrap_or(0);
+        let rank = match event.kind.as_u16() {
+            kind if kind::JOB_REQUESTS.contains(&kind) => 0,
+            kind::JOB_FEEDBACK => 1,
+            kind::SESSION_START..=kind::ERROR => 2,
+            kind if kind::JOB_RESULTS.contains(&kind) => 3,
+            kind::SESSION_END => 5,
+            _ => 4,
+        };
+        (event.created_at, rank, seq, event.id)
+    });
+}
+
+fn keep(all: &mut BTreeMap<EventId, Event>, events: Vec<Event>) {
+    all.extend(events.into_iter().map(|event| (event.id, event)));
+}
+
+fn hexes(ids: &[EventId]) -> Vec<String> {
+    ids.iter().map(EventId::to_hex).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(ids: &[&str]) -> BTreeMap<String, Target> {
+        ids.iter()
+            .map(|id| {
+                let id = format!("{id:0<64}");
+                let target = Target::Job(EventId::from_hex(&id).unwrap());
+                (id, target)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_ambiguous_prefix_lists_what_it_could_mean() {
+        let error = pick("abcd", "abcd", found(&["abcd1", "abcd2", "ffff"])).unwrap_err();
+        insta::assert_snapshot!(anstream::adapter::strip_str(&error.to_string()), @r"
+        error: 'abcd' could be any of these: job abcd100000000000, job abcd200000000000
+        ");
+        assert!(pick("ffff", "ffff", found(&["abcd1", "ffff"])).is_ok());
+        assert!(pick("1234", "1234", found(&["abcd1"])).is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! `treefort jobs`: what was asked, and how it went.
+
+use nostr::{JsonUtil as _, Timestamp};
+use serde_json::json;
+
+use super::{
+    Context,
+    error::CommandError,
+    gather, launch, output,
+    text::{self, one_line, truncate},
+    view::{self, JobState, short},
+};
+
+/// Lists the jobs, the newest first.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    limit: usize,
+    /// One JSON object a line: id, state, prompt and the signed request.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When treefort cannot be reached.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    launch::with(context, async |connection| {
+        let coordinator = connection.coordinator();
+        let operator = connection.keyring.operator().public_key();
+        let jobs = gather::jobs(&mut connection.client, coordinator, Some(args.limit)).await?;
+        let now = Timestamp::now().as_secs();
+        if jobs.is_empty() && !args.json {
+            output::progress("No jobs yet. Ask something: treefort run \"a question\"");
+        }
+        for job in jobs {
+            let state = JobState::of(&job.event, &job.answers);
+            let prompt = view::prompt(&job.event);
+            let (symbol, word, detail) = describe(&state);
+            if args.json {
+                let request: serde_json::Value =
+                    serde_json::from_str(&job.event.as_json()).unwrap_or_default();
+                output::json(&json!({
+                    "id": job.event.id.to_hex(),
+                    "state": word,
+                    "detail": detail,
+                    "prompt": prompt,
+                    "mine": job.event.pubkey == operator,
+                    "request": request,
+                }))?;
+                continue;
+            }
+            let from = if job.event.pubkey == operator {
+                String::new()
+            } else {
+                format!("  (from {})", short(&job.event.pubkey.to_hex()))
+            };
+            let id = short(&job.event.id.to_hex());
+            let ago = text::ago(job.event.created_at.as_secs(), now);
+            let room = output::columns().saturating_sub(42);
+            let mut asked = truncate(&one_line(&prompt), room.max(20));
+            if let Some(detail) = detail {
+                asked.push_str(&format!(" · {detail}"));
+            }
+            output::line(format!(
+                "{symbol} {id}  {ago:<11}  {word:<9}  {asked}{from}"
+            ))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn describe(state: &JobState) -> (&'static str, &'static str, Option<&str>) {
+    match state {
+        JobState::Waiting => ("·", "waiting", None),
+        JobState::Working => ("▶", "working", None),
+        JobState::Done => ("✓", "done", None),
+        JobState::Failed(why) => (
+            "!",
+            "failed",
+            Some(why.as_str()).filter(|why| !why.is_empty()),
+        ),
+        JobState::Cancelled => ("×", "cancelled", None),
+    }
+}

@@ -1,0 +1,188 @@
+//! The command line: clap's derive, one file a command.
+//!
+//! Every command but `up`, `verify FILE` and `key` talks to treefort as a Nostr client ([`client`]), which
+//! proves that any client can do what ours does. Data goes to stdout, progress and logs to stderr; a failure
+//! is a [`error::CommandError`] with a documented exit code. What comes from an event reaches a terminal
+//! through [`text`] only.
+
+pub mod allow;
+pub mod client;
+pub mod doctor;
+pub mod error;
+pub mod export;
+pub mod gather;
+pub mod home;
+pub mod jobs;
+pub mod key;
+pub mod launch;
+pub mod output;
+pub mod render;
+pub mod run;
+pub mod status;
+pub mod text;
+pub mod timeline;
+pub mod verify;
+pub mod view;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::Parser as _;
+
+use self::{
+    error::{CommandError, EXIT_CODES},
+    home::Home,
+};
+
+/// Runs AI agents that can build anything and break nothing.
+#[derive(Debug, clap::Parser)]
+#[command(name = "treefort", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Cli {
+    /// Where treefort keeps its keys and records.
+    #[arg(long, global = true, value_name = "DIR", env = "TREEFORT_HOME")]
+    home: Option<PathBuf>,
+    /// Says more: logs, full texts, keys and ids.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Run(run::Args),
+    Status(status::Args),
+    Jobs(jobs::Args),
+    Timeline(timeline::Args),
+    Agents(status::AgentsArgs),
+    Models(status::ModelsArgs),
+    Allow(allow::Args),
+    Verify(verify::Args),
+    Export(export::Args),
+    Doctor(doctor::Args),
+    Key(key::Args),
+}
+
+/// What every command knows.
+#[derive(Debug)]
+pub struct Context {
+    /// The home.
+    pub home: Home,
+    /// Whether to say more.
+    pub verbose: bool,
+}
+
+/// Runs the program with its arguments, the name first.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error; nobody is left to tell when that is closed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    init_logs(cli.verbose);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CommandError::from)
+        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), CommandError> {
+    let context = Context {
+        home: Home::open(cli.home.as_deref())?,
+        verbose: cli.verbose,
+    };
+    match cli.command {
+        Command::Run(args) => run::run(args, &context).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Jobs(args) => jobs::run(args, &context).await,
+        Command::Timeline(args) => timeline::run(args, &context).await,
+        Command::Agents(args) => status::agents(args, &context).await,
+        Command::Models(args) => status::models(args, &context).await,
+        Command::Allow(args) => allow::run(args, &context).await,
+        Command::Verify(args) => verify::run(args, &context).await,
+        Command::Export(args) => export::run(args, &context).await,
+        Command::Doctor(args) => doctor::run(args, &context).await,
+        Command::Key(args) => key::run(args, &context).await,
+    }
+}
+
+/// Logs go to stderr: errors, with `--verbose` what happens, and whatever `RUST_LOG` says.
+fn init_logs(verbose: bool) {
+    use std::io::IsTerminal as _;
+    let default = if verbose {
+        "treefort=info,warn"
+    } else {
+        "error"
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn continue_takes_a_session_only_after_an_equals_sign() {
+        let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
+        insta::assert_snapshot!(format!("{:?}", cli.command), @r#"
+        Run(Args { prompt: "and then?", agent: None, model: None, go_on: Some(""), timeout: None, json: false })
+        "#);
+        let cli = Cli::try_parse_from([
+            "treefort",
+            "run",
+            "--continue=f28773c2",
+            "-",
+            "--timeout",
+            "5",
+        ]);
+        insta::assert_snapshot!(format!("{:?}", cli.unwrap().command), @r#"
+        Run(Args { prompt: "-", agent: None, model: None, go_on: Some("f28773c2"), timeout: Some(5), json: false })
+        "#);
+    }
+
+    #[test]
+    fn wrong_arguments_are_a_usage_error() {
+        for args in [
+            vec!["treefort", "run"],
+            vec!["treefort", "allow"],
+            vec!["treefort", "allow", "--list", "npub1x"],
+            vec!["treefort", "run", "x", "--timeout", "0"],
+            vec!["treefort", "nonsense"],
+        ] {
+            let error = Cli::try_parse_from(&args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_documents_the_exit_codes_and_no_protocol_words() {
+        let help = Cli::command().render_long_help().to_string();
+        for code in 0..=6 {
+            assert!(help.contains(&format!("\n  {code}  ")), "{code}");
+        }
+        for word in ["Nostr", "NIP-", "relay"] {
+            assert!(!help.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! `treefort run`: one question to an agent, answered on stdout.
+//!
+//! The command is a customer like any other: it signs a job with the operator's key, follows what the
+//! coordinator and the session say about it, and withdraws the job when the person presses Ctrl-C.
+
+mod progress;
+
+use std::{io::Read as _, time::Duration};
+
+use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
+use tokio::time::{Instant, sleep_until};
+
+use self::progress::{Heard, Progress};
+use super::{
+    Context,
+    client::Update,
+    error::{CommandError, Kind, Problem},
+    gather::{self, Target},
+    launch::{self, Connection},
+    output,
+};
+use crate::nips::{Draft, Reference, kind};
+
+/// The longest prompt; an event must still fit in one message.
+const MAX_PROMPT: usize = 512 << 10;
+/// How long a cancelled job may take to end.
+const CANCEL: Duration = Duration::from_secs(2);
+/// How long the job's end may come after its result.
+const WIND_UP: Duration = Duration::from_secs(5);
+
+/// Asks an agent; the answer goes to stdout, progress to stderr.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do; `-` reads it from stdin.
+    prompt: String,
+    /// The agent that does it (`treefort agents`).
+    #[arg(long)]
+    agent: Option<String>,
+    /// The model that it asks (`treefort models`).
+    #[arg(long)]
+    model: Option<String>,
+    /// Goes on with a conversation: the last one, or the session that is named.
+    // `--continue=SESSION`, because a bare word after `--continue` would be the prompt.
+    #[arg(
+        long = "continue",
+        value_name = "SESSION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    go_on: Option<String>,
+    /// Gives up after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// The signed result, as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+enum End {
+    Answered(Box<Event>),
+    Failed {
+        sentence: String,
+        code: Option<String>,
+    },
+    Cancelled,
+    TimedOut(u64),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the job fails; the class follows from the feedback's `code`.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let prompt = read_prompt(&args.prompt)?;
+    let end = launch::with(context, async |connection| {
+        let earlier = match args.go_on.as_deref() {
+            None => None,
+            Some(session) => {
+                Some(last_result(connection, Some(session).filter(|name| !name.is_empty())).await?)
+            }
+        };
+        let draft = draft(&args, &prompt, connection, earlier.as_ref());
+        let job = draft
+            .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+            .map_err(super::client::Error::from)?;
+        attend(&args, connection, &job).await
+    })
+    .await?;
+    match end {
+        End::Answered(result) if args.json => Ok(output::event(&result)?),
+        End::Answered(_) => Ok(()),
+        End::Failed { sentence, code } => Err(failure(sentence, code.as_deref())),
+        End::Cancelled => Err(CommandError::new(Kind::Failed, Problem::Cancelled)),
+        End::TimedOut(after) => Err(CommandError::new(Kind::Failed, Problem::TimedOut(after))),
+    }
+}
+
+fn failure(sentence: String, code: Option<&str>) -> CommandError {
+    let kind = Kind::of_job_code(code);
+    let sentence = match sentence.as_str() {
+        "" => "the job failed and no reason was given".to_owned(),
+        _ => sentence,
+    };
+    let error = CommandError::new(kind, Problem::Job(sentence));
+    match kind {
+        Kind::NoModel => error
+            .hint("install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b")
+            .hint("to look around without a model: treefort demo"),
+        Kind::NoSandbox => {
+            error.hint("install Docker Engine and start it; `treefort doctor` checks it")
+        }
+        Kind::NotAdmitted => error.hint("the owner admits a key with `treefort allow NPUB`"),
+        _ => error.hint("`treefort timeline` shows what happened"),
+    }
+}
+
+fn read_prompt(argument: &str) -> Result<String, CommandError> {
+    let prompt = if argument == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .take(MAX_PROMPT as u64 + 1)
+            .read_to_string(&mut text)?;
+        text
+    } else {
+        argument.to_owned()
+    };
+    let usage = |problem| Err(CommandError::new(Kind::Usage, problem));
+    match prompt.len() {
+        _ if prompt.trim().is_empty() => usage(Problem::EmptyPrompt),
+        len if len > MAX_PROMPT => usage(Problem::PromptTooLong {
+            len,
+            max: MAX_PROMPT,
+        }),
+        _ => Ok(prompt),
+    }
+}
+
+/// The job as an event, before it is signed.
+fn draft(args: &Args, prompt: &str, connection: &Connection, earlier: Option<&Event>) -> Draft {
+    let relay = connection.client.relay().url();
+    job_draft(
+        prompt,
+        connection.coordinator(),
+        args.agent.as_deref(),
+        args.model.as_deref(),
+        earlier.map(|result| Reference::to(result, &relay)).as_ref(),
+    )
+}
+
+fn job_draft(
+    prompt: &str,
+    coordinator: PublicKey,
+    agent: Option<&str>,
+    model: Option<&str>,
+    earlier: Option<&Reference>,
+) -> Draft {
+    Draft::new(kind::TEXT_GENERATION)
+        .tag(["i", prompt, "text"])
+        .tag(["p", &coordinator.to_hex()])
+        .tag_opt(agent.map(|agent| ["param", "agent", agent]))
+        .tag_opt(model.map(|model| ["param", "model", model]))
+        .tag(["output", "text/markdown"])
+        .tags(earlier.map(|result| result.tag("e")))
+}
+
+/// The newest result of a conversation, which the next job points at.
+async fn last_result(
+    connection: &mut Connection,
+    session: Option<&str>,
+) -> Result<Event, CommandError> {
+    let coordinator = connection.coordinator();
+    let operator = connection.keyring.operator().public_key();
+    let target = gather::resolve(&mut connection.client, coordinator, session).await?;
+    let story = gather::story(&mut connection.client, coordinator, target).await?;
+    story
+        .into_iter()
+        .rev()
+        .find(|event| {
+            event.pubkey == coordinator
+                && kind::is_job_result(event.kind)
+                && super::view::people(event).any(|key| key == operator)
+        })
+        .ok_or_else(|| {
+            let name = match target {
+                Target::Session(key) => super::view::short(&key.to_hex()),
+                Target::Job(id) => super::view::short(&id.to_hex()),
+            };
+            CommandError::new(Kind::Failed, Problem::NothingToContinue(name))
+        })
+}
+
+/// What to hear about a job.
+fn filters(job: EventId, coordinator: PublicKey) -> Vec<Filter> {
+    let kinds = |kinds: &[u16]| Filter::new().kinds(kinds.iter().copied().map(EventKind::from));
+    let result = kind::result_of(EventKind::from(kind::TEXT_GENERATION)).as_u16();
+    let records: Vec<u16> = (kind::SESSION_START..=kind::SESSION_END).collect();
+    vec![
+        kinds(&[kind::JOB_FEEDBACK, result])
+            .author(coordinator)
+            .event(job),
+        kinds(&[kind::AGENT_TASK])
+            .author(coordinator)
+            .custom_tag(gather::ROOT, job.to_hex()),
+        kinds(&records).custom_tag(gather::ROOT, job.to_hex()),
+        kinds(&[kind::LIVE_DELTA]).event(job),
+    ]
+}
+
+async fn attend(
+    args: &Args,
+    connection: &mut Connection,
+    job: &Event,
+) -> Result<End, CommandError> {
+    let coordinator = connection.coordinator();
+    connection
+        .client
+        .subscribe(filters(job.id, coordinator))
+        .await?;
+    connection.client.publish(job).await?;
+    let stream = output::is_terminal() && !args.json;
+    let mut progress = Progress::new(job.id, coordinator, stream);
+    let mut give_up = args.timeout.map(|seconds| {
+        (
+            Instant::now() + Duration::from_secs(seconds),
+            End::TimedOut(seconds),
+        )
+    });
+    let far = Instant::now() + Duration::from_secs(86_400 * 365);
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    let mut withdrawn = false;
+    loop {
+        let deadline = give_up.as_ref().map_or(far, |(at, _)| *at);
+        tokio::select! {
+            update = connection.client.next() => {
+                let Update::Event(event) = update?.1 else { continue };
+                match progress.hear(&event)? {
+                    Heard::Nothing => {}
+                    Heard::Result => {
+                        if !args.json {
+                            progress.answer(&event)?;
+                        }
+                        // The job's end follows its result; a treefort that runs for this command alone
+                        // must not stop before it.
+                        give_up = Some((Instant::now() + WIND_UP, End::Answered(event)));
+                    }
+                    Heard::Success => {
+                        if let Some((_, end @ End::Answered(_))) = give_up {
+                            return Ok(end);
+                        }
+                    }
+                    Heard::Failed { sentence, code } => {
+                        progress.finish()?;
+                        return Ok(match give_up {
+                            Some((_, end)) if withdrawn => end,
+                            _ if code.as_deref() == Some("cancelled") => End::Cancelled,
+                            _ => End::Failed { sentence, code },
+                        });
+                    }
+                }
+            }
+            _ = &mut interrupted, if !withdrawn => {
+                progress.finish()?;
+                if let Some((_, end @ End::Answered(_))) = give_up {
+                    return Ok(end);
+                }
+                output::progress("cancelling …");
+                withdraw(connection, job).await?;
+                withdrawn = true;
+                give_up = Some((Instant::now() + CANCEL, End::Cancelled));
+            }
+            () = sleep_until(deadline), if give_up.is_some() => {
+                let Some((_, end)) = give_up.take() else { continue };
+                match end {
+                    End::TimedOut(_) if !withdrawn => {
+                        progress.finish()?;
+                        withdraw(connection, job).await?;
+                        withdrawn = true;
+                        give_up = Some((Instant::now() + CANCEL, end));
+                    }
+                    end => return Ok(end),
+                }
+            }
+        }
+    }
+}
+
+/// Withdraws a job (NIP-09, NIP-90).
+async fn withdraw(connection: &mut Connection, job: &Event) -> Result<(), CommandError> {
+    let event = Draft::new(kind::DELETION)
+        .tag(["e", &job.id.to_hex()])
+        .tag(["k", &job.kind.as_u16().to_string()])
+        .tag(["p", &connection.coordinator().to_hex()])
+        .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+        .map_err(super::client::Error::from)?;
+    Ok(connection.client.publish(&event).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use nostr::Keys;
+
+    use super::*;
+
+    #[test]
+    fn the_job_is_one_that_any_provider_reads() {
+        let (operator, coordinator) = (Keys::generate(), Keys::generate());
+        let result = Draft::new(6050).sign(&coordinator, 1).unwrap();
+        let earlier = Reference::to(&result, "ws://r");
+        let job = job_draft(
+            "hello",
+            coordinator.public_key(),
+            Some("chat"),
+            Some("llama3"),
+            Some(&earlier),
+        )
+        .sign(&operator, 2)
+        .unwrap();
+        let request = crate::nips::nip90::JobRequest::parse(&job, &coordinator).unwrap();
+        assert_eq!(request.param("agent"), Some("chat"));
+        assert_eq!(request.param("model"), Some("llama3"));
+        assert_eq!(request.earlier, [result.id]);
+        assert_eq!(request.providers, [coordinator.public_key()]);
+        assert_eq!(super::super::view::prompt(&job), "hello");
+    }
+
+    #[test]
+    fn the_exit_code_follows_the_machine_word() {
+        let code = |word| failure("x".into(), word).kind().code();
+        assert_eq!(code(Some("no-model")), 4);
+        assert_eq!(code(Some("no-sandbox")), 3);
+        assert_eq!(code(Some("not-admitted")), 5);
+        assert_eq!(code(Some("timeout")), 1);
+        assert_eq!(code(None), 1);
+    }
+
+    #[test]
+    fn refuses_an_empty_or_endless_prompt() {
+        assert_eq!(read_prompt(" \n").unwrap_err().kind(), Kind::Usage);
+        let endless = "x".repeat(MAX_PROMPT + 1);
+        assert_eq!(read_prompt(&endless).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(read_prompt("hi").unwrap(), "hi");
+    }
+}

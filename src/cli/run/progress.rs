@@ -1,0 +1,270 @@
+//! What a person sees while a job runs: steps on stderr, the text on stdout as it is written.
+
+use std::collections::{BTreeMap, HashSet};
+
+use nostr::{Event, EventId, PublicKey, Timestamp};
+
+use crate::{
+    cli::{
+        error::CommandError,
+        output,
+        render::{Renderer, View},
+        text::sanitize,
+        view::{self, Feedback},
+    },
+    nips::{
+        kind,
+        nip90::Status,
+        reference::tag_value,
+        session::{ActionKind, Body, Record},
+    },
+};
+
+/// The pieces of text that may wait for one that has not come.
+const MAX_PIECES: usize = 4096;
+
+/// What an event means for the job.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Nothing that ends it.
+    Nothing,
+    /// The answer.
+    Result,
+    /// The job is over, well.
+    Success,
+    /// The job is over without an answer.
+    Failed {
+        sentence: String,
+        code: Option<String>,
+    },
+}
+
+/// Follows one job.
+pub(super) struct Progress {
+    job: EventId,
+    coordinator: PublicKey,
+    /// The keys that the coordinator handed the job to: whose records and text count.
+    sessions: HashSet<PublicKey>,
+    renderer: Renderer,
+    text: Stream,
+    /// The last step that was shown.
+    last: String,
+}
+
+/// Text that arrives in numbered pieces, shown in order.
+#[derive(Debug, Default)]
+struct Stream {
+    show: bool,
+    next: u64,
+    early: BTreeMap<u64, String>,
+    shown: String,
+}
+
+impl Progress {
+    pub(super) fn new(job: EventId, coordinator: PublicKey, stream: bool) -> Self {
+        let view = View {
+            columns: output::columns(),
+            verbose: false,
+            now: Timestamp::now().as_secs(),
+        };
+        Self {
+            job,
+            coordinator,
+            sessions: HashSet::new(),
+            renderer: Renderer::new(view, Some(coordinator)),
+            text: Stream {
+                show: stream,
+                ..Stream::default()
+            },
+            last: String::new(),
+        }
+    }
+
+    /// Takes one event of the subscription. What neither the coordinator nor a session of this job signed
+    /// is somebody else's word.
+    pub(super) fn hear(&mut self, event: &Event) -> Result<Heard, CommandError> {
+        let by_coordinator = event.pubkey == self.coordinator;
+        if !by_coordinator && !self.sessions.contains(&event.pubkey) {
+            return Ok(Heard::Nothing);
+        }
+        match event.kind.as_u16() {
+            kind::LIVE_DELTA => {
+                if let Some(seq) = tag_value(event, "stream-seq").and_then(|seq| seq.parse().ok())
+                    && let Some(ready) = self.text.take(seq, &event.content)
+                {
+                    output::piece(&ready)?;
+                }
+            }
+            kind::SESSION_START..=kind::ERROR => {
+                let said = Record::parse(event).is_ok_and(|record| {
+                    matches!(record.body, Body::Action(action) if action.kind == ActionKind::Message)
+                });
+                // What is said is the answer itself, on stdout.
+                if !said && let Some(line) = self.renderer.entry(event) {
+                    self.step(line);
+                }
+            }
+            _ if by_coordinator => return Ok(self.hear_coordinator(event)),
+            _ => {}
+        }
+        Ok(Heard::Nothing)
+    }
+
+    fn hear_coordinator(&mut self, event: &Event) -> Heard {
+        if event.kind.as_u16() == kind::AGENT_TASK {
+            self.sessions.extend(view::people(event));
+            return Heard::Nothing;
+        }
+        if view::ids(event, "e").next() != Some(self.job) {
+            return Heard::Nothing;
+        }
+        if kind::is_job_result(event.kind) {
+            return Heard::Result;
+        }
+        let Some(feedback) = Feedback::of(event) else {
+            return Heard::Nothing;
+        };
+        match feedback.status {
+            Status::Success => Heard::Success,
+            Status::Error => Heard::Failed {
+                sentence: feedback.sentence,
+                code: feedback.code,
+            },
+            Status::Processing => {
+                let dim = anstyle::Style::new().dimmed();
+                if !feedback.sentence.is_empty() {
+                    self.step(format!("{dim}· {}{dim:#}", feedback.sentence));
+                }
+                Heard::Nothing
+            }
+            Status::Partial | Status::PaymentRequired => Heard::Nothing,
+        }
+    }
+
+    /// Shows a step on stderr, unless text is being written to the same terminal or it was just shown.
+    fn step(&mut self, line: String) {
+        if self.text.shown.is_empty() && line != self.last {
+            output::progress(&line);
+            self.last = line;
+        }
+    }
+
+    /// Writes the answer: what of it has not been streamed.
+    pub(super) fn answer(&mut self, result: &Event) -> Result<(), CommandError> {
+        output::piece(&self.text.rest(&sanitize(&result.content)))?;
+        Ok(())
+    }
+
+    /// Ends a line that was begun.
+    pub(super) fn finish(&mut self) -> Result<(), CommandError> {
+        if !self.text.shown.is_empty() && !self.text.shown.ends_with('\n') {
+            output::piece("\n")?;
+            self.text.shown.push('\n');
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Takes a piece; returns what can be shown now. A piece that comes twice is shown once.
+    fn take(&mut self, seq: u64, piece: &str) -> Option<String> {
+        if !self.show || seq < self.next || self.early.len() >= MAX_PIECES {
+            return None;
+        }
+        self.early.insert(seq, sanitize(piece));
+        let mut ready = String::new();
+        while let Some(piece) = self.early.remove(&self.next) {
+            ready.push_str(&piece);
+            self.next += 1;
+        }
+        self.shown.push_str(&ready);
+        Some(ready).filter(|ready| !ready.is_empty())
+    }
+
+    /// What is still to be written so that the whole answer stands there, with its last line ended.
+    fn rest(&mut self, answer: &str) -> String {
+        let mut rest = match answer.strip_prefix(self.shown.as_str()) {
+            Some(rest) => rest.to_owned(),
+            // White space at the ends is all that differs.
+            None if answer.trim() == self.shown.trim() => String::new(),
+            // Text was lost on the way, or the answer is another one: it stands there in full, once.
+            None => format!("\n\n{answer}"),
+        };
+        let last = rest.chars().last().or(self.shown.chars().last());
+        if last != Some('\n') {
+            rest.push('\n');
+        }
+        self.shown.push_str(&rest);
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nostr::Keys;
+
+    use super::*;
+    use crate::nips::Draft;
+
+    fn stream() -> Stream {
+        Stream {
+            show: true,
+            ..Stream::default()
+        }
+    }
+
+    #[test]
+    fn pieces_are_shown_in_order_and_once() {
+        let mut text = stream();
+        assert_eq!(text.take(1, "b"), None);
+        assert_eq!(text.take(0, "a\u{1b}"), Some("ab".into()));
+        assert_eq!(text.take(0, "a"), None);
+        assert_eq!(text.take(3, "d"), None);
+        assert_eq!(text.rest("abcd"), "cd\n");
+    }
+
+    #[test]
+    fn the_whole_answer_stands_there_in_every_case() {
+        assert_eq!(stream().rest("all of it"), "all of it\n");
+        let mut whole = stream();
+        whole.take(0, "x\n");
+        assert_eq!(whole.rest("x\n"), "");
+        let mut other = stream();
+        other.take(0, "draft");
+        assert_eq!(other.rest("answer"), "\n\nanswer\n");
+    }
+
+    #[test]
+    fn only_the_coordinator_ends_a_job_and_only_its_sessions_write() {
+        let (coordinator, session, stranger) =
+            (Keys::generate(), Keys::generate(), Keys::generate());
+        let job = EventId::all_zeros();
+        let mut progress = Progress::new(job, coordinator.public_key(), true);
+        let about = |kind: u16| Draft::new(kind).tag(["e", &job.to_hex()]);
+        let error = about(7000)
+            .tag(["status", "error", "no"])
+            .tag(["code", "no-model"]);
+
+        let forged = error.sign(&stranger, 1).unwrap();
+        assert!(matches!(progress.hear(&forged).unwrap(), Heard::Nothing));
+        let result = about(6050).sign(&stranger, 1).unwrap();
+        assert!(matches!(progress.hear(&result).unwrap(), Heard::Nothing));
+
+        let delta = about(kind::LIVE_DELTA)
+            .tag(["stream-seq", "0"])
+            .content("hi");
+        progress.hear(&delta.sign(&session, 1).unwrap()).unwrap();
+        assert_eq!(progress.text.shown, "");
+        let handed = about(kind::AGENT_TASK).tag(["p", &session.public_key().to_hex()]);
+        progress
+            .hear(&handed.sign(&coordinator, 1).unwrap())
+            .unwrap();
+        progress.hear(&delta.sign(&session, 1).unwrap()).unwrap();
+        assert_eq!(progress.text.shown, "hi");
+
+        let failed = progress
+            .hear(&error.sign(&coordinator, 1).unwrap())
+            .unwrap();
+        assert!(matches!(failed, Heard::Failed { code: Some(code), .. } if code == "no-model"));
+    }
+}

@@ -1,0 +1,279 @@
+//! `treefort verify`: is a record what was signed, and all of it?
+//!
+//! A file is checked without treefort and without a network; the answer rests on signatures alone.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::BufRead,
+    path::{Path, PathBuf},
+};
+
+use nostr::{Event, EventId, JsonUtil as _, PublicKey};
+use serde_json::json;
+
+use super::{
+    Context,
+    error::{CommandError, Kind, Problem},
+    gather, launch, output, render,
+    view::short,
+};
+use crate::nips::{
+    kind,
+    session::{ChainReport, check_chain},
+};
+
+/// An event is never longer on its line.
+const MAX_LINE: u64 = 16 << 20;
+
+/// Checks that a session's record is whole: signatures, order, nothing left out, honest counts.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A session or job, or a file that `treefort export` wrote; the last session when nothing is named.
+    target: Option<String>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a check found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// All events.
+    pub events: u64,
+    /// Whole sessions.
+    pub sessions: Vec<(PublicKey, ChainReport)>,
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When something is wrong with the record, or it cannot be read.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let file = args
+        .target
+        .as_ref()
+        .map(PathBuf::from)
+        .filter(|path| path.is_file());
+    let findings = match file {
+        Some(path) => check_file(&path)?,
+        None => {
+            let events = launch::with(context, async |connection| {
+                let coordinator = connection.coordinator();
+                let client = &mut connection.client;
+                let target = gather::resolve(client, coordinator, args.target.as_deref()).await?;
+                Ok(gather::story(client, coordinator, target).await?)
+            })
+            .await?;
+            check(&events, false)
+        }
+    };
+    show(&findings, args.json)?;
+    match findings.problems.first() {
+        None => Ok(()),
+        Some(first) => Err(CommandError::new(
+            Kind::Failed,
+            Problem::NotVerified(match findings.problems.len() {
+                1 => first.clone(),
+                n => format!("{first} (and {} more)", n - 1),
+            }),
+        )),
+    }
+}
+
+fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
+    if as_json {
+        let sessions: Vec<_> = findings
+            .sessions
+            .iter()
+            .map(|(key, report)| json!({"session": key.to_hex(), "report": report}))
+            .collect();
+        output::json(&json!({
+            "ok": findings.problems.is_empty(),
+            "events": findings.events,
+            "sessions": sessions,
+            "problems": findings.problems,
+        }))?;
+        return Ok(());
+    }
+    for (key, report) in &findings.sessions {
+        let ended = if report.ended { "" } else { ", still going on" };
+        output::line(format!(
+            "✓ session {}: {}, {}, {}, {}{ended}",
+            short(&key.to_hex()),
+            render::plural(report.records, "record"),
+            render::plural(report.actions, "action"),
+            render::plural(report.checkpoints, "checkpoint"),
+            render::plural(report.errors, "problem"),
+        ))?;
+    }
+    for problem in &findings.problems {
+        output::line(format!("✗ {problem}"))?;
+    }
+    if findings.problems.is_empty() {
+        let all = render::plural(findings.events, "entry").replace("entrys", "entries");
+        output::line(format!(
+            "✓ {all}: every signature is right and nothing is missing"
+        ))?;
+    }
+    Ok(())
+}
+
+fn check_file(path: &Path) -> Result<Findings, CommandError> {
+    let unreadable = |source| {
+        CommandError::new(
+            Kind::Failed,
+            Problem::File {
+                path: path.display().to_string(),
+                source,
+            },
+        )
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut reader = std::io::BufReader::new(file);
+    let (mut events, mut problems) = (Vec::new(), Vec::new());
+    let mut line = Vec::new();
+    for number in 1u64.. {
+        line.clear();
+        let mut bounded = std::io::Read::take(&mut reader, MAX_LINE);
+        if bounded.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match Event::from_json(&line) {
+            Ok(event) => events.push(event),
+            Err(_) => problems.push(format!("line {number} is not an event")),
+        }
+    }
+    let mut findings = check(&events, true);
+    problems.append(&mut findings.problems);
+    if events.is_empty() && problems.is_empty() {
+        problems.push("the file is empty".to_owned());
+    }
+    Ok(Findings {
+        problems,
+        ..findings
+    })
+}
+
+/// Checks events in any order. What was exported is `complete`: a session without an end was cut off.
+#[must_use]
+pub fn check(events: &[Event], complete: bool) -> Findings {
+    let mut findings = Findings::default();
+    let mut seen: HashSet<EventId> = HashSet::new();
+    let mut sessions: BTreeMap<PublicKey, Vec<&Event>> = BTreeMap::new();
+    let mut changed: HashSet<PublicKey> = HashSet::new();
+    for event in events {
+        findings.events += 1;
+        let (id, number) = (short(&event.id.to_hex()), event.kind.as_u16());
+        let wrong = if !event.verify_id() {
+            "was changed: its text does not give its id"
+        } else if !event.verify_signature() {
+            "was not signed by the key that it names"
+        } else {
+            ""
+        };
+        if !wrong.is_empty() {
+            findings.problems.push(format!("entry {id} {wrong}"));
+            changed.insert(event.pubkey);
+            continue;
+        }
+        if seen.insert(event.id) && (kind::SESSION_START..=kind::SESSION_END).contains(&number) {
+            sessions.entry(event.pubkey).or_default().push(event);
+        }
+    }
+    // Where an entry was changed, what its absence breaks is no news.
+    sessions.retain(|key, _| !changed.contains(key));
+    for (key, records) in sessions {
+        let name = short(&key.to_hex());
+        match check_chain(records.iter().copied()) {
+            Ok(report) if complete && !report.ended => findings.problems.push(format!(
+                "session {name} has no end: it was going on, or the end was left out"
+            )),
+            Ok(report) => findings.sessions.push((key, report)),
+            Err(error) => findings.problems.push(format!("session {name}: {error}")),
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden() -> Vec<Event> {
+        let vectors: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(include_str!("../../tests/it/fixtures/events.json")).unwrap();
+        vectors
+            .into_iter()
+            .map(|(_, value)| serde_json::from_value(value).unwrap())
+            .collect()
+    }
+
+    fn position(events: &[Event], kind: u16) -> usize {
+        events
+            .iter()
+            .position(|event| event.kind.as_u16() == kind)
+            .unwrap()
+    }
+
+    #[test]
+    fn the_golden_events_are_whole() {
+        let findings = check(&golden(), true);
+        assert_eq!(findings.problems, Vec::<String>::new());
+        assert_eq!((findings.events, findings.sessions.len()), (29, 1));
+    }
+
+    #[test]
+    fn says_exactly_what_is_wrong() {
+        let mut changed = golden();
+        let at = position(&changed, kind::SESSION_END);
+        changed[at].content.push('!');
+        let mut forged = golden();
+        let other = forged[0].sig;
+        forged[at].sig = other;
+        let mut omitted = golden();
+        let left_out = position(&omitted, kind::CHECKPOINT);
+        omitted.remove(left_out);
+        let mut cut = golden();
+        cut.remove(at);
+        let problems: Vec<String> = [changed, forged, omitted, cut]
+            .iter()
+            .map(|events| check(events, true).problems.join(" | "))
+            .collect();
+        insta::assert_snapshot!(problems.join("\n"), @r#"
+        entry 1be94177 was changed: its text does not give its id
+        entry 1be94177 was not signed by the key that it names
+        session f28773c2: after record 1 of the session comes 2: a record was left out or put in
+        session f28773c2 has no end: it was going on, or the end was left out
+        "#);
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_no_problem_while_treefort_runs() {
+        let mut events = golden();
+        let at = position(&events, kind::SESSION_END);
+        events.remove(at);
+        assert!(check(&events, false).problems.is_empty());
+    }
+
+    #[test]
+    fn a_file_is_checked_line_by_line() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("session.jsonl");
+        let mut lines: Vec<String> = golden().iter().map(Event::as_json).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        assert!(check_file(&path).unwrap().problems.is_empty());
+        lines.insert(1, "{\"id\":".to_owned());
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        assert_eq!(
+            check_file(&path).unwrap().problems,
+            ["line 2 is not an event"]
+        );
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(check_file(&path).unwrap().problems, ["the file is empty"]);
+    }
+}

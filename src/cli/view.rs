@@ -1,0 +1,192 @@
+//! Reading events for people: names, prompts and states, out of tags.
+
+use nostr::{Event, EventId, Filter, Kind, PublicKey};
+
+use super::text;
+use crate::nips::{
+    kind,
+    nip90::{Scheme, Status},
+    reference::tag_value,
+};
+
+/// The characters of an id that people see.
+pub const SHORT: usize = 8;
+
+/// The short name of a session or job: the first characters of its id.
+#[must_use]
+pub fn short(hex: &str) -> String {
+    hex.chars().take(SHORT).collect()
+}
+
+/// The tags of a name, as slices.
+pub fn tags<'a>(event: &'a Event, name: &'a str) -> impl Iterator<Item = &'a [String]> {
+    event
+        .tags
+        .iter()
+        .map(nostr::Tag::as_slice)
+        .filter(move |tag| tag.first().is_some_and(|first| first == name))
+}
+
+/// The event ids that tags of a name point at.
+pub fn ids<'a>(event: &'a Event, name: &'a str) -> impl Iterator<Item = EventId> {
+    tags(event, name).filter_map(|tag| EventId::from_hex(tag.get(1)?).ok())
+}
+
+/// The public keys in `p` tags.
+pub fn people(event: &Event) -> impl Iterator<Item = PublicKey> {
+    tags(event, "p").filter_map(|tag| PublicKey::from_hex(tag.get(1)?).ok())
+}
+
+/// What a job asks for, as plain text; encrypted jobs say so.
+#[must_use]
+pub fn prompt(job: &Event) -> String {
+    if Scheme::of(job).is_private() {
+        return "(private)".to_owned();
+    }
+    let inputs: Vec<String> = tags(job, "i")
+        .filter(|tag| {
+            !matches!(
+                tag.get(2).map(String::as_str),
+                Some("job" | "event" | "url")
+            )
+        })
+        .filter_map(|tag| tag.get(1).map(|input| text::sanitize(input)))
+        .collect();
+    if inputs.is_empty() {
+        text::sanitize(&job.content)
+    } else {
+        inputs.join("\n")
+    }
+}
+
+/// What a feedback says: its status, its sentence and its machine word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feedback {
+    /// One of NIP-90's words.
+    pub status: Status,
+    /// For people; sanitized, one line, may be empty.
+    pub sentence: String,
+    /// For programs, on errors.
+    pub code: Option<String>,
+}
+
+impl Feedback {
+    /// Reads a kind 7000; encrypted ones and foreign words are none.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        if event.kind.as_u16() != kind::JOB_FEEDBACK {
+            return None;
+        }
+        let status = tags(event, "status").next()?;
+        Some(Self {
+            status: Status::parse(status.get(1)?)?,
+            sentence: status
+                .get(2)
+                .map(|said| text::one_line(said))
+                .unwrap_or_default(),
+            code: tag_value(event, "code").map(text::one_line),
+        })
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// Nobody took it yet.
+    Waiting,
+    /// An agent is at it.
+    Working,
+    /// It has its answer.
+    Done,
+    /// It ended without an answer; why.
+    Failed(String),
+    /// Its customer withdrew it.
+    Cancelled,
+}
+
+impl JobState {
+    /// The state that the coordinator's answers and the customer's withdrawals add up to.
+    pub fn of<'a>(job: &Event, answers: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut state = Self::Waiting;
+        for event in answers {
+            match event.kind.as_u16() {
+                kind if kind::JOB_RESULTS.contains(&kind) => return Self::Done,
+                kind::DELETION if event.pubkey == job.pubkey => state = Self::Cancelled,
+                _ => match Feedback::of(event) {
+                    Some(feedback) if feedback.status == Status::Success => return Self::Done,
+                    Some(feedback) if feedback.status == Status::Error => {
+                        if feedback.code.as_deref() == Some("cancelled") {
+                            state = Self::Cancelled;
+                        } else if state != Self::Cancelled {
+                            state = Self::Failed(feedback.sentence);
+                        }
+                    }
+                    Some(_) if state == Self::Waiting => state = Self::Working,
+                    _ => {}
+                },
+            }
+        }
+        state
+    }
+}
+
+/// A filter for one kind.
+#[must_use]
+pub fn of_kind(kind: u16) -> Filter {
+    Filter::new().kind(Kind::from(kind))
+}
+
+/// A filter for the records of a session.
+#[must_use]
+pub fn records(session: PublicKey) -> Filter {
+    Filter::new()
+        .author(session)
+        .kinds((kind::SESSION_START..=kind::SESSION_END).map(Kind::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use nostr::Keys;
+
+    use super::*;
+    use crate::nips::Draft;
+
+    fn event(keys: &Keys, draft: &Draft) -> Event {
+        draft.sign(keys, 1).unwrap()
+    }
+
+    #[test]
+    fn a_jobs_state_follows_its_answers() {
+        let (customer, provider) = (Keys::generate(), Keys::generate());
+        let job = event(&customer, &Draft::new(5050).tag(["i", "hi", "text"]));
+        let feedback = |word: &str| {
+            event(
+                &provider,
+                &Draft::new(7000).tag(["status", word, "a\u{1b}[31m"]),
+            )
+        };
+        let (processing, error) = (feedback("processing"), feedback("error"));
+        let result = event(&provider, &Draft::new(6050).content("x"));
+        let cancel = event(&customer, &Draft::new(5));
+        assert_eq!(JobState::of(&job, []), JobState::Waiting);
+        assert_eq!(JobState::of(&job, [&processing]), JobState::Working);
+        assert_eq!(
+            JobState::of(&job, [&processing, &error]),
+            JobState::Failed("a[31m".into())
+        );
+        assert_eq!(
+            JobState::of(&job, [&processing, &cancel, &error]),
+            JobState::Cancelled
+        );
+        assert_eq!(JobState::of(&job, [&processing, &result]), JobState::Done);
+    }
+
+    #[test]
+    fn a_private_prompt_stays_private() {
+        let job = event(
+            &Keys::generate(),
+            &Draft::new(5050).tag(["encrypted"]).content("abc?iv=def"),
+        );
+        assert_eq!(prompt(&job), "(private)");
+    }
+}
