@@ -1,0 +1,164 @@
+//! A customer with nothing but raw frames.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use nostr::{Event, JsonUtil as _, Keys, PublicKey};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+use treefort::nips::Draft;
+
+/// How long a step may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection to the relay under a key, without any library between.
+pub(crate) struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Who speaks.
+    pub(crate) keys: Keys,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: &str, keys: Keys) -> Self {
+        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/"))
+            .await
+            .unwrap();
+        Self { socket, keys }
+    }
+
+    /// Sends a frame as it is.
+    pub(crate) async fn raw(&mut self, text: String) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next message of the relay, but for the challenge at the beginning.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("the relay says nothing")
+                .expect("the relay closed the connection")
+                .unwrap();
+            let Message::Text(text) = message else { continue };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            if value[0] != "AUTH" {
+                return value;
+            }
+        }
+    }
+
+    /// Signs and publishes, and returns the event with the relay's answer.
+    pub(crate) async fn publish(&mut self, draft: &Draft) -> (Event, Value) {
+        let event = self.sign(draft);
+        let answer = self.send(&event).await;
+        (event, answer)
+    }
+
+    /// Signs at the present time.
+    pub(crate) fn sign(&self, draft: &Draft) -> Event {
+        draft.sign(&self.keys, treefort::coordinator::now()).unwrap()
+    }
+
+    /// Publishes an event and waits for its `OK`; events of subscriptions in between are lost.
+    pub(crate) async fn send(&mut self, event: &Event) -> Value {
+        self.raw(format!("[\"EVENT\",{}]", event.as_json())).await;
+        loop {
+            let message = self.next().await;
+            if message[0] == "OK" && message[1] == event.id.to_hex() {
+                return message;
+            }
+        }
+    }
+
+    /// Everything stored that matches.
+    pub(crate) async fn query(&mut self, filter: Value) -> Vec<Event> {
+        self.raw(json!(["REQ", "query", filter]).to_string()).await;
+        let mut events = Vec::new();
+        loop {
+            let message = self.next().await;
+            match message[0].as_str() {
+                Some("EVENT") if message[1] == "query" => {
+                    let event = Event::from_json(message[2].to_string()).unwrap();
+                    event.verify().unwrap();
+                    events.push(event);
+                }
+                Some("EOSE") if message[1] == "query" => break,
+                Some("CLOSED") => panic!("{message}"),
+                _ => {}
+            }
+        }
+        self.raw(json!(["CLOSE", "query"]).to_string()).await;
+        events
+    }
+
+    /// Opens a subscription and leaves its events to [`Self::next_event`].
+    pub(crate) async fn subscribe(&mut self, id: &str, filter: Value) {
+        self.raw(json!(["REQ", id, filter]).to_string()).await;
+    }
+
+    /// The next event of any subscription.
+    pub(crate) async fn next_event(&mut self) -> Event {
+        loop {
+            let message = self.next().await;
+            if message[0] == "EVENT" {
+                let event = Event::from_json(message[2].to_string()).unwrap();
+                event.verify().unwrap();
+                return event;
+            }
+        }
+    }
+
+    /// A plain job of kind 5050 for `provider`.
+    pub(crate) fn job(&self, provider: PublicKey, prompt: &str) -> Draft {
+        Draft::new(5050)
+            .tag(["i", prompt, "text"])
+            .tag(["p", &provider.to_hex()])
+    }
+
+    /// Publishes a job and returns it with every answer, up to the `success` or `error` that ends it.
+    pub(crate) async fn do_job(&mut self, draft: &Draft) -> (Event, Vec<Event>) {
+        let job = self.sign(draft);
+        let answers = self.do_signed_job(&job).await;
+        (job, answers)
+    }
+
+    /// The same for a job that is signed already.
+    pub(crate) async fn do_signed_job(&mut self, job: &Event) -> Vec<Event> {
+        let result = job.kind.as_u16() + 1000;
+        let filter = json!({"kinds": [7000, result], "#e": [job.id.to_hex()]});
+        self.subscribe("job", filter).await;
+        self.raw(format!("[\"EVENT\",{}]", job.as_json())).await;
+        let mut answers = Vec::new();
+        loop {
+            let event = self.next_event().await;
+            let ends = is_end(&event);
+            answers.push(event);
+            if ends {
+                break;
+            }
+        }
+        self.raw(json!(["CLOSE", "job"]).to_string()).await;
+        answers
+    }
+}
+
+/// Whether a plain feedback ends its job.
+fn is_end(event: &Event) -> bool {
+    event.kind.as_u16() == 7000 && matches!(status(event).as_str(), "success" | "error")
+}
+
+/// The status word of a plain feedback.
+pub(crate) fn status(event: &Event) -> String {
+    tag(event, "status").unwrap_or_default()
+}
+
+/// The second element of the first tag of this name.
+pub(crate) fn tag(event: &Event, name: &str) -> Option<String> {
+    event
+        .tags
+        .iter()
+        .map(nostr::Tag::as_slice)
+        .find(|tag| tag[0] == name)
+        .and_then(|tag| tag.get(1).cloned())
+}
