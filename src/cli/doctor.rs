@@ -149,9 +149,7 @@ fn sandbox_check(report: &StatusReport) -> Check {
         Found::Wrong(
             Kind::NoSandbox,
             detail,
-            "install Docker Engine (Debian, Ubuntu: sudo apt install docker.io), start it, and join its group: \
-             sudo usermod -aG docker \"$USER\""
-                .to_owned(),
+            super::demo::FIX.to_owned(),
         )
     };
     Check {

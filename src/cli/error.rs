@@ -265,6 +265,9 @@ pub enum Problem {
     /// The conversation has no answer that the next question could go on from.
     #[error("nothing was answered in '{0}' yet, so there is nothing to go on with")]
     NothingToContinue(String),
+    /// Nothing runs agents here; why.
+    #[error("{0}")]
+    NoSandbox(String),
     /// The first problem that `doctor` found.
     #[error("not ready: {0}")]
     NotReady(String),

@@ -1,11 +1,33 @@
-//! Reaching treefort: the one that runs.
+//! Reaching treefort: the one that runs, else one that this command starts for its own duration.
+//!
+//! Only a treefort opens the stores, and one at a time: the home's lock sees to that. So a command looks at
+//! `run.json`, has what listens there prove itself, and starts a server on a free port when there is none.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::Instrument as _;
 
 use super::{
     Context,
-    client::{self, Client},
+    client::{self, Client, Relay},
     error::{CommandError, Kind},
+    home::Home,
+    output,
 };
-use crate::keys::{Keyring, KeyringError};
+use crate::{
+    config::{Config, ConfigError},
+    keys::{Keyring, KeyringError},
+    server::{self, Server},
+};
+
+/// How long another treefort of this home may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a server may take to stop: it ends its sessions.
+const STOP: Duration = Duration::from_secs(6);
 
 /// A connection, with the keys of the person who typed the command.
 #[derive(Debug)]
@@ -24,27 +46,61 @@ impl Connection {
     }
 }
 
-/// There is no treefort to talk to.
-#[derive(Debug, thiserror::Error)]
-#[error("no treefort runs in '{home}'")]
-pub struct NotRunning {
-    home: String,
-}
-
-/// Does some work with a connection.
+/// Does some work with a connection to the home's treefort.
 ///
 /// # Errors
-/// The work's own, or when treefort cannot be reached.
+/// The work's own, or when treefort can neither be reached nor started.
 pub async fn with<T>(
     context: &Context,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let keyring = Keyring::open(context.home.dir())?;
-    let running = context.home.running()?.ok_or_else(|| {
-        let home = context.home.dir().display().to_string();
-        CommandError::new(Kind::Unreachable, NotRunning { home }).hint("start it: treefort up")
-    })?;
-    let relay = client::prove(&running).await?;
+    let home = &context.home;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(relay) = running(home).await? {
+            return connected(home, relay, work).await;
+        }
+        match Own::start(home, own_config(home)?).await {
+            Ok(own) => return with_own(home, own, work).await,
+            // Another one starts or stops at this moment.
+            Err(server::Error::Running { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Does some work with a server of this command's own, which stops afterwards.
+///
+/// # Errors
+/// The work's own, or when the server failed.
+pub async fn with_own<T>(
+    home: &Home,
+    own: Own,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let outcome = match running(home).await? {
+        Some(relay) => connected(home, relay, work).await,
+        None => Err(CommandError::new(Kind::Unreachable, NotServing)),
+    };
+    let stopped = own.stop().await;
+    let value = outcome?;
+    stopped?;
+    Ok(value)
+}
+
+/// A server that was started and does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("treefort was started and does not answer")]
+struct NotServing;
+
+async fn connected<T>(
+    home: &Home,
+    relay: Relay,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let keyring = Keyring::open(home.dir())?;
     let client = Client::connect(relay, Some(keyring.operator().clone())).await?;
     let mut connection = Connection { client, keyring };
     let outcome = work(&mut connection).await;
@@ -52,8 +108,148 @@ pub async fn with<T>(
     outcome
 }
 
+/// The treefort that serves a home, proven; nothing when none runs or the last one left its file behind.
+///
+/// # Errors
+/// When another program answers in its place.
+pub async fn running(home: &Home) -> Result<Option<Relay>, CommandError> {
+    let Some(running) = home.running()? else {
+        return Ok(None);
+    };
+    match client::prove(&running).await {
+        Ok(relay) => Ok(Some(relay)),
+        Err(client::Error::Challenge { source, .. }) => {
+            tracing::debug!(error = %source, "nothing answers where the last treefort listened");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a server for one command's duration is configured as: a free port, nothing kept for later.
+fn own_config(home: &Home) -> Result<Config, CommandError> {
+    let mut config = Config::load(home.dir())?;
+    fleeting(&mut config);
+    Ok(config)
+}
+
+/// Sets what only makes sense for a server that stays: its port, open sessions, warm containers.
+pub fn fleeting(config: &mut Config) {
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.sessions.idle_s = 0;
+    config.sessions.warm = 0;
+}
+
+/// A server in this process.
+#[derive(Debug)]
+pub struct Own {
+    address: SocketAddr,
+    clients: crate::relay::Relay,
+    shutdown: CancellationToken,
+    task: AbortOnDropHandle<Result<(), server::Error>>,
+}
+
+impl Own {
+    /// Binds and starts to serve.
+    ///
+    /// # Errors
+    /// When the home is in use, the port is taken, or a store cannot be opened.
+    pub async fn start(home: &Home, config: Config) -> Result<Self, server::Error> {
+        let server = Box::pin(Server::bind(home.dir(), config)).await?;
+        let (address, clients) = (server.address(), server.relay());
+        let shutdown = CancellationToken::new();
+        let serving = server
+            .run(shutdown.clone())
+            .instrument(tracing::info_span!("server"));
+        let task = AbortOnDropHandle::new(tokio::spawn(serving));
+        Ok(Self {
+            address,
+            clients,
+            shutdown,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it ends by itself, which it does only when something is broken.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub async fn failed(&mut self) -> Result<(), CommandError> {
+        ended((&mut self.task).await)
+    }
+
+    /// Stops it as soon as no other command uses it; Ctrl-C stops it at once.
+    ///
+    /// # Errors
+    /// When it failed.
+    async fn stop(self) -> Result<(), CommandError> {
+        let mut waited = 0u32;
+        while self.clients.connections() > 0 && !self.task.is_finished() {
+            if waited == 10 {
+                output::progress("other commands use this treefort; it stops when they end (or Ctrl-C)");
+            }
+            waited += 1;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                _ = tokio::signal::ctrl_c() => break,
+            }
+        }
+        self.stop_now().await
+    }
+
+    /// Stops it: sessions are ended, stores closed.
+    ///
+    /// # Errors
+    /// When it failed.
+    pub async fn stop_now(self) -> Result<(), CommandError> {
+        self.shutdown.cancel();
+        match tokio::time::timeout(STOP, self.task).await {
+            Ok(result) => ended(result),
+            Err(_) => {
+                tracing::error!("treefort did not stop in time");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn ended(
+    result: Result<Result<(), server::Error>, tokio::task::JoinError>,
+) -> Result<(), CommandError> {
+    match result {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(CommandError::new(Kind::Failed, error)),
+    }
+}
+
 impl From<KeyringError> for CommandError {
     fn from(error: KeyringError) -> Self {
         Self::new(Kind::Failed, error)
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Kind::Usage, error)
+    }
+}
+
+impl From<server::Error> for CommandError {
+    fn from(error: server::Error) -> Self {
+        match &error {
+            server::Error::Listen { .. } => Self::new(Kind::Unreachable, error)
+                .hint("another program may listen there; `--listen 127.0.0.1:0` takes a free port"),
+            server::Error::Running { .. } => Self::new(Kind::Failed, error)
+                .hint("`treefort status` shows it; `--home DIR` gives another one a home of its own"),
+            server::Error::Sandbox(_) => Self::new(Kind::NoSandbox, error)
+                .hint("`treefort doctor` says what is missing"),
+            _ => Self::new(Kind::Failed, error),
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod allow;
 pub mod client;
+pub mod demo;
 pub mod doctor;
 pub mod error;
 pub mod export;
@@ -21,6 +22,7 @@ pub mod run;
 pub mod status;
 pub mod text;
 pub mod timeline;
+pub mod up;
 pub mod verify;
 pub mod view;
 
@@ -49,6 +51,7 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Up(up::Args),
     Run(run::Args),
     Status(status::Args),
     Jobs(jobs::Args),
@@ -59,6 +62,7 @@ enum Command {
     Verify(verify::Args),
     Export(export::Args),
     Doctor(doctor::Args),
+    Demo(demo::Args),
     Key(key::Args),
 }
 
@@ -100,6 +104,7 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         verbose: cli.verbose,
     };
     match cli.command {
+        Command::Up(args) => up::run(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Jobs(args) => jobs::run(args, &context).await,
@@ -110,6 +115,7 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Verify(args) => verify::run(args, &context).await,
         Command::Export(args) => export::run(args, &context).await,
         Command::Doctor(args) => doctor::run(args, &context).await,
+        Command::Demo(args) => demo::run(args, &context).await,
         Command::Key(args) => key::run(args, &context).await,
     }
 }

@@ -9,7 +9,8 @@ use super::{
     client::{Client, Update},
     error::CommandError,
     gather::{self, Target},
-    launch, output,
+    launch::{self, Connection},
+    output,
     render::{Renderer, View},
     view,
 };
@@ -49,6 +50,20 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Ok(())
     })
     .await
+}
+
+/// Prints the story of a target so far.
+///
+/// # Errors
+/// When treefort cannot be asked.
+pub async fn print(
+    connection: &mut Connection,
+    target: Target,
+    verbose: bool,
+) -> Result<(), CommandError> {
+    let coordinator = connection.coordinator();
+    let story = gather::story(&mut connection.client, coordinator, target).await?;
+    Printer::new(false, verbose, coordinator).story(&story)
 }
 
 /// What may still happen to a target.

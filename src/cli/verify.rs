@@ -69,7 +69,15 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             check(&events, false)
         }
     };
-    show(&findings, args.json)?;
+    report(&findings, args.json)
+}
+
+/// Shows findings; what is wrong is an error.
+///
+/// # Errors
+/// When something is wrong with the record.
+pub fn report(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
+    show(findings, as_json)?;
     match findings.problems.first() {
         None => Ok(()),
         Some(first) => Err(CommandError::new(

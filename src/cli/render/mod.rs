@@ -281,12 +281,23 @@ impl Renderer {
 }
 
 fn started(start: &Start) -> Entry {
-    let env = one_line(&start.env.join(", "));
+    let named = |name: &str| {
+        let value = |part: &String| part.strip_prefix(name)?.strip_prefix('=').map(one_line);
+        start.env.iter().find_map(value)
+    };
+    let sandbox = named("sandbox").map_or_else(
+        || "in a container".to_owned(),
+        |kind| format!("in a {kind} container"),
+    );
+    let network = match named("network").as_deref() {
+        Some("none") => " without a network",
+        _ => "",
+    };
     Entry::new(
         "▶",
         GOOD,
         format!(
-            "started {} with {}  {DIM}in a container, {env}{DIM:#}",
+            "started {} with {}  {DIM}{sandbox}{network}{DIM:#}",
             one_line(&start.role),
             one_line(&start.model)
         ),

@@ -22,7 +22,7 @@ use super::{
 use crate::nips::{Draft, Reference, kind};
 
 /// The longest prompt; an event must still fit in one message.
-const MAX_PROMPT: usize = 512 << 10;
+const MAX_PROMPT: usize = 256 << 10;
 /// How long a cancelled job may take to end.
 const CANCEL: Duration = Duration::from_secs(2);
 /// How long the job's end may come after its result.
@@ -57,6 +57,20 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// A plain question.
+    pub(super) fn question(prompt: &str) -> Self {
+        Self {
+            prompt: prompt.to_owned(),
+            agent: None,
+            model: None,
+            go_on: None,
+            timeout: None,
+            json: false,
+        }
+    }
+}
+
 /// How a job ended.
 #[derive(Debug)]
 enum End {
@@ -74,22 +88,28 @@ enum End {
 /// # Errors
 /// When the job fails; the class follows from the feedback's `code`.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let prompt = read_prompt(&args.prompt)?;
-    let end = launch::with(context, async |connection| {
-        let earlier = match args.go_on.as_deref() {
-            None => None,
-            Some(session) => {
-                Some(last_result(connection, Some(session).filter(|name| !name.is_empty())).await?)
-            }
-        };
-        let draft = draft(&args, &prompt, connection, earlier.as_ref());
-        let job = draft
-            .sign(connection.keyring.operator(), Timestamp::now().as_secs())
-            .map_err(super::client::Error::from)?;
-        attend(&args, connection, &job).await
-    })
-    .await?;
-    match end {
+    let args = Args {
+        prompt: read_prompt(&args.prompt)?,
+        ..args
+    };
+    launch::with(context, async |connection| ask(&args, connection).await).await
+}
+
+/// Asks, shows what happens, and writes the answer.
+///
+/// # Errors
+/// When the job fails.
+pub(super) async fn ask(args: &Args, connection: &mut Connection) -> Result<(), CommandError> {
+    let earlier = match args.go_on.as_deref() {
+        None => None,
+        Some(session) => {
+            Some(last_result(connection, Some(session).filter(|name| !name.is_empty())).await?)
+        }
+    };
+    let job = draft(args, connection, earlier.as_ref())
+        .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+        .map_err(super::client::Error::from)?;
+    match attend(args, connection, &job).await? {
         End::Answered(result) if args.json => Ok(output::event(&result)?),
         End::Answered(_) => Ok(()),
         End::Failed { sentence, code } => Err(failure(sentence, code.as_deref())),
@@ -139,10 +159,10 @@ fn read_prompt(argument: &str) -> Result<String, CommandError> {
 }
 
 /// The job as an event, before it is signed.
-fn draft(args: &Args, prompt: &str, connection: &Connection, earlier: Option<&Event>) -> Draft {
+fn draft(args: &Args, connection: &Connection, earlier: Option<&Event>) -> Draft {
     let relay = connection.client.relay().url();
     job_draft(
-        prompt,
+        &args.prompt,
         connection.coordinator(),
         args.agent.as_deref(),
         args.model.as_deref(),

@@ -1,0 +1,138 @@
+//! `treefort demo`: the first minute, on a machine that has no model.
+//!
+//! Everything is real but the model: the relay, the container, the record. The answers are written in this
+//! file and come from [`scripted`], and the command says so.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    Context,
+    error::{CommandError, Kind, Problem},
+    gather::{self, Target},
+    home::Home,
+    launch::{self, Connection, Own},
+    output, run, status, timeline, verify, view,
+};
+use crate::{config::Config, model::scripted, nips::kind};
+
+/// How long the session's end may come after its answer.
+const END: Duration = Duration::from_secs(5);
+
+/// What the demo asks.
+const QUESTION: &str = "What keeps an AI agent from breaking things in here?";
+
+/// What the script answers.
+const ANSWER: &str = "\
+Three things.
+
+1. I run in a container of my own, without a network: I cannot reach your files, your other programs or the internet.
+2. I hold no keys. Everything I do is signed outside, by treefort, and written down as it happens.
+3. The record is chained: if a step were left out or changed, `treefort verify` would say so.
+
+(A script wrote this answer. With a model of your own, an agent thinks for itself.)
+";
+
+/// Shows a short session without any model: real container, real record, scripted answers.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is nothing to run an agent in.
+pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
+    let temporary = Temporary::new()?;
+    let home = Home::open(Some(&temporary.path))?;
+    let script: scripted::Script = Arc::new(|_| scripted::Answer::new(ANSWER));
+    let (url, _serving) = scripted::Scripted::start(script).await?;
+    let mut config = Config::default();
+    launch::fleeting(&mut config);
+    config.model.ollama = url;
+    config.model.default = scripted::MODEL.to_owned();
+
+    let bold = anstyle::Style::new().bold();
+    output::progress(format!(
+        "{bold}A demo of treefort.{bold:#} The model is a script that is part of this program; \
+         the container, the agent and the record are real.\n"
+    ));
+    let own = Own::start(&home, config).await?;
+    launch::with_own(&home, own, async |connection| {
+        Box::pin(show(connection, context.verbose)).await
+    })
+    .await?;
+    output::line(next_steps())?;
+    Ok(())
+}
+
+async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandError> {
+    let runtime = status::report(connection).await?.unwrap_or_default().runtime;
+    if !runtime.ok {
+        let detail = super::text::one_line(&runtime.detail);
+        return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(FIX));
+    }
+    output::progress(format!("› {QUESTION}"));
+    run::ask(&run::Args::question(QUESTION), connection).await?;
+    output::line("\nWhat happened, step by step (treefort timeline):\n")?;
+    let session = ended_session(connection).await?;
+    timeline::print(connection, Target::Session(session), verbose).await?;
+    let coordinator = connection.coordinator();
+    let story =
+        gather::story(&mut connection.client, coordinator, Target::Session(session)).await?;
+    output::line("\nIs the record whole? (treefort verify)\n")?;
+    verify::report(&verify::check(&story, false), false)
+}
+
+/// What to do without Docker.
+pub(super) const FIX: &str = "install Docker Engine (Debian, Ubuntu: sudo apt install docker.io), start it, and \
+     join its group: sudo usermod -aG docker \"$USER\"";
+
+/// The session of the demo, once its end is written.
+async fn ended_session(connection: &mut Connection) -> Result<nostr::PublicKey, CommandError> {
+    let coordinator = connection.coordinator();
+    let session = gather::last_session(&mut connection.client, coordinator)
+        .await?
+        .ok_or_else(|| CommandError::new(Kind::Failed, Problem::NoSession))?;
+    let deadline = tokio::time::Instant::now() + END;
+    let end = view::of_kind(kind::SESSION_END).author(session);
+    while connection.client.newest(end.clone(), 1).await?.is_empty()
+        && tokio::time::Instant::now() < deadline
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(session)
+}
+
+fn next_steps() -> String {
+    let bold = anstyle::Style::new().bold();
+    format!(
+        "\n{bold}What to try next{bold:#}\n  \
+         treefort doctor                   what is there, and what is missing\n  \
+         ollama pull qwen2.5-coder:7b      a model of your own (https://ollama.com)\n  \
+         treefort run \"Explain TLS to me\"  an answer from it, and a record like this one\n  \
+         treefort up                       stays there for other programs to send jobs to"
+    )
+}
+
+/// A home that goes when the demo ends.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn new() -> Result<Self, CommandError> {
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).map_err(|error| CommandError::new(Kind::Failed, error))?;
+        let name = format!("treefort-demo-{}", hex::encode(random));
+        Ok(Self {
+            path: std::env::temp_dir().join(name),
+        })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::debug!(%error, "the demo's home was not removed");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `treefort up`: relay, coordinator and model gateway in one process, until it is stopped.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Context,
+    error::CommandError,
+    launch::{self, Connection, Own},
+    output, status,
+    text::one_line,
+};
+use crate::{config::Config, keys::{Admit, Keyring}, nips::nip89::StatusReport};
+
+/// How long the ready line waits for models and sandbox to be looked at.
+const LOOK: Duration = Duration::from_millis(1500);
+
+/// Runs treefort until Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:4869].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Whose jobs run: yours and those of whom you allow, or anyone's within limits [default: owner].
+    #[arg(long, value_name = "WHO")]
+    admit: Option<Who>,
+}
+
+/// `--admit`.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Who {
+    /// You, and whom you allow.
+    Owner,
+    /// Anyone, within limits.
+    Anyone,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the home or the port is in use, or treefort fails.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let mut config = Config::load(context.home.dir())?;
+    if let Some(listen) = args.listen {
+        config.server.listen = listen;
+    }
+    match args.admit {
+        Some(Who::Owner) => config.jobs.admit = Admit::Owner,
+        Some(Who::Anyone) => config.jobs.admit = Admit::Anyone,
+        None => {}
+    }
+    let stopped = stop_signal()?;
+    tokio::pin!(stopped);
+    let mut own = Own::start(&context.home, config).await?;
+    let address = own.address();
+    tokio::select! {
+        report = look(context) => output::line(ready_line(address, &report))?,
+        failed = own.failed() => return failed,
+        () = &mut stopped => return own.stop_now().await,
+    }
+    tokio::select! {
+        failed = own.failed() => failed,
+        () = stopped => own.stop_now().await,
+    }
+}
+
+/// What the ready line says is what any client can read.
+async fn look(context: &Context) -> StatusReport {
+    let looking = async {
+        let relay = launch::running(&context.home).await.ok()??;
+        let keyring = Keyring::open(context.home.dir()).ok()?;
+        let client = super::client::Client::connect(relay, None).await.ok()?;
+        let mut connection = Connection { client, keyring };
+        let report = status::report(&mut connection).await.ok()?;
+        connection.client.close().await;
+        report
+    };
+    let report = tokio::time::timeout(LOOK, looking).await;
+    report.ok().flatten().unwrap_or_default()
+}
+
+fn ready_line(address: SocketAddr, report: &StatusReport) -> String {
+    let agents: Vec<String> = report.agents.iter().map(|agent| one_line(&agent.name)).collect();
+    let mut parts = Vec::new();
+    if !agents.is_empty() {
+        parts.push(format!("agents: {}", agents.join(", ")));
+    }
+    parts.push(match &report.default_model {
+        Some(model) => format!("model: {}", one_line(model)),
+        None => "no model yet".to_owned(),
+    });
+    parts.push(if report.runtime.ok {
+        format!("sandbox: {}", one_line(&report.runtime.kind))
+    } else {
+        "no sandbox: see `treefort doctor`".to_owned()
+    });
+    format!("treefort is ready at http://{address} ({})", parts.join("; "))
+}
+
+/// Ctrl-C or SIGTERM.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nips::nip89::{AgentReport, RuntimeReport};
+
+    #[test]
+    fn the_ready_line_says_what_is_there_and_what_is_not() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 4869));
+        let full = StatusReport {
+            runtime: RuntimeReport { kind: "docker".into(), ok: true, detail: String::new() },
+            default_model: Some("qwen2.5-coder:7b".into()),
+            agents: vec![AgentReport { name: "chat".into(), ..AgentReport::default() }],
+            ..StatusReport::default()
+        };
+        let lines = [ready_line(address, &full), ready_line(address, &StatusReport::default())];
+        insta::assert_snapshot!(lines.join("\n"), @"
+        treefort is ready at http://127.0.0.1:4869 (agents: chat; model: qwen2.5-coder:7b; sandbox: docker)
+        treefort is ready at http://127.0.0.1:4869 (no model yet; no sandbox: see `treefort doctor`)
+        ");
+    }
+}
