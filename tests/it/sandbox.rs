@@ -662,3 +662,38 @@ async fn a_name_that_is_taken_is_an_error_and_the_first_one_lives() {
     first.stop(Duration::ZERO).await.unwrap();
     home.end().await;
 }
+
+#[test]
+fn a_host_that_dies_takes_its_sandboxes_along() {
+    let program = tokio::runtime::Runtime::new().unwrap();
+    let (home, sandbox) = program.block_on(async {
+        let home = Home::new().await;
+        let sandbox = home.start("trap '' TERM HUP; /busybox sleep 300").await;
+        (home, sandbox)
+    });
+    let id = sandbox.id.clone();
+    // Like SIGKILL: no destructor of a task runs to its end, the stream just closes.
+    std::mem::forget(sandbox);
+    program.shutdown_background();
+
+    let next = tokio::runtime::Runtime::new().unwrap();
+    next.block_on(async {
+        let began = Instant::now();
+        while inspect(&id).await.state.unwrap().running == Some(true) {
+            assert!(began.elapsed() < Duration::from_secs(10), "still running");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let after_crash = DockerRuntime::new(home.id.clone());
+        assert_eq!(after_crash.sweep().await.unwrap(), 1);
+    });
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_at_once_has_still_been_there() {
+    let home = Home::new().await;
+    for _ in 0..8 {
+        let (output, _, exit) = home.run("echo here").await;
+        assert_eq!((output.as_str(), exit.code), ("here\n", Some(0)));
+    }
+    home.end().await;
+}
