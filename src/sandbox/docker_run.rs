@@ -120,33 +120,39 @@ async fn run(
             }
         }
     };
-    let Streams { agent, http } = streams;
+    let Streams { mut agent, http } = streams;
     let mut driver = std::pin::pin!(driver.run(closing.clone()));
     let began = Instant::now();
 
+    let mut ended = None;
     let opened = tokio::select! {
         biased;
-        () = cancelled.cancelled() => Err(None),
-        agent = async { tokio::time::timeout(READY_TIMEOUT, agent).await } => agent
-            .map_err(|_| Some("its streams did not open in time"))
-            .and_then(|agent| agent.map_err(|_| Some("it ended at once"))),
-        // The driver delivers what has arrived before it ends, so `agent` is asked first.
-        _ = &mut driver => Err(Some("it ended at once")),
+        () = cancelled.cancelled() => Err("it was given up"),
+        opened = async { tokio::time::timeout(READY_TIMEOUT, &mut agent).await } => match opened {
+            Ok(Ok(agent)) => Ok(agent),
+            Ok(Err(_)) => Err("its streams did not open"),
+            Err(_) => Err("its streams did not open in time"),
+        },
+        end = &mut driver => {
+            ended = Some(end);
+            // A quick agent has come and gone within one look at its streams.
+            agent.try_recv().map_err(|_| "it ended at once")
+        }
     };
     let agent = match opened {
         Ok(agent) => agent,
         Err(reason) => {
-            let ended = inspect_end(docker, id).await;
+            if ended.is_none() {
+                kill(docker, id).await;
+            }
+            let exit = inspect_end(docker, id).await;
             clean_up(docker, id).await;
-            let message = clip(&format!(
-                "{} (exit code {}) {}",
-                reason.unwrap_or("it was given up"),
-                ended
-                    .code
-                    .map_or("unknown".to_owned(), |code| code.to_string()),
-                stderr.text()
-            ));
-            let _ = ready.send(Err(Error::Start { message }));
+            let error = match ended {
+                Some(End::Violation(violation)) => Error::Protocol(violation),
+                _ => not_started(reason, &exit, &stderr),
+            };
+            // Nobody waits when it was given up.
+            let _ = ready.send(Err(error));
             return;
         }
     };
@@ -160,13 +166,16 @@ async fn run(
     // When nobody takes it, its control was dropped and `cancelled` says so below.
     let _ = ready.send(Ok(parts));
 
-    let end = tokio::select! {
-        biased;
-        end = &mut driver => Some(end),
-        () = cancelled.cancelled() => None,
-        Ok(grace) = stop => tokio::select! {
-            end = stop_gently(docker, id, grace, &mut driver) => end,
+    let end = match ended {
+        Some(end) => Some(end),
+        None => tokio::select! {
+            biased;
+            end = &mut driver => Some(end),
             () = cancelled.cancelled() => None,
+            Ok(grace) = stop => tokio::select! {
+                end = stop_gently(docker, id, grace, &mut driver) => end,
+                () = cancelled.cancelled() => None,
+            },
         },
     };
     let violation = match end {
@@ -188,6 +197,16 @@ async fn run(
     exit.send_replace(Some(seen));
     clean_up(docker, id).await;
     // `exit` is dropped here: whoever stops the sandbox waits for that.
+}
+
+fn not_started(reason: &str, exit: &Exit, stderr: &Tail) -> Error {
+    let code = exit
+        .code
+        .map_or_else(|| "unknown".to_owned(), |code| code.to_string());
+    let words = stderr.text();
+    Error::Start {
+        message: clip(&format!("{reason} (exit code {code}) {words}")),
+    }
 }
 
 type Attached = Driver<tokio::io::Join<BoxedReader, BoxedWriter>>;

@@ -148,7 +148,7 @@ impl Books {
         }
         if h.flags & SYN != 0 {
             // The container is the client: its streams are the odd ones.
-            if h.stream % 2 == 0 || self.streams.contains_key(&h.stream) {
+            if h.stream.is_multiple_of(2) || self.streams.contains_key(&h.stream) {
                 return Err(Violation::BadStream);
             }
             if self.streams.len() >= MAX_STREAMS {
@@ -218,6 +218,9 @@ pub(super) struct Guard<T> {
     outbound: Headers,
     books: Books,
     verdict: Verdict,
+    /// The other side takes no more: what it said before that is still to be read, so writing goes
+    /// nowhere instead of failing, until reading finds the end.
+    deaf: bool,
 }
 
 impl<T> Guard<T> {
@@ -229,6 +232,7 @@ impl<T> Guard<T> {
             outbound: Headers::default(),
             books: Books::default(),
             verdict: Arc::clone(&verdict),
+            deaf: false,
         };
         (guard, verdict)
     }
@@ -267,7 +271,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let n = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+        if this.deaf {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let Ok(n) = ready!(Pin::new(&mut this.inner).poll_write(cx, buf)) else {
+            this.deaf = true;
+            return Poll::Ready(Ok(buf.len()));
+        };
         let books = &mut this.books;
         match this.outbound.feed(&buf[..n], |h| books.outbound(h)) {
             Ok(()) => Poll::Ready(Ok(n)),
@@ -276,7 +286,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        if !this.deaf && ready!(Pin::new(&mut this.inner).poll_flush(cx)).is_err() {
+            this.deaf = true;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

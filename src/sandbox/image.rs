@@ -346,15 +346,20 @@ impl Write for PieceWriter {
 
 /// Writes the build context as a tar archive whose bytes depend on its content alone.
 fn write_context(image: &Image, pieces: mpsc::Sender<io::Result<Bytes>>) -> Result<(), Error> {
+    let failed = pieces.clone();
     let out = io::BufWriter::with_capacity(PIECE, PieceWriter { pieces });
     let mut tar = tar::Builder::new(out);
     let fail = |path: &Path, source: io::Error| match source.kind() {
         // The builder went away, and says itself why.
         io::ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Error::ImageFile {
-            path: path.to_owned(),
-            source,
-        }),
+        kind => {
+            // Breaks the request off: an image must not be built from half of its context.
+            let _ = failed.blocking_send(Err(kind.into()));
+            Err(Error::ImageFile {
+                path: path.to_owned(),
+                source,
+            })
+        }
     };
     let mut add = |name: &str, size: u64, data: &mut dyn Read| {
         let mut header = tar::Header::new_gnu();

@@ -269,3 +269,196 @@ impl AsyncWrite for Counted {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// Random enough for a test, and the same each time.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % sides
+        }
+    }
+
+    /// A frame as a hostile sandbox may write it.
+    fn frame(kind: u8, flags: u16, stream: u32, length: u32, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, kind];
+        bytes.extend(flags.to_be_bytes());
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// Feeds `bytes` to a host whose streams nobody reads, and returns how it ended.
+    async fn feed(bytes: Vec<u8>) -> End {
+        let (ours, theirs) = duplex(64 * 1024);
+        let (driver, _streams) = Driver::new(ours, Tail::default());
+        let (mut from_host, mut to_host) = tokio::io::split(theirs);
+        let mut both = JoinSet::new();
+        both.spawn(async move {
+            // The host may hang up before it has read everything.
+            let _ = to_host.write_all(&bytes).await;
+            let _ = to_host.shutdown().await;
+        });
+        both.spawn(async move {
+            let _ = tokio::io::copy(&mut from_host, &mut tokio::io::sink()).await;
+        });
+        let run = tokio::spawn(driver.run(CancellationToken::new()));
+        tokio::time::timeout(Duration::from_secs(15), run)
+            .await
+            .expect("the host ends")
+            .expect("the host does not panic")
+    }
+
+    #[tokio::test]
+    async fn random_bytes_end_the_connection_and_nothing_else() {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..300 {
+            let len = dice.roll(2000) as usize;
+            let bytes = (0..len).map(|_| dice.roll(256) as u8).collect();
+            feed(bytes).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn random_frames_end_the_connection_and_nothing_else() {
+        let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+        let mut violations = 0;
+        for _ in 0..400 {
+            let mut bytes = Vec::new();
+            for _ in 0..dice.roll(60) {
+                let kind = dice.roll(4) as u8;
+                // Mostly plain, so that a run gets deep before it is refused.
+                let flags = [0, 0, 1, 1, 2, 4, 8, 5][dice.roll(8) as usize];
+                let stream = dice.roll(12) as u32;
+                let length = match dice.roll(40) {
+                    0 => u32::MAX,
+                    1 => 300_000,
+                    _ => dice.roll(50) as u32,
+                };
+                let body = if kind == 0 && length < 50 {
+                    (0..length).map(|_| dice.roll(5) as u8).collect()
+                } else {
+                    Vec::new()
+                };
+                bytes.extend(frame(kind, flags, stream, length, &body));
+            }
+            violations += usize::from(matches!(feed(bytes).await, End::Violation(_)));
+        }
+        assert!(violations > 50, "{violations}");
+    }
+
+    #[tokio::test]
+    async fn what_would_overflow_in_yamux_is_a_violation() {
+        let end = feed(frame(1, 1, 1, u32::MAX, b"")).await;
+        assert_eq!(end, End::Violation(Violation::Oversized));
+    }
+
+    #[tokio::test]
+    async fn a_window_overrun_is_a_violation() {
+        let body = vec![9; 16 * 1024];
+        let mut bytes = frame(0, 1, 1, 1, &[Tag::Http as u8]);
+        for _ in 0..40 {
+            bytes.extend(frame(0, 0, 1, body.len() as u32, &body));
+        }
+        assert_eq!(feed(bytes).await, End::Violation(Violation::FlowControl));
+    }
+
+    #[tokio::test]
+    async fn a_second_agent_is_a_violation() {
+        let mut bytes = frame(0, 1, 1, 1, &[Tag::Stdio as u8]);
+        bytes.extend(frame(0, 1, 3, 1, &[Tag::Stdio as u8]));
+        let end = feed(bytes).await;
+        assert_eq!(end, End::Violation(Violation::DuplicateAgent));
+    }
+
+    #[tokio::test]
+    async fn a_hundred_streams_are_a_violation() {
+        let bytes = (0..100)
+            .flat_map(|i| frame(0, 1, 2 * i + 1, 0, b""))
+            .collect();
+        let end = feed(bytes).await;
+        assert_eq!(end, End::Violation(Violation::TooManyStreams));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_tag_closes_its_stream_only() {
+        let mut bytes = frame(0, 1, 1, 1, &[77]);
+        bytes.extend(frame(0, 1, 3, 1, &[Tag::Http as u8]));
+        let (ours, mut theirs) = duplex(64 * 1024);
+        let (driver, mut streams) = Driver::new(ours, Tail::default());
+        let closing = CancellationToken::new();
+        let run = tokio::spawn(driver.run(closing.clone()));
+        theirs.write_all(&bytes).await.unwrap();
+        let http = streams.http.recv().await;
+        assert!(http.is_some());
+        let reset = read_frame(&mut theirs).await;
+        assert_eq!((reset[1], reset[3] & 8, reset[7]), (0, 8, 1));
+        closing.cancel();
+        assert_eq!(run.await.unwrap(), End::Closed);
+    }
+
+    /// The next frame that is not a ping.
+    async fn read_frame(from: &mut DuplexStream) -> [u8; 12] {
+        let mut header = [0; 12];
+        loop {
+            from.read_exact(&mut header).await.unwrap();
+            if header[1] != 2 {
+                return header;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_cap_are_reset() {
+        let (ours, mut theirs) = duplex(64 * 1024);
+        let (driver, mut streams) = Driver::new(ours, Tail::default());
+        let closing = CancellationToken::new();
+        let run = tokio::spawn(driver.run(closing.clone()));
+        for i in 0..MAX_HTTP as u32 + 1 {
+            let open = frame(0, 1, 2 * i + 1, 1, &[Tag::Http as u8]);
+            theirs.write_all(&open).await.unwrap();
+        }
+        let reset = read_frame(&mut theirs).await;
+        assert_eq!(reset[3] & 8, 8);
+        let mut waiting = 0;
+        while streams.http.try_recv().is_ok() {
+            waiting += 1;
+        }
+        assert_eq!(waiting, MAX_HTTP);
+        closing.cancel();
+        run.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bytes_that_came_before_the_end_can_still_be_read() {
+        let mut bytes = frame(
+            0,
+            1,
+            1,
+            6,
+            &[Tag::Stdio as u8, b'h', b'e', b'l', b'l', b'o'],
+        );
+        let stderr = [&[Tag::Stderr as u8][..], b"why"].concat();
+        bytes.extend(frame(0, 1, 3, 4, &stderr));
+        let (ours, mut theirs) = duplex(64 * 1024);
+        let tail = Tail::default();
+        let (driver, streams) = Driver::new(ours, tail.clone());
+        theirs.write_all(&bytes).await.unwrap();
+        drop(theirs);
+        assert_eq!(driver.run(CancellationToken::new()).await, End::Closed);
+        let mut text = String::new();
+        let mut agent = streams.agent.await.unwrap();
+        agent.read_to_string(&mut text).await.unwrap();
+        assert_eq!((text.as_str(), tail.text().as_str()), ("hello", "why"));
+    }
+}
