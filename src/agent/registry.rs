@@ -212,6 +212,8 @@ mod tests {
         for built_in in BUILT_IN {
             let agent = registry.get(built_in.name).unwrap();
             assert_eq!(agent.manifest.name, built_in.name);
+            // They are part of the program, so they have its version.
+            assert_eq!(agent.manifest.version, env!("CARGO_PKG_VERSION"));
             assert_eq!(agent.manifest.image.dockerfile, "Dockerfile");
         }
         assert!(

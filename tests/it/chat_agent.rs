@@ -313,3 +313,17 @@ async fn an_answer_that_breaks_off_is_an_error_whatever_was_said() {
         );
     }
 }
+
+#[tokio::test]
+async fn opening_many_conversations_forgets_the_oldest() {
+    let (url, _server, _seen) = scripted_server(Answer::new("x").at_once()).await;
+    let mut stage = stage(&url, scripted::MODEL, "t", Budget::default()).await;
+    let first = stage.peer.new_session("/", Value::Null).await.unwrap();
+    for _ in 0..64 {
+        stage.peer.new_session("/", Value::Null).await.unwrap();
+    }
+    let last = stage.peer.new_session("/", Value::Null).await.unwrap();
+    assert!(stage.ask(&first, "hi").await.is_err());
+    assert!(stage.ask(&last, "hi").await.is_ok());
+    assert_eq!(stage.said().0, "x");
+}
