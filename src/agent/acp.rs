@@ -282,7 +282,8 @@ impl Peer {
         self.request("session/set_mode", params).await.map(drop)
     }
 
-    /// `session/prompt`: one turn. `blocks` are ACP content blocks.
+    /// `session/prompt`: one turn. `blocks` are ACP content blocks. Dropping the future does not end
+    /// the turn; [`Peer::cancel`] does.
     ///
     /// # Errors
     ///

@@ -35,6 +35,7 @@ pub const TOKEN: &str = "TREEFORT_TOKEN";
 pub const SYSTEM_PROMPT: &str = include_str!("../../agents/chat/system.md");
 
 const LINE_BYTES: usize = 16 * 1024 * 1024;
+/// Conversations that are kept; opening one more forgets the oldest that is idle.
 const MAX_SESSIONS: usize = 64;
 /// Lines that wait for the client to read.
 const OUTGOING: usize = 64;
@@ -82,6 +83,7 @@ where
         model: Model::new(endpoint, token)?,
         out,
         sessions: HashMap::new(),
+        opened: 0,
         turns: JoinSet::new(),
     };
     let mut lines = Lines::new(LINE_BYTES);
@@ -125,6 +127,7 @@ fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(
 }
 
 struct Session {
+    number: u64,
     messages: Vec<Message>,
     /// The running turn's end.
     running: Option<CancellationToken>,
@@ -134,6 +137,7 @@ struct Agent {
     model: Model,
     out: mpsc::Sender<Vec<u8>>,
     sessions: HashMap<String, Session>,
+    opened: u64,
     turns: JoinSet<Turn>,
 }
 
@@ -206,9 +210,6 @@ impl Agent {
     }
 
     fn open(&mut self, mut params: Value) -> Result<Value, RpcError> {
-        if self.sessions.len() >= MAX_SESSIONS {
-            return Err(RpcError::new(INVALID_REQUEST, "too many sessions"));
-        }
         let meta = match params.get_mut("_meta").map(Value::take) {
             None | Some(Value::Null) => Meta {
                 history: Vec::new(),
@@ -231,15 +232,33 @@ impl Agent {
         }
         let mut messages = vec![message("system", system)];
         messages.extend(meta.history);
-        let id = format!("chat-{}", self.sessions.len() + 1);
-        self.sessions.insert(
-            id.clone(),
-            Session {
-                messages,
-                running: None,
-            },
-        );
+        self.make_room()?;
+        self.opened += 1;
+        let number = self.opened;
+        let id = format!("chat-{number}");
+        let session = Session {
+            number,
+            messages,
+            running: None,
+        };
+        self.sessions.insert(id.clone(), session);
         Ok(json!({"sessionId": id}))
+    }
+
+    fn make_room(&mut self) -> Result<(), RpcError> {
+        if self.sessions.len() < MAX_SESSIONS {
+            return Ok(());
+        }
+        let idle = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.running.is_none());
+        let oldest = idle.min_by_key(|(_, session)| session.number);
+        let Some(id) = oldest.map(|(id, _)| id.clone()) else {
+            return Err(RpcError::new(INVALID_REQUEST, "too many conversations run"));
+        };
+        self.sessions.remove(&id);
+        Ok(())
     }
 
     fn prompt(&mut self, id: &Value, params: &Value) -> Result<(), RpcError> {

@@ -14,6 +14,9 @@ pub const INVALID_PARAMS: i64 = -32602;
 /// The first of the codes that an implementation may use as it likes; ours carry `data.code`.
 pub const SERVER_ERROR: i64 = -32000;
 
+/// What is kept of a foreign error's sentence.
+const MESSAGE_CHARS: usize = 1000;
+
 /// The error object of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RpcError {
@@ -42,14 +45,18 @@ impl RpcError {
         self.data.get("code").and_then(Value::as_str)
     }
 
+    /// The sentence is bounded and without control characters: it goes into errors and logs.
     fn from_value(mut value: Value) -> Self {
+        let message = value.get("message").and_then(Value::as_str);
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
         Self {
             code: value.get("code").and_then(Value::as_i64).unwrap_or(0),
-            message: value
-                .get("message")
-                .and_then(Value::as_str)
+            message: message
                 .unwrap_or("no message")
-                .to_owned(),
+                .chars()
+                .take(MESSAGE_CHARS)
+                .map(clean)
+                .collect(),
             data: value.get_mut("data").map_or(Value::Null, Value::take),
         }
     }

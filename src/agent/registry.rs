@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest};
 
-/// Name, manifest and files of every agent that is part of the program.
-const BUILT_IN: &[(&str, &str, &[(&str, &str)])] = &[(
-    "chat",
-    include_str!("../../agents/chat/agent.toml"),
-    &[
-        ("Dockerfile", include_str!("../../agents/chat/Dockerfile")),
-        (
-            "Dockerfile.source",
-            include_str!("../../agents/chat/Dockerfile.source"),
-        ),
-    ],
-)];
+/// An agent that is part of the program.
+struct BuiltIn {
+    name: &'static str,
+    manifest: &'static str,
+    dockerfile: &'static str,
+    /// Builds the same image from treefort's source.
+    source: &'static str,
+}
+
+const BUILT_IN: &[BuiltIn] = &[BuiltIn {
+    name: "chat",
+    manifest: include_str!("../../agents/chat/agent.toml"),
+    dockerfile: include_str!("../../agents/chat/Dockerfile"),
+    source: include_str!("../../agents/chat/Dockerfile.source"),
+}];
 
 /// The largest `agent.toml` or Dockerfile that is read.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -83,13 +86,21 @@ impl Registry {
     pub fn load(home: Option<&Path>) -> (Self, Vec<Problem>) {
         let mut registry = Self::default();
         let mut problems = Vec::new();
-        for (name, text, files) in BUILT_IN {
-            match built_in(text, files) {
-                Ok(agent) => drop(registry.agents.insert((*name).to_owned(), agent)),
-                Err(source) => problems.push(Problem::Manifest {
-                    path: PathBuf::from(name),
-                    source,
-                }),
+        for built_in in BUILT_IN {
+            match Manifest::parse(built_in.manifest) {
+                Ok(manifest) => {
+                    let dockerfile = built_in.dockerfile.to_owned();
+                    let agent = Agent {
+                        manifest,
+                        dockerfile,
+                        folder: None,
+                    };
+                    registry.agents.insert(built_in.name.to_owned(), agent);
+                }
+                Err(source) => {
+                    let path = PathBuf::from(built_in.name);
+                    problems.push(Problem::Manifest { path, source });
+                }
             }
         }
         if let Some(home) = home {
@@ -120,28 +131,12 @@ impl Registry {
     }
 }
 
-fn built_in(text: &str, files: &[(&str, &str)]) -> Result<Agent, manifest::Error> {
-    let manifest = Manifest::parse(text)?;
-    let named = files
-        .iter()
-        .find(|(name, _)| *name == manifest.image.dockerfile);
-    let dockerfile = named.map_or_else(String::new, |(_, text)| (*text).to_owned());
-    Ok(Agent {
-        manifest,
-        dockerfile,
-        folder: None,
-    })
-}
-
 /// The Dockerfile that builds a built-in agent's image from treefort's source, for hosts whose own
 /// binary does not run in a Linux container.
 #[must_use]
 pub fn source_dockerfile(agent: &str) -> Option<&'static str> {
-    let (_, _, files) = BUILT_IN.iter().find(|(name, _, _)| *name == agent)?;
-    files
-        .iter()
-        .find(|(name, _)| *name == "Dockerfile.source")
-        .map(|(_, text)| *text)
+    let built_in = BUILT_IN.iter().find(|built_in| built_in.name == agent)?;
+    Some(built_in.source)
 }
 
 fn folders(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
@@ -214,10 +209,12 @@ mod tests {
         let (registry, problems) = Registry::load(None);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(registry.iter().count(), BUILT_IN.len());
-        for (name, _, _) in BUILT_IN {
-            let agent = registry.get(name).unwrap();
-            assert_eq!(agent.manifest.name, *name);
-            assert!(!agent.dockerfile.is_empty());
+        for built_in in BUILT_IN {
+            let agent = registry.get(built_in.name).unwrap();
+            assert_eq!(agent.manifest.name, built_in.name);
+            // They are part of the program, so they have its version.
+            assert_eq!(agent.manifest.version, env!("CARGO_PKG_VERSION"));
+            assert_eq!(agent.manifest.image.dockerfile, "Dockerfile");
         }
         assert!(
             source_dockerfile("chat")

@@ -116,6 +116,11 @@ impl Gateway {
 }
 
 impl SessionGateway {
+    /// Refuses further calls: the session is over. Those that run end with their connections.
+    pub fn close(&self) {
+        self.0.running.close();
+    }
+
     /// Serves one HTTP connection of the session's until it ends. Dropping the future ends the calls
     /// that run on it.
     pub async fn serve<S>(&self, io: S)

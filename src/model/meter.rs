@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::{Budget, ModelError, ModelName};
@@ -79,7 +78,7 @@ impl Totals {
 }
 
 /// The counts of an answer's last line (Ollama's names; durations in nanoseconds).
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) prompt_eval_count: Option<u64>,
     pub(super) eval_count: Option<u64>,

@@ -135,6 +135,9 @@ async fn serve(listener: TcpListener, script: Script) {
 }
 
 async fn connection(stream: TcpStream, script: Script) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "pieces may be held back");
+    }
     let service = service_fn(|request| {
         let script = Arc::clone(&script);
         async move { Ok::<_, Infallible>(answer(request, &script).await) }

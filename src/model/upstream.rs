@@ -62,8 +62,10 @@ struct Chunk {
     error: Option<String>,
     #[serde(default)]
     done: bool,
-    #[serde(flatten)]
-    counts: Counts,
+    // Not flattened: that would buffer every line's whole content.
+    prompt_eval_count: Option<u64>,
+    eval_count: Option<u64>,
+    load_duration: Option<u64>,
 }
 
 impl Call {
@@ -148,7 +150,11 @@ impl Call {
         }
         if chunk.done {
             self.over = true;
-            self.running.done(chunk.counts);
+            self.running.done(Counts {
+                prompt_eval_count: chunk.prompt_eval_count,
+                eval_count: chunk.eval_count,
+                load_duration: chunk.load_duration,
+            });
         } else {
             self.running.piece();
         }

@@ -409,3 +409,73 @@ async fn a_silent_agent_is_a_timeout_and_its_turn_is_cancelled() {
     peer.end();
     assert_eq!(fake.read().await, Value::Null);
 }
+
+#[tokio::test]
+async fn a_large_claim_waits_for_an_empty_channel_and_keeps_its_place() {
+    let limits = Limits {
+        backlog: 4,
+        ..Limits::default()
+    };
+    let (_peer, mut claims, mut fake) = start(Journal::none(), limits);
+    let large = "x".repeat(200_000);
+    tokio::spawn(async move {
+        for line in ["a", "b", &large, &large, "c"] {
+            fake.write(line).await;
+        }
+        std::future::pending::<()>().await;
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(claims.len(), 2);
+    let mut sizes = Vec::new();
+    for _ in 0..5 {
+        let Some(Claim::NotJson(text)) = claims.recv().await else {
+            panic!()
+        };
+        sizes.push(text.len());
+    }
+    assert_eq!(sizes, [1, 1, 200_000, 200_000, 1]);
+}
+
+#[tokio::test]
+async fn no_mutation_of_a_recorded_line_breaks_the_peer() {
+    let recording = include_str!("../fixtures/acp/claude-code.jsonl");
+    let lines: Vec<Vec<u8>> = recording
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["msg"]
+                .to_string()
+                .into_bytes()
+        })
+        .collect();
+    let (peer, mut claims, mut fake) = start(Journal::none(), Limits::default());
+    tokio::spawn(async move {
+        let mut seed = 1_u64;
+        let mut next = move |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(seed >> 33).unwrap() % below
+        };
+        for round in 0..2000 {
+            let mut line = lines[round % lines.len()].clone();
+            for _ in 0..=next(4) {
+                let at = next(line.len());
+                match next(3) {
+                    0 => line[at] = u8::try_from(next(256)).unwrap(),
+                    1 => drop(line.remove(at)),
+                    _ => line.insert(at, b"\"{}[]:,0\\\n"[next(10)]),
+                }
+            }
+            line.push(b'\n');
+            // Its answers are read, or it would wait for us.
+            let mut buffer = [0; 4096];
+            let read = tokio::io::AsyncReadExt::read(&mut fake.0, &mut buffer);
+            let _any = tokio::time::timeout(Duration::ZERO, read).await;
+            fake.0.write_all(&line).await.unwrap();
+        }
+    });
+    let mut count = 0;
+    while claims.recv().await.is_some() {
+        count += 1;
+    }
+    assert!(count > 1500, "{count}");
+    assert!(matches!(peer.closed().await, Closed::Exited));
+}

@@ -258,3 +258,72 @@ async fn refuses_what_it_cannot_read() {
     stage.peer.end();
     stage.peer.closed().await;
 }
+
+/// The agent straight at a server that breaks its answer, as a gateway that dies would.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error_whatever_was_said() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+    let line = "{\"message\":{\"content\":\"hé\"},\"done\":false}\n";
+    let inside = line.find('é').unwrap() + 1;
+    for (sent, sentence) in [
+        (vec![line.as_bytes()], "the model's answer was cut off"),
+        (
+            vec![line.as_bytes(), &line.as_bytes()[..inside]],
+            "the model's answer was cut off",
+        ),
+        (
+            vec![line.as_bytes(), b"{\"error\":\"out of memory\"}\n"],
+            "out of memory",
+        ),
+        (
+            vec![b"<html>\n"],
+            "the model's answer is not what Ollama's API promises",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 8192];
+            let count = stream.read(&mut buffer).await.unwrap();
+            let request = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
+            assert!(request.contains("authorization: bearer t\r\n"));
+            stream.write_all(head.as_bytes()).await.unwrap();
+            for bytes in sent {
+                stream.write_all(bytes).await.unwrap();
+                stream.flush().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let (near, far) = tokio::io::duplex(4096);
+        let (read, write) = tokio::io::split(far);
+        let agent = tokio::spawn(async move { chat::serve(read, write, &endpoint, "t").await });
+        let _agent = AbortOnDropHandle::new(agent);
+        let (peer, _claims) = Peer::connect(near, Journal::none(), Limits::default());
+        let session = peer.new_session("/", Value::Null).await.unwrap();
+        let prompt = peer.prompt(&session, vec![json!({"type": "text", "text": "x"})]);
+        let (outcome, ()) = tokio::join!(prompt, server);
+        let Err(Error::Rpc { error, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(
+            (error.message.as_str(), error.word()),
+            (sentence, Some("model"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn opening_many_conversations_forgets_the_oldest() {
+    let (url, _server, _seen) = scripted_server(Answer::new("x").at_once()).await;
+    let mut stage = stage(&url, scripted::MODEL, "t", Budget::default()).await;
+    let first = stage.peer.new_session("/", Value::Null).await.unwrap();
+    for _ in 0..64 {
+        stage.peer.new_session("/", Value::Null).await.unwrap();
+    }
+    let last = stage.peer.new_session("/", Value::Null).await.unwrap();
+    assert!(stage.ask(&first, "hi").await.is_err());
+    assert!(stage.ask(&last, "hi").await.is_ok());
+    assert_eq!(stage.said().0, "x");
+}

@@ -7,6 +7,9 @@
 
 mod acp_agents;
 mod chat_agent;
+mod foreign;
+mod harness;
+mod jobs;
 mod model_server;
 mod nips;
 mod relay;

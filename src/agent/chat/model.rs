@@ -91,6 +91,8 @@ impl Model {
     pub(super) fn new(endpoint: &str, token: &str) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .no_proxy()
+            // A connection that idled may be closed by the gateway just as it is used again.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .build()?;
@@ -139,7 +141,10 @@ impl Answer {
     pub(super) async fn next(&mut self) -> Result<Step, Failure> {
         loop {
             if let Some(line) = self.lines.next_line() {
-                return step(&line);
+                return step(&line).unwrap_or_else(|| {
+                    let sentence = "the model's answer is not what Ollama's API promises";
+                    Err(Failure::new(sentence))
+                });
             }
             match self.response.chunk().await {
                 Ok(Some(bytes)) => self.lines.push(&bytes).map_err(|error| {
@@ -150,13 +155,7 @@ impl Answer {
                         return Err(cut_off());
                     };
                     // A last line needs no newline, but then it has to be whole.
-                    return step(&rest).map_err(|failure| {
-                        if failure.code == MALFORMED {
-                            cut_off()
-                        } else {
-                            failure
-                        }
-                    });
+                    return step(&rest).unwrap_or_else(|| Err(cut_off()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the model's answer broke off");
@@ -167,15 +166,11 @@ impl Answer {
     }
 }
 
-const MALFORMED: &str = "malformed";
-
-fn step(line: &[u8]) -> Result<Step, Failure> {
-    let chunk: Chunk = serde_json::from_slice(line).map_err(|_| Failure {
-        sentence: "the model's answer is not what Ollama's API promises".to_owned(),
-        code: MALFORMED.to_owned(),
-    })?;
+/// Reads one line; `None` when it is no JSON of the API's.
+fn step(line: &[u8]) -> Option<Result<Step, Failure>> {
+    let chunk: Chunk = serde_json::from_slice(line).ok()?;
     if let Some(sentence) = chunk.error {
-        return Err(failure(sentence, chunk.code));
+        return Some(Err(failure(sentence, chunk.code)));
     }
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (text, thought) = match chunk.message {
@@ -187,11 +182,11 @@ fn step(line: &[u8]) -> Result<Step, Failure> {
         input: chunk.prompt_eval_count.unwrap_or(0),
         output: chunk.eval_count.unwrap_or(0),
     });
-    Ok(Step {
+    Some(Ok(Step {
         thought,
         text,
         done,
-    })
+    }))
 }
 
 fn failure(sentence: String, code: Option<String>) -> Failure {
@@ -211,10 +206,11 @@ mod tests {
     fn reads_text_thinking_and_the_end() {
         let got =
             step(br#"{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}"#);
-        assert_eq!(got.unwrap().thought.as_deref(), Some("hm"));
+        assert_eq!(got.unwrap().unwrap().thought.as_deref(), Some("hm"));
         let got = step(
             br#"{"message":{"content":"x"},"done":true,"done_reason":"length","prompt_eval_count":3,"eval_count":2}"#,
         )
+        .unwrap()
         .unwrap();
         assert_eq!(got.text.as_deref(), Some("x"));
         assert_eq!(
@@ -229,12 +225,14 @@ mod tests {
 
     #[test]
     fn an_error_inside_the_stream_is_an_error() {
-        let failure = step(br#"{"error":"out of memory"}"#).unwrap_err();
+        let failure = step(br#"{"error":"out of memory"}"#).unwrap().unwrap_err();
         assert_eq!(
             (failure.sentence.as_str(), failure.code.as_str()),
             ("out of memory", "model")
         );
-        let failure = step(br#"{"error":"budget","code":"quota"}"#).unwrap_err();
+        let failure = step(br#"{"error":"budget","code":"quota"}"#)
+            .unwrap()
+            .unwrap_err();
         assert_eq!(failure.code, "quota");
     }
 }
