@@ -9,6 +9,8 @@ pub mod events;
 pub mod feed;
 mod index;
 mod query;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, time::Instant};
 
