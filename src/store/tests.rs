@@ -577,6 +577,7 @@ fn random_filter(random: &mut Random, keys: &[Keys], known: &[Event]) -> Filter 
 #[test]
 fn agrees_with_a_naive_store_on_random_events() {
     let keys: Vec<Keys> = (0..4).map(|_| Keys::generate()).collect();
+    let mut outcomes_seen = HashSet::new();
     for seed in 1..=4 {
         let mut random = Random(seed);
         let home = tempfile::tempdir().unwrap();
@@ -605,6 +606,7 @@ fn agrees_with_a_naive_store_on_random_events() {
                     Outcome::Deleted => "deleted",
                     Outcome::Unrepresentable => "unrepresentable",
                 };
+                outcomes_seen.insert(outcome);
                 assert_eq!(
                     outcome,
                     naive.append(event),
@@ -642,6 +644,7 @@ fn agrees_with_a_naive_store_on_random_events() {
         assert_eq!(rows, all);
         assert_index_is_exact(&store);
     }
+    assert_eq!(outcomes_seen.len(), 4, "{outcomes_seen:?}");
 }
 
 /// Every index key belongs to a row and every row has all its keys.
