@@ -148,6 +148,8 @@ pub(super) async fn run(
         () = shared.stop.cancelled() => client.outbox.close(1001, "the relay is stopping"),
     }
     shared.hub.leave(&client);
+    // Answers the client's own close; nothing happens when ours went out already.
+    client.outbox.close(1000, "");
     client.outbox.drain(GRACE).await;
 }
 

@@ -38,7 +38,7 @@ const PROOF: u16 = 27235;
 const PROOF_PATH: &str = "/.well-known/treefort";
 const PAGE: &str = include_str!("page.html");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const NIPS: [u16; 10] = [1, 9, 11, 17, 40, 42, 45, 59, 65, 70];
+const NIPS: [u16; 9] = [1, 9, 11, 17, 40, 42, 45, 59, 70];
 
 type Reply = Response<Full<Bytes>>;
 

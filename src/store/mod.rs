@@ -11,6 +11,8 @@ pub mod feed;
 mod index;
 mod query;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, time::Instant};
 

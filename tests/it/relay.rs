@@ -739,6 +739,66 @@ async fn a_request_that_never_ends_is_closed() {
         .ok();
 }
 
+#[tokio::test]
+async fn an_http_connection_that_idles_is_closed() {
+    let bus = Bus::start(Config {
+        handshake_timeout_s: 1,
+        ..Config::default()
+    })
+    .await;
+    let mut stream = TcpStream::connect(bus.address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", bus.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), read)
+        .await
+        .expect("closed")
+        .unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_silent_websocket_is_pinged_and_then_closed() {
+    let bus = Bus::start(Config {
+        idle_timeout_s: 2,
+        ..Config::default()
+    })
+    .await;
+    let mut client = bus.client().await;
+    let frame = client.socket.next().await.unwrap().unwrap();
+    assert!(matches!(frame, Message::Ping(_)), "{frame:?}");
+    // Reading on would answer the ping; a dead program does not.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bus.relay.connections(), 0);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_are_refused() {
+    let bus = Bus::start(Config {
+        max_connections: 1,
+        ..Config::default()
+    })
+    .await;
+    let _first = bus.client().await;
+    let mut second = TcpStream::connect(bus.address).await.unwrap();
+    let mut rest = Vec::new();
+    second.read_to_end(&mut rest).await.ok();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn a_close_is_answered() {
+    let bus = Bus::start(Config::default()).await;
+    let mut client = bus.client().await;
+    client.req("a", &[json!({})]).await;
+    client.socket.send(Message::Close(None)).await.unwrap();
+    let answer = client.socket.next().await.unwrap().unwrap();
+    assert!(matches!(answer, Message::Close(_)), "{answer:?}");
+    assert!(client.socket.next().await.is_none());
+    assert_eq!(bus.relay.connections(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_missed_or_repeated_between_stored_and_live() {
     let bus = Bus::start(Config::default()).await;
