@@ -5,6 +5,7 @@
     reason = "a failed unwrap is how a test fails, in its helpers too"
 )]
 
+mod foreign;
 mod model_server;
 mod nips;
 mod tidy;
