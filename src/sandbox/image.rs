@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::docker::{engine, status};
 use super::error::clip;
+use super::image_bases::bases;
 use super::{Error, LABEL_AGENT, LABEL_HOME};
 
 /// Changes when the same description builds something else.
@@ -212,42 +213,6 @@ fn check(image: &Image) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The images that a Dockerfile builds on or copies from; empty names mean one that only the
-/// engine could work out.
-fn bases(dockerfile: &str) -> Vec<String> {
-    let mut stages: Vec<String> = Vec::new();
-    let mut bases = Vec::new();
-    let joined = dockerfile.replace("\\\n", " ");
-    for line in joined.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(instruction) = words.first() else {
-            continue;
-        };
-        let image = if instruction.eq_ignore_ascii_case("FROM") {
-            let mut rest = words[1..].iter().filter(|word| !word.starts_with("--"));
-            let image = rest.next().copied().unwrap_or_default();
-            let known = stages.iter().any(|stage| stage.eq_ignore_ascii_case(image));
-            // `FROM image AS stage`
-            stages.push(rest.nth(1).copied().unwrap_or_default().to_owned());
-            if known || image == "scratch" {
-                continue;
-            }
-            image
-        } else {
-            let Some(from) = words.iter().find_map(|word| word.strip_prefix("--from=")) else {
-                continue;
-            };
-            let numbered = from.parse::<usize>().is_ok_and(|n| n < stages.len());
-            if numbered || stages.iter().any(|stage| stage.eq_ignore_ascii_case(from)) {
-                continue;
-            }
-            from
-        };
-        bases.push(image.to_owned());
-    }
-    bases
 }
 
 /// The classic builder fetches what is not there, whatever it is told; so it is not asked to.
@@ -466,18 +431,6 @@ mod tests {
             let expected = hash(&image("FROM scratch", &[("a", text)]));
             assert_eq!(content_hash(&from_file, &mut hashes).unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn finds_every_image_that_a_dockerfile_would_fetch() {
-        let dockerfile = "# FROM comment\nFROM rust:1 AS build\nRUN true\n\
-            from --platform=linux/amd64 debian\nCOPY --from=build /x /x\nCOPY --from=0 /y /y\n\
-            COPY --from=alpine:3 /z /z\nFROM scratch\nFROM BUILD\nFROM \\\nbusybox\nFROM $BASE";
-        assert_eq!(
-            bases(dockerfile),
-            ["rust:1", "debian", "alpine:3", "busybox", "$BASE"]
-        );
-        assert!(bases("FROM scratch\nCOPY treefort /treefort").is_empty());
     }
 
     #[test]
