@@ -370,15 +370,25 @@ async fn remove_older(docker: &Docker, image: &Image, home_id: &str, keep: &str)
             return;
         }
     };
-    let tags = found.into_iter().flat_map(|image| image.repo_tags);
     let prefix = format!("treefort/{}:", image.agent);
-    for tag in tags.filter(|tag| tag.starts_with(&prefix) && tag != keep) {
+    for older in found {
+        // An untagged one was built twice at once, and lost its tag to the other.
+        let untagged = older.repo_tags.iter().all(|tag| tag == "<none>:<none>");
+        let name = if untagged {
+            older.id
+        } else {
+            let ours = |tag: &String| tag.starts_with(&prefix) && tag != keep;
+            let Some(tag) = older.repo_tags.into_iter().find(ours) else {
+                continue;
+            };
+            tag
+        };
         match docker
-            .remove_image(&tag, None::<RemoveImageOptions>, None)
+            .remove_image(&name, None::<RemoveImageOptions>, None)
             .await
         {
-            Ok(_) => tracing::debug!(image = tag, "older image removed"),
-            Err(error) => tracing::debug!(image = tag, %error, "older image stays"),
+            Ok(_) => tracing::debug!(image = name, "older image removed"),
+            Err(error) => tracing::debug!(image = name, %error, "older image stays"),
         }
     }
 }
