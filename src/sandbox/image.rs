@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::docker::{engine, status};
 use super::error::clip;
+use super::image_bases::bases;
 use super::{Error, LABEL_AGENT, LABEL_HOME};
 
 /// Changes when the same description builds something else.
@@ -214,42 +215,6 @@ fn check(image: &Image) -> Result<(), Error> {
     Ok(())
 }
 
-/// The images that a Dockerfile builds on or copies from; empty names mean one that only the
-/// engine could work out.
-fn bases(dockerfile: &str) -> Vec<String> {
-    let mut stages: Vec<String> = Vec::new();
-    let mut bases = Vec::new();
-    let joined = dockerfile.replace("\\\n", " ");
-    for line in joined.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(instruction) = words.first() else {
-            continue;
-        };
-        let image = if instruction.eq_ignore_ascii_case("FROM") {
-            let mut rest = words[1..].iter().filter(|word| !word.starts_with("--"));
-            let image = rest.next().copied().unwrap_or_default();
-            let known = stages.iter().any(|stage| stage.eq_ignore_ascii_case(image));
-            // `FROM image AS stage`
-            stages.push(rest.nth(1).copied().unwrap_or_default().to_owned());
-            if known || image == "scratch" {
-                continue;
-            }
-            image
-        } else {
-            let Some(from) = words.iter().find_map(|word| word.strip_prefix("--from=")) else {
-                continue;
-            };
-            let numbered = from.parse::<usize>().is_ok_and(|n| n < stages.len());
-            if numbered || stages.iter().any(|stage| stage.eq_ignore_ascii_case(from)) {
-                continue;
-            }
-            from
-        };
-        bases.push(image.to_owned());
-    }
-    bases
-}
-
 /// The classic builder fetches what is not there, whatever it is told; so it is not asked to.
 async fn require_local_bases(docker: &Docker, image: &Image, tag: &str) -> Result<(), Error> {
     for base in bases(&image.dockerfile) {
@@ -405,15 +370,25 @@ async fn remove_older(docker: &Docker, image: &Image, home_id: &str, keep: &str)
             return;
         }
     };
-    let tags = found.into_iter().flat_map(|image| image.repo_tags);
     let prefix = format!("treefort/{}:", image.agent);
-    for tag in tags.filter(|tag| tag.starts_with(&prefix) && tag != keep) {
+    for older in found {
+        // An untagged one was built twice at once, and lost its tag to the other.
+        let untagged = older.repo_tags.iter().all(|tag| tag == "<none>:<none>");
+        let name = if untagged {
+            older.id
+        } else {
+            let ours = |tag: &String| tag.starts_with(&prefix) && tag != keep;
+            let Some(tag) = older.repo_tags.into_iter().find(ours) else {
+                continue;
+            };
+            tag
+        };
         match docker
-            .remove_image(&tag, None::<RemoveImageOptions>, None)
+            .remove_image(&name, None::<RemoveImageOptions>, None)
             .await
         {
-            Ok(_) => tracing::debug!(image = tag, "older image removed"),
-            Err(error) => tracing::debug!(image = tag, %error, "older image stays"),
+            Ok(_) => tracing::debug!(image = name, "older image removed"),
+            Err(error) => tracing::debug!(image = name, %error, "older image stays"),
         }
     }
 }
@@ -466,18 +441,6 @@ mod tests {
             let expected = hash(&image("FROM scratch", &[("a", text)]));
             assert_eq!(content_hash(&from_file, &mut hashes).unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn finds_every_image_that_a_dockerfile_would_fetch() {
-        let dockerfile = "# FROM comment\nFROM rust:1 AS build\nRUN true\n\
-            from --platform=linux/amd64 debian\nCOPY --from=build /x /x\nCOPY --from=0 /y /y\n\
-            COPY --from=alpine:3 /z /z\nFROM scratch\nFROM BUILD\nFROM \\\nbusybox\nFROM $BASE";
-        assert_eq!(
-            bases(dockerfile),
-            ["rust:1", "debian", "alpine:3", "busybox", "$BASE"]
-        );
-        assert!(bases("FROM scratch\nCOPY treefort /treefort").is_empty());
     }
 
     #[test]

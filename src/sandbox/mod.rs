@@ -24,6 +24,7 @@ mod docker_spec;
 mod error;
 mod frame_guard;
 pub mod image;
+mod image_bases;
 pub mod init;
 pub mod mux;
 

@@ -1,7 +1,7 @@
 //! The host's side of the multiplexer on a sandbox's attach stream.
 //!
 //! yamux carries many streams over one. The container opens them; the first byte of each is its
-//! [`Tag`]. Every byte is hostile: [`super::frame_guard`] checks the frames, the number of streams
+//! [`Tag`]. Every byte is hostile: `frame_guard` checks the frames, the number of streams
 //! is capped, and whatever nobody takes is closed. Main type: [`Driver`].
 
 use std::future::poll_fn;

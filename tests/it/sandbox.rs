@@ -114,6 +114,20 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    fn drop(&mut self) {
+        // A test that failed has no runtime any more that would remove what it left.
+        if std::thread::panicking() {
+            let id = self.id.clone();
+            let sweep = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                runtime.block_on(DockerRuntime::new(id).sweep()).unwrap();
+            });
+            drop(sweep.join());
+        }
+    }
+}
+
 async fn finish(mut sandbox: Sandbox) -> (String, String, Exit) {
     let mut output = Vec::new();
     let read = sandbox.agent.read_to_end(&mut output);

@@ -214,3 +214,16 @@ fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
 }
+
+#[tokio::test]
+async fn an_agent_cannot_end_its_init() {
+    let home = Home::new().await;
+    let (output, _, exit) = home
+        .run("for s in KILL STOP SEGV USR1; do /busybox kill -$s 1; done; echo alive; exit 3")
+        .await;
+    assert_eq!((output.as_str(), exit.code), ("alive\n", Some(3)));
+    let (_, _, exit) = home.run("/busybox kill -9 -1; /busybox sleep 100").await;
+    // It ends itself with everything else, and its init lives to say so.
+    assert!(matches!(exit.code, Some(0 | 137)), "{exit:?}");
+    home.end().await;
+}
