@@ -65,7 +65,10 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
 }
 
 async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandError> {
-    let runtime = status::report(connection).await?.unwrap_or_default().runtime;
+    let runtime = status::report(connection)
+        .await?
+        .unwrap_or_default()
+        .runtime;
     if !runtime.ok {
         let detail = super::text::one_line(&runtime.detail);
         return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(FIX));
@@ -76,8 +79,12 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
     let session = ended_session(connection).await?;
     timeline::print(connection, Target::Session(session), verbose).await?;
     let coordinator = connection.coordinator();
-    let story =
-        gather::story(&mut connection.client, coordinator, Target::Session(session)).await?;
+    let story = gather::story(
+        &mut connection.client,
+        coordinator,
+        Target::Session(session),
+    )
+    .await?;
     output::line("\nIs the record whole? (treefort verify)\n")?;
     verify::report(&verify::check(&story, false), false)
 }

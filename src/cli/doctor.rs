@@ -146,11 +146,7 @@ fn sandbox_check(report: &StatusReport) -> Check {
     let found = if report.runtime.ok {
         Found::Fine(detail)
     } else {
-        Found::Wrong(
-            Kind::NoSandbox,
-            detail,
-            super::demo::FIX.to_owned(),
-        )
+        Found::Wrong(Kind::NoSandbox, detail, super::demo::FIX.to_owned())
     };
     Check {
         what: "sandbox",

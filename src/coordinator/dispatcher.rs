@@ -176,7 +176,8 @@ impl Dispatcher {
                     Report::Partial(_) | Report::Failed(_) => None,
                 };
                 self.step(job, Input::Report { attempt, report }, &mut response);
-                if let (Some(text), Some((root, keys))) = (answer, thread) {
+                if let (Some(text), Some(thread)) = (answer, thread) {
+                    let (root, keys) = *thread;
                     response
                         .afterwards
                         .extend(self.closing_note(&job, &root, &keys, &text));

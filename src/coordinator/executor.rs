@@ -62,7 +62,7 @@ pub(super) struct ExecutorEvent {
     /// The attempt.
     pub(super) attempt: u32,
     /// The note thread that the answer belongs into, and the key that writes it.
-    pub(super) thread: Option<(Reference, Keys)>,
+    pub(super) thread: Option<Box<(Reference, Keys)>>,
     /// The session.
     pub(super) session: Option<PublicKey>,
     /// What it says.

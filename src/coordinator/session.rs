@@ -418,18 +418,14 @@ impl Session {
 }
 
 async fn acp_session(process: &Process, history: &[Said]) -> Result<SessionId, Failure> {
-    let failed = |error| process.agent_failed(&error);
+    let failed = |error: crate::agent::acp::Error| process.agent_failed(&error);
     let acp = process
         .peer
         .new_session(crate::sandbox::WORKSPACE, process::meta(history))
         .await
-        .map_err(|error| failed(error))?;
+        .map_err(failed)?;
     if let Some(mode) = &process.manifest.session_mode {
-        process
-            .peer
-            .set_mode(&acp, mode)
-            .await
-            .map_err(|error| failed(error))?;
+        process.peer.set_mode(&acp, mode).await.map_err(failed)?;
     }
     Ok(acp)
 }

@@ -410,7 +410,7 @@ async fn report(session: &Session, order: &Order, lines: &Lines, report: Report)
     let thread = session
         .thread
         .clone()
-        .map(|root| (root, session.log.keys().clone()));
+        .map(|root| Box::new((root, session.log.keys().clone())));
     let event = ExecutorEvent {
         job: order.event.id,
         attempt: order.attempt,

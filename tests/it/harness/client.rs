@@ -40,7 +40,9 @@ impl Client {
                 .expect("the relay says nothing")
                 .expect("the relay closed the connection")
                 .unwrap();
-            let Message::Text(text) = message else { continue };
+            let Message::Text(text) = message else {
+                continue;
+            };
             let value: Value = serde_json::from_str(&text).unwrap();
             if value[0] != "AUTH" {
                 return value;
@@ -57,7 +59,9 @@ impl Client {
 
     /// Signs at the present time.
     pub(crate) fn sign(&self, draft: &Draft) -> Event {
-        draft.sign(&self.keys, treefort::coordinator::now()).unwrap()
+        draft
+            .sign(&self.keys, treefort::coordinator::now())
+            .unwrap()
     }
 
     /// Publishes an event and waits for its `OK`; events of subscriptions in between are lost.

@@ -74,7 +74,8 @@ impl Treefort {
             .read_line(&mut line)
             .unwrap();
         let ready = line.split("http://").nth(1).and_then(|rest| {
-            rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).next()
+            rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+                .next()
         });
         self.address = ready
             .unwrap_or_else(|| panic!("no ready line but {line:?}; {}", self.log()))
@@ -135,7 +136,12 @@ impl Treefort {
         .unwrap();
         let status = child.wait().unwrap();
         let mut rest = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut rest)
+            .unwrap();
         assert!(status.success(), "{status}: {}", self.log());
         began.elapsed()
     }
@@ -187,10 +193,14 @@ impl Drop for Treefort {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(60).collect();
             eprintln!("the program's last words:");
-            tail.into_iter().rev().for_each(|line| eprintln!("  {line}"));
+            tail.into_iter()
+                .rev()
+                .for_each(|line| eprintln!("  {line}"));
         }
         for container in self.containers() {
-            let _ = Command::new("docker").args(["rm", "-f", &container]).output();
+            let _ = Command::new("docker")
+                .args(["rm", "-f", &container])
+                .output();
         }
     }
 }
