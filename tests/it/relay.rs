@@ -626,10 +626,17 @@ async fn a_key_that_is_no_longer_admitted_gets_no_live_events() {
     let mut page = bus.client_with(&[("origin", "null")]).await;
     assert!(page.auth(&keys).await.0);
     page.req("a", &[json!({})]).await;
+    let mut local = bus.client().await;
+    local.req("a", &[json!({})]).await;
     bus.relay.publish(note(&keys, "1")).await.unwrap();
     assert_eq!(page.next().await[0], "EVENT");
+    assert_eq!(local.next().await[0], "EVENT");
     bus.admission.set_allowed([]);
+    // Two, so that the first is out everywhere when the second arrives.
     bus.relay.publish(note(&keys, "2")).await.unwrap();
+    bus.relay.publish(note(&keys, "3")).await.unwrap();
+    assert_eq!(local.next().await[0], "EVENT");
+    assert_eq!(local.next().await[0], "EVENT");
     assert!(
         page.closed(json!(["COUNT", "c", {}]))
             .await
@@ -828,20 +835,29 @@ async fn nothing_is_missed_or_repeated_between_stored_and_live() {
             reader
                 .send(json!(["REQ", "s", {"kinds": [1], "limit": 5000}]))
                 .await;
-            let mut seen = std::collections::HashSet::new();
-            let mut eose = 0;
-            while seen.len() < COUNT || eose == 0 {
+            let mut stored = Vec::new();
+            let mut live = Vec::new();
+            let mut eose = false;
+            while stored.len() + live.len() < COUNT || !eose {
                 let message = reader.next().await;
                 match message[0].as_str().unwrap() {
                     "EVENT" => {
-                        let id = message[2]["id"].as_str().unwrap().to_owned();
-                        assert!(seen.insert(id), "sent twice");
+                        let number: usize =
+                            message[2]["content"].as_str().unwrap().parse().unwrap();
+                        if eose { &mut live } else { &mut stored }.push(number);
                     }
-                    "EOSE" => eose += 1,
+                    "EOSE" => {
+                        assert!(!eose);
+                        eose = true;
+                    }
                     _ => panic!("{message}"),
                 }
             }
-            assert_eq!(eose, 1);
+            // What was there comes before EOSE, what came later after it, in order.
+            stored.sort_unstable();
+            let from = stored.len();
+            assert!(stored.into_iter().eq(0..from));
+            assert!(live.into_iter().eq(from..COUNT));
             reader.silent().await;
         });
     }
