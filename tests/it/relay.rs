@@ -844,7 +844,11 @@ async fn nothing_is_missed_or_repeated_between_stored_and_live() {
                     "EVENT" => {
                         let number: usize =
                             message[2]["content"].as_str().unwrap().parse().unwrap();
-                        if eose { &mut live } else { &mut stored }.push(number);
+                        let order = (
+                            std::cmp::Reverse(message[2]["created_at"].as_u64()),
+                            message[2]["id"].as_str().unwrap().to_owned(),
+                        );
+                        if eose { &mut live } else { &mut stored }.push((order, number));
                     }
                     "EOSE" => {
                         assert!(!eose);
@@ -854,10 +858,11 @@ async fn nothing_is_missed_or_repeated_between_stored_and_live() {
                 }
             }
             // What was there comes before EOSE, what came later after it, in order.
-            stored.sort_unstable();
+            assert!(stored.is_sorted(), "a live event came before EOSE");
+            stored.sort_unstable_by_key(|(_, number)| *number);
             let from = stored.len();
-            assert!(stored.into_iter().eq(0..from));
-            assert!(live.into_iter().eq(from..COUNT));
+            assert!(stored.into_iter().map(|(_, number)| number).eq(0..from));
+            assert!(live.into_iter().map(|(_, number)| number).eq(from..COUNT));
             reader.silent().await;
         });
     }
