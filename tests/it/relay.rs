@@ -7,10 +7,10 @@ use nostr::{Event, Filter, JsonUtil, Keys, Timestamp};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
 };
 use treefort::{
@@ -71,13 +71,20 @@ impl Bus {
     }
 
     async fn client_with(&self, headers: &[(&'static str, &str)]) -> Client {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.client_over(stream, headers).await
+    }
+
+    async fn client_over(&self, stream: TcpStream, headers: &[(&'static str, &str)]) -> Client {
         let mut request = format!("ws://{}/", self.address)
             .into_client_request()
             .unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let (socket, _) = tokio_tungstenite::client_async(request, stream)
+            .await
+            .unwrap();
         let mut client = Client {
             socket,
             challenge: String::new(),
@@ -110,7 +117,7 @@ impl Bus {
 }
 
 struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
     challenge: String,
     address: SocketAddr,
 }
@@ -894,9 +901,12 @@ async fn a_stalled_reader_gets_everything_or_a_close_that_says_why() {
         })
         .await;
         let keys = Keys::generate();
-        let mut reader = bus.client().await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let stream = socket.connect(bus.address).await.unwrap();
+        let mut reader = bus.client_over(stream, &[]).await;
         reader.req("s", &[json!({"kinds": [1]})]).await;
-        let count = 400;
+        let count = 200;
         for n in 0..count {
             let text = format!("{n}:{}", "x".repeat(40_000));
             bus.relay.publish(note(&keys, &text)).await.unwrap();
