@@ -167,9 +167,9 @@ fn now() -> u64 {
 impl Connection {
     async fn read(&mut self, frames: &mut WebSocketStream<ReadSide>) {
         let idle = Duration::from_secs(self.shared.config.idle_timeout_s.max(2));
+        let mut heard = Instant::now();
         let mut ticks = tokio::time::interval(idle / 2);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
         loop {
             let first = tokio::select! {
                 frame = frames.next() => frame,
