@@ -47,30 +47,28 @@ pub fn check(
     if first_tag(event, "challenge") != Some(challenge) {
         return Err(AuthError::Challenge);
     }
-    let relay = first_tag(event, "relay").and_then(authority);
-    match relay {
-        Some(relay)
-            if authorities
-                .iter()
-                .any(|known| normalise(known) == Some(relay.clone())) =>
-        {
-            Ok(())
-        }
-        _ => Err(AuthError::Relay),
+    let relay = first_tag(event, "relay").unwrap_or_default();
+    if authorities.iter().any(|known| names(relay, known)) {
+        Ok(())
+    } else {
+        Err(AuthError::Relay)
     }
 }
 
-/// Host and port of a relay URL; loopback names are one host.
-fn authority(url: &str) -> Option<(String, u16)> {
-    let url = Url::parse(url).ok()?;
-    if !matches!(url.scheme(), "ws" | "wss") {
-        return None;
-    }
-    Some((canonical(url.host_str()?), url.port_or_known_default()?))
-}
-
-fn normalise(known: &str) -> Option<(String, u16)> {
-    authority(&format!("ws://{known}"))
+/// Whether a relay URL leads to `host` or `host:port`; loopback names are one host. A name without a port is
+/// reached over the default port of either scheme, so that a proxy may add TLS.
+fn names(url: &str, known: &str) -> bool {
+    let (Ok(url), Ok(known)) = (Url::parse(url), Url::parse(&format!("ws://{known}"))) else {
+        return false;
+    };
+    let (Some(host), Some(known_host)) = (url.host_str(), known.host_str()) else {
+        return false;
+    };
+    let port = match known.port() {
+        Some(port) => url.port_or_known_default() == Some(port),
+        None => url.port().is_none(),
+    };
+    matches!(url.scheme(), "ws" | "wss") && port && canonical(host) == canonical(known_host)
 }
 
 fn canonical(host: &str) -> String {
@@ -104,6 +102,10 @@ mod tests {
         ] {
             let event = answer(22242, relay, "c");
             assert_eq!(check(&event, "c", &["localhost:4869"], 10_600), Ok(()));
+        }
+        for relay in ["wss://relay.example", "ws://relay.example/"] {
+            let event = answer(22242, relay, "c");
+            assert_eq!(check(&event, "c", &["x", "relay.example"], 10_000), Ok(()));
         }
     }
 

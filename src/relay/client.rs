@@ -34,6 +34,8 @@ pub(super) struct Client {
     pub(super) outbox: Outbox,
     pub(super) reached: Reached,
     pub(super) challenge: String,
+    /// Held by the one query that fills the free half of the outbox.
+    pub(super) paging: tokio::sync::Mutex<()>,
     admission: Arc<Admission>,
     read_needs_admission: bool,
     keys: RwLock<Vec<PublicKey>>,
@@ -54,6 +56,7 @@ impl Client {
             read_needs_admission: !reached.trusted || !read_open,
             reached,
             challenge,
+            paging: tokio::sync::Mutex::default(),
             admission,
             keys: RwLock::default(),
         }

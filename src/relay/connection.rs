@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use nostr::{Event, EventId, Filter, JsonUtil, Timestamp};
+use nostr::{Event, EventId, JsonUtil, Timestamp};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp::OwnedReadHalf},
@@ -29,9 +29,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Rejection, Shared,
-    client::{self, Client, Reached},
+    client::{Client, Reached},
     ingest::{Origin, Reply},
     outbox::Outbox,
+    subscription::Reader,
 };
 use crate::{
     nips::{
@@ -48,8 +49,6 @@ const RUN_BYTES: usize = 1 << 20;
 const CHUNK: usize = 8;
 /// How long a closed connection may take to read what is left.
 const GRACE: Duration = Duration::from_secs(10);
-/// Stored events that are read before there has to be room again.
-const PAGE: usize = 32;
 
 /// The read half of the socket; writes go into the outbox.
 struct ReadSide {
@@ -96,6 +95,7 @@ enum Examined {
 struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
+    reader: Reader,
 }
 
 /// Serves an upgraded connection until it ends or the relay stops.
@@ -137,9 +137,10 @@ pub(super) async fn run(
     )
     .await;
     client.send(&write::auth(&client.challenge));
-    let connection = Connection {
+    let mut connection = Connection {
         shared: Arc::clone(&shared),
         client: Arc::clone(&client),
+        reader: Reader::new(Arc::clone(&shared), Arc::clone(&client)),
     };
     tokio::select! {
         () = connection.read(&mut frames) => {}
@@ -164,11 +165,11 @@ fn now() -> u64 {
 }
 
 impl Connection {
-    async fn read(&self, frames: &mut WebSocketStream<ReadSide>) {
+    async fn read(&mut self, frames: &mut WebSocketStream<ReadSide>) {
         let idle = Duration::from_secs(self.shared.config.idle_timeout_s.max(2));
+        let mut heard = Instant::now();
         let mut ticks = tokio::time::interval(idle / 2);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
         loop {
             let first = tokio::select! {
                 frame = frames.next() => frame,
@@ -231,7 +232,7 @@ impl Connection {
     }
 
     /// Answers a run of frames in order; neighbouring events are verified together.
-    async fn answer(&self, run: Vec<Message>) {
+    async fn answer(&mut self, run: Vec<Message>) {
         let mut events = Vec::new();
         for frame in run {
             match frame {
@@ -309,7 +310,7 @@ impl Connection {
         }
     }
 
-    async fn message(&self, text: &str) {
+    async fn message(&mut self, text: &str) {
         let most = self.shared.config.max_message_bytes;
         if text.len() > most {
             self.notice(&Rejection::TooLong(most).to_wire());
@@ -324,11 +325,11 @@ impl Connection {
             Ok(ClientMessage::Req {
                 subscription,
                 filters,
-            }) => self.subscribe(&subscription, filters).await,
+            }) => self.reader.subscribe(subscription, filters).await,
             Ok(ClientMessage::Count {
                 subscription,
                 filters,
-            }) => self.count(&subscription, filters).await,
+            }) => self.reader.count(subscription, filters).await,
             Ok(ClientMessage::Close(subscription)) => {
                 self.shared.hub.close(&self.client, &subscription);
             }
@@ -336,94 +337,10 @@ impl Connection {
             Err(MessageError::Filter {
                 subscription,
                 source,
-            }) => self.refuse(&subscription, &Rejection::Filter(source.to_string())),
+            }) => self
+                .reader
+                .refuse(&subscription, &Rejection::Filter(source.to_string())),
             Err(error) => self.notice(&format!("invalid: {error}")),
-        }
-    }
-
-    fn refuse(&self, subscription: &str, rejection: &Rejection) {
-        self.shared.hub.close(&self.client, subscription);
-        self.client
-            .send(&write::closed(subscription, &rejection.to_wire()));
-    }
-
-    fn admit_query(&self, filters: &[Filter]) -> Result<(), Rejection> {
-        if filters.len() > self.shared.config.max_filters {
-            return Err(Rejection::TooManyFilters(self.shared.config.max_filters));
-        }
-        self.client.may_read()?;
-        if client::only_private(filters) && self.client.keys().is_empty() {
-            return Err(Rejection::GiftWraps);
-        }
-        Ok(())
-    }
-
-    async fn subscribe(&self, name: &str, filters: Vec<Filter>) {
-        let most = self.shared.config.max_subscriptions;
-        let admitted = self.admit_query(&filters).and_then(|()| {
-            if self.shared.hub.open(&self.client, name) >= most {
-                Err(Rejection::TooManySubscriptions(most))
-            } else {
-                Ok(())
-            }
-        });
-        if let Err(rejection) = admitted {
-            self.refuse(name, &rejection);
-            return;
-        }
-        let registered = self
-            .shared
-            .hub
-            .register(&self.client, name, filters.clone());
-        if let Err(rejection) = self.stored(name, filters, registered.up_to).await {
-            self.refuse(name, &rejection);
-            return;
-        }
-        self.shared.hub.live(registered.slot);
-    }
-
-    /// Sends the stored events of a subscription, as fast as the reader takes them.
-    async fn stored(&self, name: &str, filters: Vec<Filter>, up_to: u64) -> Result<(), Rejection> {
-        let hits = self
-            .shared
-            .hits(filters, up_to, self.client.keys())
-            .await
-            .map_err(|error| Rejection::from(&error))?;
-        let prefix = write::event_prefix(name);
-        let outbox = &self.client.outbox;
-        for page in hits.chunks(PAGE) {
-            let json = if page.iter().all(|hit| hit.json.is_some()) {
-                page.iter().filter_map(|hit| hit.json.clone()).collect()
-            } else {
-                let seqs = page.iter().map(|hit| hit.seq).collect();
-                self.shared
-                    .read(seqs)
-                    .await
-                    .map_err(|error| Rejection::from(&error))?
-            };
-            for json in json {
-                if !outbox.room().await {
-                    return Ok(());
-                }
-                outbox.text(&[prefix.as_bytes(), &json, b"]"]);
-            }
-            outbox.flush();
-        }
-        Ok(())
-    }
-
-    async fn count(&self, name: &str, filters: Vec<Filter>) {
-        let counted = match self.admit_query(&filters) {
-            Err(rejection) => Err(rejection),
-            Ok(()) => self
-                .shared
-                .count(filters, Some(self.client.keys()))
-                .await
-                .map_err(|error| Rejection::from(&error)),
-        };
-        match counted {
-            Ok(count) => self.client.send(&write::count(name, count)),
-            Err(rejection) => self.client.send(&write::closed(name, &rejection.to_wire())),
         }
     }
 

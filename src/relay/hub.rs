@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use nostr::{Event, EventId, Filter, PublicKey};
 
 use super::client::Client;
@@ -116,6 +117,24 @@ impl Hub {
         }
     }
 
+    /// Sends stored events of a subscription; false when it was closed or replaced meanwhile.
+    pub(super) fn page(&self, slot: u64, rows: &[Bytes]) -> bool {
+        let state = self.lock();
+        let Some(subscription) = state.subscriptions.get(&slot) else {
+            return false;
+        };
+        for json in rows {
+            subscription
+                .client
+                .outbox
+                .text(&[subscription.prefix.as_bytes(), json, b"]"]);
+        }
+        let client = Arc::clone(&subscription.client);
+        drop(state);
+        client.outbox.flush();
+        true
+    }
+
     /// Sends EOSE and what came in meanwhile; from now on events go out at once.
     pub(super) fn live(&self, slot: u64) {
         let mut state = self.lock();
@@ -134,6 +153,16 @@ impl Hub {
     /// Closes one subscription; whether there was one.
     pub(super) fn close(&self, client: &Client, name: &str) -> bool {
         self.lock().close(client.id, name)
+    }
+
+    /// Closes one registration; false when it was closed or replaced before.
+    pub(super) fn close_slot(&self, slot: u64) -> bool {
+        let mut state = self.lock();
+        let Some(subscription) = state.subscriptions.get(&slot) else {
+            return false;
+        };
+        let (client, name) = (subscription.client.id, subscription.name.clone());
+        state.close(client, &name)
     }
 
     /// Closes every subscription of a client.

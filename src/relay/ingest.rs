@@ -203,11 +203,11 @@ impl Ingest {
             .await
             .map_err(|_| Rejection::Stopping)?;
         self.commands
-            .send(Command::Event(Job {
+            .send(Command::Event(Box::new(Job {
                 record,
                 reply,
                 _permit: permit,
-            }))
+            })))
             .map_err(|_| Rejection::Stopping)
     }
 }

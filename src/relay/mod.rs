@@ -13,6 +13,7 @@ mod ingest;
 mod origin;
 mod outbox;
 mod rejection;
+mod subscription;
 mod verify;
 mod writer;
 
@@ -344,17 +345,9 @@ impl Shared {
         .await
     }
 
-    /// The JSON of rows that still exist.
-    async fn read(&self, seqs: Vec<u64>) -> Result<Vec<Bytes>, Error> {
-        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
-        self.blocking(move |store| {
-            let mut rows = Vec::with_capacity(seqs.len());
-            for seq in seqs {
-                rows.extend(store.read(seq)?);
-            }
-            Ok(rows)
-        })
-        .await
+    /// The JSON of a row, if it still exists.
+    async fn read(&self, seq: u64) -> Result<Option<Bytes>, Error> {
+        self.blocking(move |store| Ok(store.read(seq)?)).await
     }
 
     /// Counts what holders of `keys` may see; everything when there are none to ask for.

@@ -50,7 +50,8 @@ pub(super) struct Job {
 }
 
 pub(super) enum Command {
-    Event(Job),
+    /// Decide, commit, answer, fan out.
+    Event(Box<Job>),
     /// Commit what is queued, then end.
     Stop,
 }
@@ -108,7 +109,7 @@ impl Writer {
             }
             match next {
                 Ok(Command::Event(first)) => {
-                    let (batch, stop) = self.gather(first, commands);
+                    let (batch, stop) = self.gather(*first, commands);
                     self.commit(batch);
                     if stop {
                         return;
@@ -135,7 +136,7 @@ impl Writer {
             match next {
                 Ok(Command::Event(job)) => {
                     bytes += job.record.json.len();
-                    batch.push(job);
+                    batch.push(*job);
                 }
                 Ok(Command::Stop) => return (batch, true),
                 Err(_) => break,

@@ -36,7 +36,7 @@ struct Pending<'a> {
 /// Where an event was found.
 enum Found<'a> {
     Added(usize, &'a Record),
-    Stored(Stored),
+    Stored(Box<Stored>),
 }
 
 impl Found<'_> {
@@ -198,7 +198,7 @@ impl<'a> Pending<'a> {
             .store
             .find(&self.snapshot, id)?
             .filter(|stored| !self.removed.contains_key(&stored.seq))
-            .map(Found::Stored))
+            .map(|stored| Found::Stored(Box::new(stored))))
     }
 
     /// The current version of an address.
@@ -224,7 +224,7 @@ impl<'a> Pending<'a> {
                     && event.pubkey == *author
                     && nip01::identifier(&event) == Some(identifier)
                 {
-                    return Ok(Some(Found::Stored(Stored { seq, event })));
+                    return Ok(Some(Found::Stored(Box::new(Stored { seq, event }))));
                 }
             }
         }

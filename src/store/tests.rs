@@ -459,7 +459,7 @@ impl Naive {
             if let Some(current) = current {
                 let known = &self.events[current];
                 if (known.created_at, event.id) > (event.created_at, known.id)
-                    && !(known.created_at < event.created_at)
+                    && known.created_at >= event.created_at
                 {
                     return "superseded";
                 }

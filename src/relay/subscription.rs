@@ -1,0 +1,154 @@
+//! What one connection asks for: REQ and COUNT.
+//!
+//! A subscription is registered at once, in the order of the client's messages; its stored events are read
+//! by a task, so that a long query holds up nothing else.
+
+use std::sync::Arc;
+
+use nostr::Filter;
+use tokio::task::JoinSet;
+
+use super::{
+    Rejection, Shared,
+    client::{self, Client},
+};
+use crate::{nips::nip01::write, store::Hit};
+
+/// Queries of one connection that run at once.
+const TASKS: usize = 16;
+/// Stored events that are sent together.
+const PAGE: usize = 32;
+
+/// Runs the queries of one connection; dropping it ends them.
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+    tasks: JoinSet<()>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
+        Self {
+            shared,
+            client,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Closes a subscription and says why.
+    pub(super) fn refuse(&self, name: &str, rejection: &Rejection) {
+        self.shared.hub.close(&self.client, name);
+        self.client.send(&write::closed(name, &rejection.to_wire()));
+    }
+
+    /// Answers a REQ.
+    pub(super) async fn subscribe(&mut self, name: String, filters: Vec<Filter>) {
+        let most = self.shared.config.max_subscriptions;
+        let admitted = self.admit(&filters).and_then(|()| {
+            if self.shared.hub.open(&self.client, &name) >= most {
+                Err(Rejection::TooManySubscriptions(most))
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(rejection) = admitted {
+            self.refuse(&name, &rejection);
+            return;
+        }
+        let registered = self
+            .shared
+            .hub
+            .register(&self.client, &name, filters.clone());
+        self.room().await;
+        let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
+        self.tasks.spawn(async move {
+            let slot = registered.slot;
+            let hits = shared.hits(filters, registered.up_to, client.keys()).await;
+            let sent = match hits {
+                Ok(hits) => stored(&shared, &client, slot, &hits).await,
+                Err(error) => Err(Rejection::from(&error)),
+            };
+            match sent {
+                Ok(()) => shared.hub.live(slot),
+                Err(rejection) if shared.hub.close_slot(slot) => {
+                    client.send(&write::closed(&name, &rejection.to_wire()));
+                }
+                Err(_) => {}
+            }
+        });
+    }
+
+    /// Answers a COUNT (NIP-45).
+    pub(super) async fn count(&mut self, name: String, filters: Vec<Filter>) {
+        if let Err(rejection) = self.admit(&filters) {
+            self.client
+                .send(&write::closed(&name, &rejection.to_wire()));
+            return;
+        }
+        self.room().await;
+        let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
+        self.tasks.spawn(async move {
+            let text = match shared.count(filters, Some(client.keys())).await {
+                Ok(count) => write::count(&name, count),
+                Err(error) => write::closed(&name, &Rejection::from(&error).to_wire()),
+            };
+            client.send(&text);
+        });
+    }
+
+    /// Waits until another query may run.
+    async fn room(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        while self.tasks.len() >= TASKS {
+            self.tasks.join_next().await;
+        }
+    }
+
+    fn admit(&self, filters: &[Filter]) -> Result<(), Rejection> {
+        if filters.len() > self.shared.config.max_filters {
+            return Err(Rejection::TooManyFilters(self.shared.config.max_filters));
+        }
+        self.client.may_read()?;
+        if client::only_private(filters) && self.client.keys().is_empty() {
+            return Err(Rejection::GiftWraps);
+        }
+        Ok(())
+    }
+}
+
+/// Sends stored events as fast as the reader takes them, until the subscription is closed or replaced.
+async fn stored(
+    shared: &Shared,
+    client: &Client,
+    slot: u64,
+    hits: &[Hit],
+) -> Result<(), Rejection> {
+    let mut hits = hits;
+    while !hits.is_empty() {
+        // One page may take the half of the outbox that `room` waits for.
+        let free = client.outbox.limit() / 2;
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        while let Some((hit, rest)) = hits.split_first() {
+            let json = match &hit.json {
+                Some(json) => Some(json.clone()),
+                None => shared
+                    .read(hit.seq)
+                    .await
+                    .map_err(|error| Rejection::from(&error))?,
+            };
+            let len = json.as_ref().map_or(0, |json| json.len() + 128);
+            if !page.is_empty() && (page.len() >= PAGE || bytes + len > free) {
+                break;
+            }
+            bytes += len;
+            page.extend(json);
+            hits = rest;
+        }
+        let _paging = client.paging.lock().await;
+        if !client.outbox.room().await || !shared.hub.page(slot, &page) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
