@@ -10,7 +10,10 @@ fn main() -> ExitCode {
         return init::run(&argv);
     }
     if args.get(1).is_some_and(|word| word == "agent-chat") {
-        return match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        return match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime.block_on(chat::run()),
             Err(_) => ExitCode::FAILURE,
         };

@@ -65,10 +65,16 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
 }
 
 async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandError> {
-    let runtime = status::report(connection).await?.unwrap_or_default().runtime;
+    let runtime = status::report(connection)
+        .await?
+        .unwrap_or_default()
+        .runtime;
     if !runtime.ok {
         let detail = super::text::one_line(&runtime.detail);
-        return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(FIX));
+        return Err(CommandError::new(
+            Kind::NoSandbox,
+            Problem::NoSandbox(detail),
+        ));
     }
     output::progress(format!("› {QUESTION}"));
     run::ask(&run::Args::question(QUESTION), connection).await?;
@@ -76,13 +82,17 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
     let session = ended_session(connection).await?;
     timeline::print(connection, Target::Session(session), verbose).await?;
     let coordinator = connection.coordinator();
-    let story =
-        gather::story(&mut connection.client, coordinator, Target::Session(session)).await?;
+    let story = gather::story(
+        &mut connection.client,
+        coordinator,
+        Target::Session(session),
+    )
+    .await?;
     output::line("\nIs the record whole? (treefort verify)\n")?;
     verify::report(&verify::check(&story, false), false)
 }
 
-/// What to do without Docker.
+/// What to do without Docker, when the sandbox does not say it itself.
 pub(super) const FIX: &str = "install Docker Engine (Debian, Ubuntu: sudo apt install docker.io), start it, and \
      join its group: sudo usermod -aG docker \"$USER\"";
 

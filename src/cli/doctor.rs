@@ -146,11 +146,11 @@ fn sandbox_check(report: &StatusReport) -> Check {
     let found = if report.runtime.ok {
         Found::Fine(detail)
     } else {
-        Found::Wrong(
-            Kind::NoSandbox,
-            detail,
-            super::demo::FIX.to_owned(),
-        )
+        // What is wrong, then what to do.
+        let (problem, fix) = detail
+            .split_once(": ")
+            .unwrap_or((&detail, super::demo::FIX));
+        Found::Wrong(Kind::NoSandbox, problem.to_owned(), fix.to_owned())
     };
     Check {
         what: "sandbox",
@@ -161,11 +161,9 @@ fn sandbox_check(report: &StatusReport) -> Check {
 fn model_check(report: &StatusReport) -> Check {
     let line = status::models_line(report);
     let found = if report.models.is_empty() {
-        Found::Wrong(
-            Kind::NoModel,
-            line,
-            "install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b".to_owned(),
-        )
+        let fix = "install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b";
+        let (problem, fix) = line.split_once(". ").unwrap_or((&line, fix));
+        Found::Wrong(Kind::NoModel, problem.to_owned(), fix.to_owned())
     } else {
         Found::Fine(line)
     };

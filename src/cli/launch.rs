@@ -192,7 +192,9 @@ impl Own {
         let mut waited = 0u32;
         while self.clients.connections() > 0 && !self.task.is_finished() {
             if waited == 10 {
-                output::progress("other commands use this treefort; it stops when they end (or Ctrl-C)");
+                output::progress(
+                    "other commands use this treefort; it stops when they end (or Ctrl-C)",
+                );
             }
             waited += 1;
             tokio::select! {
@@ -245,10 +247,12 @@ impl From<server::Error> for CommandError {
         match &error {
             server::Error::Listen { .. } => Self::new(Kind::Unreachable, error)
                 .hint("another program may listen there; `--listen 127.0.0.1:0` takes a free port"),
-            server::Error::Running { .. } => Self::new(Kind::Failed, error)
-                .hint("`treefort status` shows it; `--home DIR` gives another one a home of its own"),
-            server::Error::Sandbox(_) => Self::new(Kind::NoSandbox, error)
-                .hint("`treefort doctor` says what is missing"),
+            server::Error::Running { .. } => Self::new(Kind::Failed, error).hint(
+                "`treefort status` shows it; `--home DIR` gives another one a home of its own",
+            ),
+            server::Error::Sandbox(_) => {
+                Self::new(Kind::NoSandbox, error).hint("`treefort doctor` says what is missing")
+            }
             _ => Self::new(Kind::Failed, error),
         }
     }

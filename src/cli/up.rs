@@ -9,7 +9,11 @@ use super::{
     output, status,
     text::one_line,
 };
-use crate::{config::Config, keys::{Admit, Keyring}, nips::nip89::StatusReport};
+use crate::{
+    config::Config,
+    keys::{Admit, Keyring},
+    nips::nip89::StatusReport,
+};
 
 /// How long the ready line waits for models and sandbox to be looked at.
 const LOOK: Duration = Duration::from_millis(1500);
@@ -79,7 +83,11 @@ async fn look(context: &Context) -> StatusReport {
 }
 
 fn ready_line(address: SocketAddr, report: &StatusReport) -> String {
-    let agents: Vec<String> = report.agents.iter().map(|agent| one_line(&agent.name)).collect();
+    let agents: Vec<String> = report
+        .agents
+        .iter()
+        .map(|agent| one_line(&agent.name))
+        .collect();
     let mut parts = Vec::new();
     if !agents.is_empty() {
         parts.push(format!("agents: {}", agents.join(", ")));
@@ -93,15 +101,20 @@ fn ready_line(address: SocketAddr, report: &StatusReport) -> String {
     } else {
         "no sandbox: see `treefort doctor`".to_owned()
     });
-    format!("treefort is ready at http://{address} ({})", parts.join("; "))
+    format!(
+        "treefort is ready at http://{address} ({})",
+        parts.join("; ")
+    )
 }
 
 /// Ctrl-C or SIGTERM.
 #[cfg(unix)]
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -127,12 +140,22 @@ mod tests {
     fn the_ready_line_says_what_is_there_and_what_is_not() {
         let address = SocketAddr::from(([127, 0, 0, 1], 4869));
         let full = StatusReport {
-            runtime: RuntimeReport { kind: "docker".into(), ok: true, detail: String::new() },
+            runtime: RuntimeReport {
+                kind: "docker".into(),
+                ok: true,
+                detail: String::new(),
+            },
             default_model: Some("qwen2.5-coder:7b".into()),
-            agents: vec![AgentReport { name: "chat".into(), ..AgentReport::default() }],
+            agents: vec![AgentReport {
+                name: "chat".into(),
+                ..AgentReport::default()
+            }],
             ..StatusReport::default()
         };
-        let lines = [ready_line(address, &full), ready_line(address, &StatusReport::default())];
+        let lines = [
+            ready_line(address, &full),
+            ready_line(address, &StatusReport::default()),
+        ];
         insta::assert_snapshot!(lines.join("\n"), @"
         treefort is ready at http://127.0.0.1:4869 (agents: chat; model: qwen2.5-coder:7b; sandbox: docker)
         treefort is ready at http://127.0.0.1:4869 (no model yet; no sandbox: see `treefort doctor`)
