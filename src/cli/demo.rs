@@ -71,7 +71,11 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
         .runtime;
     if !runtime.ok {
         let detail = super::text::one_line(&runtime.detail);
-        return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(FIX));
+        let fix = runtime
+            .fix
+            .as_deref()
+            .map_or(FIX.to_owned(), super::text::one_line);
+        return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(fix));
     }
     output::progress(format!("› {QUESTION}"));
     run::ask(&run::Args::question(QUESTION), connection).await?;
@@ -89,7 +93,7 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
     verify::report(&verify::check(&story, false), false)
 }
 
-/// What to do without Docker.
+/// What to do without Docker, when the sandbox does not say it itself.
 pub(super) const FIX: &str = "install Docker Engine (Debian, Ubuntu: sudo apt install docker.io), start it, and \
      join its group: sudo usermod -aG docker \"$USER\"";
 

@@ -146,7 +146,12 @@ fn sandbox_check(report: &StatusReport) -> Check {
     let found = if report.runtime.ok {
         Found::Fine(detail)
     } else {
-        Found::Wrong(Kind::NoSandbox, detail, super::demo::FIX.to_owned())
+        let fix = report
+            .runtime
+            .fix
+            .clone()
+            .unwrap_or_else(|| super::demo::FIX.to_owned());
+        Found::Wrong(Kind::NoSandbox, detail, fix)
     };
     Check {
         what: "sandbox",
@@ -157,11 +162,9 @@ fn sandbox_check(report: &StatusReport) -> Check {
 fn model_check(report: &StatusReport) -> Check {
     let line = status::models_line(report);
     let found = if report.models.is_empty() {
-        Found::Wrong(
-            Kind::NoModel,
-            line,
-            "install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b".to_owned(),
-        )
+        let fix = "install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b";
+        let (problem, fix) = line.split_once(". ").unwrap_or((&line, fix));
+        Found::Wrong(Kind::NoModel, problem.to_owned(), fix.to_owned())
     } else {
         Found::Fine(line)
     };
@@ -221,6 +224,7 @@ mod tests {
                 kind: "docker".into(),
                 ok: false,
                 detail: "Docker does not run\u{1b}[2J".into(),
+                fix: None,
             },
             ..StatusReport::default()
         };

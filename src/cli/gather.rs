@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag};
+use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag, Timestamp};
 
 use super::{
     client::{Client, Error},
     error::{CommandError, Kind as Failure, Problem},
     view,
 };
-use crate::nips::kind;
+use crate::nips::{kind, nip90::Status};
 
 /// How many ids one filter carries.
 const IDS_PER_FILTER: usize = 100;
@@ -73,7 +73,7 @@ pub async fn resolve(
         found.insert(session.to_hex(), Target::Session(session));
     }
     for job in jobs(client, coordinator, None).await? {
-        found.insert(job.event.id.to_hex(), Target::Job(job.event.id));
+        found.insert(job.id.to_hex(), Target::Job(job.id));
     }
     pick(needle, &prefix, found)
 }
@@ -144,8 +144,12 @@ pub async fn sessions(
 /// A customer's job with what was said about it.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The request.
-    pub event: Event,
+    /// Its id.
+    pub id: EventId,
+    /// When it was asked, or first answered.
+    pub at: Timestamp,
+    /// The request; its customer may have withdrawn it.
+    pub event: Option<Event>,
     /// The coordinator's answers and the customer's withdrawal.
     pub answers: Vec<Event>,
 }
@@ -180,27 +184,51 @@ pub async fn jobs(
     for chunk in missing.chunks(IDS_PER_FILTER) {
         requests.extend(client.query(Filter::new().ids(chunk.to_vec())).await?);
     }
-    requests.retain(|request| kind::is_job_request(request.kind) && request.pubkey != coordinator);
-    requests.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
-    requests.truncate(limit.unwrap_or(usize::MAX));
-
-    let ids: Vec<EventId> = requests.iter().map(|request| request.id).collect();
-    let result_kinds: BTreeSet<Kind> = requests
+    let mut jobs: BTreeMap<EventId, Job> = BTreeMap::new();
+    let coordinators: HashSet<EventId> = requests
         .iter()
-        .map(|request| kind::result_of(request.kind))
+        .filter(|request| request.pubkey == coordinator)
+        .map(|request| request.id)
+        .collect();
+    for request in requests {
+        if kind::is_job_request(request.kind) && request.pubkey != coordinator {
+            let job = Job {
+                id: request.id,
+                at: request.created_at,
+                event: Some(request),
+                answers: Vec::new(),
+            };
+            jobs.insert(job.id, job);
+        }
+    }
+    for answer in &answers {
+        if let Some(id) = view::ids(answer, "e").next()
+            && !coordinators.contains(&id)
+        {
+            let job = jobs.entry(id).or_insert_with(|| Job {
+                id,
+                at: answer.created_at,
+                event: None,
+                answers: Vec::new(),
+            });
+            if job.event.is_none() {
+                job.at = job.at.min(answer.created_at);
+            }
+        }
+    }
+    let mut jobs: Vec<Job> = jobs.into_values().collect();
+    jobs.sort_by(|a, b| b.at.cmp(&a.at).then(a.id.cmp(&b.id)));
+    jobs.truncate(limit.unwrap_or(usize::MAX));
+
+    let ids: Vec<EventId> = jobs.iter().map(|job| job.id).collect();
+    let result_kinds: BTreeSet<Kind> = jobs
+        .iter()
+        .filter_map(|job| Some(kind::result_of(job.event.as_ref()?.kind)))
         .collect();
     for chunk in ids.chunks(IDS_PER_FILTER) {
         let about = Filter::new().events(chunk.to_vec());
-        answers.extend(
-            client
-                .query(
-                    about
-                        .clone()
-                        .kinds(result_kinds.clone())
-                        .author(coordinator),
-                )
-                .await?,
-        );
+        let results = about.clone().kinds(result_kinds.clone());
+        answers.extend(client.query(results.author(coordinator)).await?);
         answers.extend(client.query(about.kind(Kind::from(kind::DELETION))).await?);
     }
     let mut by_job: BTreeMap<EventId, Vec<Event>> = BTreeMap::new();
@@ -210,13 +238,10 @@ pub async fn jobs(
             by_job.entry(job).or_default().push(answer);
         }
     }
-    Ok(requests
-        .into_iter()
-        .map(|event| Job {
-            answers: by_job.remove(&event.id).unwrap_or_default(),
-            event,
-        })
-        .collect())
+    for job in &mut jobs {
+        job.answers = by_job.remove(&job.id).unwrap_or_default();
+    }
+    Ok(jobs)
 }
 
 /// What belongs to a session or job, oldest first: requests, feedback, records, results, thread.
@@ -323,23 +348,49 @@ async fn thread(
     Ok(opened)
 }
 
-/// Oldest first; within one second, the order in which a session numbered its records, requests first and
-/// results last.
-pub fn sort_oldest_first(events: &mut [Event]) {
-    events.sort_by_key(|event| {
-        let seq = crate::nips::reference::tag_value(event, "seq")
-            .and_then(|seq| seq.parse::<u64>().ok())
-            .unwrap_or(0);
-        let rank = match event.kind.as_u16() {
-            kind if kind::JOB_REQUESTS.contains(&kind) => 0,
-            kind::JOB_FEEDBACK => 1,
-            kind::SESSION_START..=kind::ERROR => 2,
-            kind if kind::JOB_RESULTS.contains(&kind) => 3,
-            kind::SESSION_END => 5,
-            _ => 4,
-        };
-        (event.created_at, rank, seq, event.id)
-    });
+/// Oldest first; within one second, an event after those that it names, requests before results.
+pub fn sort_oldest_first(events: &mut Vec<Event>) {
+    events.sort_by_key(|event| (event.created_at, rank(event), event.id));
+    let mut ordered = Vec::with_capacity(events.len());
+    for second in events.chunk_by(|a, b| a.created_at == b.created_at) {
+        let mut left: Vec<&Event> = second.iter().collect();
+        let mut waiting: HashSet<EventId> = second.iter().map(|event| event.id).collect();
+        while !left.is_empty() {
+            // A circle of names cannot be signed; if one were here, its first event would break it.
+            let next = left
+                .iter()
+                .position(|event| names(event).all(|id| !waiting.contains(&id)))
+                .unwrap_or(0);
+            let event = left.remove(next);
+            waiting.remove(&event.id);
+            ordered.push(event.clone());
+        }
+    }
+    *events = ordered;
+}
+
+/// The events that an event names, and so comes after.
+fn names(event: &Event) -> impl Iterator<Item = EventId> {
+    ["e", "E", "q", "prev"]
+        .into_iter()
+        .flat_map(|name| view::ids(event, name))
+        .filter(|id| *id != event.id)
+}
+
+fn rank(event: &Event) -> u8 {
+    let over = || {
+        view::Feedback::of(event)
+            .is_some_and(|said| matches!(said.status, Status::Success | Status::Error))
+    };
+    match event.kind.as_u16() {
+        kind if kind::JOB_REQUESTS.contains(&kind) => 0,
+        kind::JOB_FEEDBACK if over() => 5,
+        kind::JOB_FEEDBACK => 1,
+        kind::SESSION_START..=kind::ERROR => 2,
+        kind if kind::JOB_RESULTS.contains(&kind) => 3,
+        kind::SESSION_END => 6,
+        _ => 4,
+    }
 }
 
 fn keep(all: &mut BTreeMap<EventId, Event>, events: Vec<Event>) {

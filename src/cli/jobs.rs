@@ -36,29 +36,34 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             output::progress("No jobs yet. Ask something: treefort run \"a question\"");
         }
         for job in jobs {
-            let state = JobState::of(&job.event, &job.answers);
-            let prompt = view::prompt(&job.event);
+            let state = JobState::of(job.event.as_ref(), &job.answers);
+            let customer = job.event.as_ref().map(|event| event.pubkey);
+            let prompt = match &job.event {
+                Some(event) => view::prompt(event),
+                None => "(withdrawn)".to_owned(),
+            };
             let (symbol, word, detail) = describe(&state);
             if args.json {
-                let request: serde_json::Value =
-                    serde_json::from_str(&job.event.as_json()).unwrap_or_default();
+                let request: Option<serde_json::Value> = job
+                    .event
+                    .as_ref()
+                    .and_then(|event| serde_json::from_str(&event.as_json()).ok());
                 output::json(&json!({
-                    "id": job.event.id.to_hex(),
+                    "id": job.id.to_hex(),
                     "state": word,
                     "detail": detail,
                     "prompt": prompt,
-                    "mine": job.event.pubkey == operator,
+                    "mine": customer.map(|key| key == operator),
                     "request": request,
                 }))?;
                 continue;
             }
-            let from = if job.event.pubkey == operator {
-                String::new()
-            } else {
-                format!("  (from {})", short(&job.event.pubkey.to_hex()))
+            let from = match customer {
+                Some(key) if key != operator => format!("  (from {})", short(&key.to_hex())),
+                _ => String::new(),
             };
-            let id = short(&job.event.id.to_hex());
-            let ago = text::ago(job.event.created_at.as_secs(), now);
+            let id = short(&job.id.to_hex());
+            let ago = text::ago(job.at.as_secs(), now);
             let room = output::columns().saturating_sub(42);
             let mut asked = truncate(&one_line(&prompt), room.max(20));
             if let Some(detail) = detail {

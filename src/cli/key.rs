@@ -87,7 +87,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         } => {
             let text = read_secret(file.as_deref())?;
             let secret = parse(&text, || password(password_file.as_deref(), false))?;
+            let before = keyring.operator().public_key();
             keyring.import_operator(secret)?;
+            if keyring.operator().public_key() == before {
+                output::progress("this is your key already");
+                return Ok(());
+            }
             let key = npub(&keyring.operator().public_key());
             output::progress(format!("you are {key} now; the key before was kept"));
             if context.home.running()?.is_some() {

@@ -143,7 +143,7 @@ mod tests {
             runtime: RuntimeReport {
                 kind: "docker".into(),
                 ok: true,
-                detail: String::new(),
+                ..RuntimeReport::default()
             },
             default_model: Some("qwen2.5-coder:7b".into()),
             agents: vec![AgentReport {

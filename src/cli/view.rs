@@ -106,12 +106,20 @@ pub enum JobState {
 
 impl JobState {
     /// The state that the coordinator's answers and the customer's withdrawals add up to.
-    pub fn of<'a>(job: &Event, answers: impl IntoIterator<Item = &'a Event>) -> Self {
-        let mut state = Self::Waiting;
+    ///
+    /// A request that its customer withdrew may be gone; the answers are still there.
+    pub fn of<'a>(job: Option<&Event>, answers: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut state = if job.is_some() {
+            Self::Waiting
+        } else {
+            Self::Cancelled
+        };
         for event in answers {
             match event.kind.as_u16() {
                 kind if kind::JOB_RESULTS.contains(&kind) => return Self::Done,
-                kind::DELETION if event.pubkey == job.pubkey => state = Self::Cancelled,
+                kind::DELETION if job.is_some_and(|job| event.pubkey == job.pubkey) => {
+                    state = Self::Cancelled
+                }
                 _ => match Feedback::of(event) {
                     Some(feedback) if feedback.status == Status::Success => return Self::Done,
                     Some(feedback) if feedback.status == Status::Error => {
@@ -168,17 +176,20 @@ mod tests {
         let (processing, error) = (feedback("processing"), feedback("error"));
         let result = event(&provider, &Draft::new(6050).content("x"));
         let cancel = event(&customer, &Draft::new(5));
-        assert_eq!(JobState::of(&job, []), JobState::Waiting);
-        assert_eq!(JobState::of(&job, [&processing]), JobState::Working);
+        assert_eq!(JobState::of(Some(&job), []), JobState::Waiting);
+        assert_eq!(JobState::of(Some(&job), [&processing]), JobState::Working);
         assert_eq!(
-            JobState::of(&job, [&processing, &error]),
+            JobState::of(Some(&job), [&processing, &error]),
             JobState::Failed("a[31m".into())
         );
         assert_eq!(
-            JobState::of(&job, [&processing, &cancel, &error]),
+            JobState::of(Some(&job), [&processing, &cancel, &error]),
             JobState::Cancelled
         );
-        assert_eq!(JobState::of(&job, [&processing, &result]), JobState::Done);
+        assert_eq!(
+            JobState::of(Some(&job), [&processing, &result]),
+            JobState::Done
+        );
     }
 
     #[test]

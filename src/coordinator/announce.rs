@@ -70,11 +70,13 @@ pub(super) async fn status(context: &Context) -> StatusReport {
             kind: context.runtime.kind().to_owned(),
             ok: true,
             detail: probe.detail,
+            fix: None,
         },
         Err(error) => RuntimeReport {
             kind: context.runtime.kind().to_owned(),
             ok: false,
-            detail: format!("{error}: {}", error.hint()),
+            detail: error.to_string(),
+            fix: Some(error.hint().to_string()),
         },
     };
     let (models, default_model, model_problem) = match context.local.list().await {

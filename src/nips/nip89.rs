@@ -98,8 +98,11 @@ pub struct RuntimeReport {
     pub kind: String,
     /// Whether it can run a session.
     pub ok: bool,
-    /// Version, or what is wrong and what to do.
+    /// Its version, or what is wrong.
     pub detail: String,
+    /// What to do when it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
 }
 
 /// An agent, for [`StatusReport`].

@@ -4,8 +4,10 @@
 //! are. Every word that comes from an event is sanitized (`cli::text`). Keys, kinds and numbers of the wire
 //! show with `verbose` only.
 
+use std::collections::HashSet;
+
 use anstyle::{AnsiColor, Style};
-use nostr::{Event, PublicKey};
+use nostr::{Event, EventId, PublicKey};
 
 use super::{
     text::{self, columns_of, one_line, sanitize, truncate, wrap},
@@ -46,6 +48,8 @@ pub struct Renderer {
     view: View,
     base: Option<u64>,
     coordinator: Option<PublicKey>,
+    /// The requests that were shown.
+    asked: HashSet<EventId>,
     /// What was said last, so that a result that repeats it is not shown twice.
     said: String,
 }
@@ -82,8 +86,16 @@ impl Renderer {
             view,
             base: None,
             coordinator,
+            asked: HashSet::new(),
             said: String::new(),
         }
+    }
+
+    /// Counts time from a moment, instead of from the first event.
+    #[must_use]
+    pub fn since(mut self, base: u64) -> Self {
+        self.base = Some(base);
+        self
     }
 
     /// The title of a session: who works, with what, since when.
@@ -122,7 +134,10 @@ impl Renderer {
             kind::SESSION_START..=kind::SESSION_END => Some(self.record(event)),
             kind if kind::JOB_REQUESTS.contains(&kind) => {
                 let inner = self.coordinator == Some(event.pubkey);
-                (!inner).then(|| Entry::new("›", BOLD, "asked").body(view::prompt(event)))
+                let known = inner && view::ids(event, "E").any(|root| self.asked.contains(&root));
+                self.asked.insert(event.id);
+                // A request that was withdrawn is gone; what was handed on still says what it was.
+                (!known).then(|| Entry::new("›", BOLD, "asked").body(view::prompt(event)))
             }
             kind if kind::JOB_RESULTS.contains(&kind) => self.result(event),
             kind::JOB_FEEDBACK => feedback(event),

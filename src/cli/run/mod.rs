@@ -125,13 +125,10 @@ fn failure(sentence: String, code: Option<&str>) -> CommandError {
         _ => sentence,
     };
     let error = CommandError::new(kind, Problem::Job(sentence));
+    // The sentence of a missing model or sandbox says itself what to do about it.
     match kind {
-        Kind::NoModel => error
-            .hint("install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b")
-            .hint("to look around without a model: treefort demo"),
-        Kind::NoSandbox => {
-            error.hint("install Docker Engine and start it; `treefort doctor` checks it")
-        }
+        Kind::NoModel => error.hint("to look around without a model: treefort demo"),
+        Kind::NoSandbox => error.hint("`treefort doctor` checks it"),
         Kind::NotAdmitted => error.hint("the owner admits a key with `treefort allow NPUB`"),
         _ => error.hint("`treefort timeline` shows what happened"),
     }
@@ -241,7 +238,7 @@ async fn attend(
         .await?;
     connection.client.publish(job).await?;
     let stream = output::is_terminal() && !args.json;
-    let mut progress = Progress::new(job.id, coordinator, stream);
+    let mut progress = Progress::new(job, coordinator, stream);
     let mut give_up = args.timeout.map(|seconds| {
         (
             Instant::now() + Duration::from_secs(seconds),

@@ -61,17 +61,17 @@ struct Stream {
 }
 
 impl Progress {
-    pub(super) fn new(job: EventId, coordinator: PublicKey, stream: bool) -> Self {
+    pub(super) fn new(job: &Event, coordinator: PublicKey, stream: bool) -> Self {
         let view = View {
             columns: output::columns(),
             verbose: false,
             now: Timestamp::now().as_secs(),
         };
         Self {
-            job,
+            job: job.id,
             coordinator,
             sessions: HashSet::new(),
-            renderer: Renderer::new(view, Some(coordinator)),
+            renderer: Renderer::new(view, Some(coordinator)).since(job.created_at.as_secs()),
             text: Stream {
                 show: stream,
                 ..Stream::default()
@@ -238,8 +238,9 @@ mod tests {
     fn only_the_coordinator_ends_a_job_and_only_its_sessions_write() {
         let (coordinator, session, stranger) =
             (Keys::generate(), Keys::generate(), Keys::generate());
-        let job = EventId::all_zeros();
-        let mut progress = Progress::new(job, coordinator.public_key(), true);
+        let request = Draft::new(5050).sign(&stranger, 1).unwrap();
+        let job = request.id;
+        let mut progress = Progress::new(&request, coordinator.public_key(), true);
         let about = |kind: u16| Draft::new(kind).tag(["e", &job.to_hex()]);
         let error = about(7000)
             .tag(["status", "error", "no"])
