@@ -2,7 +2,7 @@
 //! <https://github.com/nostr-protocol/nips/blob/master/01.md>
 //!
 //! [`ClientMessage`] borrows from the text of a frame and leaves events unparsed, so that a relay can
-//! verify them elsewhere. Relay messages are written by the functions of [`write`].
+//! verify them elsewhere. Relay messages are written by the functions of [`mod@write`].
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -78,6 +78,8 @@ pub(super) fn count(store: &FjallStore, query: &Query<'_>) -> Result<u64, Error>
 trait Sink {
     /// Whether rows of this time can still be taken.
     fn wants_time(&self, created_at: u32) -> bool;
+    /// Whether a row of this time and id would still be taken.
+    fn wants(&self, created_at: u32, id: &EventId) -> bool;
     /// Whether this row is known already.
     fn knows(&self, seq: u64) -> bool;
     /// Takes a row that matches.
@@ -129,6 +131,14 @@ impl Sink for Top {
                 .is_some_and(|(Reverse(worst), _, _)| created_at >= *worst)
     }
 
+    fn wants(&self, created_at: u32, id: &EventId) -> bool {
+        self.rows.len() < self.limit
+            || self
+                .rows
+                .peek()
+                .is_some_and(|(worst, worst_id, _)| (Reverse(created_at), id) < (*worst, worst_id))
+    }
+
     fn knows(&self, seq: u64) -> bool {
         self.seqs.contains(&seq)
     }
@@ -156,6 +166,10 @@ struct All(HashSet<u64>);
 
 impl Sink for All {
     fn wants_time(&self, _created_at: u32) -> bool {
+        true
+    }
+
+    fn wants(&self, _created_at: u32, _id: &EventId) -> bool {
         true
     }
 
@@ -251,6 +265,10 @@ impl<'a> Scan<'a> {
             return Ok(ControlFlow::Continue(()));
         }
         if let Some(json) = self.store.row(&self.snapshot, seq)? {
+            // Many rows of one second: most need not be parsed to know that they are cut off.
+            if leading_id(&json).is_some_and(|id| !sink.wants(created_at, &id)) {
+                return Ok(ControlFlow::Continue(()));
+            }
             let event = parse(seq, &json)?;
             if nip01::matches(filter, &event)
                 && !nip40::is_expired(&event, self.query.now)
@@ -261,6 +279,12 @@ impl<'a> Scan<'a> {
         }
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// The id, where our serialisation puts it.
+fn leading_id(json: &[u8]) -> Option<EventId> {
+    let hex = json.strip_prefix(br#"{"id":""#)?.get(..64)?;
+    EventId::from_hex(std::str::from_utf8(hex).ok()?).ok()
 }
 
 fn advance(iter: &mut fjall::Iter) -> Result<Option<(u32, u64)>, Error> {
