@@ -101,7 +101,13 @@ async fn follow(
             },
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
-        if belongs(&event, coordinator, target, &mut members, &mut jobs) {
+        let known = jobs.len();
+        let ours = belongs(&event, coordinator, target, &mut members, &mut jobs);
+        // A conversation went on: what was said about the new job before it reached the session counts too.
+        if jobs.len() > known {
+            printer.story(&gather::story(client, coordinator, target).await?)?;
+        }
+        if ours {
             printer.show(&event)?;
         }
     }

@@ -55,7 +55,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         .target
         .as_ref()
         .map(PathBuf::from)
-        .filter(|path| path.is_file());
+        .filter(|path| path.exists() && !path.is_dir());
     let findings = match file {
         Some(path) => check_file(&path)?,
         None => {
