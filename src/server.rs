@@ -26,6 +26,8 @@ use crate::{
     store::{self, blobs::Blobs, events::FjallStore, state::State},
 };
 
+pub use crate::coordinator::Role;
+
 /// The file in a home that says where its treefort is.
 pub const RUN_FILE: &str = "run.json";
 /// The file in a home that its treefort holds locked.
@@ -89,6 +91,9 @@ pub enum Error {
     /// The sandbox's configuration.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
+    /// The event store failed while it was written.
+    #[error("the event store cannot be written any more; what was acknowledged is safe")]
+    Broken,
     /// The coordinator.
     #[error("the coordinator failed")]
     Coordinator(#[from] coordinator::Error),
@@ -119,7 +124,7 @@ impl Server {
     ///
     /// # Errors
     /// When the home is in use, the port is taken, or a store cannot be opened.
-    pub async fn bind(home: &Path, config: Config) -> Result<Self, Error> {
+    pub async fn bind(home: &Path, config: Config, role: Role) -> Result<Self, Error> {
         private_directory(home)?;
         let lock = lock(home)?;
         let keyring = Arc::new(Keyring::open(home)?);
@@ -173,7 +178,7 @@ impl Server {
         };
         private_directory(&context.journal)?;
         let relay_key = context.keyring.relay().public_key().to_hex();
-        let coordinator = Coordinator::start(Arc::new(context)).await?;
+        let coordinator = Coordinator::start(Arc::new(context), role).await?;
         let run = RunFile {
             v: 1,
             address: reachable(address),
@@ -223,6 +228,7 @@ impl Server {
             tokio::select! {
                 () = shutdown.cancelled() => break Ok(()),
                 failed = coordinator.failed() => break failed.map_err(Error::from),
+                () = relay.broken() => break Err(Error::Broken),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let relay = relay.clone();

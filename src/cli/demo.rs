@@ -13,7 +13,7 @@ use super::{
     launch::{self, Connection, Own},
     output, run, status, timeline, verify, view,
 };
-use crate::{config::Config, model::scripted, nips::kind};
+use crate::{config::Config, model::scripted, nips::kind, server::Role};
 
 /// How long the session's end may come after its answer.
 const END: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
         "{bold}A demo of treefort.{bold:#} The model is a script that is part of this program; \
          the container, the agent and the record are real.\n"
     ));
-    let own = Own::start(&home, config).await?;
+    let own = Own::start(&home, config, Role::Working).await?;
     launch::with_own(&home, own, async |connection| {
         Box::pin(show(connection, context.verbose)).await
     })

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     keys::{Keyring, KeyringError},
-    server::{self, Server},
+    server::{self, Role, Server},
 };
 
 /// How long another treefort of this home may take to start or to stop.
@@ -54,13 +54,32 @@ pub async fn with<T>(
     context: &Context,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
+    with_role(context, Role::Reading, work).await
+}
+
+/// The same for work that needs jobs to be done.
+///
+/// # Errors
+/// As [`with`].
+pub async fn with_jobs<T>(
+    context: &Context,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    with_role(context, Role::Working, work).await
+}
+
+async fn with_role<T>(
+    context: &Context,
+    role: Role,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     let home = &context.home;
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(relay) = running(home).await? {
             return connected(home, relay, work).await;
         }
-        match Own::start(home, own_config(home)?).await {
+        match Own::start(home, own_config(home)?, role).await {
             Ok(own) => return with_own(home, own, work).await,
             // Another one starts or stops at this moment.
             Err(server::Error::Running { .. }) if Instant::now() < deadline => {
@@ -154,8 +173,8 @@ impl Own {
     ///
     /// # Errors
     /// When the home is in use, the port is taken, or a store cannot be opened.
-    pub async fn start(home: &Home, config: Config) -> Result<Self, server::Error> {
-        let server = Box::pin(Server::bind(home.dir(), config)).await?;
+    pub async fn start(home: &Home, config: Config, role: Role) -> Result<Self, server::Error> {
+        let server = Box::pin(Server::bind(home.dir(), config, role)).await?;
         let (address, clients) = (server.address(), server.relay());
         let shutdown = CancellationToken::new();
         let serving = server

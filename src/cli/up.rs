@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     keys::{Admit, Keyring},
     nips::nip89::StatusReport,
+    server::Role,
 };
 
 /// How long the ready line waits for models and sandbox to be looked at.
@@ -54,7 +55,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     }
     let stopped = stop_signal()?;
     tokio::pin!(stopped);
-    let mut own = Own::start(&context.home, config).await?;
+    let mut own = Own::start(&context.home, config, Role::Working).await?;
     let address = own.address();
     tokio::select! {
         report = look(context) => output::line(ready_line(address, &report))?,

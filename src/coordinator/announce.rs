@@ -46,20 +46,23 @@ pub(super) async fn announce(context: &Context) -> Result<(), PublishError> {
 /// Keeps the status true until the program stops.
 pub(super) async fn keep_status(context: Arc<Context>, shutdown: CancellationToken) {
     loop {
-        let report = status(&context).await;
-        match report.draft() {
-            Ok(draft) => {
-                if let Err(error) = say_if_new(&context, draft, context.keyring.coordinator()).await
-                {
-                    tracing::warn!(%error, "failed to publish the status");
-                }
-            }
-            Err(error) => tracing::error!(%error, "the status does not serialise"),
-        }
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
+        say_status(&context).await;
+    }
+}
+
+/// Says how things are, where that is news.
+pub(super) async fn say_status(context: &Context) {
+    match status(context).await.draft() {
+        Ok(draft) => {
+            if let Err(error) = say_if_new(context, draft, context.keyring.coordinator()).await {
+                tracing::warn!(%error, "failed to publish the status");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the status does not serialise"),
     }
 }
 

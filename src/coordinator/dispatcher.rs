@@ -12,17 +12,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answers::{Keep, new_record, order, sign},
     context::{Context, now},
-    executor::{Command, ExecutorEvent, Order},
+    executor::{Command, ExecutorEvent},
     intake::{self, Accepted, Intake},
     quota::Quota,
     turn,
 };
 use crate::{
-    job::{Effect, Failure, Input, Job, JobRecord, Outcome, Report, State},
+    job::{Effect, Input, JobRecord, Outcome, Report, State},
     nips::{
         Reference,
-        nip90::{JobRequest, Reply, Scheme},
+        nip90::{JobRequest, Scheme},
     },
     store::{feed::Feed, state::StateError},
 };
@@ -434,79 +435,5 @@ impl Dispatcher {
             self.stored_cursor = cursor;
         }
         Ok(())
-    }
-}
-
-/// Whether an answer must survive a crash.
-enum Keep {
-    Outbox,
-    Not,
-}
-
-fn sign(
-    record: &mut JobRecord,
-    context: &Context,
-    effect: Effect,
-) -> Result<(Event, Keep), super::Error> {
-    let keys = context.keyring.coordinator();
-    let reply = Reply {
-        request: &record.request,
-        scheme: record.scheme,
-        relay: &context.relay_url,
-        keys,
-    };
-    let clean = |text: &str| context.redactor.redact(text).into_owned();
-    let result = match effect {
-        Effect::Feedback {
-            status,
-            sentence,
-            code,
-            text,
-        } => {
-            let keep = if text.is_empty() {
-                Keep::Outbox
-            } else {
-                Keep::Not
-            };
-            let draft = reply.feedback(status, &clean(&sentence), code, &clean(&text))?;
-            (context.publisher.sign(draft, keys)?, keep)
-        }
-        Effect::Result(answer) => {
-            let draft = reply.result(&clean(&answer.text), Some(&answer.inner), answer.tags)?;
-            let event = context.publisher.sign(draft, keys)?;
-            record.result = Some(event.id);
-            (event, Keep::Outbox)
-        }
-        Effect::Start { .. } | Effect::Stop { .. } => return Err(super::Error::Ended("answer")),
-    };
-    Ok(result)
-}
-
-fn order(record: &JobRecord, context: &Context, attempt: u32) -> Result<Order, Failure> {
-    let request = JobRequest::parse(&record.request, context.keyring.coordinator())
-        .map_err(|error| Failure::new("input", error.to_string()))?;
-    Ok(Order {
-        attempt,
-        event: record.request.clone(),
-        request,
-        agent: record.agent.clone(),
-        stranger: record.stranger,
-        continues: record.continues,
-    })
-}
-
-fn new_record(request: Event, scheme: Scheme, now: u64) -> JobRecord {
-    JobRecord {
-        v: JobRecord::VERSION,
-        job: Job::new(request.kind),
-        request,
-        scheme,
-        agent: String::new(),
-        stranger: false,
-        continues: None,
-        session: None,
-        result: None,
-        accepted_at: now,
-        outbox: Vec::new(),
     }
 }

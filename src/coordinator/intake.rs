@@ -122,13 +122,34 @@ fn read_job(
             ));
         }
     }
-    match JobRequest::parse(event, coordinator) {
-        Ok(request) => Intake::Accept(Accepted {
-            request,
-            agent: agent.to_owned(),
-            stranger,
-        }),
-        Err(error) => Intake::Refuse(Failure::new("input", error.to_string())),
+    let request = match JobRequest::parse(event, coordinator) {
+        Ok(request) => request,
+        Err(error) => return Intake::Refuse(Failure::new("input", error.to_string())),
+    };
+    let agent = match request.param("agent") {
+        Some(named) if !stranger => named,
+        _ => agent,
+    };
+    match context.agents.get(agent) {
+        Some(known) if known.manifest.kinds.contains(&event.kind.as_u16()) => {
+            let agent = agent.to_owned();
+            Intake::Accept(Accepted {
+                request,
+                agent,
+                stranger,
+            })
+        }
+        Some(_) => Intake::Refuse(Failure::new(
+            "unsupported",
+            format!(
+                "the agent {agent} does no jobs of kind {}",
+                event.kind.as_u16()
+            ),
+        )),
+        None => Intake::Refuse(Failure::new(
+            "unsupported",
+            format!("there is no agent called {agent}"),
+        )),
     }
 }
 

@@ -4,11 +4,13 @@
 //! executor, which has things done. They talk over two channels; every report carries its attempt.
 
 mod announce;
+mod answers;
 mod config;
 mod context;
 mod conversation;
 mod dispatcher;
 mod executor;
+mod growing;
 mod image;
 mod intake;
 mod process;
@@ -18,7 +20,7 @@ mod recovery;
 mod session;
 mod turn;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,18 @@ pub enum Error {
     Ended(&'static str),
 }
 
+/// How long a start waits for sandbox and model server to be looked at.
+const LOOK: Duration = Duration::from_millis(1000);
+
+/// What a treefort runs for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// To do jobs.
+    Working,
+    /// To have its records read, by a command that starts it for that: jobs of earlier runs wait until a new one comes.
+    Reading,
+}
+
 /// The running coordinator.
 #[derive(Debug)]
 pub struct Coordinator {
@@ -68,41 +82,32 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Restores, announces and starts. When this returns, jobs are taken.
+    /// Restores, announces and starts. When this returns, jobs are taken if that is the role.
     ///
     /// # Errors
     /// When state, log or keys cannot be used.
-    pub async fn start(context: Arc<Context>) -> Result<Self, Error> {
+    pub async fn start(context: Arc<Context>, role: Role) -> Result<Self, Error> {
         let shutdown = CancellationToken::new();
         recovery::end_abandoned(&context).await?;
         restore_allowed(&context).await?;
         announce::announce(&context).await?;
-
-        let (commands, inbox) = mpsc::channel(256);
-        let (reports, reported) = mpsc::channel(256);
-        let dispatcher =
-            dispatcher::Dispatcher::restore(context.clone(), reported, commands, shutdown.clone())?;
-        let executor = executor::Executor::new(context.clone(), inbox, reports, shutdown.clone());
-
+        // What an earlier run said may be out of date; a model server that hangs holds nothing up for long.
+        let looked = tokio::time::timeout(LOOK, announce::say_status(&context)).await;
+        if looked.is_err() {
+            tracing::warn!("sandbox or model server are slow to answer");
+        }
         let mut tasks = JoinSet::new();
-        let sweeper = context.clone();
-        let executing = async move {
-            // What a crash left running must be gone before a new container takes its place.
-            match sweeper.runtime.sweep().await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(count, "removed containers that were left behind"),
-                Err(error) => tracing::warn!(%error, "could not look for containers left behind"),
+        match role {
+            Role::Working => {
+                let work = work(context.clone(), shutdown.clone())?;
+                tasks.spawn(work.instrument(tracing::info_span!("coordinator")));
             }
-            executor.run().await;
-            Ok(())
-        };
-        tasks.spawn(executing.instrument(tracing::info_span!("executor")));
-        tasks.spawn(
-            dispatcher
-                .run()
-                .instrument(tracing::info_span!("dispatcher")),
-        );
-        let (status, stop) = (context.clone(), shutdown.clone());
+            Role::Reading => {
+                let work = work_when_asked(context.clone(), shutdown.clone());
+                tasks.spawn(work.instrument(tracing::info_span!("coordinator")));
+            }
+        }
+        let (status, stop) = (context, shutdown.clone());
         tasks.spawn(
             async move {
                 announce::keep_status(status, stop).await;
@@ -136,6 +141,56 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Restores the ledger; the future does jobs until the program stops.
+fn work(
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+) -> Result<impl Future<Output = Result<(), Error>>, Error> {
+    let (commands, inbox) = mpsc::channel(256);
+    let (reports, reported) = mpsc::channel(256);
+    let dispatcher =
+        dispatcher::Dispatcher::restore(context.clone(), reported, commands, shutdown.clone())?;
+    let executor = executor::Executor::new(context.clone(), inbox, reports, shutdown.clone());
+    let executing = async move {
+        // What a crash left running must be gone before a new container takes its place.
+        match context.runtime.sweep().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed containers that were left behind"),
+            Err(error) => tracing::warn!(%error, "could not look for containers left behind"),
+        }
+        executor.run().await;
+    };
+    Ok(async move {
+        let deciding = async {
+            let decided = dispatcher.run().await;
+            // Without decisions nothing may go on being executed.
+            shutdown.cancel();
+            decided
+        };
+        let ((), decided) = tokio::join!(executing, deciding);
+        decided
+    })
+}
+
+/// Waits for a new job before it begins to do any: somebody sent one to a treefort that a command had
+/// started to read its records.
+async fn work_when_asked(context: Arc<Context>, shutdown: CancellationToken) -> Result<(), Error> {
+    let mut feed = context.relay.feed(context.relay.last_seq());
+    loop {
+        let batch = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            batch = feed.next() => batch?,
+        };
+        if batch
+            .iter()
+            .any(|stored| kind::is_job_request(stored.event.kind))
+        {
+            break;
+        }
+    }
+    work(context, shutdown)?.await
 }
 
 async fn restore_allowed(context: &Context) -> Result<(), Error> {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nostr::PublicKey;
 use tokio::time::Instant;
 
 use super::{
     context::now,
     executor::{ExecutorEvent, Order},
+    growing::Growing,
     publisher::PublishError,
     session::{After, Lines, Session, Turn},
 };
@@ -21,24 +21,16 @@ use crate::{
     nips::{
         Draft, Reference, kind, nip10,
         nip90::Scheme,
-        session::{ActionKind, Outcome, live_delta},
+        session::{ActionKind, Outcome},
     },
-    recorder::Redactor,
 };
 
 /// How often live text goes out.
 const DELTA_EVERY: Duration = Duration::from_millis(80);
-/// When a customer gets a part of the answer, after the beginning; then at the last distance again.
-const PARTIALS: [Duration; 4] = [
-    Duration::from_secs(2),
-    Duration::from_secs(6),
-    Duration::from_secs(14),
-    Duration::from_secs(30),
-];
 /// How long an agent may take to end a turn that was cancelled.
 const CANCEL_GRACE: Duration = Duration::from_millis(800);
 /// An answer holds at most this many bytes, which NIP-44 can carry; the whole is kept as a blob.
-const MAX_ANSWER: usize = 60_000;
+pub(super) const MAX_ANSWER: usize = 60_000;
 /// The most that an agent may say in one turn.
 const MAX_TEXT: usize = 4 << 20;
 
@@ -49,17 +41,6 @@ enum Ended {
     TimedOut,
     Shutdown,
     TooLong,
-}
-
-/// The text of a turn as it grows.
-struct Growing {
-    text: String,
-    /// Up to where live text went out, in the redacted text that was settled then.
-    shown: String,
-    stream_seq: u64,
-    partials: usize,
-    next_partial: Instant,
-    reported: usize,
 }
 
 /// Has the agent do one job, and reports the answer.
@@ -425,68 +406,6 @@ async fn report(session: &Session, order: &Order, lines: &Lines, report: Report)
 
 fn tag<const N: usize>(name: &str, values: [String; N]) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(values).collect()
-}
-
-impl Growing {
-    fn new(began: Instant) -> Self {
-        Self {
-            text: String::new(),
-            shown: String::new(),
-            stream_seq: 0,
-            partials: 0,
-            next_partial: began + PARTIALS[0],
-            reported: 0,
-        }
-    }
-
-    /// Sends live text that cannot turn out to be the beginning of a secret.
-    async fn show(&mut self, session: &Session, customer: &PublicKey, whole: bool) {
-        if session.private {
-            return;
-        }
-        let end = if whole {
-            self.text.len()
-        } else {
-            Redactor::settled(&self.text)
-        };
-        let settled = session.context.redactor.redact(&self.text[..end]);
-        let Some(new) = settled
-            .strip_prefix(self.shown.as_str())
-            .filter(|new| !new.is_empty())
-        else {
-            return;
-        };
-        let draft = live_delta(&session.root, self.stream_seq, customer, new);
-        self.stream_seq += 1;
-        if let Err(error) = session
-            .context
-            .publisher
-            .say(draft, session.log.keys())
-            .await
-        {
-            tracing::debug!(%error, "live text was not sent");
-        }
-        self.shown = settled.into_owned();
-    }
-
-    async fn flush(&mut self, session: &Session, customer: &PublicKey) {
-        self.show(session, customer, true).await;
-    }
-
-    /// The text so far, when it is time for a part and there is something new.
-    fn partial(&mut self, redactor: &Redactor) -> Option<String> {
-        let now = Instant::now();
-        let end = Redactor::settled(&self.text);
-        if now < self.next_partial || end <= self.reported {
-            return None;
-        }
-        self.partials += 1;
-        self.next_partial = now + PARTIALS[self.partials.min(PARTIALS.len() - 1)];
-        self.reported = end;
-        let text = redactor.redact(&self.text[..end]).into_owned();
-        let cut = text.floor_char_boundary(MAX_ANSWER);
-        Some(text[..cut].to_owned())
-    }
 }
 
 /// The last note of a thread: the answer, quoting the result.

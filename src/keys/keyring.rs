@@ -155,9 +155,20 @@ fn load_or_create(path: &Path) -> Result<Keys, KeyringError> {
     if path.exists() {
         return read_key(path);
     }
+    // Two programs may open a new home at the same moment: a link fails where a rename would replace the
+    // key that the other one works under already.
     let keys = Keys::generate();
-    write_key(path, keys.secret_key())?;
-    Ok(keys)
+    let mine = path.with_extension(format!("new-{}", std::process::id()));
+    write_key(&mine, keys.secret_key())?;
+    let linked = fs::hard_link(&mine, path);
+    let removed = fs::remove_file(&mine);
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(file(path, error)),
+        _ => {
+            removed.map_err(|source| file(&mine, source))?;
+            read_key(path)
+        }
+    }
 }
 
 fn read_key(path: &Path) -> Result<Keys, KeyringError> {
@@ -179,7 +190,7 @@ fn write_key(path: &Path, secret: &SecretKey) -> Result<(), KeyringError> {
 /// # Errors
 /// The system's reason.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
+    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

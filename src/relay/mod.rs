@@ -121,6 +121,7 @@ struct Shared {
     clients: AtomicU64,
     connections: Arc<Semaphore>,
     open: AtomicUsize,
+    broken: CancellationToken,
     stop: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -147,7 +148,9 @@ impl Relay {
         let hub = Arc::new(Hub::new(store.last_seq()));
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
+        let broken = CancellationToken::new();
         let threads = Writer::start(
+            broken.clone(),
             Arc::clone(&store),
             Arc::clone(&hub),
             Arc::clone(&in_flight),
@@ -167,6 +170,7 @@ impl Relay {
                 commands,
                 clients: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
+                broken,
                 stop: CancellationToken::new(),
                 threads: Mutex::new(threads.into()),
             }),
@@ -222,6 +226,11 @@ impl Relay {
     /// When the store fails.
     pub async fn count(&self, filter: Filter) -> Result<u64, Error> {
         self.shared.count(vec![filter], None).await
+    }
+
+    /// Waits until the store could not be written: nothing is acknowledged after that.
+    pub async fn broken(&self) {
+        self.shared.broken.cancelled().await;
     }
 
     /// Whether any program on this machine may read.

@@ -14,6 +14,7 @@ use std::{
 
 use nostr::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Accepted, Rejection,
@@ -57,6 +58,8 @@ pub(super) enum Command {
 }
 
 pub(super) struct Writer {
+    /// Cancelled when the store could not be written.
+    broken: CancellationToken,
     store: Arc<dyn EventStore>,
     hub: Arc<Hub>,
     in_flight: Arc<AtomicUsize>,
@@ -68,6 +71,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
     pub(super) fn start(
+        broken: CancellationToken,
         store: Arc<dyn EventStore>,
         hub: Arc<Hub>,
         in_flight: Arc<AtomicUsize>,
@@ -87,6 +91,7 @@ impl Writer {
                 })?
         };
         let writer = Self {
+            broken,
             store,
             hub,
             in_flight,
@@ -169,6 +174,7 @@ impl Writer {
                     error = &error as &dyn std::error::Error,
                     "the event store failed"
                 );
+                self.broken.cancel();
                 stored.iter().map(|_| Err(())).collect()
             }
         }

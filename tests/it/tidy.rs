@@ -81,9 +81,12 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
+    // `model` for the demo's scripted server, `relay` to count the clients of a server of its own.
     (
         "cli",
-        &["config", "nips", "server", "keys", "recipe", "agent"],
+        &[
+            "config", "nips", "server", "keys", "recipe", "agent", "model", "relay",
+        ],
     ),
     // The program is the command line, and inside a container the multiplexer and the chat agent.
     ("main", &["cli", "sandbox", "agent"]),

@@ -92,7 +92,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         prompt: read_prompt(&args.prompt)?,
         ..args
     };
-    launch::with(context, async |connection| ask(&args, connection).await).await
+    launch::with_jobs(context, async |connection| ask(&args, connection).await).await
 }
 
 /// Asks, shows what happens, and writes the answer.

@@ -3,7 +3,7 @@
 pub(crate) mod client;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -192,10 +192,9 @@ impl Drop for Treefort {
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(60).collect();
-            eprintln!("the program's last words:");
-            tail.into_iter()
-                .rev()
-                .for_each(|line| eprintln!("  {line}"));
+            let words: Vec<&str> = tail.into_iter().rev().collect();
+            let words = words.join("\n  ");
+            let _ = writeln!(std::io::stderr(), "the program's last words:\n  {words}");
         }
         for container in self.containers() {
             let _ = Command::new("docker")

@@ -1,0 +1,92 @@
+//! The text of a turn as it grows: live deltas and parts for the customer, never a part of a secret.
+
+use std::time::Duration;
+
+use nostr::PublicKey;
+use tokio::time::Instant;
+
+use super::{session::Session, turn::MAX_ANSWER};
+use crate::{nips::session::live_delta, recorder::Redactor};
+
+/// When a customer gets a part of the answer, after the beginning; then at the last distance again.
+const PARTIALS: [Duration; 4] = [
+    Duration::from_secs(2),
+    Duration::from_secs(6),
+    Duration::from_secs(14),
+    Duration::from_secs(30),
+];
+
+/// The text of a turn as it grows.
+pub(super) struct Growing {
+    /// What the agent said so far.
+    pub(super) text: String,
+    /// Up to where live text went out, in the redacted text that was settled then.
+    shown: String,
+    stream_seq: u64,
+    partials: usize,
+    next_partial: Instant,
+    reported: usize,
+}
+
+impl Growing {
+    pub(super) fn new(began: Instant) -> Self {
+        Self {
+            text: String::new(),
+            shown: String::new(),
+            stream_seq: 0,
+            partials: 0,
+            next_partial: began + PARTIALS[0],
+            reported: 0,
+        }
+    }
+
+    /// Sends live text that cannot turn out to be the beginning of a secret.
+    pub(super) async fn show(&mut self, session: &Session, customer: &PublicKey, whole: bool) {
+        if session.private {
+            return;
+        }
+        let end = if whole {
+            self.text.len()
+        } else {
+            Redactor::settled(&self.text)
+        };
+        let settled = session.context.redactor.redact(&self.text[..end]);
+        let Some(new) = settled
+            .strip_prefix(self.shown.as_str())
+            .filter(|new| !new.is_empty())
+        else {
+            return;
+        };
+        let draft = live_delta(&session.root, self.stream_seq, customer, new);
+        self.stream_seq += 1;
+        if let Err(error) = session
+            .context
+            .publisher
+            .say(draft, session.log.keys())
+            .await
+        {
+            tracing::debug!(%error, "live text was not sent");
+        }
+        self.shown = settled.into_owned();
+    }
+
+    /// Sends what is left when the text is complete.
+    pub(super) async fn flush(&mut self, session: &Session, customer: &PublicKey) {
+        self.show(session, customer, true).await;
+    }
+
+    /// The text so far, when it is time for a part and there is something new.
+    pub(super) fn partial(&mut self, redactor: &Redactor) -> Option<String> {
+        let now = Instant::now();
+        let end = Redactor::settled(&self.text);
+        if now < self.next_partial || end <= self.reported {
+            return None;
+        }
+        self.partials += 1;
+        self.next_partial = now + PARTIALS[self.partials.min(PARTIALS.len() - 1)];
+        self.reported = end;
+        let text = redactor.redact(&self.text[..end]).into_owned();
+        let cut = text.floor_char_boundary(MAX_ANSWER);
+        Some(text[..cut].to_owned())
+    }
+}

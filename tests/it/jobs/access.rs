@@ -1,0 +1,156 @@
+//! Whose jobs run, within which quotas, and who may take one back.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owner_and_those_that_it_allows_are_served() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut friend = treefort.client(&Keys::generate()).await;
+    let draft = friend.job(treefort.coordinator(), "instant");
+    let (job, answers) = friend.do_job(&draft).await;
+    assert_eq!(statuses(&answers), ["error"]);
+    assert_eq!(error(&answers).0, "not-admitted");
+
+    let key = friend.keys.public_key().to_hex();
+    let output = treefort.command(&["allow", &key]).await;
+    assert!(output.status.success(), "{output:?}");
+    let draft = draft.tag(["param", "n", "2"]);
+    let (_, answers) = friend.do_job(&draft).await;
+    assert_eq!(statuses(&answers), ["processing", "6050", "success"]);
+
+    // The job that was refused stays refused, with its one answer.
+    let answers = friend
+        .query(json!({"#e": [job.id.to_hex()], "kinds": [7000]}))
+        .await;
+    assert_eq!(answers.len(), 1);
+
+    let output = treefort.command(&["allow", "--remove", &key]).await;
+    assert!(output.status.success(), "{output:?}");
+    let (_, answers) = friend.do_job(&draft.tag(["param", "n", "3"])).await;
+    assert_eq!(error(&answers).0, "not-admitted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_cancels_within_two_seconds() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    for prompt in ["hang", "slow"] {
+        let job = client.sign(&client.job(treefort.coordinator(), prompt));
+        let filter = json!({"kinds": [7000, 6050], "#e": [job.id.to_hex()]});
+        client.subscribe("job", filter).await;
+        client.raw(format!("[\"EVENT\",{}]", job.as_json())).await;
+        assert_eq!(status(&client.next_event().await), "processing");
+        let before = model.chats().len();
+        while model.chats().len() == before && before == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let began = Instant::now();
+        let cancel = Draft::new(5)
+            .tag(["e", &job.id.to_hex()])
+            .tag(["k", "5050"]);
+        let cancel = client.sign(&cancel);
+        client
+            .raw(format!("[\"EVENT\",{}]", cancel.as_json()))
+            .await;
+        let ended = client.next_event().await;
+        assert_eq!(error(&[ended]).0, "cancelled");
+        treefort.wait_for_no_containers().await;
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+        let session = client
+            .query(json!({"kinds": [4785], "#E": [job.id.to_hex()]}))
+            .await;
+        assert!(
+            session
+                .iter()
+                .all(|end| tag(end, "l").unwrap() == "interrupted")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_cannot_cancel() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let job = client.sign(&client.job(treefort.coordinator(), "slow"));
+    client.send(&job).await;
+    let mut stranger = treefort.client(&Keys::generate()).await;
+    stranger
+        .publish(&Draft::new(5).tag(["e", &job.id.to_hex()]))
+        .await;
+    let answers = client.do_signed_job(&job).await;
+    assert_eq!(statuses(&answers).last().unwrap(), "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_the_default_model_and_fixed_quotas() {
+    let model = ModelServer::start().await;
+    let config = "[sessions]\nidle_s = 0\nwarm = 0\n[jobs.strangers]\nat_once = 1\nper_hour = 3\n\
+                  tokens = 77\nseconds = 2\n";
+    let treefort = Treefort::start_with(&model, &["--admit", "anyone"], config);
+    let provider = treefort.coordinator();
+    let mut stranger = treefort.client(&Keys::generate()).await;
+
+    // An agent task is not for strangers.
+    let task = Draft::new(5870)
+        .tag(["i", "x"])
+        .tag(["p", &provider.to_hex()]);
+    let (_, answers) = stranger.do_job(&task).await;
+    assert_eq!(error(&answers).0, "not-admitted");
+
+    // Tokens are bounded, and the model is the default one whatever it asks for.
+    let draft = stranger
+        .job(provider, "instant")
+        .tag(["param", "max_tokens", "100000"])
+        .tag(["param", "model", "gpt-17"]);
+    let (_, answers) = stranger.do_job(&draft).await;
+    assert_eq!(statuses(&answers), ["processing", "6050", "success"]);
+    assert_eq!(model.chats()[0]["options"]["num_predict"], 77);
+    treefort.wait_for_no_containers().await;
+
+    // One at a time, also under another key; and it may take two seconds.
+    let slow = stranger.sign(&stranger.job(provider, "hang"));
+    stranger.send(&slow).await;
+    let mut other = treefort.client(&Keys::generate()).await;
+    let (_, answers) = other.do_job(&other.job(provider, "instant")).await;
+    assert_eq!(error(&answers).0, "quota");
+    let answers = stranger.do_signed_job(&slow).await;
+    assert_eq!(error(&answers).0, "timeout");
+
+    // Three an hour.
+    let (_, answers) = other.do_job(&other.job(provider, "instant again")).await;
+    assert_eq!(statuses(&answers), ["processing", "6050", "success"]);
+    let (_, answers) = other
+        .do_job(&other.job(provider, "instant and again"))
+        .await;
+    let (code, sentence) = error(&answers);
+    assert_eq!(code, "quota");
+    assert!(sentence.contains("3 jobs an hour"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_treefort_signs_itself_starts_a_job() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &["--admit", "anyone"], AT_ONCE);
+    let keys = std::fs::read_to_string(treefort.home().join("keys/coordinator.key")).unwrap();
+    let mut forged = treefort.client(&Keys::parse(keys.trim()).unwrap()).await;
+    let (job, _) = forged
+        .publish(&forged.job(treefort.coordinator(), "instant"))
+        .await;
+    let mut client = owner(&treefort).await;
+    client
+        .do_job(&client.job(treefort.coordinator(), "instant"))
+        .await;
+    assert!(
+        client
+            .query(json!({"#e": [job.id.to_hex()]}))
+            .await
+            .is_empty()
+    );
+}

@@ -1,0 +1,156 @@
+//! What a job may say: inputs, conversations, and what is refused.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_are_resolved_to_what_the_customer_could_read() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &["--admit", "anyone"], AT_ONCE);
+    let provider = treefort.coordinator();
+    let mut client = owner(&treefort).await;
+    let (note, _) = client.publish(&Draft::new(1).content("the note")).await;
+    let draft = client
+        .job(provider, "first")
+        .tag(["i", &note.id.to_hex(), "event"])
+        .tag(["i", "last"]);
+    let (job, answers) = client.do_job(&draft).await;
+    assert_eq!(
+        answers[1].content.trim(),
+        "answer: first\n\nthe note\n\nlast (turn 1)"
+    );
+
+    // The output of an earlier job.
+    let draft = Draft::new(5050).tag(["i", &job.id.to_hex(), "job"]);
+    let (_, answers) = client.do_job(&draft).await;
+    assert!(
+        answers[1].content.starts_with("answer: answer: first"),
+        "{}",
+        answers[1].content
+    );
+
+    // What is not there, and what is private to somebody else, look the same.
+    let hidden = json!([["i", "private words", "text"]]).to_string();
+    let private = client.sign(
+        &Draft::new(5050)
+            .tag(["p", &provider.to_hex()])
+            .tag(["encrypted"])
+            .content(
+                Scheme::Nip44
+                    .encrypt(&client.keys, &provider, &hidden)
+                    .unwrap(),
+            ),
+    );
+    client.send(&private).await;
+    let mut stranger = treefort.client(&Keys::generate()).await;
+    for id in [private.id.to_hex(), "0".repeat(64)] {
+        let draft = Draft::new(5050).tag(["i", &id, "event"]);
+        let (_, answers) = stranger.do_job(&draft).await;
+        let (code, sentence) = error(&answers);
+        assert_eq!(code, "input");
+        assert!(sentence.contains("was not found"), "{sentence}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_for_the_job_that_it_builds_on() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let first = client.sign(&client.job(treefort.coordinator(), "slow"));
+    let second = client.sign(&Draft::new(5050).tag(["i", &first.id.to_hex(), "job"]));
+    client.send(&first).await;
+    let answers = client.do_signed_job(&second).await;
+    assert_eq!(
+        statuses(&answers),
+        ["processing", "processing", "6050", "success"]
+    );
+    assert!(
+        answers[2].content.starts_with("answer: "),
+        "{}",
+        answers[2].content
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_said_clearly() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let provider = treefort.coordinator();
+    let mut client = owner(&treefort).await;
+    let url = Draft::new(5050).tag(["i", "https://example.com", "url"]);
+    let empty = Draft::new(5050).tag(["p", &provider.to_hex()]);
+    let other_kind = Draft::new(5100)
+        .tag(["i", "x"])
+        .tag(["p", &provider.to_hex()]);
+    let no_model = client.job(provider, "x").tag(["param", "model", "gpt-17"]);
+    for (draft, code, words) in [
+        (url, "input", "url"),
+        (empty, "input", "no input"),
+        (other_kind, "unsupported", "5100"),
+        (no_model, "no-model", "gpt-17"),
+    ] {
+        let (_, answers) = client.do_job(&draft).await;
+        let (got, sentence) = error(&answers);
+        assert_eq!(got, code);
+        assert!(sentence.contains(words), "{sentence}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_for_others_expired_ones_and_old_ones_are_left_alone() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let other = client.job(Keys::generate().public_key(), "for another");
+    let (other, _) = client.publish(&other).await;
+    let old = client
+        .job(treefort.coordinator(), "old")
+        .sign(&client.keys, treefort::coordinator::now() - 90_000)
+        .unwrap();
+    client.send(&old).await;
+    let kind = Draft::new(5100).tag(["i", "a kind that nobody here does"]);
+    let (kind, _) = client.publish(&kind).await;
+    // A job that is done shows that the ones before it were looked at.
+    let done = client.job(treefort.coordinator(), "instant");
+    client.do_job(&done).await;
+    for job in [&other, &old, &kind] {
+        let answers = client.query(json!({"#e": [job.id.to_hex()]})).await;
+        assert!(answers.is_empty(), "{answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_goes_on_from_an_earlier_result() {
+    let model = ModelServer::start().await;
+    // Once in the session that is still open, once in a new one.
+    for config in ["", AT_ONCE] {
+        let treefort = Treefort::start_with(&model, &[], config);
+        let mut client = owner(&treefort).await;
+        let draft = client.job(treefort.coordinator(), "one");
+        let (_, answers) = client.do_job(&draft).await;
+        let first = &answers[1];
+        let draft = client
+            .job(treefort.coordinator(), "two")
+            .tag(["e", &first.id.to_hex()]);
+        let (_, answers) = client.do_job(&draft).await;
+        let second = &answers[1];
+        assert_eq!(second.content.trim(), "answer: two (turn 2)");
+        let draft = client
+            .job(treefort.coordinator(), "three")
+            .tag(["e", &second.id.to_hex()]);
+        let (_, answers) = client.do_job(&draft).await;
+        assert_eq!(answers[1].content.trim(), "answer: three (turn 3)");
+        let sessions = client.query(json!({"kinds": [4781]})).await;
+        assert_eq!(sessions.len(), if config.is_empty() { 1 } else { 3 });
+
+        // Another customer cannot go on with it.
+        let mut friend = treefort.client(&Keys::generate()).await;
+        let key = friend.keys.public_key().to_hex();
+        treefort.command(&["allow", &key]).await;
+        let draft = friend
+            .job(treefort.coordinator(), "mine")
+            .tag(["e", &first.id.to_hex()]);
+        let (_, answers) = friend.do_job(&draft).await;
+        assert_eq!(answers[1].content.trim(), "answer: mine (turn 1)");
+    }
+}
