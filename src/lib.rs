@@ -1,4 +1,59 @@
 //! treefort runs AI agents that can build anything and break nothing, with a Nostr relay as their only bus.
+//!
+//! # The way of an event
+//!
+//! ```text
+//! customer (WebSocket) ─┐
+//! publisher ────────────┴▶ relay::ingest ─▶ store::events ─▶ store::feed ─▶ coordinator::dispatcher
+//!                           id, signature,    append, seq n,    read after    job::Job::handle(input)
+//!                           policy            then OK           a cursor          │ Vec<Effect>
+//!                                                 │                               ▼
+//!                                           subscriptions               coordinator::executor
+//!                                                                       session · process · turn
+//!   publisher (redact, sign, verify) ◀── recorder ◀── claims (agent) and facts (model, sandbox)
+//! ```
+//!
+//! A customer's job (NIP-90) enters by the relay's one door and is committed before it is acknowledged. The
+//! dispatcher follows the log by a cursor, drives the job's pure state machine, stores ledger, cursor and
+//! signed answers in one change, and only then publishes and starts. The executor gives the job a session:
+//! a container without a network, an agent in it, a key of its own on the host. What the agent says and what
+//! the host saw become chained, signed records.
+//!
+//! # Code map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`nips`] | the wire: kinds, drafts, NIP-90, session records; no I/O |
+//! | [`keys`] | keyring, admission |
+//! | [`store`] | events and their feed (fjall), the coordinator's state (sled), blobs |
+//! | [`relay`] | connections, the one door, the writer, live subscriptions, the HTTP front |
+//! | [`job`] | the life of a job, pure |
+//! | [`sandbox`] | containers behind the `Runtime` trait, the multiplexer, PID 1, images |
+//! | [`agent`] | agents as data, our ACP peer, the chat agent |
+//! | [`model`] | the gateway, the local model server, the demo's scripted one |
+//! | [`recorder`] | session records: redacted, signed, chained |
+//! | [`coordinator`] | dispatcher, executor, sessions, announcements, recovery |
+//! | [`config`] | `treefort.toml` |
+//! | [`server`] | the only assembler |
+//! | [`cli`] | the command line, a Nostr client like any other |
+//! | [`ndjson`] | lines out of byte streams, for agents and models |
+//!
+//! # Invariants, each with the test that keeps it
+//!
+//! * **Dependencies point one way.** `tidy::modules_import_only_what_the_table_allows`.
+//! * **OK only after a durable commit**, and nothing is missed or repeated between stored and live:
+//!   `relay::flow::nothing_is_missed_or_repeated_between_stored_and_live`, `crash::*`.
+//! * **A job ends in exactly one result or one error**, whatever comes in whatever order and whenever the
+//!   host dies: `job::tests::every_order_of_inputs_ends_in_one_terminal_answer`, `crash::*`.
+//! * **A session has one start, one end, and a chain without gaps:** `recorder::log::tests::*`, `crash::*`.
+//! * **Secret keys stay in the keyring:** `secrets::*`. What the host signs is redacted first:
+//!   `recorder::redact::tests::*`.
+//! * **A container has no network, no capability and no writable place but its scratch space:**
+//!   `sandbox::docker_spec` tests on what is asked, `sandbox::hardening::*` on what the engine made of it.
+//! * **What an agent sends is bounded and never trusted:** `agent::acp` and `sandbox::mux` tests,
+//!   `sandbox::streams::*`.
+//! * **Nothing that treefort signed itself starts a customer's job:**
+//!   `jobs::access::nothing_that_treefort_signs_itself_starts_a_job`.
 
 pub mod agent;
 pub mod cli;

@@ -183,7 +183,7 @@ impl Renderer {
     fn action(&mut self, action: &Action, content: String, alt: String) -> Entry {
         let verbose = self.view.verbose;
         let first = |name: &str| detail(&action.detail, name);
-        match action.kind {
+        match &action.kind {
             ActionKind::Message => {
                 self.said.clone_from(&content);
                 let from_person = first("role").is_some_and(|role| role == "user");
@@ -233,6 +233,7 @@ impl Renderer {
                 if verbose { entry.body(content) } else { entry }
             }
             ActionKind::Git => Entry::new("⎇", CALM, or(alt, &one_line(&content))),
+            ActionKind::Other(label) => Entry::new("·", CALM, or(alt, &one_line(label))),
         }
     }
 

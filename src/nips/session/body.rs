@@ -103,7 +103,7 @@ impl Start {
 }
 
 /// What an action was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionKind {
     /// A file was created, changed, moved or deleted.
     File,
@@ -113,17 +113,20 @@ pub enum ActionKind {
     Message,
     /// Version control.
     Git,
+    /// Something that a later version records; its `alt` says what.
+    Other(String),
 }
 
 impl ActionKind {
     /// The label on the wire, in the namespace `agent.action`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::File => "file",
             Self::Command => "command",
             Self::Message => "message",
             Self::Git => "git",
+            Self::Other(label) => label,
         }
     }
 }
@@ -301,7 +304,7 @@ impl Body {
                     "command" => ActionKind::Command,
                     "message" => ActionKind::Message,
                     "git" => ActionKind::Git,
-                    _ => return Err(RecordError::Tag("l")),
+                    other => ActionKind::Other(other.to_owned()),
                 },
                 detail: detail(event),
             }),
