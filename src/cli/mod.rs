@@ -86,6 +86,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    // What treefort writes is its owner's alone, also what libraries write for it.
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     init_logs(cli.verbose);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -16,7 +16,8 @@ use super::{
     context::{Context, now},
     executor::{Command, ExecutorEvent},
     intake::{self, Accepted, Intake},
-    quota::Quota,
+    publisher::Publisher,
+    quota::{HOUR, Quota},
     turn,
 };
 use crate::{
@@ -82,11 +83,11 @@ impl Dispatcher {
         let cursor = context.state.cursor()?;
         let mut quota = Quota::new(context.jobs.strangers.clone());
         let mut ledger = HashMap::new();
-        for record in context.state.jobs()? {
+        for record in context.state.open_jobs(now().saturating_sub(HOUR))? {
             if record.stranger {
                 quota.restore(record.id(), record.accepted_at, !record.job.is_done());
             }
-            if !record.job.is_done() || !record.outbox.is_empty() {
+            if !record.is_settled() {
                 ledger.insert(record.id(), record);
             }
         }
@@ -376,16 +377,10 @@ impl Dispatcher {
         }
         // Within a job in order (the result before its success), jobs beside one another.
         let outboxes = response.changed.iter().filter_map(|id| {
-            let record = self.ledger.get(id)?;
-            Some(async move {
-                for event in record.outbox.clone() {
-                    if let Err(error) = publisher.publish(event).await {
-                        tracing::error!(job = %id, %error, "an answer could not be published");
-                    }
-                }
-            })
+            let outbox = self.ledger.get(id)?.outbox.clone();
+            Some(async move { (*id, send_all(publisher, id, outbox).await) })
         });
-        futures_util::future::join_all(outboxes).await;
+        let kept = futures_util::future::join_all(outboxes).await;
         for event in response.afterwards {
             if let Err(error) = publisher.publish(event).await {
                 tracing::warn!(%error, "failed to publish a note");
@@ -400,12 +395,12 @@ impl Dispatcher {
         // What is published leaves the outbox; the ledger on disk follows with the job's next change. A
         // finished job has no next change, so it is stored once more.
         let mut finished = Vec::new();
-        for id in &response.changed {
-            let Some(record) = self.ledger.get_mut(id) else {
+        for (id, unsent) in kept {
+            let Some(record) = self.ledger.get_mut(&id) else {
                 continue;
             };
-            record.outbox.clear();
-            if record.job.is_done() {
+            record.outbox = unsent;
+            if record.is_settled() {
                 finished.push(record.clone());
             }
         }
@@ -436,4 +431,21 @@ impl Dispatcher {
         }
         Ok(())
     }
+}
+
+/// Publishes a job's answers in order, and returns those that have to wait: the store failed, so the
+/// program ends, and its next start publishes them.
+async fn send_all(publisher: &Publisher, job: &EventId, mut outbox: Vec<Event>) -> Vec<Event> {
+    while let Some(event) = outbox.first() {
+        match publisher.publish(event.clone()).await {
+            Err(error) if error.is_temporary() => {
+                tracing::warn!(%job, %error, "an answer waits for the next start");
+                return outbox;
+            }
+            Err(error) => tracing::error!(%job, %error, "an answer could not be published"),
+            Ok(()) => {}
+        }
+        outbox.remove(0);
+    }
+    outbox
 }

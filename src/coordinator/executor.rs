@@ -79,6 +79,8 @@ pub(super) enum SessionEvent {
         /// The job that it answered.
         job: EventId,
     },
+    /// It ended in the moment in which it was handed another job.
+    Back(Box<Order>),
 }
 
 /// A session at work, or open for the next turn of its conversation.
@@ -87,6 +89,8 @@ struct Active {
     /// Ends the session.
     close: CancellationToken,
     agent: String,
+    /// The parameters that it was opened with: its model and options.
+    params: Vec<(String, Vec<String>)>,
     /// The running job, and what stops it.
     running: Option<(EventId, u32, CancellationToken)>,
     /// The job answered last, when it is idle.
@@ -140,13 +144,15 @@ impl Executor {
                     Some(Command::Stop { job, attempt }) => self.stop(&job, attempt),
                     None => break,
                 },
-                Some(event) = self.events.1.recv() => {
-                    let SessionEvent::Idle { place, job } = event;
-                    if let Some(active) = self.active.get_mut(&place) {
-                        active.running = None;
-                        active.answered = Some(job);
+                Some(event) = self.events.1.recv() => match event {
+                    SessionEvent::Idle { place, job } => {
+                        if let Some(active) = self.active.get_mut(&place) {
+                            active.running = None;
+                            active.answered = Some(job);
+                        }
                     }
-                }
+                    SessionEvent::Back(order) => self.queue.push_front(*order),
+                },
                 Some(ended) = self.sessions.join_next() => match ended {
                     Ok(place) => drop(self.active.remove(&place)),
                     Err(error) => self.lost(&error),
@@ -165,7 +171,36 @@ impl Executor {
     /// A session task died. Its place is found by what is left: tasks that ended took theirs along.
     fn lost(&mut self, error: &tokio::task::JoinError) {
         tracing::error!(%error, "a session ended unexpectedly");
-        self.active.retain(|_, active| !active.turns.is_closed());
+        let dead: Vec<u64> = self
+            .active
+            .iter()
+            .filter(|(_, active)| active.turns.is_closed())
+            .map(|(place, _)| *place)
+            .collect();
+        for place in dead {
+            let Some(Active {
+                running: Some((job, attempt, _)),
+                ..
+            }) = self.active.remove(&place)
+            else {
+                continue;
+            };
+            let event = ExecutorEvent {
+                job,
+                attempt,
+                thread: None,
+                session: None,
+                report: Report::Failed(Failure::new("agent", "the session ended unexpectedly")),
+            };
+            // In a task of its own: this loop must not wait for the dispatcher.
+            let reports = self.reports.clone();
+            self.sessions.spawn(async move {
+                if reports.send(event).await.is_err() {
+                    tracing::debug!("nobody hears a report any more");
+                }
+                place
+            });
+        }
     }
 
     /// Gives waiting jobs their places, in order.
@@ -197,6 +232,7 @@ impl Executor {
             active.running.is_none()
                 && active.answered == Some(before)
                 && active.agent == order.agent
+                && active.params == order.request.params
                 && !active.close.is_cancelled()
         }) else {
             return Some(order);
@@ -226,6 +262,7 @@ impl Executor {
             turns,
             close: close.clone(),
             agent: order.agent.clone(),
+            params: order.request.params.clone(),
             running: Some((order.event.id, order.attempt, cancel.clone())),
             answered: None,
         };

@@ -89,6 +89,7 @@ impl Coordinator {
     pub async fn start(context: Arc<Context>, role: Role) -> Result<Self, Error> {
         let shutdown = CancellationToken::new();
         recovery::end_abandoned(&context).await?;
+        recovery::forget_unused(&context)?;
         restore_allowed(&context).await?;
         announce::announce(&context).await?;
         // What an earlier run said may be out of date; a model server that hangs holds nothing up for long.

@@ -34,6 +34,14 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// Whether publishing the same event later may succeed.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Rejected { reason, .. } if reason.is_temporary())
+    }
+}
+
 impl Publisher {
     /// Publishes to a relay.
     #[must_use]

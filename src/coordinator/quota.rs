@@ -7,7 +7,8 @@ use nostr::EventId;
 use super::config::StrangersConfig;
 use crate::job::Failure;
 
-const HOUR: u64 = 3600;
+/// The window of hourly quotas, in seconds.
+pub(super) const HOUR: u64 = 3600;
 
 /// Refusals answered in an hour; a flood beyond it is left unanswered, so that nobody can make us sign
 /// without end.

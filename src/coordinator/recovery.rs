@@ -26,6 +26,23 @@ pub(super) async fn end_abandoned(context: &Context) -> Result<usize, Error> {
     Ok(count)
 }
 
+/// Removes keys and journals of containers that were kept warm for a session that never began.
+///
+/// # Errors
+/// When the state or the keyring cannot be used.
+pub(super) fn forget_unused(context: &Context) -> Result<(), Error> {
+    for session in context.keyring.sessions()? {
+        if !context.state.is_session(&session)? {
+            context.keyring.forget_session(&session)?;
+            let journal = context.journal.join(format!("{}.jsonl", session.to_hex()));
+            if let Err(error) = std::fs::remove_file(journal) {
+                tracing::debug!(%error, "no journal to remove");
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn end(context: &Context, mut session: SessionRecord) -> Result<(), Error> {
     match context.keyring.session(&session.session)? {
         None => {

@@ -106,15 +106,22 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         context.sessions.idle_s
     };
     let mut turn = first;
-    let opened = tokio::select! {
-        opened = Box::pin(Session::open(context.clone(), &turn.order, process)) => opened,
+    // Nothing is on the record while this runs: it can be dropped, and what it started goes with it.
+    let prepared = tokio::select! {
+        prepared = Box::pin(Session::prepare(context.clone(), &turn.order, process)) => prepared,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
-    let (mut session, mut prompt) = match opened {
-        Ok(opened) => opened,
+    let (mut session, mut prompt, model) = match prepared {
+        Ok(prepared) => prepared,
         Err(failure) => return report_failure(&lines.reports, &turn.order, failure).await,
     };
+    // From here on the session has a record, which must come to its end.
+    if let Err(error) = session.begin(&turn.order, &prompt, &model).await {
+        let failure = Failure::new("agent", format!("the record could not be written: {error}"));
+        report_failure(&lines.reports, &turn.order, failure).await;
+        return session.end(Outcome::Failed, "record").await;
+    }
     let (outcome, ending) = loop {
         let after = Box::pin(turn::run(&mut session, &turn, &prompt, &lines)).await;
         if let After::Over(outcome, ending) = after {
@@ -151,13 +158,12 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         };
     };
     lines.turns.close();
-    // A job that was handed over in the moment of the end goes back as a failure of its own attempt.
+    // A job that was handed over in the moment of the end goes back for another session.
     while let Ok(late) = lines.turns.try_recv() {
-        let failure = Failure::new(
-            "interrupted",
-            "the session ended; send the job again to go on",
-        );
-        report_failure(&lines.reports, &late.order, failure).await;
+        let event = SessionEvent::Back(Box::new(late.order));
+        if lines.events.send(event).await.is_err() {
+            tracing::debug!("nobody takes a job back any more");
+        }
     }
     session.end(outcome, ending).await;
 }
@@ -176,11 +182,12 @@ async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, fa
 }
 
 impl Session {
-    async fn open(
+    /// Everything that can fail before the first record: the prompt, the model, the container, the agent.
+    async fn prepare(
         context: Arc<Context>,
         order: &Order,
         process: Option<Process>,
-    ) -> Result<(Self, String), Failure> {
+    ) -> Result<(Self, String, ModelInfo), Failure> {
         let prompt = conversation::prompt(&context, &order.request).await?;
         let model = choose_model(&context, order).await?;
         let history = conversation::history(&context, order.continues).await?;
@@ -218,7 +225,7 @@ impl Session {
             started_at: now(),
             ended: false,
         };
-        let mut session = Self {
+        let session = Self {
             private: order.request.scheme.is_private(),
             thread: None,
             first_inner: None,
@@ -230,15 +237,7 @@ impl Session {
             root,
             record,
         };
-        match session.begin(order, &prompt, &model).await {
-            Ok(()) => Ok((session, prompt)),
-            Err(error) => {
-                let failure =
-                    Failure::new("agent", format!("the record could not be written: {error}"));
-                session.end(Outcome::Failed, "record").await;
-                Err(failure)
-            }
-        }
+        Ok((session, prompt, model))
     }
 
     /// Profile, thread, inner job, start: what stands before the agent hears its first word.

@@ -136,6 +136,9 @@ async fn listen(
     lines: &Lines,
     growing: &mut Growing,
 ) -> Result<Ended, PublishError> {
+    if turn.cancel.is_cancelled() {
+        return Ok(Ended::Cancelled);
+    }
     let order = &turn.order;
     let deadline = session.deadline(order);
     let peer = session.process.peer.clone();

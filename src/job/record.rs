@@ -44,6 +44,12 @@ impl JobRecord {
         self.request.id
     }
 
+    /// Whether nothing is left to do: it ended, and its answers are out.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.job.is_done() && self.outbox.is_empty()
+    }
+
     /// Who asked.
     #[must_use]
     pub fn customer(&self) -> PublicKey {

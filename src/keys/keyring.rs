@@ -105,6 +105,22 @@ impl Keyring {
         read_key(&path).map(Some)
     }
 
+    /// The keys of all sessions that this home made.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn sessions(&self) -> Result<Vec<PublicKey>, KeyringError> {
+        let directory = self.directory.join("sessions");
+        let entries = fs::read_dir(&directory).map_err(|source| file(&directory, source))?;
+        Ok(entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                PublicKey::from_hex(name.strip_suffix(".key")?).ok()
+            })
+            .collect())
+    }
+
     /// Removes the key of a session that never wrote a record.
     ///
     /// # Errors

@@ -81,6 +81,12 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether the same event may be accepted later: the refusal says nothing about the event.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Store | Self::Stopping | Self::Deadline)
+    }
+
     /// The machine-readable prefix of NIP-01 and NIP-42.
     #[must_use]
     pub fn prefix(&self) -> &'static str {

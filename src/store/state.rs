@@ -16,8 +16,12 @@ use crate::job::JobRecord;
 pub struct State {
     db: sled::Db,
     jobs: sled::Tree,
+    /// The jobs that a start has to look at: unfinished, unanswered, or a stranger's.
+    open_jobs: sled::Tree,
     results: sled::Tree,
     sessions: sled::Tree,
+    /// The sessions that have no end yet.
+    open_sessions: sled::Tree,
     meta: sled::Tree,
 }
 
@@ -64,6 +68,8 @@ impl State {
             .open()?;
         Ok(Self {
             jobs: db.open_tree("jobs-1")?,
+            open_jobs: db.open_tree("open-jobs-1")?,
+            open_sessions: db.open_tree("open-sessions-1")?,
             results: db.open_tree("results-1")?,
             sessions: db.open_tree("sessions-1")?,
             meta: db.open_tree("meta-1")?,
@@ -83,10 +89,16 @@ impl State {
         for job in jobs {
             values.push((job, serde_json::to_vec(job)?));
         }
-        (&self.jobs, &self.results, &self.meta)
-            .transaction(|(job_tree, result_tree, meta)| {
+        (&self.jobs, &self.open_jobs, &self.results, &self.meta)
+            .transaction(|(job_tree, open, result_tree, meta)| {
                 for (job, value) in &values {
-                    job_tree.insert(job.id().as_bytes().as_slice(), value.as_slice())?;
+                    let id = job.id();
+                    job_tree.insert(id.as_bytes().as_slice(), value.as_slice())?;
+                    if job.is_settled() && !job.stranger {
+                        open.remove(id.as_bytes().as_slice())?;
+                    } else {
+                        open.insert(id.as_bytes().as_slice(), &[])?;
+                    }
                     if let Some(result) = job.result {
                         result_tree
                             .insert(result.as_bytes().as_slice(), job.id().as_bytes().as_slice())?;
@@ -140,14 +152,24 @@ impl State {
         self.job(id)
     }
 
-    /// All jobs, in no order.
+    /// The jobs that a start has to look at, in no order: unfinished ones, those whose answers may not be
+    /// out, and strangers' since `since`, which count against their quota.
     ///
     /// # Errors
     /// When one cannot be read.
-    pub fn jobs(&self) -> Result<Vec<JobRecord>, StateError> {
+    pub fn open_jobs(&self, since: u64) -> Result<Vec<JobRecord>, StateError> {
         let mut jobs = Vec::new();
-        for value in self.jobs.iter().values() {
-            jobs.push(serde_json::from_slice(&value?)?);
+        for id in self.open_jobs.iter().keys() {
+            let id = id?;
+            let Some(value) = self.jobs.get(&id)? else {
+                continue;
+            };
+            let job: JobRecord = serde_json::from_slice(&value)?;
+            if job.is_settled() && job.accepted_at < since {
+                self.open_jobs.remove(&id)?;
+            } else {
+                jobs.push(job);
+            }
         }
         Ok(jobs)
     }
@@ -157,8 +179,15 @@ impl State {
     /// # Errors
     /// When sled cannot write it.
     pub fn put_session(&self, session: &SessionRecord) -> Result<(), StateError> {
-        self.sessions
-            .insert(session.session.as_bytes(), serde_json::to_vec(session)?)?;
+        let key = session.session.as_bytes();
+        // The list of open ones comes first and goes last: a crash in between leaves one too many on it.
+        if !session.ended {
+            self.open_sessions.insert(key, &[])?;
+        }
+        self.sessions.insert(key, serde_json::to_vec(session)?)?;
+        if session.ended {
+            self.open_sessions.remove(key)?;
+        }
         self.db.flush()?;
         Ok(())
     }
@@ -169,8 +198,11 @@ impl State {
     /// When one cannot be read.
     pub fn open_sessions(&self) -> Result<Vec<SessionRecord>, StateError> {
         let mut sessions = Vec::new();
-        for value in self.sessions.iter().values() {
-            let session: SessionRecord = serde_json::from_slice(&value?)?;
+        for key in self.open_sessions.iter().keys() {
+            let Some(value) = self.sessions.get(key?)? else {
+                continue;
+            };
+            let session: SessionRecord = serde_json::from_slice(&value)?;
             if !session.ended {
                 sessions.push(session);
             }
@@ -235,7 +267,40 @@ mod tests {
             state.job_of(&EventId::all_zeros()).unwrap().unwrap().id(),
             job.id()
         );
-        assert_eq!(state.jobs().unwrap().len(), 1);
+        assert_eq!(state.open_jobs(0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_start_looks_at_what_is_not_settled_and_at_strangers_of_the_hour() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        let done = |job: &mut JobRecord| {
+            job.job.state = crate::job::State::Done(crate::job::Outcome::Delivered);
+        };
+        let (running, mut settled, mut unsent, mut stranger) =
+            (record(), record(), record(), record());
+        done(&mut settled);
+        done(&mut unsent);
+        unsent.outbox.push(unsent.request.clone());
+        done(&mut stranger);
+        stranger.stranger = true;
+        stranger.accepted_at = 100;
+        state
+            .commit(
+                &[running.clone(), settled, unsent.clone(), stranger.clone()],
+                None,
+            )
+            .unwrap();
+        let ids = |since| -> std::collections::HashSet<EventId> {
+            state
+                .open_jobs(since)
+                .unwrap()
+                .iter()
+                .map(JobRecord::id)
+                .collect()
+        };
+        assert_eq!(ids(100), [running.id(), unsent.id(), stranger.id()].into());
+        assert_eq!(ids(101), [running.id(), unsent.id()].into());
     }
 
     #[test]
