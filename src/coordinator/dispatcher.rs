@@ -369,6 +369,12 @@ impl Dispatcher {
             .collect();
         self.store(changed, cursor).await?;
 
+        for command in response.commands {
+            if self.commands.send(command).await.is_err() {
+                return Err(super::Error::Ended("executor"));
+            }
+        }
+
         let publisher = &self.context.publisher;
         for event in response.fleeting {
             if let Err(error) = publisher.publish(event).await {
@@ -386,12 +392,6 @@ impl Dispatcher {
                 tracing::warn!(%error, "failed to publish a note");
             }
         }
-        for command in response.commands {
-            if self.commands.send(command).await.is_err() {
-                return Err(super::Error::Ended("executor"));
-            }
-        }
-
         // What is published leaves the outbox; the ledger on disk follows with the job's next change. A
         // finished job has no next change, so it is stored once more.
         let mut finished = Vec::new();

@@ -5,6 +5,7 @@
 
 mod announce;
 mod answers;
+mod choice;
 mod config;
 mod context;
 mod conversation;

@@ -89,6 +89,20 @@ impl Publisher {
             .map_err(|reason| PublishError::Rejected { kind, reason })
     }
 
+    /// Publishes events in this order with one wait for the disk.
+    ///
+    /// # Errors
+    /// When the relay refuses one; those after it may be published.
+    pub async fn publish_all(&self, events: Vec<Event>) -> Result<(), PublishError> {
+        // Each is handed to the relay's one writer when its future is first polled, and they are polled in
+        // order.
+        let publishing = events.into_iter().map(|event| self.publish(event));
+        futures_util::future::join_all(publishing)
+            .await
+            .into_iter()
+            .collect()
+    }
+
     /// Signs and publishes.
     ///
     /// # Errors

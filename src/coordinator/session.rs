@@ -5,11 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nostr::EventId;
+use nostr::{Event, EventId};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    choice,
     context::{Context, now},
     conversation::{self, Said},
     executor::{ExecutorEvent, Order, SessionEvent},
@@ -22,7 +23,9 @@ use crate::{
     job::{Failure, Report},
     model::{Budget, ModelCall, ModelOptions, gateway::SessionPolicy, local::ModelInfo},
     nips::{
-        Draft, Reference, kind, nip10, nip89,
+        Draft, Reference,
+        draft::SignError,
+        kind, nip10, nip89,
         nip90::{JobRequest, Scheme},
         session::{Outcome, Start},
     },
@@ -189,8 +192,10 @@ impl Session {
         process: Option<Process>,
     ) -> Result<(Self, String, ModelInfo), Failure> {
         let prompt = conversation::prompt(&context, &order.request).await?;
-        let model = choose_model(&context, order).await?;
-        let history = conversation::history(&context, order.continues).await?;
+        let (model, history) = tokio::try_join!(
+            choice::model(&context, order),
+            conversation::history(&context, order.continues)
+        )?;
         let mut process = match process {
             Some(process) => process,
             None => Process::start(&context, &order.agent).await?,
@@ -199,11 +204,24 @@ impl Session {
         process.connect_model(context.gateway.admit(SessionPolicy {
             token: process.token.clone(),
             model: model.name.clone(),
-            options: options(&context, order),
-            budget: budget(&context, order),
+            options: choice::options(&context, order),
+            budget: choice::budget(&context, order),
             calls: calls_in,
         }));
-        let acp = match acp_session(&process, &history).await {
+        let record = SessionRecord {
+            v: 1,
+            session: process.keys.public_key(),
+            agent: order.agent.clone(),
+            job: order.event.id,
+            started_at: now(),
+            ended: false,
+        };
+        // The session is noted before its first record: a crash in between leaves nothing to end.
+        let (acp, noted) = tokio::join!(
+            acp_session(&process, &history),
+            note(&context, record.clone())
+        );
+        let acp = match noted.and(acp) {
             Ok(acp) => acp,
             Err(failure) => {
                 process.discard().await;
@@ -217,14 +235,6 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
-        let record = SessionRecord {
-            v: 1,
-            session: log.session(),
-            agent: order.agent.clone(),
-            job: order.event.id,
-            started_at: now(),
-            ended: false,
-        };
         let session = Self {
             private: order.request.scheme.is_private(),
             thread: None,
@@ -248,13 +258,6 @@ impl Session {
         model: &ModelInfo,
     ) -> Result<(), PublishError> {
         let context = self.context.clone();
-        let state = context.state.clone();
-        let record = self.record.clone();
-        // Known before the first record is: a crash in between leaves nothing to end, never the reverse.
-        let stored = tokio::task::spawn_blocking(move || state.put_session(&record)).await;
-        if !matches!(stored, Ok(Ok(()))) {
-            tracing::error!("the session could not be noted");
-        }
         let manifest = self.process.manifest.clone();
         let name = self.name();
         let profile = nip89::profile(
@@ -263,8 +266,8 @@ impl Session {
             "A session of an AI agent, under a key of its own; not a person.",
             Some(&context.admission.operator()),
         );
-        context.publisher.say(profile, self.log.keys()).await?;
-        let inner = self.take_job(order, prompt).await?;
+        let mut events = vec![context.publisher.sign(profile, self.log.keys())?];
+        let inner = self.take_job(order, prompt, &mut events)?;
         self.first_inner = Some(inner.clone());
         let start = Start {
             operator: Some(context.admission.operator()),
@@ -287,17 +290,18 @@ impl Session {
             "{name} started on {} in a container without a network.",
             model.name
         );
-        let entry = self.log.start(start, &inner, &content, now())?;
-        self.publish(entry).await
+        events.push(self.log.start(start, &inner, &content, now())?.event);
+        context.publisher.publish_all(events).await
     }
 
     /// Turns to a job: the records from here on belong to it, a thread opens, the session is handed its
-    /// inner job.
-    pub(super) async fn take_job(
+    /// inner job. What is to be published is appended to `events`.
+    pub(super) fn take_job(
         &mut self,
         order: &Order,
         prompt: &str,
-    ) -> Result<Reference, PublishError> {
+        events: &mut Vec<Event>,
+    ) -> Result<Reference, SignError> {
         let context = self.context.clone();
         self.root = Reference::to(&order.event, &context.relay_url);
         self.private = order.request.scheme.is_private();
@@ -308,11 +312,14 @@ impl Session {
             let opening = nip10::opening(&self.root, &[self.log.session()], &text);
             let note = context
                 .publisher
-                .say(opening, context.keyring.coordinator())
-                .await?;
+                .sign(opening, context.keyring.coordinator())?;
             self.thread = Some(Reference::to(&note, &context.relay_url));
+            events.push(note);
         }
-        self.hand_over(prompt).await
+        let inner = self.hand_over(prompt)?;
+        let reference = Reference::to(&inner, &context.relay_url);
+        events.push(inner);
+        Ok(reference)
     }
 
     /// A short name for people, such as `chat-7f3a`.
@@ -325,7 +332,7 @@ impl Session {
     }
 
     /// The inner hop: a job of the coordinator's own for this session (DESIGN.md #4a).
-    async fn hand_over(&self, prompt: &str) -> Result<Reference, PublishError> {
+    fn hand_over(&self, prompt: &str) -> Result<Event, SignError> {
         let context = &self.context;
         let keys = context.keyring.coordinator();
         let session = self.log.session();
@@ -348,12 +355,17 @@ impl Session {
             .tags([self.root.tag("E"), self.root.tag("e")])
             .tag(["param", "depth", "1"])
             .tag(["alt", "Job handed to a session"]);
-        let event = context.publisher.say(draft, keys).await?;
-        Ok(Reference::to(&event, &context.relay_url))
+        context.publisher.sign(draft, keys)
     }
 
     /// Stores what did not fit into a record, and publishes the record.
     pub(super) async fn publish(&self, entry: Entry) -> Result<(), PublishError> {
+        let event = self.keep_whole(entry).await;
+        self.context.publisher.publish(event).await
+    }
+
+    /// Stores what did not fit into a record, and gives the record.
+    pub(super) async fn keep_whole(&self, entry: Entry) -> Event {
         if let Some(overflow) = entry.overflow {
             let blobs = self.context.blobs.clone();
             let stored = tokio::task::spawn_blocking(move || blobs.put(overflow.as_bytes())).await;
@@ -361,7 +373,7 @@ impl Session {
                 tracing::error!("the whole of a long record could not be kept");
             }
         }
-        self.context.publisher.publish(entry.event).await
+        entry.event
     }
 
     /// Writes the end, stops the agent, removes its container.
@@ -416,6 +428,18 @@ impl Session {
     }
 }
 
+async fn note(context: &Context, record: SessionRecord) -> Result<(), Failure> {
+    let state = context.state.clone();
+    match tokio::task::spawn_blocking(move || state.put_session(&record)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::new(
+            "agent",
+            format!("the session could not be noted: {error}"),
+        )),
+        Err(_) => Err(Failure::new("agent", "the session could not be noted")),
+    }
+}
+
 async fn acp_session(process: &Process, history: &[Said]) -> Result<SessionId, Failure> {
     let failed = |error: crate::agent::acp::Error| process.agent_failed(&error);
     let acp = process
@@ -427,57 +451,6 @@ async fn acp_session(process: &Process, history: &[Said]) -> Result<SessionId, F
         process.peer.set_mode(&acp, mode).await.map_err(failed)?;
     }
     Ok(acp)
-}
-
-/// The model: what the owner's job names, and must be there; for a stranger always the default.
-async fn choose_model(context: &Context, order: &Order) -> Result<ModelInfo, Failure> {
-    let named = if order.stranger {
-        None
-    } else {
-        order.request.param("model")
-    };
-    context
-        .local
-        .choose(named.unwrap_or(&context.default_model))
-        .await
-        .map_err(|error| Failure::new("no-model", format!("{error}. {}", error.fix())))
-}
-
-fn options(context: &Context, order: &Order) -> ModelOptions {
-    let request: &JobRequest = &order.request;
-    let asked: Option<i64> = request
-        .number("max_tokens")
-        .filter(|tokens: &i64| *tokens > 0);
-    let limit = order
-        .stranger
-        .then_some(i64::from(context.jobs.strangers.tokens));
-    ModelOptions {
-        temperature: finite(request.number("temperature")),
-        top_k: request.number("top_k"),
-        top_p: finite(request.number("top_p")),
-        frequency_penalty: finite(request.number("frequency_penalty")),
-        num_predict: match (asked, limit) {
-            (Some(asked), Some(limit)) => Some(asked.min(limit)),
-            (asked, limit) => asked.or(limit),
-        },
-        num_ctx: None,
-        seed: request.number("seed"),
-    }
-}
-
-fn budget(context: &Context, order: &Order) -> Budget {
-    let stranger = order.stranger.then_some(&context.jobs.strangers);
-    Budget {
-        tokens: order
-            .request
-            .number("budget_tokens")
-            .filter(|_| !order.stranger),
-        seconds: stranger.map(|quota| quota.seconds),
-    }
-}
-
-fn finite(number: Option<f64>) -> Option<f64> {
-    number.filter(|number| number.is_finite())
 }
 
 fn continued(order: &Order) -> Vec<Vec<String>> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nostr::Event;
 use tokio::time::Instant;
 
 use super::{
@@ -19,10 +20,13 @@ use crate::{
     job::{Answer, Failure, Report},
     model::{CallStatus, ModelCall},
     nips::{
-        Draft, Reference, kind, nip10,
+        Draft, Reference,
+        draft::SignError,
+        kind, nip10,
         nip90::Scheme,
         session::{ActionKind, Outcome},
     },
+    recorder::Entry,
 };
 
 /// How often live text goes out.
@@ -69,7 +73,12 @@ async fn work(
     // The session's first job was handed over before its start.
     let inner = match session.first_inner.take() {
         Some(inner) => inner,
-        None => session.take_job(order, prompt).await?,
+        None => {
+            let mut events = Vec::new();
+            let inner = session.take_job(order, prompt, &mut events)?;
+            session.context.publisher.publish_all(events).await?;
+            inner
+        }
     };
     let began = Instant::now();
     let mut growing = Growing::new(began);
@@ -122,8 +131,14 @@ async fn work(
     }
     growing.flush(session, &order.request.customer).await;
     let text = session.context.redactor.redact(&growing.text).into_owned();
-    record_message(session, &text, &usage, began.elapsed()).await?;
-    let answer = answer(session, order, &inner, text).await?;
+    let message = message(session, &text, &usage, began.elapsed())?;
+    let message = session.keep_whole(message).await;
+    let (answer, result) = answer(session, order, &inner, text).await?;
+    session
+        .context
+        .publisher
+        .publish_all(vec![message, result])
+        .await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(After::Open)
 }
@@ -305,12 +320,13 @@ async fn record_error(
     session.publish(entry).await
 }
 
-async fn record_message(
+/// The record of the answer, with what it cost.
+fn message(
     session: &mut Session,
     text: &str,
     usage: &Usage,
     took: Duration,
-) -> Result<(), PublishError> {
+) -> Result<Entry, SignError> {
     let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let mut detail = vec![
         tag(
@@ -338,23 +354,22 @@ async fn record_message(
     } else {
         text
     };
-    let entry = session.log.action(
+    session.log.action(
         ActionKind::Message,
         detail,
         "Answered".to_owned(),
         content,
         now(),
-    )?;
-    session.publish(entry).await
+    )
 }
 
-/// The session's own result, which the customer's will quote.
+/// The answer, and the session's own result, which the customer's will quote.
 async fn answer(
     session: &Session,
     order: &Order,
     inner: &Reference,
     text: String,
-) -> Result<Answer, PublishError> {
+) -> Result<(Answer, Event), SignError> {
     let context = &session.context;
     let coordinator = context.keyring.coordinator().public_key();
     let mut tags = Vec::new();
@@ -381,13 +396,10 @@ async fn answer(
     } else {
         draft.content(text.clone())
     };
-    let event = context.publisher.say(draft, session.log.keys()).await?;
+    let event = context.publisher.sign(draft, session.log.keys())?;
     tracing::debug!(job = %order.event.id, result = %event.id, "the session answered");
-    Ok(Answer {
-        text,
-        inner: Reference::to(&event, &context.relay_url),
-        tags,
-    })
+    let inner = Reference::to(&event, &context.relay_url);
+    Ok((Answer { text, inner, tags }, event))
 }
 
 async fn report(session: &Session, order: &Order, lines: &Lines, report: Report) {
@@ -412,12 +424,7 @@ fn tag<const N: usize>(name: &str, values: [String; N]) -> Vec<String> {
 }
 
 /// The last note of a thread: the answer, quoting the result.
-pub(super) fn closing_note(
-    thread: &Reference,
-    result: &nostr::Event,
-    text: &str,
-    relay: &str,
-) -> Draft {
+pub(super) fn closing_note(thread: &Reference, result: &Event, text: &str, relay: &str) -> Draft {
     const NOTE: usize = 1000;
     let address = nip10::nevent(result.id, result.pubkey, relay);
     let cut = text.floor_char_boundary(NOTE);

@@ -1,0 +1,64 @@
+//! What a job asks of its model, and what it gets.
+
+use super::{context::Context, executor::Order};
+use crate::{
+    job::Failure,
+    model::{Budget, ModelOptions, local::ModelInfo},
+    nips::nip90::JobRequest,
+};
+
+/// The model: what the owner's job names, and must be there; for a stranger always the default.
+///
+/// # Errors
+/// When it is not there.
+pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo, Failure> {
+    let named = if order.stranger {
+        None
+    } else {
+        order.request.param("model")
+    };
+    context
+        .local
+        .choose(named.unwrap_or(&context.default_model))
+        .await
+        .map_err(|error| Failure::new("no-model", format!("{error}. {}", error.fix())))
+}
+
+/// How the model answers: what the customer asked for, within a stranger's quota.
+pub(super) fn options(context: &Context, order: &Order) -> ModelOptions {
+    let request: &JobRequest = &order.request;
+    let asked: Option<i64> = request
+        .number("max_tokens")
+        .filter(|tokens: &i64| *tokens > 0);
+    let limit = order
+        .stranger
+        .then_some(i64::from(context.jobs.strangers.tokens));
+    ModelOptions {
+        temperature: finite(request.number("temperature")),
+        top_k: request.number("top_k"),
+        top_p: finite(request.number("top_p")),
+        frequency_penalty: finite(request.number("frequency_penalty")),
+        num_predict: match (asked, limit) {
+            (Some(asked), Some(limit)) => Some(asked.min(limit)),
+            (asked, limit) => asked.or(limit),
+        },
+        num_ctx: None,
+        seed: request.number("seed"),
+    }
+}
+
+/// What the job may use.
+pub(super) fn budget(context: &Context, order: &Order) -> Budget {
+    let stranger = order.stranger.then_some(&context.jobs.strangers);
+    Budget {
+        tokens: order
+            .request
+            .number("budget_tokens")
+            .filter(|_| !order.stranger),
+        seconds: stranger.map(|quota| quota.seconds),
+    }
+}
+
+fn finite(number: Option<f64>) -> Option<f64> {
+    number.filter(|number| number.is_finite())
+}
