@@ -21,12 +21,12 @@ use super::{
 use crate::{
     agent::acp::SessionId,
     job::{Failure, Report},
-    model::{Budget, ModelCall, ModelOptions, gateway::SessionPolicy, local::ModelInfo},
+    model::{ModelCall, gateway::SessionPolicy, local::ModelInfo},
     nips::{
         Draft, Reference,
         draft::SignError,
         kind, nip10, nip89,
-        nip90::{JobRequest, Scheme},
+        nip90::Scheme,
         session::{Outcome, Start},
     },
     recorder::{Belonging, Entry, SessionLog},
