@@ -76,7 +76,7 @@ impl Coordinator {
         let shutdown = CancellationToken::new();
         recovery::end_abandoned(&context).await?;
         restore_allowed(&context).await?;
-        announce::announce(&context).await?;
+        announce::announce(&context).await;
 
         let (commands, inbox) = mpsc::channel(256);
         let (reports, reported) = mpsc::channel(256);
