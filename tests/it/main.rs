@@ -7,12 +7,16 @@
 
 mod acp_agents;
 mod chat_agent;
+mod crash;
+mod failures;
 mod foreign;
 mod harness;
 mod jobs;
+mod load;
 mod model_server;
 mod nips;
 mod relay;
 mod sandbox;
+mod secrets;
 mod tidy;
 mod vectors;
