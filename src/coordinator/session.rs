@@ -111,10 +111,16 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
-    let (mut session, mut prompt) = match opened {
+    let (mut session, mut prompt, model) = match opened {
         Ok(opened) => opened,
         Err(failure) => return report_failure(&lines.reports, &turn.order, failure).await,
     };
+    // Not to be given up half way: a session that has a start gets its end.
+    if let Err(error) = Box::pin(session.begin(&turn.order, &prompt, &model)).await {
+        let failure = Failure::new("agent", format!("the record could not be written: {error}"));
+        report_failure(&lines.reports, &turn.order, failure).await;
+        return session.end(Outcome::Failed, "record").await;
+    }
     let (outcome, ending) = loop {
         let after = Box::pin(turn::run(&mut session, &turn, &prompt, &lines)).await;
         if let After::Over(outcome, ending) = after {
@@ -176,11 +182,12 @@ async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, fa
 }
 
 impl Session {
+    /// An agent that is ready, of which the record says nothing yet.
     async fn open(
         context: Arc<Context>,
         order: &Order,
         process: Option<Process>,
-    ) -> Result<(Self, String), Failure> {
+    ) -> Result<(Self, String, ModelInfo), Failure> {
         let prompt = conversation::prompt(&context, &order.request).await?;
         let model = choose_model(&context, order).await?;
         let history = conversation::history(&context, order.continues).await?;
@@ -218,7 +225,7 @@ impl Session {
             started_at: now(),
             ended: false,
         };
-        let mut session = Self {
+        let session = Self {
             private: order.request.scheme.is_private(),
             thread: None,
             first_inner: None,
@@ -230,15 +237,7 @@ impl Session {
             root,
             record,
         };
-        match session.begin(order, &prompt, &model).await {
-            Ok(()) => Ok((session, prompt)),
-            Err(error) => {
-                let failure =
-                    Failure::new("agent", format!("the record could not be written: {error}"));
-                session.end(Outcome::Failed, "record").await;
-                Err(failure)
-            }
-        }
+        Ok((session, prompt, model))
     }
 
     /// Profile, thread, inner job, start: what stands before the agent hears its first word.

@@ -155,6 +155,12 @@ async fn listen(
     lines: &Lines,
     growing: &mut Growing,
 ) -> Result<Ended, PublishError> {
+    if turn.cancel.is_cancelled() {
+        return Ok(Ended::Cancelled);
+    }
+    if lines.shutdown.is_cancelled() {
+        return Ok(Ended::Shutdown);
+    }
     let order = &turn.order;
     let deadline = session.deadline(order);
     let peer = session.process.peer.clone();
