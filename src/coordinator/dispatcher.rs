@@ -380,6 +380,8 @@ impl Dispatcher {
                 for event in record.outbox.clone() {
                     if let Err(error) = publisher.publish(event).await {
                         tracing::error!(job = %id, %error, "an answer could not be published");
+                        // No success without its result.
+                        break;
                     }
                 }
             })
