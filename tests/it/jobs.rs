@@ -18,7 +18,8 @@ use crate::{
 /// Sessions end with their jobs and nothing is kept warm, so that what is left shows.
 pub(crate) const AT_ONCE: &str = "[sessions]\nidle_s = 0\nwarm = 0\n";
 
-fn statuses(answers: &[Event]) -> Vec<String> {
+/// The words of a job's answers, and the kinds of its results.
+pub(crate) fn statuses(answers: &[Event]) -> Vec<String> {
     answers
         .iter()
         .map(|event| match event.kind.as_u16() {
@@ -28,7 +29,8 @@ fn statuses(answers: &[Event]) -> Vec<String> {
         .collect()
 }
 
-fn error(answers: &[Event]) -> (String, String) {
+/// The code and the sentence of the error that ended a job.
+pub(crate) fn error(answers: &[Event]) -> (String, String) {
     let last = answers.last().unwrap();
     assert_eq!(status(last), "error", "{answers:?}");
     (tag(last, "code").unwrap(), last.content.clone())

@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "a failed unwrap is how a test fails, in its helpers too"
 )]
+#![expect(
+    clippy::print_stderr,
+    reason = "seeds, durations and a program's last words are for whoever reads a failed run"
+)]
 
 mod acp_agents;
 mod chat_agent;

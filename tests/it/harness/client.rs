@@ -75,6 +75,18 @@ impl Client {
         }
     }
 
+    /// Sends a frame that the relay may take for a reason to hang up; whether it stays.
+    pub(crate) async fn try_raw(&mut self, text: String) -> bool {
+        if self.socket.send(Message::text(text)).await.is_err() {
+            return false;
+        }
+        // Whoever stays answers a close properly, or says something before.
+        matches!(
+            tokio::time::timeout(PATIENCE, self.socket.next()).await,
+            Ok(Some(Ok(Message::Text(_))))
+        )
+    }
+
     /// Publishes an event to a relay that may go away; whether it promised to keep it.
     pub(crate) async fn try_send(&mut self, event: &Event) -> bool {
         let frame = Message::text(format!("[\"EVENT\",{}]", event.as_json()));
