@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use nostr::{Filter, Keys, Kind};
 use tokio_util::sync::CancellationToken;
 
-use super::{context::Context, publisher::PublishError};
+use super::{
+    context::{Context, now},
+    publisher::PublishError,
+};
 use crate::model::local;
 use crate::nips::{
     Draft,
@@ -16,11 +19,9 @@ use crate::nips::{
 /// How often models and sandbox are looked at.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// Publishes profile, handler information and relay list, where they differ from what is there.
-///
-/// # Errors
-/// When the relay refuses one.
-pub(super) async fn announce(context: &Context) -> Result<(), PublishError> {
+/// Publishes profile, handler information and relay list, where they differ from what is there. Jobs can be
+/// done without them, so none is worth failing for.
+pub(super) async fn announce(context: &Context) {
     let keys = context.keyring.coordinator();
     let agents: Vec<String> = context
         .agents
@@ -38,9 +39,11 @@ pub(super) async fn announce(context: &Context) -> Result<(), PublishError> {
         nip89::handler(&context.jobs.kinds(), &agents),
         nip89::relay_list(&context.relay_url),
     ] {
-        say_if_new(context, draft, keys).await?;
+        let kind = draft.kind;
+        if let Err(error) = say_if_new(context, draft, keys).await {
+            tracing::warn!(kind, %error, "the coordinator is not announced");
+        }
     }
-    Ok(())
 }
 
 /// Keeps the status true until the program stops.
@@ -142,5 +145,11 @@ async fn say_if_new(context: &Context, draft: Draft, keys: &Keys) -> Result<(), 
     if same {
         return Ok(());
     }
-    context.publisher.say(draft, keys).await.map(drop)
+    // Of two versions of one second the relay keeps the one with the lower id, which may be the older one:
+    // a program that starts twice in a second has to say something newer.
+    let after = newest
+        .first()
+        .map_or(0, |event| event.created_at.as_secs() + 1);
+    let event = context.publisher.sign_at(draft, keys, now().max(after))?;
+    context.publisher.publish(event).await
 }

@@ -92,7 +92,7 @@ impl Coordinator {
         recovery::end_abandoned(&context).await?;
         recovery::forget_unused(&context)?;
         restore_allowed(&context).await?;
-        announce::announce(&context).await?;
+        announce::announce(&context).await;
         // What an earlier run said may be out of date; a model server that hangs holds nothing up for long.
         let looked = tokio::time::timeout(LOOK, announce::say_status(&context)).await;
         if looked.is_err() {

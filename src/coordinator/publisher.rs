@@ -54,7 +54,20 @@ impl Publisher {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn sign(&self, mut draft: Draft, keys: &Keys) -> Result<Event, SignError> {
+    pub fn sign(&self, draft: Draft, keys: &Keys) -> Result<Event, SignError> {
+        self.sign_at(draft, keys, now())
+    }
+
+    /// The same at a time, in Unix seconds.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn sign_at(
+        &self,
+        mut draft: Draft,
+        keys: &Keys,
+        created_at: u64,
+    ) -> Result<Event, SignError> {
         if !draft
             .tags
             .iter()
@@ -73,7 +86,7 @@ impl Publisher {
                 }
             }
         }
-        draft.sign(keys, now())
+        draft.sign(keys, created_at)
     }
 
     /// Publishes an event; one that the relay has already is fine.

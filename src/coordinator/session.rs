@@ -120,7 +120,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         Err(failure) => return report_failure(&lines.reports, &turn.order, failure).await,
     };
     // From here on the session has a record, which must come to its end.
-    if let Err(error) = session.begin(&turn.order, &prompt, &model).await {
+    if let Err(error) = Box::pin(session.begin(&turn.order, &prompt, &model)).await {
         let failure = Failure::new("agent", format!("the record could not be written: {error}"));
         report_failure(&lines.reports, &turn.order, failure).await;
         return session.end(Outcome::Failed, "record").await;

@@ -154,6 +154,9 @@ async fn listen(
     if turn.cancel.is_cancelled() {
         return Ok(Ended::Cancelled);
     }
+    if lines.shutdown.is_cancelled() {
+        return Ok(Ended::Shutdown);
+    }
     let order = &turn.order;
     let deadline = session.deadline(order);
     let peer = session.process.peer.clone();

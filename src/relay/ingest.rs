@@ -26,6 +26,11 @@ use crate::{
 /// Bytes of events that may wait for the writer, in KiB.
 const QUEUE_KIB: u32 = 64 << 10;
 
+/// How many times as much an event of this program may hold: a job's result quotes the whole request as a
+/// string, where every quotation mark takes twice the room, and has its own text beside it. A request that
+/// was let in must be answerable.
+const OWN: usize = 4;
+
 /// What became of an accepted event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
@@ -57,6 +62,16 @@ pub(super) enum Origin<'a> {
     Internal,
     /// A connection.
     Client(&'a Client),
+}
+
+impl Origin<'_> {
+    /// How many times the limits count.
+    fn room(self) -> usize {
+        match self {
+            Self::Internal => OWN,
+            Self::Client(_) => 1,
+        }
+    }
 }
 
 /// Who waits for the outcome.
@@ -155,30 +170,33 @@ impl Ingest {
         origin: Origin<'_>,
         now: u64,
     ) -> Result<Record, Rejection> {
-        self.structure(&event, now)?;
+        self.structure(&event, origin.room(), now)?;
         self.verifier.check(&event)?;
         if let Origin::Client(client) = origin {
             policy(&event, client)?;
         }
         let record = Record::new(event);
-        if record.json.len() > self.config.max_message_bytes {
-            return Err(Rejection::TooLong(self.config.max_message_bytes));
+        let most = self.config.max_message_bytes.saturating_mul(origin.room());
+        if record.json.len() > most {
+            return Err(Rejection::TooLong(most));
         }
         Ok(record)
     }
 
-    fn structure(&self, event: &Event, now: u64) -> Result<(), Rejection> {
+    fn structure(&self, event: &Event, room: usize, now: u64) -> Result<(), Rejection> {
         let config = &self.config;
+        let (max_tags, max_content) = (
+            config.max_tags.saturating_mul(room),
+            config.max_content.saturating_mul(room),
+        );
         if event.kind.as_u16() == kind::CLIENT_AUTH {
             return Err(Rejection::AuthEvent);
         }
-        if event.tags.len() > config.max_tags {
-            return Err(Rejection::TooManyTags(config.max_tags));
+        if event.tags.len() > max_tags {
+            return Err(Rejection::TooManyTags(max_tags));
         }
-        if event.content.len() > config.max_content
-            && event.content.chars().count() > config.max_content
-        {
-            return Err(Rejection::ContentTooLong(config.max_content));
+        if event.content.len() > max_content && event.content.chars().count() > max_content {
+            return Err(Rejection::ContentTooLong(max_content));
         }
         let created_at = event.created_at.as_secs();
         if u32::try_from(created_at).is_err() {

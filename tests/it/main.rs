@@ -4,15 +4,23 @@
     clippy::unwrap_used,
     reason = "a failed unwrap is how a test fails, in its helpers too"
 )]
+#![expect(
+    clippy::print_stderr,
+    reason = "seeds, durations and a program's last words are for whoever reads a failed run"
+)]
 
 mod acp_agents;
 mod chat_agent;
+mod crash;
+mod failures;
 mod foreign;
 mod harness;
 mod jobs;
+mod load;
 mod model_server;
 mod nips;
 mod relay;
 mod sandbox;
+mod secrets;
 mod tidy;
 mod vectors;

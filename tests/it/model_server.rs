@@ -47,6 +47,8 @@ pub(crate) enum Behaviour {
     Answer,
     /// This text in one chunk, without any delay.
     Say(String),
+    /// This text, one character a chunk, with a pause before each.
+    Letters(String, Duration),
     /// So many words, one a chunk, with a pause before each.
     Slow(usize, Duration),
     /// An HTTP status with Ollama's error body.
@@ -253,6 +255,14 @@ async fn script(behaviour: Behaviour, said: &str, body: &Chunks) -> Result<(), G
         Behaviour::Say(words) => {
             let whole = [text(&line(&words, false)), end()].concat();
             body.send(Ok(whole.into())).await
+        }
+        Behaviour::Letters(words, pause) => {
+            for letter in words.chars() {
+                tokio::time::sleep(pause).await;
+                let piece = text(&line(letter.encode_utf8(&mut [0; 4]), false));
+                body.send(Ok(piece)).await?;
+            }
+            body.send(Ok(end())).await
         }
         Behaviour::Slow(words, pause) => {
             for number in 0..words {

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::encryption::{EncryptionError, Scheme};
 use crate::nips::{Draft, Reference, kind};
 
+/// A request longer than this many bytes of JSON is quoted once in its result, in `request`: clients refuse
+/// events that are too long.
+const MAX_QUOTED_TWICE: usize = 64 << 10;
+
 /// The five status words of NIP-90.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -115,7 +119,7 @@ impl Reply<'_> {
     }
 
     /// The result: the request verbatim, the job first among the `e` tags, and `q` for the session's own
-    /// result that it rests on.
+    /// result that it rests on. The inputs are repeated as `i` unless the request is long.
     ///
     /// # Errors
     /// When an encrypted job's customer cannot be written to, or the text passes NIP-44's bound.
@@ -125,13 +129,15 @@ impl Reply<'_> {
         inner: Option<&Reference>,
         extra: Vec<Vec<String>>,
     ) -> Result<Draft, EncryptionError> {
+        let request = self.request.as_json();
+        let short = request.len() <= MAX_QUOTED_TWICE;
         let mut draft = Draft::new(kind::result_of(self.request.kind).as_u16())
             .tag(["e", &self.request.id.to_hex(), self.relay])
             .tag(["p", &self.request.pubkey.to_hex()])
-            .tag(["request".to_owned(), self.request.as_json()]);
+            .tag(["request".to_owned(), request]);
         if self.scheme.is_private() {
             draft = draft.tag(["encrypted"]);
-        } else {
+        } else if short {
             draft = draft.tags(
                 self.request
                     .tags
@@ -190,6 +196,26 @@ mod tests {
                 .tags
                 .contains(&vec!["i".into(), "x".into(), "text".into()])
         );
+    }
+
+    #[test]
+    fn a_long_request_is_quoted_once() {
+        let (customer, provider) = (Keys::generate(), Keys::generate());
+        let prompt = "x".repeat(MAX_QUOTED_TWICE);
+        let request = Draft::new(5050)
+            .tag(["i", &prompt, "text"])
+            .sign(&customer, 7)
+            .unwrap();
+        let reply = Reply {
+            request: &request,
+            scheme: Scheme::Plain,
+            relay: "ws://r",
+            keys: &provider,
+        };
+        let result = reply.result("done", None, Vec::new()).unwrap();
+        assert!(result.tags.iter().all(|tag| tag[0] != "i"));
+        let json = &result.tags.iter().find(|tag| tag[0] == "request").unwrap()[1];
+        assert_eq!(Event::from_json(json).unwrap(), request);
     }
 
     #[test]

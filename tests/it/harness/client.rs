@@ -75,6 +75,37 @@ impl Client {
         }
     }
 
+    /// Sends a frame that the relay may take for a reason to hang up; whether it stays.
+    pub(crate) async fn try_raw(&mut self, text: String) -> bool {
+        if self.socket.send(Message::text(text)).await.is_err() {
+            return false;
+        }
+        // Whoever stays answers a close properly, or says something before.
+        matches!(
+            tokio::time::timeout(PATIENCE, self.socket.next()).await,
+            Ok(Some(Ok(Message::Text(_))))
+        )
+    }
+
+    /// Publishes an event to a relay that may go away; whether it promised to keep it.
+    pub(crate) async fn try_send(&mut self, event: &Event) -> bool {
+        let frame = Message::text(format!("[\"EVENT\",{}]", event.as_json()));
+        if self.socket.send(frame).await.is_err() {
+            return false;
+        }
+        while let Some(Ok(message)) = self.socket.next().await {
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            if value[0] == "OK" && value[1] == event.id.to_hex() {
+                assert_eq!(value[2], true, "{value}");
+                return true;
+            }
+        }
+        false
+    }
+
     /// Everything stored that matches.
     pub(crate) async fn query(&mut self, filter: Value) -> Vec<Event> {
         self.raw(json!(["REQ", "query", filter]).to_string()).await;

@@ -1,5 +1,6 @@
 //! Drives the real program: a home of its own, a port of its own, a scripted model, the real sandbox.
 
+pub(crate) mod audit;
 pub(crate) mod client;
 
 use std::{
@@ -24,6 +25,7 @@ pub(crate) struct Treefort {
     /// `127.0.0.1:port`.
     pub(crate) address: String,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     model: String,
 }
 
@@ -35,6 +37,16 @@ impl Treefort {
 
     /// The same, with a `treefort.toml`.
     pub(crate) fn start_with(model: &ModelServer, options: &[&str], config: &str) -> Self {
+        Self::start_in(model, options, config, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(
+        model: &ModelServer,
+        options: &[&str],
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         if !config.is_empty() {
             std::fs::write(home.path().join("treefort.toml"), config).unwrap();
@@ -44,6 +56,10 @@ impl Treefort {
             child: None,
             address: String::new(),
             options: options.iter().map(ToString::to_string).collect(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
             model: model.url(),
         };
         treefort.up();
@@ -64,6 +80,7 @@ impl Treefort {
             .args(&self.options)
             .env("OLLAMA_HOST", &self.model)
             .env("RUST_LOG", "treefort=debug,info")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -154,6 +171,7 @@ impl Treefort {
             .arg("--home")
             .arg(self.home.path())
             .env("OLLAMA_HOST", &self.model)
+            .envs(self.environment.iter().cloned())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .kill_on_drop(true);

@@ -22,7 +22,7 @@ use crate::{
 /// Sessions end with their jobs and nothing is kept warm, so that what is left shows.
 pub(crate) const AT_ONCE: &str = "[sessions]\nidle_s = 0\nwarm = 0\n";
 
-fn statuses(answers: &[Event]) -> Vec<String> {
+pub(crate) fn statuses(answers: &[Event]) -> Vec<String> {
     answers
         .iter()
         .map(|event| match event.kind.as_u16() {
@@ -32,7 +32,7 @@ fn statuses(answers: &[Event]) -> Vec<String> {
         .collect()
 }
 
-fn error(answers: &[Event]) -> (String, String) {
+pub(crate) fn error(answers: &[Event]) -> (String, String) {
     let last = answers.last().unwrap();
     assert_eq!(status(last), "error", "{answers:?}");
     (tag(last, "code").unwrap(), last.content.clone())
