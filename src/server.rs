@@ -173,6 +173,7 @@ impl Server {
             agents,
             runtime: runtime.clone(),
             local: Local::new(&config.model)?,
+            num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),
             gateway: Gateway::new(config.model)?,
         };
@@ -298,6 +299,8 @@ fn write_run_file(home: &Path, run: &RunFile) -> Result<(), Error> {
         .map_err(|source| Error::Home { path, source })
 }
 
+/// Makes a directory for its owner alone. One that is there stays as it is: `doctor` says when others may
+/// read it.
 fn private_directory(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Home {
         path: path.to_owned(),
@@ -308,8 +311,5 @@ fn private_directory(path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(failed)?;
-    #[cfg(unix)]
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-        .map_err(failed)?;
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::{
 /// How long another treefort of this home may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long a server may take to stop: it ends its sessions.
-const STOP: Duration = Duration::from_secs(6);
+const STOP: Duration = Duration::from_millis(4500);
 
 /// A connection, with the keys of the person who typed the command.
 #[derive(Debug)]

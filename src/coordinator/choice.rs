@@ -51,10 +51,11 @@ pub(super) fn options(context: &Context, order: &Order) -> ModelOptions {
 pub(super) fn budget(context: &Context, order: &Order) -> Budget {
     let stranger = order.stranger.then_some(&context.jobs.strangers);
     Budget {
-        tokens: order
-            .request
-            .number("budget_tokens")
-            .filter(|_| !order.stranger),
+        // A stranger's job gets one prompt as long as the model can read, and its tokens.
+        tokens: match stranger {
+            Some(quota) => Some(u64::from(quota.tokens) + u64::from(context.num_ctx)),
+            None => order.request.number("budget_tokens"),
+        },
         seconds: stranger.map(|quota| quota.seconds),
     }
 }

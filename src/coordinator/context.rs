@@ -50,6 +50,8 @@ pub struct Context {
     pub gateway: Gateway,
     /// The local model server.
     pub local: Local,
+    /// The context that models are given, in tokens.
+    pub num_ctx: u32,
     /// The model that the owner set; empty to choose.
     pub default_model: String,
 }

@@ -26,6 +26,8 @@ pub(super) struct Growing {
     partials: usize,
     next_partial: Instant,
     reported: usize,
+    /// How many tools the agent said that it used.
+    pub(super) tools: usize,
 }
 
 impl Growing {
@@ -37,6 +39,7 @@ impl Growing {
             partials: 0,
             next_partial: began + PARTIALS[0],
             reported: 0,
+            tools: 0,
         }
     }
 

@@ -68,6 +68,10 @@ fn add(image: &mut Image, root: &Path, folder: &Path) -> io::Result<()> {
             let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) else {
                 continue;
             };
+            // The Dockerfile goes beside the files, not among them.
+            if name == "Dockerfile" {
+                continue;
+            }
             if image.files.len() >= MAX_FILES {
                 return Err(io::Error::other(format!("more than {MAX_FILES} files")));
             }

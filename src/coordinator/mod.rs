@@ -20,6 +20,7 @@ mod quota;
 mod recovery;
 mod session;
 mod turn;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 

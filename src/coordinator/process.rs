@@ -23,6 +23,8 @@ use crate::{
     sandbox::{self, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
 };
 
+/// How long an agent may take to leave when it is told to.
+const HURRY: Duration = Duration::from_millis(300);
 /// An agent's raw lines are kept up to this size.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
@@ -204,22 +206,31 @@ impl Process {
         )
     }
 
-    /// Ends the agent and removes its container.
-    pub(super) async fn stop(mut self, grace: Duration) {
+    /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless
+    /// somebody wants its place.
+    pub(super) async fn stop(mut self, grace: Duration, wanted: impl Future<Output = ()>) {
         self.peer.end();
         self.serving.abort_all();
         while self.serving.join_next().await.is_some() {}
         drop(self.http);
-        if let Err(error) = self.control.stop(grace).await {
+        tokio::select! {
+            _ = self.exit.wait_for(Option::is_some) => {}
+            () = tokio::time::sleep(grace) => {}
+            () = wanted => {}
+        }
+        if let Err(error) = self.control.stop(HURRY).await {
             tracing::warn!(%error, "the container did not end as it should");
         }
-        self.context.redactor.forget(&[self.token]);
+        // No agent can say them any more.
+        let mut secrets = spellings(&self.keys);
+        secrets.push(self.token);
+        self.context.redactor.forget(&secrets);
     }
 
     /// Ends a process that served no session: nothing of it is kept.
     pub(super) async fn discard(self) {
         let (context, session) = (self.context.clone(), self.keys.public_key());
-        self.stop(Duration::ZERO).await;
+        self.stop(Duration::ZERO, std::future::pending()).await;
         if let Err(error) = context.keyring.forget_session(&session) {
             tracing::warn!(%error, "the key of an unused session stays");
         }
@@ -246,8 +257,13 @@ fn no_sandbox(error: &sandbox::Error) -> Failure {
     Failure::new("no-sandbox", format!("{error}. {}", error.hint()))
 }
 
+/// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.
 fn internal(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new("agent", format!("the session could not be set up: {error}"))
+    tracing::error!(%error, "a session could not be set up");
+    Failure::new(
+        "agent",
+        "the session could not be set up; the owner's log says why",
+    )
 }
 
 fn random_hex() -> Result<String, Failure> {

@@ -33,9 +33,6 @@ use crate::{
     store::state::SessionRecord,
 };
 
-/// How long an agent may take to leave when nobody waits for it.
-const HURRY: Duration = Duration::from_millis(300);
-
 /// One job for a session.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -123,7 +120,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     if let Err(error) = Box::pin(session.begin(&turn.order, &prompt, &model)).await {
         let failure = Failure::new("agent", format!("the record could not be written: {error}"));
         report_failure(&lines.reports, &turn.order, failure).await;
-        return session.end(Outcome::Failed, "record").await;
+        return session.end(Outcome::Failed, "record", &lines).await;
     }
     let (outcome, ending) = loop {
         let after = Box::pin(turn::run(&mut session, &turn, &prompt, &lines)).await;
@@ -168,7 +165,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
             tracing::debug!("nobody takes a job back any more");
         }
     }
-    session.end(outcome, ending).await;
+    session.end(outcome, ending, &lines).await;
 }
 
 async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, failure: Failure) {
@@ -377,7 +374,7 @@ impl Session {
     }
 
     /// Writes the end, stops the agent, removes its container.
-    async fn end(self, outcome: Outcome, ending: &'static str) {
+    async fn end(self, outcome: Outcome, ending: &'static str, lines: &Lines) {
         let Self {
             context,
             process,
@@ -411,10 +408,21 @@ impl Session {
             Err(error) => tracing::error!(%session, error, "the end of a session was not written"),
         }
         let grace = match outcome {
-            Outcome::Interrupted => HURRY,
+            Outcome::Interrupted => Duration::ZERO,
             _ => Duration::from_secs(process.manifest.grace_s),
         };
-        process.stop(grace).await;
+        let wanted = async {
+            tokio::select! {
+                () = lines.shutdown.cancelled() => {}
+                () = lines.close.cancelled() => {}
+            }
+        };
+        process.stop(grace, wanted).await;
+    }
+
+    /// What the agent said between two jobs belongs to neither.
+    pub(super) fn forget_claims(&mut self) {
+        while self.process.claims.try_recv().is_ok() {}
     }
 
     /// When a job has to be done.
@@ -424,7 +432,8 @@ impl Session {
         } else {
             self.context.jobs.timeout_s
         };
-        Instant::now() + Duration::from_secs(seconds)
+        // A year is as good as never, and can be added to any time.
+        Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     growing::Growing,
     publisher::PublishError,
     session::{After, Lines, Session, Turn},
+    usage::Usage,
 };
 use crate::{
     agent::{
@@ -18,7 +19,6 @@ use crate::{
         claims::{Claim, Tool, ToolContent},
     },
     job::{Answer, Failure, Report},
-    model::{CallStatus, ModelCall},
     nips::{
         Draft, Reference,
         draft::SignError,
@@ -35,6 +35,9 @@ const DELTA_EVERY: Duration = Duration::from_millis(80);
 const CANCEL_GRACE: Duration = Duration::from_millis(800);
 /// An answer holds at most this many bytes, which NIP-44 can carry; the whole is kept as a blob.
 pub(super) const MAX_ANSWER: usize = 60_000;
+/// What an agent says about its tools is recorded up to this often in a turn.
+const MAX_TOOLS: usize = 1000;
+const FIRST_TOO_MANY: usize = MAX_TOOLS + 1;
 /// The most that an agent may say in one turn.
 const MAX_TEXT: usize = 4 << 20;
 
@@ -82,8 +85,21 @@ async fn work(
     };
     let began = Instant::now();
     let mut growing = Growing::new(began);
-    let ended = listen(session, turn, prompt, lines, &mut growing).await?;
-    let mut usage = settle_calls(session).await?;
+    let mut usage = Usage::default();
+    session.forget_claims();
+    let ended = listen(session, turn, prompt, lines, &mut growing, &mut usage).await?;
+    while let Ok(call) = session.calls.try_recv() {
+        usage.add(call);
+    }
+    session.log.spend(usage.prompt_tokens + usage.output_tokens);
+    if usage.truncated {
+        let sentence =
+            "The prompt was longer than the model's context; the model did not read all of it.";
+        let entry = session
+            .log
+            .error("truncated-prompt", true, sentence, now())?;
+        session.publish(entry).await?;
+    }
 
     let failure = match ended {
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Refusal => {
@@ -150,6 +166,7 @@ async fn listen(
     prompt: &str,
     lines: &Lines,
     growing: &mut Growing,
+    usage: &mut Usage,
 ) -> Result<Ended, PublishError> {
     if turn.cancel.is_cancelled() {
         return Ok(Ended::Cancelled);
@@ -172,13 +189,15 @@ async fn listen(
             () = turn.cancel.cancelled() => break Ended::Cancelled,
             () = lines.shutdown.cancelled() => break Ended::Shutdown,
             () = tokio::time::sleep_until(deadline) => break Ended::TimedOut,
+            done = &mut prompting => break Ended::Turn(done),
+            // The gateway waits when nobody takes its calls in.
+            Some(call) = session.calls.recv() => usage.add(call),
             Some(claim) = session.process.claims.recv() => {
                 take(session, growing, claim).await?;
                 if growing.text.len() > MAX_TEXT {
                     break Ended::TooLong;
                 }
             }
-            done = &mut prompting => break Ended::Turn(done),
             _ = ticks.tick() => {
                 growing.show(session, &order.request.customer, false).await;
                 if let Some(text) = growing.partial(&session.context.redactor) {
@@ -188,9 +207,13 @@ async fn listen(
         }
     };
     if matches!(ended, Ended::Turn(_)) {
-        // Everything that the agent said before its answer is in the channel.
-        while let Ok(claim) = session.process.claims.try_recv() {
-            take(session, growing, claim).await?;
+        // Everything that the agent said before its answer is in the channel, and no more than it holds:
+        // one that goes on talking is not heard for ever.
+        for _ in 0..session.process.claims.max_capacity() {
+            match session.process.claims.try_recv() {
+                Ok(claim) => take(session, growing, claim).await?,
+                Err(_) => break,
+            }
         }
     } else {
         let stopping = async {
@@ -213,7 +236,18 @@ async fn take(
         Claim::ToolCall(tool) | Claim::ToolUpdate(tool)
             if matches!(tool.status.as_deref(), Some("completed" | "failed")) =>
         {
-            record_tool(session, &tool).await?;
+            growing.tools += 1;
+            match growing.tools {
+                ..=MAX_TOOLS => record_tool(session, &tool).await?,
+                FIRST_TOO_MANY => {
+                    let sentence = "The agent said more about its tools than a record holds.";
+                    let entry = session
+                        .log
+                        .error("truncated-record", true, sentence, now())?;
+                    session.publish(entry).await?;
+                }
+                _ => {}
+            }
         }
         Claim::NotJson(line) => tracing::debug!(
             bytes = line.len(),
@@ -256,55 +290,6 @@ async fn record_tool(session: &mut Session, tool: &Tool) -> Result<(), PublishEr
     session.publish(entry).await
 }
 
-/// What the model calls of a turn cost.
-#[derive(Default)]
-struct Usage {
-    prompt_tokens: u64,
-    output_tokens: u64,
-    first_ms: Option<u64>,
-    model_ms: u64,
-    failed: Option<Failure>,
-}
-
-/// Takes in what the gateway saw: tokens and times are facts.
-async fn settle_calls(session: &mut Session) -> Result<Usage, PublishError> {
-    let mut usage = Usage::default();
-    while let Ok(call) = session.calls.try_recv() {
-        let ModelCall {
-            status,
-            prompt_tokens,
-            output_tokens,
-            ..
-        } = call;
-        tracing::info!(
-            model = %call.model,
-            prompt_tokens,
-            output_tokens,
-            first_ms = call.latency_first_ms,
-            total_ms = call.latency_total_ms,
-            "model call"
-        );
-        usage.prompt_tokens += prompt_tokens;
-        usage.output_tokens += output_tokens;
-        usage.first_ms = usage.first_ms.or(call.latency_first_ms);
-        usage.model_ms += call.latency_total_ms;
-        if call.truncated {
-            let sentence =
-                "The prompt was longer than the model's context; the model did not read all of it.";
-            let entry = session
-                .log
-                .error("truncated-prompt", true, sentence, now())?;
-            session.publish(entry).await?;
-        }
-        usage.failed = match status {
-            CallStatus::Ok => None,
-            CallStatus::Failed(error) => Some(Failure::new(error.code(), error.to_string())),
-        };
-    }
-    session.log.spend(usage.prompt_tokens + usage.output_tokens);
-    Ok(usage)
-}
-
 /// Why a turn failed: what the host saw of the model before what the agent says.
 fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
     match (error, model) {
@@ -319,6 +304,12 @@ async fn record_error(
     code: &str,
     sentence: &str,
 ) -> Result<(), PublishError> {
+    // The words of a private job are for its customer alone, and an agent may repeat them in its errors.
+    let sentence = if session.private {
+        "The job failed."
+    } else {
+        sentence
+    };
     let entry = session.log.error(code, false, sentence, now())?;
     session.publish(entry).await
 }

@@ -1,0 +1,46 @@
+//! What the model calls of a turn cost, as the gateway saw it: facts.
+
+use crate::{
+    job::Failure,
+    model::{CallStatus, ModelCall},
+};
+
+/// The sum of a turn's calls.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    /// Tokens read.
+    pub(super) prompt_tokens: u64,
+    /// Tokens written.
+    pub(super) output_tokens: u64,
+    /// Milliseconds to the first piece of the first answer.
+    pub(super) first_ms: Option<u64>,
+    /// Milliseconds that the model took in all.
+    pub(super) model_ms: u64,
+    /// Whether a prompt did not fit the model's context.
+    pub(super) truncated: bool,
+    /// Why the last call failed, if it did.
+    pub(super) failed: Option<Failure>,
+}
+
+impl Usage {
+    /// Takes a call in.
+    pub(super) fn add(&mut self, call: ModelCall) {
+        tracing::info!(
+            model = %call.model,
+            prompt_tokens = call.prompt_tokens,
+            output_tokens = call.output_tokens,
+            first_ms = call.latency_first_ms,
+            total_ms = call.latency_total_ms,
+            "model call"
+        );
+        self.prompt_tokens += call.prompt_tokens;
+        self.output_tokens += call.output_tokens;
+        self.first_ms = self.first_ms.or(call.latency_first_ms);
+        self.model_ms += call.latency_total_ms;
+        self.truncated |= call.truncated;
+        self.failed = match call.status {
+            CallStatus::Ok => None,
+            CallStatus::Failed(error) => Some(Failure::new(error.code(), error.to_string())),
+        };
+    }
+}
