@@ -1,11 +1,16 @@
-//! Answers to customers, signed before they are stored.
+//! Answers to customers: signed before they are stored, published after.
 
-use nostr::Event;
+use std::collections::VecDeque;
 
-use super::{Error, context::Context, executor::Order};
+use nostr::{Event, EventId, Keys};
+
+use super::{Error, context::Context, executor::Order, publisher::Publisher, turn};
 use crate::{
     job::{Effect, Failure, Job, JobRecord},
-    nips::nip90::{JobRequest, Reply, Scheme},
+    nips::{
+        Reference, kind,
+        nip90::{JobRequest, Reply, Scheme},
+    },
 };
 
 /// Whether an answer must survive a crash.
@@ -90,5 +95,61 @@ pub(super) fn new_record(request: Event, scheme: Scheme, now: u64) -> JobRecord 
         result: None,
         accepted_at: now,
         outbox: Vec::new(),
+    }
+}
+
+/// What became of a job's answers.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Those that have to wait: the store failed, so the program ends, and its next start publishes them.
+    pub(super) waiting: Vec<Event>,
+    /// The relay refused a result for good, and why; nothing after it was published.
+    pub(super) refused: Option<String>,
+}
+
+/// Publishes a job's answers in order.
+pub(super) async fn send_all(publisher: &Publisher, job: &EventId, outbox: Vec<Event>) -> Sent {
+    let mut sent = Sent::default();
+    let mut outbox = VecDeque::from(outbox);
+    while let Some(event) = outbox.front() {
+        match publisher.publish(event.clone()).await {
+            Err(error) if error.is_temporary() => {
+                tracing::warn!(%job, %error, "an answer waits for the next start");
+                sent.waiting = outbox.into();
+                return sent;
+            }
+            Err(error) => {
+                tracing::error!(%job, %error, "an answer could not be published");
+                if kind::is_job_result(event.kind) {
+                    sent.refused = Some(error.to_string());
+                    return sent;
+                }
+            }
+            Ok(()) => {}
+        }
+        outbox.pop_front();
+    }
+    sent
+}
+
+/// The thread's last note, which quotes the result that was just signed.
+pub(super) fn closing_note(
+    record: &JobRecord,
+    context: &Context,
+    root: &Reference,
+    keys: &Keys,
+    text: &str,
+) -> Option<Event> {
+    let result = record
+        .outbox
+        .iter()
+        .find(|event| Some(event.id) == record.result)?;
+    let draft = turn::closing_note(root, result, text, &context.relay_url);
+    match context.publisher.sign(draft, keys) {
+        Ok(note) => Some(note),
+        Err(error) => {
+            tracing::warn!(%error, "the thread stays without its answer");
+            None
+        }
     }
 }

@@ -86,7 +86,7 @@ async fn job_text(
         && record.customer() == request.customer
         && let Some(answer) = answer_of(context, &record).await?
     {
-        return Ok(answer);
+        return keep_private(&record, request.scheme).map(|()| answer);
     }
     // Somebody else's job: its result, if the customer could read that itself.
     let filter = Filter::new().event(*id).limit(50);
@@ -117,6 +117,7 @@ fn may_read(context: &Context, customer: &PublicKey, event: &Event) -> bool {
 /// When the log cannot be read.
 pub(super) async fn history(
     context: &Context,
+    scheme: Scheme,
     continues: Option<EventId>,
 ) -> Result<Vec<Said>, Failure> {
     let mut turns = Vec::new();
@@ -129,6 +130,7 @@ pub(super) async fn history(
             break;
         };
         next = record.continues;
+        keep_private(&record, scheme)?;
         let Some(answer) = answer_of(context, &record).await? else {
             continue;
         };
@@ -153,6 +155,17 @@ pub(super) async fn history(
     }
     turns.reverse();
     Ok(turns)
+}
+
+/// What was said in private goes into private jobs only: a plain one would put it on the record.
+fn keep_private(earlier: &JobRecord, scheme: Scheme) -> Result<(), Failure> {
+    if earlier.scheme.is_private() && !scheme.is_private() {
+        return Err(Failure::new(
+            "input",
+            "the earlier job was encrypted: send this one encrypted too",
+        ));
+    }
+    Ok(())
 }
 
 /// The text of a job's result, decrypted if it was private: the coordinator wrote it and can read it.

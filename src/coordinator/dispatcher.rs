@@ -5,27 +5,25 @@
 //! never loses or doubles one: answers are signed before they are stored, and the relay knows an event
 //! that it has.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
-use nostr::{Event, EventId, Keys};
+use nostr::{Event, EventId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    answers::{Keep, new_record, order, sign},
+    answers::{Keep, closing_note, new_record, order, send_all, sign},
     context::{Context, now},
     executor::{Command, ExecutorEvent},
     intake::{self, Accepted, Intake},
-    publisher::Publisher,
     quota::{HOUR, Quota},
-    turn,
 };
 use crate::{
-    job::{Effect, Input, JobRecord, Outcome, Report, State},
-    nips::{
-        Reference,
-        nip90::{JobRequest, Scheme},
-    },
+    job::{Effect, Failure, Input, JobRecord, Outcome, Report, State},
+    nips::nip90::{JobRequest, Scheme, Status},
     store::{feed::Feed, state::StateError},
 };
 
@@ -51,6 +49,8 @@ struct Response {
     cursor: Option<u64>,
     commands: Vec<Command>,
     fleeting: Vec<Event>,
+    /// Strangers' jobs that were refused: known from now on, and nothing more is kept of them.
+    refused: Vec<EventId>,
     afterwards: Vec<Event>,
     stop: bool,
 }
@@ -138,7 +138,11 @@ impl Dispatcher {
         let ids: Vec<EventId> = self.ledger.keys().copied().collect();
         for id in ids {
             match self.ledger.get(&id).map(|record| record.job.state.clone()) {
-                Some(State::Waiting { on }) => self.look_again(id, on, &mut response),
+                Some(State::Waiting { on }) => {
+                    if let Some(input) = self.look_again(id, on) {
+                        self.step(id, input, &mut response);
+                    }
+                }
                 Some(State::Running) => self.step(id, Input::Recovered, &mut response),
                 // Its answers are in the outbox still.
                 Some(State::Done(_)) => response.changed.push(id),
@@ -180,9 +184,10 @@ impl Dispatcher {
                 self.step(job, Input::Report { attempt, report }, &mut response);
                 if let (Some(text), Some(thread)) = (answer, thread) {
                     let (root, keys) = *thread;
-                    response
-                        .afterwards
-                        .extend(self.closing_note(&job, &root, &keys, &text));
+                    if let Some(record) = self.ledger.get(&job) {
+                        let note = closing_note(record, &self.context, &root, &keys, &text);
+                        response.afterwards.extend(note);
+                    }
                 }
             }
             InternalEvent::Shutdown => response.stop = true,
@@ -190,38 +195,19 @@ impl Dispatcher {
         response
     }
 
-    /// The thread's last note, which quotes the result that was just signed.
-    fn closing_note(
-        &self,
-        job: &EventId,
-        root: &Reference,
-        keys: &Keys,
-        text: &str,
-    ) -> Option<Event> {
-        let record = self.ledger.get(job)?;
-        let result = record
-            .outbox
-            .iter()
-            .find(|event| Some(event.id) == record.result)?;
-        let draft = turn::closing_note(root, result, text, &self.context.relay_url);
-        match self.context.publisher.sign(draft, keys) {
-            Ok(note) => Some(note),
-            Err(error) => {
-                tracing::warn!(%error, "the thread stays without its answer");
-                None
-            }
-        }
-    }
-
     fn take_in(&mut self, event: Event, now: u64, response: &mut Response) {
         let known = |id: &EventId| {
             self.ledger.contains_key(id)
-                || self.context.state.job(id).is_ok_and(|job| job.is_some())
+                || response.refused.contains(id)
+                || self.context.state.knows(id).unwrap_or(false)
         };
         match intake::read(&event, &self.context, now, known) {
             Intake::Ignore => {}
             Intake::Allowed(keys) => self.context.admission.set_allowed(keys),
             Intake::Cancel(jobs) => {
+                if intake::takes_allowed_back(&event, &self.context) {
+                    self.context.admission.set_allowed([]);
+                }
                 for job in jobs {
                     if self
                         .ledger
@@ -237,15 +223,12 @@ impl Dispatcher {
                 agent,
                 stranger,
             }) => {
-                let refused = stranger
-                    .then(|| self.quota.accept(request.id, now))
-                    .and_then(Result::err);
-                let input = match refused {
-                    Some(failure) => Input::Refused(failure),
-                    None => match self.unfinished_input(&request) {
-                        Some(on) => Input::AcceptedWaiting { on },
-                        None => Input::Accepted,
-                    },
+                if stranger && let Err(failure) = self.quota.accept(request.id, now) {
+                    return self.refuse(event, failure, now, response);
+                }
+                let input = match self.unfinished_input(&request) {
+                    Some(on) => Input::AcceptedWaiting { on },
+                    None => Input::Accepted,
                 };
                 let continues = self.conversation_of(&request);
                 let id = request.id;
@@ -256,25 +239,40 @@ impl Dispatcher {
                 self.ledger.insert(id, record);
                 self.step(id, input, response);
             }
-            Intake::Refuse(failure) => {
-                if !self.quota.may_refuse(now) {
-                    tracing::warn!(job = %event.id, "too many refusals this hour; one was not answered");
-                    return;
-                }
-                let id = event.id;
-                let scheme = Scheme::of(&event);
-                self.ledger.insert(id, new_record(event, scheme, now));
-                self.step(id, Input::Refused(failure), response);
-            }
+            Intake::Refuse(failure) => self.refuse(event, failure, now, response),
         }
     }
 
-    /// A job of ours whose output is asked for and that is not done.
+    /// Says why a job is not done. Of a stranger's job only the id is kept, and only so many are answered
+    /// in an hour: nobody can make us store or sign without end.
+    fn refuse(&mut self, event: Event, failure: Failure, now: u64, response: &mut Response) {
+        let id = event.id;
+        let scheme = Scheme::of(&event);
+        let stranger = !self.context.admission.is_admitted(&event.pubkey);
+        if stranger && !self.quota.may_refuse(now) {
+            tracing::warn!(job = %id, "too many refusals this hour; one was not answered");
+            return;
+        }
+        let mut record = new_record(event, scheme, now);
+        if !stranger {
+            self.ledger.insert(id, record);
+            return self.step(id, Input::Refused(failure), response);
+        }
+        for effect in record.job.handle(Input::Refused(failure)) {
+            match sign(&mut record, &self.context, effect) {
+                Ok((event, _)) => response.fleeting.push(event),
+                Err(error) => tracing::error!(job = %id, %error, "failed to answer a stranger"),
+            }
+        }
+        response.refused.push(id);
+    }
+
+    /// A job of the same customer whose output is asked for and that is not done.
     fn unfinished_input(&self, request: &JobRequest) -> Option<EventId> {
         intake::job_inputs(request).find(|id| {
-            self.ledger
-                .get(id)
-                .is_some_and(|record| !record.job.is_done())
+            self.ledger.get(id).is_some_and(|record| {
+                !record.job.is_done() && record.customer() == request.customer
+            })
         })
     }
 
@@ -288,28 +286,66 @@ impl Dispatcher {
             .map(|earlier| earlier.id())
     }
 
-    fn look_again(&mut self, id: EventId, on: EventId, response: &mut Response) {
+    /// What a job that waits for `on` learns now; nothing as long as that one is not done.
+    fn look_again(&self, id: EventId, on: EventId) -> Option<Input> {
         let other = self
             .ledger
             .get(&on)
             .cloned()
             .or_else(|| self.context.state.job(&on).ok().flatten());
-        let delivered = match other.map(|other| other.job.state) {
-            Some(State::Done(Outcome::Delivered)) => true,
-            Some(State::Done(Outcome::Failed { .. })) | None => false,
-            Some(State::Waiting { .. } | State::Running) => return,
-        };
-        self.step(id, Input::InputDone { delivered }, response);
+        match other.map(|other| other.job.state) {
+            Some(State::Waiting { .. } | State::Running) => None,
+            Some(State::Done(Outcome::Delivered)) => {
+                let record = self.ledger.get(&id)?;
+                let request =
+                    JobRequest::parse(&record.request, self.context.keyring.coordinator()).ok();
+                Some(
+                    match request.and_then(|request| self.unfinished_input(&request)) {
+                        Some(next) => Input::AcceptedWaiting { on: next },
+                        None => Input::InputDone { delivered: true },
+                    },
+                )
+            }
+            Some(State::Done(Outcome::Failed { .. })) | None => {
+                Some(Input::InputDone { delivered: false })
+            }
+        }
     }
 
-    /// One step of a job: state machine, answers signed into the outbox, commands noted.
+    /// A step of a job, and of those that waited for it: a list, because a chain of jobs has any length.
     fn step(&mut self, id: EventId, input: Input, response: &mut Response) {
+        let mut steps = VecDeque::from([(id, input)]);
+        while let Some((id, input)) = steps.pop_front() {
+            if !self.one_step(id, input, &mut steps, response) {
+                continue;
+            }
+            self.quota.done(&id);
+            let waiting: Vec<EventId> = self
+                .ledger
+                .iter()
+                .filter(|(_, other)| other.job.state == State::Waiting { on: id })
+                .map(|(waiting, _)| *waiting)
+                .collect();
+            for other in waiting {
+                steps.extend(self.look_again(other, id).map(|input| (other, input)));
+            }
+        }
+    }
+
+    /// State machine, answers signed into the outbox, commands noted. Says whether the job ended by it.
+    fn one_step(
+        &mut self,
+        id: EventId,
+        input: Input,
+        steps: &mut VecDeque<(EventId, Input)>,
+        response: &mut Response,
+    ) -> bool {
         let Some(record) = self.ledger.get_mut(&id) else {
-            return;
+            return false;
         };
         let was_done = record.job.is_done();
-        let effects = record.job.handle(input);
-        for effect in effects {
+        let before = record.job.clone();
+        for effect in record.job.handle(input) {
             match effect {
                 Effect::Start { attempt } => match order(record, &self.context, attempt) {
                     Ok(order) => response.commands.push(Command::Start(Box::new(order))),
@@ -317,7 +353,7 @@ impl Dispatcher {
                         // What was readable when it was accepted is not any more: the coordinator's key
                         // was replaced in between.
                         let report = Report::Failed(failure);
-                        return self.step(id, Input::Report { attempt, report }, response);
+                        steps.push_back((id, Input::Report { attempt, report }));
                     }
                 },
                 Effect::Stop { attempt } => {
@@ -330,34 +366,16 @@ impl Dispatcher {
                 },
             }
         }
-        if let Some(record) = self.ledger.get(&id)
-            && (record.job.is_done() != was_done || !record.outbox.is_empty())
-            && !response.changed.contains(&id)
-        {
+        let changed = record.job != before || !record.outbox.is_empty();
+        if changed && !response.changed.contains(&id) {
             response.changed.push(id);
         }
-        if !was_done
-            && self
-                .ledger
-                .get(&id)
-                .is_some_and(|record| record.job.is_done())
-        {
-            self.quota.done(&id);
-            let waiting: Vec<EventId> = self
-                .ledger
-                .iter()
-                .filter(|(_, other)| other.job.state == State::Waiting { on: id })
-                .map(|(waiting, _)| *waiting)
-                .collect();
-            for other in waiting {
-                self.look_again(other, id, response);
-            }
-        }
+        !was_done && record.job.is_done()
     }
 
     /// Stores what changed, then runs the effects.
     async fn perform(&mut self, response: Response) -> Result<(), super::Error> {
-        let cursor = if response.changed.is_empty() {
+        let cursor = if response.changed.is_empty() && response.refused.is_empty() {
             response.cursor
         } else {
             Some(self.cursor)
@@ -367,7 +385,7 @@ impl Dispatcher {
             .iter()
             .filter_map(|id| self.ledger.get(id).cloned())
             .collect();
-        self.store(changed, cursor).await?;
+        self.store(changed, response.refused, cursor).await?;
 
         for command in response.commands {
             if self.commands.send(command).await.is_err() {
@@ -395,12 +413,17 @@ impl Dispatcher {
         // What is published leaves the outbox; the ledger on disk follows with the job's next change. A
         // finished job has no next change, so it is stored once more.
         let mut finished = Vec::new();
-        for (id, unsent) in kept {
+        for (id, sent) in kept {
             let Some(record) = self.ledger.get_mut(&id) else {
                 continue;
             };
-            record.outbox = unsent;
-            if record.is_settled() {
+            record.outbox = sent.waiting;
+            if let Some(sentence) = sent.refused {
+                self.take_back(&id, sentence).await?;
+            }
+            if let Some(record) = self.ledger.get(&id)
+                && record.is_settled()
+            {
                 finished.push(record.clone());
             }
         }
@@ -408,7 +431,34 @@ impl Dispatcher {
             for record in &finished {
                 self.ledger.remove(&record.id());
             }
-            self.store(finished, None).await?;
+            self.store(finished, Vec::new(), None).await?;
+        }
+        Ok(())
+    }
+
+    /// A result that the relay does not take is no result: the customer gets an error in its place.
+    async fn take_back(&mut self, id: &EventId, sentence: String) -> Result<(), super::Error> {
+        let Some(record) = self.ledger.get_mut(id) else {
+            return Ok(());
+        };
+        record.result = None;
+        record.job.state = State::Done(Outcome::Failed {
+            code: "input".to_owned(),
+        });
+        let effect = Effect::Feedback {
+            status: Status::Error,
+            sentence: format!("the answer could not be published: {sentence}"),
+            code: Some("input"),
+            text: String::new(),
+        };
+        let (event, _) = sign(record, &self.context, effect)?;
+        record.outbox = vec![event];
+        let changed = vec![record.clone()];
+        let outbox = record.outbox.clone();
+        self.store(changed, Vec::new(), None).await?;
+        let sent = send_all(&self.context.publisher, id, outbox).await;
+        if let Some(record) = self.ledger.get_mut(id) {
+            record.outbox = sent.waiting;
         }
         Ok(())
     }
@@ -416,14 +466,15 @@ impl Dispatcher {
     async fn store(
         &mut self,
         records: Vec<JobRecord>,
+        refused: Vec<EventId>,
         cursor: Option<u64>,
     ) -> Result<(), super::Error> {
-        if records.is_empty() && cursor.is_none() {
+        if records.is_empty() && refused.is_empty() && cursor.is_none() {
             return Ok(());
         }
         let state = self.context.state.clone();
         // sled waits for the disk.
-        tokio::task::spawn_blocking(move || state.commit(&records, cursor))
+        tokio::task::spawn_blocking(move || state.commit(&records, &refused, cursor))
             .await
             .map_err(|_| super::Error::Ended("state"))??;
         if let Some(cursor) = cursor {
@@ -431,21 +482,4 @@ impl Dispatcher {
         }
         Ok(())
     }
-}
-
-/// Publishes a job's answers in order, and returns those that have to wait: the store failed, so the
-/// program ends, and its next start publishes them.
-async fn send_all(publisher: &Publisher, job: &EventId, mut outbox: Vec<Event>) -> Vec<Event> {
-    while let Some(event) = outbox.first() {
-        match publisher.publish(event.clone()).await {
-            Err(error) if error.is_temporary() => {
-                tracing::warn!(%job, %error, "an answer waits for the next start");
-                return outbox;
-            }
-            Err(error) => tracing::error!(%job, %error, "an answer could not be published"),
-            Ok(()) => {}
-        }
-        outbox.remove(0);
-    }
-    outbox
 }

@@ -91,6 +91,8 @@ struct Active {
     agent: String,
     /// The parameters that it was opened with: its model and options.
     params: Vec<(String, Vec<String>)>,
+    /// Whether its conversation is private.
+    private: bool,
     /// The running job, and what stops it.
     running: Option<(EventId, u32, CancellationToken)>,
     /// The job answered last, when it is idle.
@@ -104,7 +106,9 @@ pub(super) struct Executor {
     reports: mpsc::Sender<ExecutorEvent>,
     shutdown: CancellationToken,
     events: (mpsc::Sender<SessionEvent>, mpsc::Receiver<SessionEvent>),
-    sessions: JoinSet<u64>,
+    sessions: JoinSet<()>,
+    /// The place of each session's task.
+    places: HashMap<tokio::task::Id, u64>,
     active: HashMap<u64, Active>,
     next_place: u64,
     queue: VecDeque<Order>,
@@ -126,6 +130,7 @@ impl Executor {
             shutdown,
             events: mpsc::channel(64),
             sessions: JoinSet::new(),
+            places: HashMap::new(),
             active: HashMap::new(),
             next_place: 0,
             queue: VecDeque::new(),
@@ -153,8 +158,8 @@ impl Executor {
                     }
                     SessionEvent::Back(order) => self.queue.push_front(*order),
                 },
-                Some(ended) = self.sessions.join_next() => match ended {
-                    Ok(place) => drop(self.active.remove(&place)),
+                Some(ended) = self.sessions.join_next_with_id() => match ended {
+                    Ok((task, ())) => drop(self.ended(task)),
                     Err(error) => self.lost(&error),
                 },
                 Some(warmed) = self.warming.join_next() => match warmed {
@@ -168,39 +173,37 @@ impl Executor {
         self.close().await;
     }
 
-    /// A session task died. Its place is found by what is left: tasks that ended took theirs along.
+    /// A session ended; its place is free.
+    fn ended(&mut self, task: tokio::task::Id) -> Option<Active> {
+        self.places
+            .remove(&task)
+            .and_then(|place| self.active.remove(&place))
+    }
+
+    /// A session's task died, and its job with it.
     fn lost(&mut self, error: &tokio::task::JoinError) {
         tracing::error!(%error, "a session ended unexpectedly");
-        let dead: Vec<u64> = self
-            .active
-            .iter()
-            .filter(|(_, active)| active.turns.is_closed())
-            .map(|(place, _)| *place)
-            .collect();
-        for place in dead {
-            let Some(Active {
-                running: Some((job, attempt, _)),
-                ..
-            }) = self.active.remove(&place)
-            else {
-                continue;
-            };
-            let event = ExecutorEvent {
-                job,
-                attempt,
-                thread: None,
-                session: None,
-                report: Report::Failed(Failure::new("agent", "the session ended unexpectedly")),
-            };
-            // In a task of its own: this loop must not wait for the dispatcher.
-            let reports = self.reports.clone();
-            self.sessions.spawn(async move {
-                if reports.send(event).await.is_err() {
-                    tracing::debug!("nobody hears a report any more");
-                }
-                place
-            });
-        }
+        let Some(Active {
+            running: Some((job, attempt, _)),
+            ..
+        }) = self.ended(error.id())
+        else {
+            return;
+        };
+        let event = ExecutorEvent {
+            job,
+            attempt,
+            thread: None,
+            session: None,
+            report: Report::Failed(Failure::new("agent", "the session ended unexpectedly")),
+        };
+        // In a task of its own: this loop must not wait for the dispatcher.
+        let reports = self.reports.clone();
+        self.sessions.spawn(async move {
+            if reports.send(event).await.is_err() {
+                tracing::debug!("nobody hears a report any more");
+            }
+        });
     }
 
     /// Gives waiting jobs their places, in order.
@@ -233,6 +236,7 @@ impl Executor {
                 && active.answered == Some(before)
                 && active.agent == order.agent
                 && active.params == order.request.params
+                && active.private == order.request.scheme.is_private()
                 && !active.close.is_cancelled()
         }) else {
             return Some(order);
@@ -263,6 +267,7 @@ impl Executor {
             close: close.clone(),
             agent: order.agent.clone(),
             params: order.request.params.clone(),
+            private: order.request.scheme.is_private(),
             running: Some((order.event.id, order.attempt, cancel.clone())),
             answered: None,
         };
@@ -283,13 +288,8 @@ impl Executor {
                 shutdown: self.shutdown.clone(),
             },
         );
-        self.sessions.spawn(
-            async move {
-                session.await;
-                place
-            }
-            .instrument(span),
-        );
+        let task = self.sessions.spawn(session.instrument(span));
+        self.places.insert(task.id(), place);
         self.keep_warm();
     }
 

@@ -48,12 +48,15 @@ impl Growing {
         if session.private {
             return;
         }
-        let end = if whole {
-            self.text.len()
+        let redactor = &session.context.redactor;
+        let settled = if whole {
+            Some(redactor.redact(&self.text).into_owned())
         } else {
-            Redactor::settled(&self.text)
+            redactor.shown(&self.text)
         };
-        let settled = session.context.redactor.redact(&self.text[..end]);
+        let Some(settled) = settled else {
+            return;
+        };
         let Some(new) = settled
             .strip_prefix(self.shown.as_str())
             .filter(|new| !new.is_empty())
@@ -70,7 +73,7 @@ impl Growing {
         {
             tracing::debug!(%error, "live text was not sent");
         }
-        self.shown = settled.into_owned();
+        self.shown = settled;
     }
 
     /// Sends what is left when the text is complete.
@@ -81,14 +84,16 @@ impl Growing {
     /// The text so far, when it is time for a part and there is something new.
     pub(super) fn partial(&mut self, redactor: &Redactor) -> Option<String> {
         let now = Instant::now();
-        let end = Redactor::settled(&self.text);
-        if now < self.next_partial || end <= self.reported {
+        if now < self.next_partial {
+            return None;
+        }
+        let text = redactor.shown(&self.text)?;
+        if text.len() <= self.reported {
             return None;
         }
         self.partials += 1;
         self.next_partial = now + PARTIALS[self.partials.min(PARTIALS.len() - 1)];
-        self.reported = end;
-        let text = redactor.redact(&self.text[..end]).into_owned();
+        self.reported = text.len();
         let cut = text.floor_char_boundary(MAX_ANSWER);
         Some(text[..cut].to_owned())
     }

@@ -78,6 +78,17 @@ pub(super) fn allowed(event: &Event) -> Vec<PublicKey> {
         .collect()
 }
 
+/// Whether a deletion request takes the operator's list of admitted keys back.
+pub(super) fn takes_allowed_back(event: &Event, context: &Context) -> bool {
+    let address = format!(
+        "{}:{}:{}",
+        kind::FOLLOW_SET,
+        event.pubkey.to_hex(),
+        nip89::ALLOWED
+    );
+    event.pubkey == context.admission.operator() && tag_value(event, "a") == Some(address.as_str())
+}
+
 fn read_job(
     event: &Event,
     context: &Context,

@@ -191,7 +191,7 @@ impl Session {
         let prompt = conversation::prompt(&context, &order.request).await?;
         let (model, history) = tokio::try_join!(
             choice::model(&context, order),
-            conversation::history(&context, order.continues)
+            conversation::history(&context, order.request.scheme, order.continues)
         )?;
         let mut process = match process {
             Some(process) => process,

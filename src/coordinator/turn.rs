@@ -101,6 +101,19 @@ async fn work(
         session.publish(entry).await?;
     }
 
+    if !matches!(ended, Ended::Turn(Ok(_))) && !growing.text.trim().is_empty() {
+        // What was shown is on the record, also when it did not become an answer.
+        let text = session.context.redactor.redact(&growing.text).into_owned();
+        let said = message(
+            session,
+            &text,
+            &usage,
+            began.elapsed(),
+            "Said before it stopped",
+        )?;
+        session.publish(said).await?;
+    }
+
     let failure = match ended {
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Refusal => {
             Some(Failure::new("agent", "the agent refused the job"))
@@ -147,7 +160,7 @@ async fn work(
     }
     growing.flush(session, &order.request.customer).await;
     let text = session.context.redactor.redact(&growing.text).into_owned();
-    let message = message(session, &text, &usage, began.elapsed())?;
+    let message = message(session, &text, &usage, began.elapsed(), "Answered")?;
     let message = session.keep_whole(message).await;
     let (answer, result) = answer(session, order, &inner, text).await?;
     session
@@ -320,6 +333,7 @@ fn message(
     text: &str,
     usage: &Usage,
     took: Duration,
+    alt: &str,
 ) -> Result<Entry, SignError> {
     let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let mut detail = vec![
@@ -348,13 +362,9 @@ fn message(
     } else {
         text
     };
-    session.log.action(
-        ActionKind::Message,
-        detail,
-        "Answered".to_owned(),
-        content,
-        now(),
-    )
+    session
+        .log
+        .action(ActionKind::Message, detail, alt.to_owned(), content, now())
 }
 
 /// The answer, and the session's own result, which the customer's will quote.

@@ -55,7 +55,7 @@ pub enum Outcome {
 pub enum Input {
     /// It was accepted and can start.
     Accepted,
-    /// It was accepted, and waits for another job's output.
+    /// It was accepted, and waits for another job's output; or, when it waits already, for the next one's.
     AcceptedWaiting {
         /// The other job.
         on: EventId,
@@ -179,6 +179,10 @@ impl Job {
         }
         match input {
             Input::Accepted => self.start("accepted"),
+            Input::AcceptedWaiting { on } if matches!(self.state, State::Waiting { .. }) => {
+                self.state = State::Waiting { on };
+                Vec::new()
+            }
             Input::AcceptedWaiting { on } => {
                 self.state = State::Waiting { on };
                 vec![feedback(

@@ -95,22 +95,31 @@ impl Redactor {
         text
     }
 
-    /// How much of a text that is still growing may be shown: up to the last white space, since a secret
-    /// holds none, and not into a private key block that has not ended.
+    /// The part of a text that is still growing which may be shown, without secrets: up to the last white
+    /// space, and nothing while that would end inside something that turns out to be a secret.
     #[must_use]
-    pub fn settled(text: &str) -> usize {
-        const PATIENCE: usize = 2048;
-        let mut end = text.rfind(char::is_whitespace).map_or(0, |at| {
-            at + text[at..].chars().next().map_or(1, char::len_utf8)
-        });
-        if text.len() - end > PATIENCE {
-            // No token is this long: a text without white space, such as another script or base64.
-            end = text.floor_char_boundary(text.len() - PATIENCE / 2);
-        }
-        match text.rfind("-----BEGIN ") {
-            Some(begin) if !text[begin..].contains("-----END ") => end.min(begin),
-            _ => end,
-        }
+    pub fn shown(&self, text: &str) -> Option<String> {
+        let part = self.redact(&text[..settled(text)]).into_owned();
+        // Where a secret reaches over the cut, the whole reads differently from the part.
+        (!part.is_empty() && self.redact(text).starts_with(&part)).then_some(part)
+    }
+}
+
+/// How much of a growing text holds no beginning of a secret, as far as can be told without knowing any.
+fn settled(text: &str) -> usize {
+    /// No token is this long: such a text is another script or an encoding, and has no white space.
+    const PATIENCE: usize = 4096;
+    /// What is held back of it all the same; a secret up to this length is whole when it is shown.
+    const TAIL: usize = 2048;
+    let mut end = text.rfind(char::is_whitespace).map_or(0, |at| {
+        at + text[at..].chars().next().map_or(1, char::len_utf8)
+    });
+    if text.len() - end > PATIENCE {
+        end = text.floor_char_boundary(text.len() - TAIL);
+    }
+    match text.rfind("-----BEGIN ") {
+        Some(begin) if !text[begin..].contains("-----END ") => end.min(begin),
+        _ => end,
     }
 }
 
@@ -161,15 +170,28 @@ mod tests {
         let redactor = Redactor::new(vec!["tok-0123456789abcdef".into()]);
         let text = "see tok-0123456789abcdef and -----BEGIN PRIVATE KEY-----\nMIIE\nxyz\n-----END PRIVATE KEY----- end ";
         for end in 0..=text.len() {
-            let grown = &text[..end];
-            let shown = redactor
-                .redact(&grown[..Redactor::settled(grown)])
-                .into_owned();
+            let shown = redactor.shown(&text[..end]).unwrap_or_default();
             assert!(
                 !shown.contains("tok-") && !shown.contains("MIIE"),
                 "{shown}"
             );
         }
-        assert_eq!(Redactor::settled(text), text.len());
+        assert_eq!(redactor.shown(text).unwrap(), redactor.redact(text));
+    }
+
+    #[test]
+    fn a_secret_in_a_text_without_white_space_is_never_shown_in_part() {
+        let secret = "0123456789abcdef".repeat(4);
+        let redactor = Redactor::new(vec![secret.clone()]);
+        let text = format!("{}{secret}{}", "x".repeat(5000), "y".repeat(5000));
+        let mut shown = String::new();
+        for end in (0..=text.len()).step_by(7) {
+            if let Some(now) = redactor.shown(&text[..end]) {
+                assert!(now.starts_with(&shown), "what was shown is not taken back");
+                assert!(!now.contains("0123"), "{end}");
+                shown = now;
+            }
+        }
+        assert!(shown.contains(MARK));
     }
 }

@@ -19,6 +19,8 @@ pub struct State {
     /// The jobs that a start has to look at: unfinished, unanswered, or a stranger's.
     open_jobs: sled::Tree,
     results: sled::Tree,
+    /// Strangers' jobs that were refused; only their ids.
+    refused: sled::Tree,
     sessions: sled::Tree,
     /// The sessions that have no end yet.
     open_sessions: sled::Tree,
@@ -71,26 +73,43 @@ impl State {
             open_jobs: db.open_tree("open-jobs-1")?,
             open_sessions: db.open_tree("open-sessions-1")?,
             results: db.open_tree("results-1")?,
+            refused: db.open_tree("refused-1")?,
             sessions: db.open_tree("sessions-1")?,
             meta: db.open_tree("meta-1")?,
             db,
         })
     }
 
-    /// Stores jobs, and the cursor up to which the feed was taken in, as one change.
+    /// Stores jobs, the ids of strangers' jobs that were refused, and the cursor up to which the feed was
+    /// taken in, as one change.
     ///
     /// # Errors
     /// When sled cannot write it; nothing is stored then.
-    pub fn commit(&self, jobs: &[JobRecord], cursor: Option<u64>) -> Result<(), StateError> {
-        if jobs.is_empty() && cursor.is_none() {
+    pub fn commit(
+        &self,
+        jobs: &[JobRecord],
+        refused: &[EventId],
+        cursor: Option<u64>,
+    ) -> Result<(), StateError> {
+        if jobs.is_empty() && refused.is_empty() && cursor.is_none() {
             return Ok(());
         }
         let mut values = Vec::with_capacity(jobs.len());
         for job in jobs {
             values.push((job, serde_json::to_vec(job)?));
         }
-        (&self.jobs, &self.open_jobs, &self.results, &self.meta)
-            .transaction(|(job_tree, open, result_tree, meta)| {
+        let trees = (
+            &self.jobs,
+            &self.open_jobs,
+            &self.results,
+            &self.refused,
+            &self.meta,
+        );
+        trees
+            .transaction(|(job_tree, open, result_tree, refused_tree, meta)| {
+                for id in refused {
+                    refused_tree.insert(id.as_bytes().as_slice(), &[])?;
+                }
                 for (job, value) in &values {
                     let id = job.id();
                     job_tree.insert(id.as_bytes().as_slice(), value.as_slice())?;
@@ -137,6 +156,14 @@ impl State {
             Some(value) => Ok(Some(serde_json::from_slice(&value)?)),
             None => Ok(None),
         }
+    }
+
+    /// Whether a job was taken in before, done or refused.
+    ///
+    /// # Errors
+    /// When sled cannot read it.
+    pub fn knows(&self, id: &EventId) -> Result<bool, StateError> {
+        Ok(self.jobs.contains_key(id.as_bytes())? || self.refused.contains_key(id.as_bytes())?)
     }
 
     /// The job that a result belongs to, or the job itself when `id` names one.
@@ -258,10 +285,14 @@ mod tests {
         job.result = Some(EventId::all_zeros());
         {
             let state = State::open(home.path()).unwrap();
-            state.commit(std::slice::from_ref(&job), Some(7)).unwrap();
+            state
+                .commit(std::slice::from_ref(&job), &[EventId::all_zeros()], Some(7))
+                .unwrap();
         }
         let state = State::open(home.path()).unwrap();
         assert_eq!(state.cursor().unwrap(), 7);
+        assert!(state.knows(&job.id()).unwrap());
+        assert!(state.knows(&EventId::all_zeros()).unwrap());
         assert_eq!(state.job(&job.id()).unwrap(), Some(job.clone()));
         assert_eq!(
             state.job_of(&EventId::all_zeros()).unwrap().unwrap().id(),
@@ -288,6 +319,7 @@ mod tests {
         state
             .commit(
                 &[running.clone(), settled, unsent.clone(), stranger.clone()],
+                &[],
                 None,
             )
             .unwrap();
