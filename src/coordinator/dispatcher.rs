@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    answers::{Keep, closing_note, new_record, order, send_all, sign},
+    answers::{Keep, closing_note, new_record, order, sign},
     context::{Context, now},
     executor::{Command, ExecutorEvent},
     intake::{self, Accepted, Intake},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     job::{Effect, Failure, Input, JobRecord, Outcome, Report, State},
-    nips::nip90::{JobRequest, Scheme, Status},
+    nips::nip90::{JobRequest, Scheme},
     store::{feed::Feed, state::StateError},
 };
 
@@ -44,29 +44,35 @@ enum InternalEvent {
 /// What an event led to.
 #[must_use]
 #[derive(Debug, Default)]
-struct Response {
-    changed: Vec<EventId>,
-    cursor: Option<u64>,
-    commands: Vec<Command>,
-    fleeting: Vec<Event>,
+pub(super) struct Response {
+    /// Jobs that changed.
+    pub(super) changed: Vec<EventId>,
+    /// The cursor, when it is to be stored although no job changed.
+    pub(super) cursor: Option<u64>,
+    /// For the executor.
+    pub(super) commands: Vec<Command>,
+    /// To be published, and of no use after a crash.
+    pub(super) fleeting: Vec<Event>,
     /// Strangers' jobs that were refused: known from now on, and nothing more is kept of them.
-    refused: Vec<EventId>,
-    afterwards: Vec<Event>,
-    stop: bool,
+    pub(super) refused: Vec<EventId>,
+    /// To be published after the answers.
+    pub(super) afterwards: Vec<Event>,
+    /// Whether the loop ends.
+    pub(super) stop: bool,
 }
 
 /// See the module.
 pub(super) struct Dispatcher {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
     feed: Feed,
     reports: mpsc::Receiver<ExecutorEvent>,
-    commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<Command>,
     shutdown: CancellationToken,
     /// Jobs that are not done, or whose answers are not known to be on the relay.
-    ledger: HashMap<EventId, JobRecord>,
+    pub(super) ledger: HashMap<EventId, JobRecord>,
     quota: Quota,
-    cursor: u64,
-    stored_cursor: u64,
+    pub(super) cursor: u64,
+    pub(super) stored_cursor: u64,
 }
 
 impl Dispatcher {
@@ -371,115 +377,5 @@ impl Dispatcher {
             response.changed.push(id);
         }
         !was_done && record.job.is_done()
-    }
-
-    /// Stores what changed, then runs the effects.
-    async fn perform(&mut self, response: Response) -> Result<(), super::Error> {
-        let cursor = if response.changed.is_empty() && response.refused.is_empty() {
-            response.cursor
-        } else {
-            Some(self.cursor)
-        };
-        let changed: Vec<JobRecord> = response
-            .changed
-            .iter()
-            .filter_map(|id| self.ledger.get(id).cloned())
-            .collect();
-        self.store(changed, response.refused, cursor).await?;
-
-        for command in response.commands {
-            if self.commands.send(command).await.is_err() {
-                return Err(super::Error::Ended("executor"));
-            }
-        }
-
-        let publisher = &self.context.publisher;
-        for event in response.fleeting {
-            if let Err(error) = publisher.publish(event).await {
-                tracing::warn!(%error, "failed to publish a part of an answer");
-            }
-        }
-        // Within a job in order (the result before its success), jobs beside one another.
-        let outboxes = response.changed.iter().filter_map(|id| {
-            let outbox = self.ledger.get(id)?.outbox.clone();
-            Some(async move { (*id, send_all(publisher, id, outbox).await) })
-        });
-        let kept = futures_util::future::join_all(outboxes).await;
-        for event in response.afterwards {
-            if let Err(error) = publisher.publish(event).await {
-                tracing::warn!(%error, "failed to publish a note");
-            }
-        }
-        // What is published leaves the outbox; the ledger on disk follows with the job's next change. A
-        // finished job has no next change, so it is stored once more.
-        let mut finished = Vec::new();
-        for (id, sent) in kept {
-            let Some(record) = self.ledger.get_mut(&id) else {
-                continue;
-            };
-            record.outbox = sent.waiting;
-            if let Some(sentence) = sent.refused {
-                self.take_back(&id, sentence).await?;
-            }
-            if let Some(record) = self.ledger.get(&id)
-                && record.is_settled()
-            {
-                finished.push(record.clone());
-            }
-        }
-        if !finished.is_empty() {
-            for record in &finished {
-                self.ledger.remove(&record.id());
-            }
-            self.store(finished, Vec::new(), None).await?;
-        }
-        Ok(())
-    }
-
-    /// A result that the relay does not take is no result: the customer gets an error in its place.
-    async fn take_back(&mut self, id: &EventId, sentence: String) -> Result<(), super::Error> {
-        let Some(record) = self.ledger.get_mut(id) else {
-            return Ok(());
-        };
-        record.result = None;
-        record.job.state = State::Done(Outcome::Failed {
-            code: "input".to_owned(),
-        });
-        let effect = Effect::Feedback {
-            status: Status::Error,
-            sentence: format!("the answer could not be published: {sentence}"),
-            code: Some("input"),
-            text: String::new(),
-        };
-        let (event, _) = sign(record, &self.context, effect)?;
-        record.outbox = vec![event];
-        let changed = vec![record.clone()];
-        let outbox = record.outbox.clone();
-        self.store(changed, Vec::new(), None).await?;
-        let sent = send_all(&self.context.publisher, id, outbox).await;
-        if let Some(record) = self.ledger.get_mut(id) {
-            record.outbox = sent.waiting;
-        }
-        Ok(())
-    }
-
-    async fn store(
-        &mut self,
-        records: Vec<JobRecord>,
-        refused: Vec<EventId>,
-        cursor: Option<u64>,
-    ) -> Result<(), super::Error> {
-        if records.is_empty() && refused.is_empty() && cursor.is_none() {
-            return Ok(());
-        }
-        let state = self.context.state.clone();
-        // sled waits for the disk.
-        tokio::task::spawn_blocking(move || state.commit(&records, &refused, cursor))
-            .await
-            .map_err(|_| super::Error::Ended("state"))??;
-        if let Some(cursor) = cursor {
-            self.stored_cursor = cursor;
-        }
-        Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod executor;
 mod growing;
 mod image;
 mod intake;
+mod perform;
 mod process;
 mod publisher;
 mod quota;

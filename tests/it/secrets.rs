@@ -281,7 +281,17 @@ async fn only_the_owner_can_open_what_a_home_holds() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let run_file = treefort.home().join("run.json");
     assert_eq!(mode(&run_file), 0o600);
-    assert_eq!(mode(treefort.home()), 0o700);
+    for folder in ["keys", "keys/sessions", "journal", "events", "state"] {
+        assert_eq!(mode(&treefort.home().join(folder)), 0o700, "{folder}");
+    }
+    for file in files(&treefort.home().join("state")) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    // A home that treefort makes is its owner's alone; a folder that was there is not touched.
+    let fresh = treefort.home().join("fresh");
+    let output = treefort.command_in(&fresh, &["key", "show"]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(mode(&fresh), 0o700);
     let keys = treefort.home().join("keys");
     for key in files(&keys) {
         assert_eq!(mode(&key), 0o600, "{}", key.display());

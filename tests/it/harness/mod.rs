@@ -165,11 +165,16 @@ impl Treefort {
 
     /// Runs a command of the program against this home, without a terminal.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+        self.command_in(self.home.path(), arguments).await
+    }
+
+    /// The same against another home.
+    pub(crate) async fn command_in(&self, home: &Path, arguments: &[&str]) -> Output {
         let mut command = tokio::process::Command::new(PROGRAM);
         command
             .args(arguments)
             .arg("--home")
-            .arg(self.home.path())
+            .arg(home)
             .env("OLLAMA_HOST", &self.model)
             .envs(self.environment.iter().cloned())
             .env_remove("RUST_LOG")
