@@ -154,3 +154,33 @@ async fn nothing_that_treefort_signs_itself_starts_a_job() {
             .is_empty()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_strangers_is_bounded_and_does_not_silence_the_owner() {
+    const FLOOD: usize = 700;
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut stranger = treefort.client(&Keys::generate()).await;
+    let draft = stranger.job(treefort.coordinator(), "instant");
+    for n in 0..FLOOD {
+        let job = draft.clone().tag(["param", "n", &n.to_string()]);
+        stranger.publish(&job).await;
+    }
+    let mut client = owner(&treefort).await;
+    let bad = Draft::new(5050).tag(["p", &treefort.coordinator().to_hex()]);
+    let (_, answers) = client.do_job(&bad).await;
+    assert_eq!(error(&answers).0, "input");
+    let key = stranger.keys.public_key().to_hex();
+    let refused = client
+        .query(json!({"kinds": [7000], "#p": [key], "limit": 2000}))
+        .await;
+    assert!((500..=600).contains(&refused.len()), "{}", refused.len());
+
+    // Refused jobs do not count as had: after a restart strangers are as welcome as before.
+    treefort.terminate();
+    treefort.up();
+    let mut client = owner(&treefort).await;
+    let good = client.job(treefort.coordinator(), "instant");
+    let (_, answers) = client.do_job(&good).await;
+    assert_eq!(statuses(&answers).last().unwrap(), "success");
+}

@@ -273,3 +273,65 @@ async fn text_that_is_being_written_is_live_and_never_stored() {
     let stored = client.query(json!({"kinds": [24135]})).await;
     assert!(stored.len() < seq, "live text is not stored");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_job_that_fails_or_is_continued_stays_private() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let provider = treefort.coordinator();
+    let mut client = owner(&treefort).await;
+    let private = |client: &Client, prompt: &str| {
+        let hidden = json!([["i", prompt, "text"]]).to_string();
+        let content = Scheme::Nip44
+            .encrypt(&client.keys, &provider, &hidden)
+            .unwrap();
+        client.sign(
+            &Draft::new(5050)
+                .tag(["p", &provider.to_hex()])
+                .tag(["encrypted"])
+                .content(content),
+        )
+    };
+    let mut results = Vec::new();
+    for prompt in ["fail-500 pineapple", "tell me of pineapples"] {
+        let job = private(&client, prompt);
+        client
+            .subscribe(
+                "job",
+                json!({"kinds": [7000, 6050], "#e": [job.id.to_hex()]}),
+            )
+            .await;
+        client.raw(format!("[\"EVENT\",{}]", job.as_json())).await;
+        loop {
+            let event = client.next_event().await;
+            let text = Scheme::Nip44
+                .decrypt(&client.keys, &provider, &event.content)
+                .unwrap();
+            if event.kind.as_u16() == 6050 {
+                results.push(event);
+            } else if text.contains("\"error\"") || text.contains("\"success\"") {
+                break;
+            }
+        }
+        client.raw(json!(["CLOSE", "job"]).to_string()).await;
+    }
+    // A plain job would put what was private on the record.
+    for draft in [
+        client
+            .job(provider, "go on")
+            .tag(["e", &results[0].id.to_hex()]),
+        Draft::new(5050).tag(["i", &tag(&results[0], "e").unwrap(), "job"]),
+    ] {
+        let (_, answers) = client.do_job(&draft).await;
+        let (code, sentence) = error(&answers);
+        assert_eq!(code, "input");
+        assert!(sentence.contains("encrypted"), "{sentence}");
+    }
+    treefort.wait_for_no_containers().await;
+    let everything = client.query(json!({"limit": 500})).await;
+    assert!(
+        everything
+            .iter()
+            .all(|event| !event.as_json().contains("pineapple"))
+    );
+}

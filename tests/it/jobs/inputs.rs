@@ -154,3 +154,51 @@ async fn a_conversation_goes_on_from_an_earlier_result() {
         assert_eq!(answers[1].content.trim(), "answer: mine (turn 1)");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_chain_of_waiting_jobs_ends_when_its_first_is_cancelled() {
+    const CHAIN: usize = 300;
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let first = client.sign(&client.job(treefort.coordinator(), "hang"));
+    client.send(&first).await;
+    let mut last = first.clone();
+    for _ in 0..CHAIN {
+        last = client.sign(&Draft::new(5050).tag(["i", &last.id.to_hex(), "job"]));
+        client.send(&last).await;
+    }
+    client
+        .subscribe("end", json!({"kinds": [7000], "#e": [last.id.to_hex()]}))
+        .await;
+    let cancel = client.sign(&Draft::new(5).tag(["e", &first.id.to_hex()]));
+    client
+        .raw(format!("[\"EVENT\",{}]", cancel.as_json()))
+        .await;
+    let ended = loop {
+        let event = client.next_event().await;
+        if status(&event) == "error" {
+            break event;
+        }
+    };
+    assert_eq!(error(&[ended]).0, "input");
+    treefort.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_for_all_of_its_inputs() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let quick = client.sign(&client.job(treefort.coordinator(), "instant"));
+    let slow = client.sign(&client.job(treefort.coordinator(), "slow"));
+    client.send(&quick).await;
+    client.send(&slow).await;
+    let both =
+        Draft::new(5050)
+            .tag(["i", &quick.id.to_hex(), "job"])
+            .tag(["i", &slow.id.to_hex(), "job"]);
+    let (_, answers) = client.do_job(&both).await;
+    assert_eq!(statuses(&answers).last().unwrap(), "success");
+    assert!(answers[answers.len() - 2].content.contains("done"));
+}
