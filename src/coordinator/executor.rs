@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use nostr::{Event, EventId, Keys, PublicKey};
@@ -22,6 +23,9 @@ use crate::{
     job::{Failure, Report},
     nips::{Reference, nip90::JobRequest},
 };
+
+/// How long after a container was taken the next one is started.
+const REFILL: Duration = Duration::from_millis(400);
 
 /// What the dispatcher wants done.
 #[derive(Debug)]
@@ -140,7 +144,7 @@ impl Executor {
     }
 
     pub(super) async fn run(mut self) {
-        self.keep_warm();
+        self.keep_warm(Duration::ZERO);
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
@@ -290,7 +294,8 @@ impl Executor {
         );
         let task = self.sessions.spawn(session.instrument(span));
         self.places.insert(task.id(), place);
-        self.keep_warm();
+        // The session that begins has the processors first.
+        self.keep_warm(REFILL);
     }
 
     fn stop(&mut self, job: &EventId, attempt: u32) {
@@ -306,7 +311,7 @@ impl Executor {
         }
     }
 
-    fn keep_warm(&mut self) {
+    fn keep_warm(&mut self, after: Duration) {
         self.warm.retain(Process::is_alive);
         let Some(agent) = self
             .context
@@ -318,8 +323,11 @@ impl Executor {
         while self.warm.len() + self.warming.len() < self.context.sessions.warm {
             let (context, agent) = (self.context.clone(), agent.to_owned());
             let span = tracing::info_span!("warm", agent);
-            self.warming
-                .spawn(async move { Process::start(&context, &agent).await }.instrument(span));
+            let warming = async move {
+                tokio::time::sleep(after).await;
+                Process::start(&context, &agent).await
+            };
+            self.warming.spawn(warming.instrument(span));
         }
     }
 

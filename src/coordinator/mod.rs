@@ -159,12 +159,10 @@ fn work(
     let executor = executor::Executor::new(context.clone(), inbox, reports, shutdown.clone());
     let executing = async move {
         // What a crash left running must be gone before a new container takes its place.
-        match context.runtime.sweep().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed containers that were left behind"),
-            Err(error) => tracing::warn!(%error, "could not look for containers left behind"),
-        }
+        sweep(&context).await;
         executor.run().await;
+        // One that was asked for in the moment of a crash may have come after the first look.
+        sweep(&context).await;
     };
     Ok(async move {
         let deciding = async {
@@ -176,6 +174,15 @@ fn work(
         let ((), decided) = tokio::join!(executing, deciding);
         decided
     })
+}
+
+/// Removes containers of this home that no session of this run knows.
+async fn sweep(context: &Context) {
+    match context.runtime.sweep().await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "removed containers that were left behind"),
+        Err(error) => tracing::warn!(%error, "could not look for containers left behind"),
+    }
 }
 
 /// Waits for a new job before it begins to do any: somebody sent one to a treefort that a command had
