@@ -268,6 +268,9 @@ pub enum Problem {
     /// Nothing runs agents here; why.
     #[error("{0}")]
     NoSandbox(String),
+    /// There is no model to ask; why.
+    #[error("{0}")]
+    NoModel(String),
     /// The first problem that `doctor` found.
     #[error("not ready: {0}")]
     NotReady(String),

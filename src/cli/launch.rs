@@ -36,6 +36,8 @@ pub struct Connection {
     pub client: Client,
     /// The keys of the home.
     pub keyring: Keyring,
+    /// Whether treefort runs by itself, and not for this command alone.
+    pub running: bool,
 }
 
 impl Connection {
@@ -77,7 +79,7 @@ async fn with_role<T>(
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(relay) = running(home).await? {
-            return connected(home, relay, work).await;
+            return connected(home, relay, true, work).await;
         }
         match Own::start(home, own_config(home)?, role).await {
             Ok(own) => return with_own(home, own, work).await,
@@ -100,7 +102,7 @@ pub async fn with_own<T>(
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let outcome = match running(home).await? {
-        Some(relay) => connected(home, relay, work).await,
+        Some(relay) => connected(home, relay, false, work).await,
         None => Err(CommandError::new(Kind::Unreachable, NotServing)),
     };
     let stopped = own.stop().await;
@@ -117,11 +119,16 @@ struct NotServing;
 async fn connected<T>(
     home: &Home,
     relay: Relay,
+    running: bool,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let keyring = Keyring::open(home.dir())?;
     let client = Client::connect(relay, Some(keyring.operator().clone())).await?;
-    let mut connection = Connection { client, keyring };
+    let mut connection = Connection {
+        client,
+        keyring,
+        running,
+    };
     let outcome = work(&mut connection).await;
     connection.client.close().await;
     outcome

@@ -74,7 +74,11 @@ async fn look(context: &Context) -> StatusReport {
         let relay = launch::running(&context.home).await.ok()??;
         let keyring = Keyring::open(context.home.dir()).ok()?;
         let client = super::client::Client::connect(relay, None).await.ok()?;
-        let mut connection = Connection { client, keyring };
+        let mut connection = Connection {
+            client,
+            keyring,
+            running: true,
+        };
         let report = status::report(&mut connection).await.ok()?;
         connection.client.close().await;
         report
