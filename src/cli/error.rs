@@ -67,6 +67,7 @@ pub struct CommandError {
     kind: Kind,
     source: Box<dyn Error + Send + Sync>,
     hints: Vec<String>,
+    word: Option<String>,
 }
 
 impl CommandError {
@@ -76,13 +77,43 @@ impl CommandError {
             kind,
             source: source.into(),
             hints: Vec::new(),
+            word: None,
         }
+    }
+
+    /// Names the failure for programs, more exactly than its class does.
+    #[must_use]
+    pub fn word(mut self, word: Option<&str>) -> Self {
+        self.word = word.map(text::one_line);
+        self
+    }
+
+    /// The failure as an object for programs: `error` is the sentence, `code` one word.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let word = self.word.as_deref().unwrap_or(match self.kind {
+            Kind::OutputClosed => "output-closed",
+            Kind::Failed => "failed",
+            Kind::Usage => "usage",
+            Kind::NoSandbox => "no-sandbox",
+            Kind::NoModel => "no-model",
+            Kind::NotAdmitted => "not-admitted",
+            Kind::Unreachable => "unreachable",
+        });
+        serde_json::json!({"error": self.message(), "code": word})
     }
 
     /// Adds what the person can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// Says what the person can do, in place of what was said before.
+    #[must_use]
+    pub fn instead(mut self, hint: impl Into<String>) -> Self {
+        self.hints = vec![hint.into()];
         self
     }
 
@@ -105,15 +136,16 @@ impl CommandError {
 }
 
 impl CommandError {
-    /// The causes in one line.
+    /// The causes, in one line unless a cause has lines of its own: a place in a file is shown in its lines.
     #[must_use]
     pub fn message(&self) -> String {
-        let mut line = text::one_line(&self.source.to_string());
+        let said = |error: &dyn Error| text::sanitize(&error.to_string()).trim().to_owned();
+        let mut line = said(&*self.source);
         let mut cause = self.source.source();
         while let Some(inner) = cause {
-            let inner_line = text::one_line(&inner.to_string());
+            let inner_line = said(inner);
             // Transparent wrappers repeat their source; saying it once is enough.
-            if !line.ends_with(&inner_line) {
+            if !line.contains(&inner_line) {
                 line.push_str(": ");
                 line.push_str(&inner_line);
             }
@@ -212,17 +244,28 @@ pub enum Problem {
         "'{0}' is not an id: give the first characters that the timeline or `treefort jobs` shows"
     )]
     NotAnId(String),
+    /// The file is not there.
+    #[error("there is no file '{0}', and no session or job is called so")]
+    NoFile(String),
     /// The key cannot be read.
     #[error("'{0}' is not a public key: give an npub or 64 hexadecimal characters")]
     NotAKey(String),
+    /// The prompt came as several arguments.
+    #[error("the question came in several parts: put it in quotation marks")]
+    PromptInWords,
     /// There is nothing to do.
     #[error("the prompt is empty")]
     EmptyPrompt,
+    /// The prompt is no text.
+    #[error("what came in is not text (UTF-8)")]
+    NotText,
     /// The prompt is longer than an event may be.
-    #[error("the prompt has {len} bytes; at most {max} fit")]
+    #[error("the prompt has {}{len} bytes; at most {max} fit", if *.more { "more than " } else { "" })]
     PromptTooLong {
-        /// Its bytes.
+        /// Its bytes, as far as they were read.
         len: usize,
+        /// Whether there were more.
+        more: bool,
         /// The most that fits.
         max: usize,
     },

@@ -80,8 +80,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             output::json(&json!({
                 "running": connection.running,
                 "version": version(&report),
-                "relay": relay.url(),
-                "web": relay.web(),
+                "relay": connection.running.then(|| relay.url()),
+                "web": connection.running.then(|| relay.web()),
                 "operator": keyring.operator().public_key().to_hex(),
                 "coordinator": keyring.coordinator().public_key().to_hex(),
                 "relay_self": relay.key.to_hex(),
