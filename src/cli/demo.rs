@@ -162,16 +162,16 @@ fn step(command: &str, what: &str) -> String {
     format!("  {command:<33} {what}")
 }
 
-/// A home that goes when the demo ends.
-struct Temporary {
-    path: PathBuf,
+/// A home that goes when the command ends.
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
 }
 
 impl Temporary {
-    fn new() -> Result<Self, CommandError> {
+    pub(super) fn new() -> Result<Self, CommandError> {
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|error| CommandError::new(Kind::Failed, error))?;
-        let name = format!("treefort-demo-{}", hex::encode(random));
+        let name = format!("treefort-{}", hex::encode(random));
         Ok(Self {
             path: std::env::temp_dir().join(name),
         })
@@ -181,7 +181,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::debug!(%error, "the demo's home was not removed");
+            tracing::debug!(%error, "a temporary home was not removed");
         }
     }
 }

@@ -195,6 +195,10 @@ impl From<home::Error> for CommandError {
 
 impl From<client::Error> for CommandError {
     fn from(error: client::Error) -> Self {
+        let error = match error {
+            client::Error::Refused(refusal) if refusal.is_stopping() => client::Error::Stopped,
+            other => other,
+        };
         let (kind, hint) = match &error {
             client::Error::Imposter { .. } => (
                 Kind::Unreachable,
@@ -209,6 +213,7 @@ impl From<client::Error> for CommandError {
             client::Error::Refused(_) | client::Error::Sign(_) | client::Error::TooDense { .. } => {
                 (Kind::Failed, None)
             }
+            client::Error::Stopped | client::Error::Closed(_) => (Kind::Unreachable, None),
             _ => (
                 Kind::Unreachable,
                 Some("`treefort doctor` says what is wrong"),
@@ -311,6 +316,16 @@ pub enum Problem {
     /// Nothing runs agents here; why.
     #[error("{0}")]
     NoSandbox(String),
+    /// A store of the home cannot be opened.
+    #[error(
+        "{what} in '{path}' cannot be opened: it is damaged, or of another version of treefort"
+    )]
+    Damaged {
+        /// What it holds.
+        what: &'static str,
+        /// The store.
+        path: String,
+    },
     /// There is no model to ask; why.
     #[error("{0}")]
     NoModel(String),

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::{
     Context,
     client::{self, Client, Relay},
-    error::{CommandError, Kind},
+    error::{CommandError, Kind, Problem},
     home::Home,
     output,
 };
@@ -87,7 +87,7 @@ async fn with_role<T>(
             Err(server::Error::Running { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(not_started(home, error)),
         }
     }
 }
@@ -258,14 +258,64 @@ fn ended(
 
 impl From<KeyringError> for CommandError {
     fn from(error: KeyringError) -> Self {
-        Self::new(Kind::Failed, error)
+        let hint = match &error {
+            KeyringError::File { path, .. } => {
+                format!(
+                    "make sure that you, and nobody else, may read and write '{}'",
+                    path.display()
+                )
+            }
+            KeyringError::NotAKey { path, .. } => format!(
+                "put the right file back, or move it away, and treefort makes a new key: mv '{0}' '{0}.broken'",
+                path.display()
+            ),
+        };
+        Self::new(Kind::Failed, error).hint(hint)
     }
 }
 
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
-        Self::new(Kind::Usage, error)
+        let hint = match &error {
+            ConfigError::Read { path, .. } => {
+                format!(
+                    "make sure that '{}' is a text file that you may read",
+                    path.display()
+                )
+            }
+            ConfigError::Parse { path, .. } => format!(
+                "correct it, or move it away, and the defaults apply: mv '{0}' '{0}.old'",
+                path.display()
+            ),
+        };
+        Self::new(Kind::Usage, error).hint(hint)
     }
+}
+
+/// Why the home's server did not start, in words about the home's files: what a store says about itself is
+/// for those who know how it is built.
+pub(super) fn not_started(home: &Home, error: server::Error) -> CommandError {
+    let (file, what) = match &error {
+        server::Error::Store(_) => ("events", "the record"),
+        server::Error::State(_) => ("state", "the list of jobs"),
+        _ => return error.into(),
+    };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "a store was not opened"
+    );
+    let path = home.dir().join(file);
+    let path = path.display();
+    CommandError::new(
+        Kind::Failed,
+        Problem::Damaged {
+            what,
+            path: path.to_string(),
+        },
+    )
+    .hint(format!(
+        "put a copy of it back, or begin anew: mv '{path}' '{path}.damaged' (--verbose says what is wrong with it)"
+    ))
 }
 
 impl From<server::Error> for CommandError {
@@ -276,9 +326,20 @@ impl From<server::Error> for CommandError {
             server::Error::Running { .. } => Self::new(Kind::Failed, error).hint(
                 "`treefort status` shows it; `--home DIR` gives another one a home of its own",
             ),
+            server::Error::Home { path, .. } => {
+                let hint = format!("make sure that you may read and write '{}'", path.display());
+                Self::new(Kind::Failed, error).hint(hint)
+            }
+            server::Error::Model(_) => Self::new(Kind::Usage, error).hint(
+                "set OLLAMA_HOST, or `ollama` under [model] in treefort.toml, to an http address",
+            ),
             server::Error::Sandbox(_) => {
                 Self::new(Kind::NoSandbox, error).hint("`treefort doctor` says what is missing")
             }
+            server::Error::Keyring(_) => match error {
+                server::Error::Keyring(error) => error.into(),
+                other => Self::new(Kind::Failed, other),
+            },
             _ => Self::new(Kind::Failed, error),
         }
     }

@@ -102,8 +102,17 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<(), CommandError> {
+    let home = match Home::open(cli.home.as_deref()) {
+        Ok(home) => home,
+        Err(error) => {
+            return match cli.command {
+                Command::Doctor(args) => doctor::without_home(args, error.into()).await,
+                _ => Err(error.into()),
+            };
+        }
+    };
     let context = Context {
-        home: Home::open(cli.home.as_deref())?,
+        home,
         verbose: cli.verbose,
     };
     match cli.command {
