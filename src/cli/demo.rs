@@ -34,7 +34,7 @@ const ANSWER: &str = "\
 Three things.
 
 1. I run in a container of my own, without a network: I cannot reach your files, your other programs or the internet.
-2. I hold no keys. Everything I do is signed outside, by treefort, and written down as it happens.
+2. I hold none of your passwords. What I do is written down and signed outside, by treefort, as it happens.
 3. The record is chained: if a step were left out or changed, `treefort verify` would say so.
 
 (A script wrote this answer. With a model of your own, an agent thinks for itself.)
@@ -59,10 +59,18 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
     config.model.default = scripted::MODEL.to_owned();
 
     let bold = anstyle::Style::new().bold();
-    output::progress(format!(
-        "{bold}A demo of treefort.{bold:#} The model is a script that is part of this program; \
-         the container, the agent and the record are real.\n"
-    ));
+    let intro = "A demo of treefort. The model is a script that is part of this program; \
+                 the container, the agent and the record are real.";
+    for (number, line) in super::text::wrap(intro, output::columns())
+        .iter()
+        .enumerate()
+    {
+        match number {
+            0 => output::progress(format!("{bold}{line}{bold:#}")),
+            _ => output::progress(line),
+        }
+    }
+    output::progress("");
     let own = Own::start(&home, config, Role::Working).await?;
     launch::with_own(&home, own, async |connection| {
         Box::pin(show(connection, context.verbose)).await

@@ -125,7 +125,10 @@ fn finish(checks: Vec<Check>, as_json: bool) -> Result<(), CommandError> {
     });
     match first {
         None => Ok(()),
-        Some((kind, problem)) => Err(CommandError::new(kind, Problem::NotReady(problem))),
+        Some((kind, problem)) => {
+            let first_line = problem.lines().next().unwrap_or_default().to_owned();
+            Err(CommandError::new(kind, Problem::NotReady(first_line)))
+        }
     }
 }
 
@@ -153,13 +156,13 @@ fn show(check: &Check, as_json: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// One row; a long text goes on below itself. Where nobody looks it stays on one line.
+/// One row; what is longer than a line of the terminal goes on below itself.
 fn row(symbol: &str, what: &str, text: &str) -> std::io::Result<()> {
     const INDENT: usize = 13;
     let lines = if output::is_terminal() {
         wrap(text, output::columns().saturating_sub(INDENT))
     } else {
-        vec![one_line(text)]
+        text.lines().map(str::to_owned).collect()
     };
     for (number, line) in lines.iter().enumerate() {
         match number {

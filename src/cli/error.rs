@@ -208,7 +208,7 @@ impl From<client::Error> for CommandError {
             ),
             client::Error::Refused(refusal) if refusal.is_not_admitted() => (
                 Kind::NotAdmitted,
-                Some("the owner admits a key with `treefort allow NPUB`"),
+                Some("the owner lets you in with `treefort allow`"),
             ),
             client::Error::Refused(_) | client::Error::Sign(_) | client::Error::TooDense { .. } => {
                 (Kind::Failed, None)
@@ -326,6 +326,12 @@ pub enum Problem {
         /// The store.
         path: String,
     },
+    /// The disk takes no more.
+    #[error("the record cannot be written any more; what was written is safe")]
+    Unwritable,
+    /// A part of treefort failed, which only those who know its parts can do something about.
+    #[error("treefort failed")]
+    Inside,
     /// There is no model to ask; why.
     #[error("{0}")]
     NoModel(String),

@@ -336,6 +336,12 @@ impl From<server::Error> for CommandError {
             server::Error::Sandbox(_) => {
                 Self::new(Kind::NoSandbox, error).hint("`treefort doctor` says what is missing")
             }
+            server::Error::Broken => Self::new(Kind::Failed, Problem::Unwritable)
+                .hint("look whether the disk is full, then start treefort again"),
+            server::Error::Relay(_) | server::Error::Coordinator(_) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "treefort failed");
+                Self::new(Kind::Failed, Problem::Inside).hint("--verbose says more")
+            }
             server::Error::Keyring(_) => match error {
                 server::Error::Keyring(error) => error.into(),
                 other => Self::new(Kind::Failed, other),

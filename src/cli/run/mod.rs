@@ -211,7 +211,8 @@ fn failure(sentence: String, code: Option<&str>) -> CommandError {
     match kind {
         Kind::NoModel => error.hint("to look around without a model: treefort demo"),
         Kind::NoSandbox => error.hint("`treefort doctor` checks it"),
-        Kind::NotAdmitted => error.hint("the owner admits a key with `treefort allow NPUB`"),
+        // The sentence says who can change it.
+        Kind::NotAdmitted => error,
         _ => error.hint("`treefort timeline` shows what happened"),
     }
 }
