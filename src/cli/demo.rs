@@ -13,10 +13,18 @@ use super::{
     launch::{self, Connection, Own},
     output, run, status, timeline, verify, view,
 };
-use crate::{config::Config, model::scripted, nips::kind, server::Role};
+use crate::{
+    config::Config,
+    model::{local::Local, scripted},
+    nips::kind,
+    server::Role,
+};
 
 /// How long the session's end may come after its answer.
 const END: Duration = Duration::from_secs(5);
+
+/// How long looking for a model may take.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the demo asks.
 const QUESTION: &str = "What keeps an AI agent from breaking things in here?";
@@ -26,7 +34,7 @@ const ANSWER: &str = "\
 Three things.
 
 1. I run in a container of my own, without a network: I cannot reach your files, your other programs or the internet.
-2. I hold no keys. Everything I do is signed outside, by treefort, and written down as it happens.
+2. I hold none of your passwords. What I do is written down and signed outside, by treefort, as it happens.
 3. The record is chained: if a step were left out or changed, `treefort verify` would say so.
 
 (A script wrote this answer. With a model of your own, an agent thinks for itself.)
@@ -51,17 +59,34 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
     config.model.default = scripted::MODEL.to_owned();
 
     let bold = anstyle::Style::new().bold();
-    output::progress(format!(
-        "{bold}A demo of treefort.{bold:#} The model is a script that is part of this program; \
-         the container, the agent and the record are real.\n"
-    ));
+    let intro = "A demo of treefort. The model is a script that is part of this program; \
+                 the container, the agent and the record are real.";
+    for (number, line) in super::text::wrap(intro, output::columns())
+        .iter()
+        .enumerate()
+    {
+        match number {
+            0 => output::progress(format!("{bold}{line}{bold:#}")),
+            _ => output::progress(line),
+        }
+    }
+    output::progress("");
     let own = Own::start(&home, config, Role::Working).await?;
     launch::with_own(&home, own, async |connection| {
         Box::pin(show(connection, context.verbose)).await
     })
     .await?;
-    output::line(next_steps())?;
+    output::line(next_steps(model_here(context).await.as_deref()))?;
     Ok(())
+}
+
+/// The model that a question would get on this machine.
+async fn model_here(context: &Context) -> Option<String> {
+    let config = Config::load(context.home.dir()).ok()?;
+    let local = Local::new(&config.model).ok()?;
+    let model = local.choose(&config.model.default);
+    let model = tokio::time::timeout(LOOK, model).await.ok()?.ok()?;
+    Some(super::text::one_line(&model.name.0))
 }
 
 async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandError> {
@@ -78,8 +103,8 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
         return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(fix));
     }
     output::progress(format!("› {QUESTION}"));
-    run::ask(&run::Args::question(QUESTION), connection).await?;
-    output::line("\nWhat happened, step by step (treefort timeline):\n")?;
+    run::ask(&run::Args::question(QUESTION), QUESTION, connection).await?;
+    output::line("\nWhat happened, step by step:\n")?;
     let session = ended_session(connection).await?;
     timeline::print(connection, Target::Session(session), verbose).await?;
     let coordinator = connection.coordinator();
@@ -89,7 +114,7 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
         Target::Session(session),
     )
     .await?;
-    output::line("\nIs the record whole? (treefort verify)\n")?;
+    output::line("\nIs the record whole?\n")?;
     verify::report(&verify::check(&story, false), false)
 }
 
@@ -113,27 +138,48 @@ async fn ended_session(connection: &mut Connection) -> Result<nostr::PublicKey, 
     Ok(session)
 }
 
-fn next_steps() -> String {
+fn next_steps(model: Option<&str>) -> String {
     let bold = anstyle::Style::new().bold();
-    format!(
-        "\n{bold}What to try next{bold:#}\n  \
-         treefort doctor                   what is there, and what is missing\n  \
-         ollama pull qwen2.5-coder:7b      a model of your own (https://ollama.com)\n  \
-         treefort run \"Explain TLS to me\"  an answer from it, and a record like this one\n  \
-         treefort up                       stays there for other programs to send jobs to"
-    )
+    let mut lines = vec![
+        format!(
+            "\nThe demo's record is thrown away now; those of your own sessions are kept.\n\n\
+             {bold}What to try next{bold:#}"
+        ),
+        step("treefort doctor", "what is there, and what is missing"),
+    ];
+    let answers = match model {
+        Some(model) => format!("an answer from {model}"),
+        None => {
+            lines.push(step(
+                "ollama pull qwen2.5:3b",
+                "a model of your own (https://ollama.com)",
+            ));
+            "an answer from it".to_owned()
+        }
+    };
+    lines.push(step("treefort run \"Explain TLS to me\"", &answers));
+    lines.push(step(
+        "treefort timeline",
+        "then: what happened in that session",
+    ));
+    lines.push(step("treefort up", "stays there for other programs to use"));
+    lines.join("\n")
 }
 
-/// A home that goes when the demo ends.
-struct Temporary {
-    path: PathBuf,
+fn step(command: &str, what: &str) -> String {
+    format!("  {command:<33} {what}")
+}
+
+/// A home that goes when the command ends.
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
 }
 
 impl Temporary {
-    fn new() -> Result<Self, CommandError> {
+    pub(super) fn new() -> Result<Self, CommandError> {
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|error| CommandError::new(Kind::Failed, error))?;
-        let name = format!("treefort-demo-{}", hex::encode(random));
+        let name = format!("treefort-{}", hex::encode(random));
         Ok(Self {
             path: std::env::temp_dir().join(name),
         })
@@ -143,7 +189,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::debug!(%error, "the demo's home was not removed");
+            tracing::debug!(%error, "a temporary home was not removed");
         }
     }
 }

@@ -5,12 +5,19 @@ use serde_json::json;
 use super::{
     Context, allow,
     client::{self, Client},
+    demo::Temporary,
     error::{CommandError, Kind, Problem},
     home::Home,
-    launch::{self, Connection},
-    output, status, view,
+    launch::{self, Connection, Own},
+    output, status,
+    text::{one_line, wrap},
+    view,
 };
-use crate::nips::{kind, nip89::StatusReport};
+use crate::{
+    config::Config,
+    nips::{kind, nip89::StatusReport},
+    server::Role,
+};
 
 /// Checks everything that a job needs, and says how to repair what is not right.
 #[derive(Debug, clap::Args)]
@@ -42,7 +49,7 @@ enum Found {
 /// # Errors
 /// The first thing that is not right, with its class.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let mut checks = vec![home_check(&context.home)?];
+    let mut checks = vec![home_check(&context.home)];
     checks.push(running_check(&context.home).await);
     let reached = launch::with(context, async |connection| {
         let report = status::report(connection).await?;
@@ -59,13 +66,58 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             checks.push(open_check(open));
             checks.push(admission_check(&report, allowed));
         }
-        Err(error) => checks.push(Check {
-            what: "treefort",
-            found: Found::Wrong(error.kind(), error.message(), error.first_hint()),
-        }),
+        Err(error) => {
+            let config = Config::load(context.home.dir()).unwrap_or_default();
+            checks.push(broken(&error));
+            checks.extend(elsewhere(config).await);
+        }
     }
+    finish(checks, args.json)
+}
+
+/// Runs the command where there is no home to look at: the rest is looked at anyway.
+///
+/// # Errors
+/// That there is no home.
+pub async fn without_home(args: Args, error: CommandError) -> Result<(), CommandError> {
+    let mut checks = vec![Check {
+        what: "home",
+        ..broken(&error)
+    }];
+    checks.extend(elsewhere(Config::default()).await);
+    finish(checks, args.json)
+}
+
+fn broken(error: &CommandError) -> Check {
+    Check {
+        what: "treefort",
+        found: Found::Wrong(error.kind(), error.message(), error.first_hint()),
+    }
+}
+
+/// Looks at sandbox and model server from a home that is made for it, when the person's own cannot be used.
+async fn elsewhere(config: Config) -> Vec<Check> {
+    match look_elsewhere(config).await {
+        Ok(report) => vec![sandbox_check(&report), model_check(&report)],
+        Err(error) => {
+            tracing::debug!(error = %error.message(), "nothing can be looked at");
+            Vec::new()
+        }
+    }
+}
+
+async fn look_elsewhere(mut config: Config) -> Result<StatusReport, CommandError> {
+    let temporary = Temporary::new()?;
+    let home = Home::open(Some(&temporary.path))?;
+    launch::fleeting(&mut config);
+    let own = Own::start(&home, config, Role::Reading).await?;
+    let report = launch::with_own(&home, own, status::report).await?;
+    Ok(report.unwrap_or_default())
+}
+
+fn finish(checks: Vec<Check>, as_json: bool) -> Result<(), CommandError> {
     for check in &checks {
-        show(check, args.json)?;
+        show(check, as_json)?;
     }
     let first = checks.into_iter().find_map(|check| match check.found {
         Found::Wrong(kind, problem, _) => Some((kind, problem)),
@@ -73,7 +125,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     });
     match first {
         None => Ok(()),
-        Some((kind, problem)) => Err(CommandError::new(kind, Problem::NotReady(problem))),
+        Some((kind, problem)) => {
+            let first_line = problem.lines().next().unwrap_or_default().to_owned();
+            Err(CommandError::new(kind, Problem::NotReady(first_line)))
+        }
     }
 }
 
@@ -89,32 +144,53 @@ fn show(check: &Check, as_json: bool) -> Result<(), CommandError> {
         return Ok(());
     }
     match found {
-        Found::Fine(detail) => output::line(format!("✓ {what:<10} {detail}"))?,
-        Found::Note(detail) => output::line(format!("· {what:<10} {detail}"))?,
+        Found::Fine(detail) => row("✓", what, detail)?,
+        Found::Note(detail) => row("·", what, detail)?,
         Found::Wrong(_, problem, fix) => {
-            output::line(format!("✗ {what:<10} {problem}"))?;
+            row("✗", what, problem)?;
             if !fix.is_empty() {
-                output::line(format!("  {:<10} {fix}", "→"))?;
+                row(" ", "→", fix)?;
             }
         }
     }
     Ok(())
 }
 
-fn home_check(home: &Home) -> Result<Check, CommandError> {
+/// One row; what is longer than a line of the terminal goes on below itself.
+fn row(symbol: &str, what: &str, text: &str) -> std::io::Result<()> {
+    const INDENT: usize = 13;
+    let lines = if output::is_terminal() {
+        wrap(text, output::columns().saturating_sub(INDENT))
+    } else {
+        text.lines().map(str::to_owned).collect()
+    };
+    for (number, line) in lines.iter().enumerate() {
+        match number {
+            0 => output::line(format!("{symbol} {what:<10} {line}"))?,
+            _ => output::line(format!("{:INDENT$}{line}", ""))?,
+        }
+    }
+    Ok(())
+}
+
+fn home_check(home: &Home) -> Check {
     let dir = home.dir().display();
-    let found = match home.open_to_others()? {
-        None => Found::Fine(format!("{dir}, yours alone")),
-        Some(mode) => Found::Wrong(
+    let found = match home.open_to_others() {
+        Ok(None) => Found::Fine(format!("{dir}, yours alone")),
+        Ok(Some(mode)) => Found::Wrong(
             Kind::Failed,
             format!("{dir} is open to other users (mode {mode:o})"),
             format!("chmod 700 '{dir}'"),
         ),
+        Err(error) => {
+            let fix = error.hint().unwrap_or_default();
+            Found::Wrong(Kind::Failed, error.to_string(), fix)
+        }
     };
-    Ok(Check {
+    Check {
         what: "home",
         found,
-    })
+    }
 }
 
 /// Whether a treefort runs, and whether what listens is that one.
@@ -142,7 +218,10 @@ async fn running_check(home: &Home) -> Check {
 }
 
 fn sandbox_check(report: &StatusReport) -> Check {
-    let detail = super::text::one_line(&report.runtime.detail);
+    let detail = match report.runtime.detail.as_str() {
+        "" => "nothing is known about it yet".to_owned(),
+        detail => one_line(detail),
+    };
     let found = if report.runtime.ok {
         Found::Fine(detail)
     } else {
@@ -244,12 +323,12 @@ mod tests {
     fn an_open_home_is_a_problem() {
         let temp = tempfile::tempdir().unwrap();
         let home = Home::open(Some(&temp.path().join("home"))).unwrap();
-        assert!(matches!(home_check(&home).unwrap().found, Found::Fine(_)));
+        assert!(matches!(home_check(&home).found, Found::Fine(_)));
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(0o755)).unwrap();
-            assert!(matches!(home_check(&home).unwrap().found, Found::Wrong(..)));
+            assert!(matches!(home_check(&home).found, Found::Wrong(..)));
         }
     }
 }

@@ -67,6 +67,7 @@ pub struct CommandError {
     kind: Kind,
     source: Box<dyn Error + Send + Sync>,
     hints: Vec<String>,
+    word: Option<String>,
 }
 
 impl CommandError {
@@ -76,13 +77,43 @@ impl CommandError {
             kind,
             source: source.into(),
             hints: Vec::new(),
+            word: None,
         }
+    }
+
+    /// Names the failure for programs, more exactly than its class does.
+    #[must_use]
+    pub fn word(mut self, word: Option<&str>) -> Self {
+        self.word = word.map(text::one_line);
+        self
+    }
+
+    /// The failure as an object for programs: `error` is the sentence, `code` one word.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let word = self.word.as_deref().unwrap_or(match self.kind {
+            Kind::OutputClosed => "output-closed",
+            Kind::Failed => "failed",
+            Kind::Usage => "usage",
+            Kind::NoSandbox => "no-sandbox",
+            Kind::NoModel => "no-model",
+            Kind::NotAdmitted => "not-admitted",
+            Kind::Unreachable => "unreachable",
+        });
+        serde_json::json!({"error": self.message(), "code": word})
     }
 
     /// Adds what the person can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// Says what the person can do, in place of what was said before.
+    #[must_use]
+    pub fn instead(mut self, hint: impl Into<String>) -> Self {
+        self.hints = vec![hint.into()];
         self
     }
 
@@ -105,15 +136,16 @@ impl CommandError {
 }
 
 impl CommandError {
-    /// The causes in one line.
+    /// The causes, in one line unless a cause has lines of its own: a place in a file is shown in its lines.
     #[must_use]
     pub fn message(&self) -> String {
-        let mut line = text::one_line(&self.source.to_string());
+        let said = |error: &dyn Error| text::sanitize(&error.to_string()).trim().to_owned();
+        let mut line = said(&*self.source);
         let mut cause = self.source.source();
         while let Some(inner) = cause {
-            let inner_line = text::one_line(&inner.to_string());
+            let inner_line = said(inner);
             // Transparent wrappers repeat their source; saying it once is enough.
-            if !line.ends_with(&inner_line) {
+            if !line.contains(&inner_line) {
                 line.push_str(": ");
                 line.push_str(&inner_line);
             }
@@ -163,6 +195,10 @@ impl From<home::Error> for CommandError {
 
 impl From<client::Error> for CommandError {
     fn from(error: client::Error) -> Self {
+        let error = match error {
+            client::Error::Refused(refusal) if refusal.is_stopping() => client::Error::Stopped,
+            other => other,
+        };
         let (kind, hint) = match &error {
             client::Error::Imposter { .. } => (
                 Kind::Unreachable,
@@ -172,11 +208,12 @@ impl From<client::Error> for CommandError {
             ),
             client::Error::Refused(refusal) if refusal.is_not_admitted() => (
                 Kind::NotAdmitted,
-                Some("the owner admits a key with `treefort allow NPUB`"),
+                Some("the owner lets you in with `treefort allow`"),
             ),
             client::Error::Refused(_) | client::Error::Sign(_) | client::Error::TooDense { .. } => {
                 (Kind::Failed, None)
             }
+            client::Error::Stopped | client::Error::Closed(_) => (Kind::Unreachable, None),
             _ => (
                 Kind::Unreachable,
                 Some("`treefort doctor` says what is wrong"),
@@ -212,17 +249,28 @@ pub enum Problem {
         "'{0}' is not an id: give the first characters that the timeline or `treefort jobs` shows"
     )]
     NotAnId(String),
+    /// The file is not there.
+    #[error("there is no file '{0}', and no session or job is called so")]
+    NoFile(String),
     /// The key cannot be read.
     #[error("'{0}' is not a public key: give an npub or 64 hexadecimal characters")]
     NotAKey(String),
+    /// The prompt came as several arguments.
+    #[error("the question came in several parts: put it in quotation marks")]
+    PromptInWords,
     /// There is nothing to do.
     #[error("the prompt is empty")]
     EmptyPrompt,
+    /// The prompt is no text.
+    #[error("what came in is not text (UTF-8)")]
+    NotText,
     /// The prompt is longer than an event may be.
-    #[error("the prompt has {len} bytes; at most {max} fit")]
+    #[error("the prompt has {}{len} bytes; at most {max} fit", if *.more { "more than " } else { "" })]
     PromptTooLong {
-        /// Its bytes.
+        /// Its bytes, as far as they were read.
         len: usize,
+        /// Whether there were more.
+        more: bool,
         /// The most that fits.
         max: usize,
     },
@@ -268,6 +316,25 @@ pub enum Problem {
     /// Nothing runs agents here; why.
     #[error("{0}")]
     NoSandbox(String),
+    /// A store of the home cannot be opened.
+    #[error(
+        "{what} in '{path}' cannot be opened: it is damaged, or of another version of treefort"
+    )]
+    Damaged {
+        /// What it holds.
+        what: &'static str,
+        /// The store.
+        path: String,
+    },
+    /// The disk takes no more.
+    #[error("the record cannot be written any more; what was written is safe")]
+    Unwritable,
+    /// A part of treefort failed, which only those who know its parts can do something about.
+    #[error("treefort failed")]
+    Inside,
+    /// There is no model to ask; why.
+    #[error("{0}")]
+    NoModel(String),
     /// The first problem that `doctor` found.
     #[error("not ready: {0}")]
     NotReady(String),

@@ -61,8 +61,7 @@ pub async fn resolve(
         return Ok(Target::Session(key));
     }
     let prefix = needle.to_ascii_lowercase();
-    if !(MIN_PREFIX..=64).contains(&prefix.len()) || !prefix.chars().all(|c| c.is_ascii_hexdigit())
-    {
+    if !may_name(needle) {
         return Err(CommandError::new(
             Failure::Usage,
             Problem::NotAnId(needle.to_owned()),
@@ -76,6 +75,14 @@ pub async fn resolve(
         found.insert(job.id.to_hex(), Target::Job(job.id));
     }
     pick(needle, &prefix, found)
+}
+
+/// Whether this could be the name of a session or job at all.
+#[must_use]
+pub fn may_name(needle: &str) -> bool {
+    let hex =
+        (MIN_PREFIX..=64).contains(&needle.len()) && needle.chars().all(|c| c.is_ascii_hexdigit());
+    hex || needle.starts_with("npub1")
 }
 
 fn pick(

@@ -74,7 +74,10 @@ impl Error {
         match self {
             Self::NoDataDir => Some("give one with --home DIR".to_owned()),
             Self::Create { .. } => Some("give another one with --home DIR".to_owned()),
-            Self::Read { .. } => None,
+            Self::Read { path, .. } => Some(format!(
+                "make sure that '{}' is there and that you may read it",
+                path.display()
+            )),
             Self::Malformed { path, .. } => Some(format!(
                 "stop the running treefort, then remove '{}'",
                 path.display()

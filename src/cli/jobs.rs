@@ -15,8 +15,8 @@ use super::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many.
-    #[arg(long, short = 'n', default_value_t = 20)]
-    limit: usize,
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
     /// One JSON object a line: id, state, prompt and the signed request.
     #[arg(long)]
     json: bool,
@@ -30,7 +30,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     launch::with(context, async |connection| {
         let coordinator = connection.coordinator();
         let operator = connection.keyring.operator().public_key();
-        let jobs = gather::jobs(&mut connection.client, coordinator, Some(args.limit)).await?;
+        let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+        let jobs = gather::jobs(&mut connection.client, coordinator, Some(limit)).await?;
         let now = Timestamp::now().as_secs();
         if jobs.is_empty() && !args.json {
             output::progress("No jobs yet. Ask something: treefort run \"a question\"");
@@ -69,9 +70,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             if let Some(detail) = detail {
                 asked.push_str(&format!(" · {detail}"));
             }
-            output::line(format!(
-                "{symbol} {id}  {ago:<11}  {word:<9}  {asked}{from}"
-            ))?;
+            let mut line = format!("{symbol} {id}  {ago:<11}  {word:<9}  {asked}{from}");
+            if !context.verbose {
+                line = truncate(&line, output::columns());
+            }
+            output::line(line)?;
         }
         Ok(())
     })

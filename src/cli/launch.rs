@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::{
     Context,
     client::{self, Client, Relay},
-    error::{CommandError, Kind},
+    error::{CommandError, Kind, Problem},
     home::Home,
     output,
 };
@@ -36,6 +36,8 @@ pub struct Connection {
     pub client: Client,
     /// The keys of the home.
     pub keyring: Keyring,
+    /// Whether treefort runs by itself, and not for this command alone.
+    pub running: bool,
 }
 
 impl Connection {
@@ -77,7 +79,7 @@ async fn with_role<T>(
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(relay) = running(home).await? {
-            return connected(home, relay, work).await;
+            return connected(home, relay, true, work).await;
         }
         match Own::start(home, own_config(home)?, role).await {
             Ok(own) => return with_own(home, own, work).await,
@@ -85,7 +87,7 @@ async fn with_role<T>(
             Err(server::Error::Running { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(not_started(home, error)),
         }
     }
 }
@@ -100,7 +102,7 @@ pub async fn with_own<T>(
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let outcome = match running(home).await? {
-        Some(relay) => connected(home, relay, work).await,
+        Some(relay) => connected(home, relay, false, work).await,
         None => Err(CommandError::new(Kind::Unreachable, NotServing)),
     };
     let stopped = own.stop().await;
@@ -117,11 +119,16 @@ struct NotServing;
 async fn connected<T>(
     home: &Home,
     relay: Relay,
+    running: bool,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let keyring = Keyring::open(home.dir())?;
     let client = Client::connect(relay, Some(keyring.operator().clone())).await?;
-    let mut connection = Connection { client, keyring };
+    let mut connection = Connection {
+        client,
+        keyring,
+        running,
+    };
     let outcome = work(&mut connection).await;
     connection.client.close().await;
     outcome
@@ -251,14 +258,64 @@ fn ended(
 
 impl From<KeyringError> for CommandError {
     fn from(error: KeyringError) -> Self {
-        Self::new(Kind::Failed, error)
+        let hint = match &error {
+            KeyringError::File { path, .. } => {
+                format!(
+                    "make sure that you, and nobody else, may read and write '{}'",
+                    path.display()
+                )
+            }
+            KeyringError::NotAKey { path, .. } => format!(
+                "put the right file back, or move it away, and treefort makes a new key: mv '{0}' '{0}.broken'",
+                path.display()
+            ),
+        };
+        Self::new(Kind::Failed, error).hint(hint)
     }
 }
 
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
-        Self::new(Kind::Usage, error)
+        let hint = match &error {
+            ConfigError::Read { path, .. } => {
+                format!(
+                    "make sure that '{}' is a text file that you may read",
+                    path.display()
+                )
+            }
+            ConfigError::Parse { path, .. } => format!(
+                "correct it, or move it away, and the defaults apply: mv '{0}' '{0}.old'",
+                path.display()
+            ),
+        };
+        Self::new(Kind::Usage, error).hint(hint)
     }
+}
+
+/// Why the home's server did not start, in words about the home's files: what a store says about itself is
+/// for those who know how it is built.
+pub(super) fn not_started(home: &Home, error: server::Error) -> CommandError {
+    let (file, what) = match &error {
+        server::Error::Store(_) => ("events", "the record"),
+        server::Error::State(_) => ("state", "the list of jobs"),
+        _ => return error.into(),
+    };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "a store was not opened"
+    );
+    let path = home.dir().join(file);
+    let path = path.display();
+    CommandError::new(
+        Kind::Failed,
+        Problem::Damaged {
+            what,
+            path: path.to_string(),
+        },
+    )
+    .hint(format!(
+        "put a copy of it back, or begin anew: mv '{path}' '{path}.damaged' (--verbose says what is wrong with it)"
+    ))
 }
 
 impl From<server::Error> for CommandError {
@@ -269,9 +326,26 @@ impl From<server::Error> for CommandError {
             server::Error::Running { .. } => Self::new(Kind::Failed, error).hint(
                 "`treefort status` shows it; `--home DIR` gives another one a home of its own",
             ),
+            server::Error::Home { path, .. } => {
+                let hint = format!("make sure that you may read and write '{}'", path.display());
+                Self::new(Kind::Failed, error).hint(hint)
+            }
+            server::Error::Model(_) => Self::new(Kind::Usage, error).hint(
+                "set OLLAMA_HOST, or `ollama` under [model] in treefort.toml, to an http address",
+            ),
             server::Error::Sandbox(_) => {
                 Self::new(Kind::NoSandbox, error).hint("`treefort doctor` says what is missing")
             }
+            server::Error::Broken => Self::new(Kind::Failed, Problem::Unwritable)
+                .hint("look whether the disk is full, then start treefort again"),
+            server::Error::Relay(_) | server::Error::Coordinator(_) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "treefort failed");
+                Self::new(Kind::Failed, Problem::Inside).hint("--verbose says more")
+            }
+            server::Error::Keyring(_) => match error {
+                server::Error::Keyring(error) => error.into(),
+                other => Self::new(Kind::Failed, other),
+            },
             _ => Self::new(Kind::Failed, error),
         }
     }

@@ -102,8 +102,17 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<(), CommandError> {
+    let home = match Home::open(cli.home.as_deref()) {
+        Ok(home) => home,
+        Err(error) => {
+            return match cli.command {
+                Command::Doctor(args) => doctor::without_home(args, error.into()).await,
+                _ => Err(error.into()),
+            };
+        }
+    };
     let context = Context {
-        home: Home::open(cli.home.as_deref())?,
+        home,
         verbose: cli.verbose,
     };
     match cli.command {
@@ -155,7 +164,7 @@ mod tests {
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
         insta::assert_snapshot!(format!("{:?}", cli.command), @r#"
-        Run(Args { prompt: "and then?", agent: None, model: None, go_on: Some(""), timeout: None, json: false })
+        Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), timeout: None, json: false })
         "#);
         let cli = Cli::try_parse_from([
             "treefort",
@@ -166,7 +175,7 @@ mod tests {
             "5",
         ]);
         insta::assert_snapshot!(format!("{:?}", cli.unwrap().command), @r#"
-        Run(Args { prompt: "-", agent: None, model: None, go_on: Some("f28773c2"), timeout: Some(5), json: false })
+        Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), timeout: Some(5), json: false })
         "#);
     }
 

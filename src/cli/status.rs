@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Context,
-    error::CommandError,
+    error::{CommandError, Kind, Problem},
     launch::{self, Connection},
     output,
     text::one_line,
@@ -78,9 +78,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         let keyring = &connection.keyring;
         if args.json {
             output::json(&json!({
-                "version": report.version,
-                "relay": relay.url(),
-                "web": relay.web(),
+                "running": connection.running,
+                "version": version(&report),
+                "relay": connection.running.then(|| relay.url()),
+                "web": connection.running.then(|| relay.web()),
                 "operator": keyring.operator().public_key().to_hex(),
                 "coordinator": keyring.coordinator().public_key().to_hex(),
                 "relay_self": relay.key.to_hex(),
@@ -95,10 +96,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             }))?;
             return Ok(());
         }
-        output::line(format!(
-            "treefort {} is ready at {}",
-            one_line(&report.version),
-            relay.web()
+        output::line(headline(
+            &report,
+            connection.running.then(|| relay.web()).as_deref(),
         ))?;
         row(
             "agents",
@@ -121,7 +121,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             &format!("{events} entries in {}", context.home.dir().display()),
         )?;
         if context.verbose {
-            row("relay", &relay.url())?;
+            if connection.running {
+                row("relay", &relay.url())?;
+            }
             row("relay key", &relay.key.to_hex())?;
             row("operator", &keyring.operator().public_key().to_hex())?;
             row("coordinator", &keyring.coordinator().public_key().to_hex())?;
@@ -129,6 +131,41 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Ok(())
     })
     .await
+}
+
+/// Whether treefort runs and where, and what it lacks to do a job.
+fn headline(report: &StatusReport, address: Option<&str>) -> String {
+    let missing = match (report.runtime.ok, report.default_model.is_some()) {
+        (true, true) => None,
+        (false, true) => Some("no sandbox"),
+        (true, false) => Some("no model"),
+        (false, false) => Some("no sandbox, no model"),
+    };
+    let version = version(report);
+    let repair = "`treefort doctor` says what to do";
+    match (address, missing) {
+        (Some(address), None) => format!("treefort {version} is running at {address}, ready"),
+        (Some(address), Some(missing)) => {
+            format!(
+                "treefort {version} is running at {address}, but not ready: {missing}; {repair}"
+            )
+        }
+        (None, None) => format!(
+            "treefort {version} is not running; commands start it for as long as they take, \
+             `treefort up` lets it stay"
+        ),
+        (None, Some(missing)) => {
+            format!("treefort {version} is not running, and not ready: {missing}; {repair}")
+        }
+    }
+}
+
+/// The version of the treefort that answered; our own when it did not say.
+fn version(report: &StatusReport) -> String {
+    match report.version.as_str() {
+        "" => env!("CARGO_PKG_VERSION").to_owned(),
+        version => one_line(version),
+    }
 }
 
 /// Runs `agents`.
@@ -164,6 +201,12 @@ pub async fn agents(args: AgentsArgs, context: &Context) -> Result<(), CommandEr
 pub async fn models(args: ModelsArgs, context: &Context) -> Result<(), CommandError> {
     launch::with(context, async |connection| {
         let report = report(connection).await?.unwrap_or_default();
+        if report.models.is_empty() {
+            if args.json {
+                output::line("[]")?;
+            }
+            return Err(no_model(&report));
+        }
         for model in &report.models {
             let default = report.default_model.as_ref() == Some(model);
             if args.json {
@@ -177,12 +220,19 @@ pub async fn models(args: ModelsArgs, context: &Context) -> Result<(), CommandEr
                 output::line(format!("{}{note}", one_line(model)))?;
             }
         }
-        if let Some(problem) = report.model_problem.filter(|_| report.models.is_empty()) {
-            output::progress(one_line(&problem));
-        }
         Ok(())
     })
     .await
+}
+
+/// Why there is no model, with what to do.
+fn no_model(report: &StatusReport) -> CommandError {
+    let problem = report
+        .model_problem
+        .as_deref()
+        .unwrap_or("there is no model");
+    CommandError::new(Kind::NoModel, Problem::NoModel(one_line(problem)))
+        .hint("`treefort doctor` checks it")
 }
 
 /// The models in one line, or why there is none.
@@ -210,4 +260,32 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 fn row(name: &str, value: &str) -> std::io::Result<()> {
     let dim = anstyle::Style::new().dimmed();
     output::line(format!("  {dim}{name:<11}{dim:#} {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_says_whether_it_runs_and_what_it_lacks() {
+        let lacking = StatusReport {
+            version: "1.2.3".into(),
+            ..StatusReport::default()
+        };
+        let mut ready = lacking.clone();
+        ready.runtime.ok = true;
+        ready.default_model = Some("m".into());
+        let lines = [
+            headline(&ready, Some("http://127.0.0.1:1")),
+            headline(&lacking, Some("http://127.0.0.1:1")),
+            headline(&ready, None),
+            headline(&lacking, None),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @"
+        treefort 1.2.3 is running at http://127.0.0.1:1, ready
+        treefort 1.2.3 is running at http://127.0.0.1:1, but not ready: no sandbox, no model; `treefort doctor` says what to do
+        treefort 1.2.3 is not running; commands start it for as long as they take, `treefort up` lets it stay
+        treefort 1.2.3 is not running, and not ready: no sandbox, no model; `treefort doctor` says what to do
+        ");
+    }
 }

@@ -55,17 +55,25 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     }
     let stopped = stop_signal()?;
     tokio::pin!(stopped);
-    let mut own = Own::start(&context.home, config, Role::Working).await?;
+    let mut own = Own::start(&context.home, config, Role::Working)
+        .await
+        .map_err(|error| launch::not_started(&context.home, error))?;
     let address = own.address();
     tokio::select! {
         report = look(context) => output::line(ready_line(address, &report))?,
         failed = own.failed() => return failed,
-        () = &mut stopped => return own.stop_now().await,
+        () = &mut stopped => return stop(own).await,
     }
     tokio::select! {
         failed = own.failed() => failed,
-        () = stopped => own.stop_now().await,
+        () = stopped => stop(own).await,
     }
+}
+
+async fn stop(own: Own) -> Result<(), CommandError> {
+    own.stop_now().await?;
+    output::progress("treefort stopped");
+    Ok(())
 }
 
 /// What the ready line says is what any client can read.
@@ -74,7 +82,11 @@ async fn look(context: &Context) -> StatusReport {
         let relay = launch::running(&context.home).await.ok()??;
         let keyring = Keyring::open(context.home.dir()).ok()?;
         let client = super::client::Client::connect(relay, None).await.ok()?;
-        let mut connection = Connection { client, keyring };
+        let mut connection = Connection {
+            client,
+            keyring,
+            running: true,
+        };
         let report = status::report(&mut connection).await.ok()?;
         connection.client.close().await;
         report

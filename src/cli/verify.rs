@@ -22,13 +22,15 @@ use crate::nips::{
     session::{ChainReport, check_chain},
 };
 
+/// A file that begins with so many lines of something else is no record.
+const MAX_STRANGE: usize = 100;
 /// An event is never longer on its line.
 const MAX_LINE: u64 = 16 << 20;
 
 /// Checks that a session's record is whole: signatures, order, nothing left out, honest counts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A session or job, or a file that `treefort export` wrote; the last session when nothing is named.
+    /// A session or job, or a file that `treefort export` wrote (`-` is stdin); the last session when nothing is named.
     target: Option<String>,
     /// One JSON object.
     #[arg(long)]
@@ -51,13 +53,18 @@ pub struct Findings {
 /// # Errors
 /// When something is wrong with the record, or it cannot be read.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let file = args
-        .target
-        .as_ref()
+    let target = args.target.as_deref();
+    let file = target
         .map(PathBuf::from)
         .filter(|path| path.exists() && !path.is_dir());
     let findings = match file {
+        _ if target == Some("-") => check_lines(std::io::stdin().lock())
+            .map_err(|source| unreadable(Path::new("-"), source))?,
         Some(path) => check_file(&path)?,
+        None if target.is_some_and(|name| !gather::may_name(name)) => {
+            let name = target.unwrap_or_default().to_owned();
+            return Err(CommandError::new(Kind::Usage, Problem::NoFile(name)));
+        }
         None => {
             let events = launch::with(context, async |connection| {
                 let coordinator = connection.coordinator();
@@ -120,32 +127,61 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
         output::line(format!("✗ {problem}"))?;
     }
     if findings.problems.is_empty() {
-        let all = render::plural(findings.events, "entry").replace("entrys", "entries");
-        output::line(format!(
-            "✓ {all}: every signature is right and nothing is missing"
-        ))?;
+        output::line(format!("✓ {}", summary(findings)))?;
     }
     Ok(())
 }
 
-fn check_file(path: &Path) -> Result<Findings, CommandError> {
-    let unreadable = |source| {
-        CommandError::new(
-            Kind::Failed,
-            Problem::File {
-                path: path.display().to_string(),
-                source,
-            },
-        )
+/// What is known: a chain shows that none of its records is missing; what stands beside it is only signed.
+fn summary(findings: &Findings) -> String {
+    let chained: u64 = findings
+        .sessions
+        .iter()
+        .map(|(_, report)| report.records)
+        .sum();
+    let others = findings.events.saturating_sub(chained);
+    let entries = |n: u64, more: &str| match n {
+        1 => format!("1 {more}entry, as it was signed"),
+        n => format!("{n} {more}entries, each as it was signed"),
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut reader = std::io::BufReader::new(file);
+    let chains = match findings.sessions.len() {
+        0 | 1 => "an unbroken chain".to_owned(),
+        n => format!("{n} unbroken chains"),
+    };
+    match (chained, others) {
+        (0, others) => format!("{}; no session is among them", entries(others, "")),
+        (n, 0) => format!("{} in {chains}", render::plural(n, "record")),
+        (n, others) => format!(
+            "{} in {chains}; {}",
+            render::plural(n, "record"),
+            entries(others, "more ")
+        ),
+    }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> CommandError {
+    CommandError::new(
+        Kind::Failed,
+        Problem::File {
+            path: path.display().to_string(),
+            source,
+        },
+    )
+}
+
+fn check_file(path: &Path) -> Result<Findings, CommandError> {
+    std::fs::File::open(path)
+        .and_then(|file| check_lines(std::io::BufReader::new(file)))
+        .map_err(|source| unreadable(path, source))
+}
+
+fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
     let (mut events, mut problems) = (Vec::new(), Vec::new());
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
         let mut bounded = std::io::Read::take(&mut reader, MAX_LINE);
-        if bounded.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+        if bounded.read_until(b'\n', &mut line)? == 0 {
             break;
         }
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -153,13 +189,21 @@ fn check_file(path: &Path) -> Result<Findings, CommandError> {
         }
         match Event::from_json(&line) {
             Ok(event) => events.push(event),
-            Err(_) => problems.push(format!("line {number} is not an event")),
+            Err(_) => problems.push(format!("line {number} is not an entry of a record")),
+        }
+        if events.is_empty() && problems.len() >= MAX_STRANGE {
+            break;
         }
     }
     let mut findings = check(&events, true);
     problems.append(&mut findings.problems);
-    if events.is_empty() && problems.is_empty() {
-        problems.push("the file is empty".to_owned());
+    if events.is_empty() {
+        let what = if problems.is_empty() {
+            "there is nothing in it"
+        } else {
+            "this is not what `treefort export` writes"
+        };
+        problems = vec![what.to_owned()];
     }
     Ok(Findings {
         problems,
@@ -180,7 +224,7 @@ pub fn check(events: &[Event], complete: bool) -> Findings {
         let wrong = if !event.verify_id() {
             "was changed: its text does not give its id"
         } else if !event.verify_signature() {
-            "was not signed by the key that it names"
+            "was not signed by whom it names"
         } else {
             ""
         };
@@ -254,7 +298,7 @@ mod tests {
             .collect();
         insta::assert_snapshot!(problems.join("\n"), @r#"
         entry 1be94177 was changed: its text does not give its id
-        entry 1be94177 was not signed by the key that it names
+        entry 1be94177 was not signed by whom it names
         session f28773c2: after record 1 of the session comes 2: a record was left out or put in
         session f28773c2 has no end: it was going on, or the end was left out
         "#);
@@ -279,9 +323,25 @@ mod tests {
         std::fs::write(&path, lines.join("\n")).unwrap();
         assert_eq!(
             check_file(&path).unwrap().problems,
-            ["line 2 is not an event"]
+            ["line 2 is not an entry of a record"]
         );
         std::fs::write(&path, "").unwrap();
-        assert_eq!(check_file(&path).unwrap().problems, ["the file is empty"]);
+        let nothing = check_file(&path).unwrap().problems;
+        assert_eq!(nothing, ["there is nothing in it"]);
+        std::fs::write(&path, "# A\n\nnote\n").unwrap();
+        let other = check_file(&path).unwrap().problems;
+        assert_eq!(other, ["this is not what `treefort export` writes"]);
+    }
+
+    #[test]
+    fn says_no_more_than_it_knows() {
+        let mut events = golden();
+        let whole = summary(&check(&events, true));
+        events.retain(|event| event.kind.as_u16() == 7000);
+        let loose = summary(&check(&events, true));
+        insta::assert_snapshot!(format!("{whole}\n{loose}"), @"
+        7 records in an unbroken chain; 22 more entries, each as it was signed
+        1 entry, as it was signed; no session is among them
+        ");
     }
 }

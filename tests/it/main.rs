@@ -11,6 +11,7 @@
 
 mod acp_agents;
 mod chat_agent;
+mod cli;
 mod crash;
 mod failures;
 mod foreign;

@@ -81,11 +81,12 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    // `model` for the demo's scripted server, `relay` to count the clients of a server of its own.
+    // `model` for the demo's scripted server, `relay` to count the clients of a server of its own, `recorder`
+    // to cut secrets out of a question before the person's key signs it.
     (
         "cli",
         &[
-            "config", "nips", "server", "keys", "recipe", "agent", "model", "relay",
+            "config", "nips", "server", "keys", "recipe", "agent", "model", "relay", "recorder",
         ],
     ),
     // The program is the command line, and inside a container the multiplexer and the chat agent.

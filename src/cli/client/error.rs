@@ -37,6 +37,9 @@ pub enum Error {
     /// The connection broke.
     #[error("the connection to treefort broke")]
     Broken(#[source] tungstenite::Error),
+    /// treefort stopped while it was asked.
+    #[error("treefort stopped")]
+    Stopped,
     /// treefort closed the connection.
     #[error("treefort closed the connection: {0}")]
     Closed(String),
@@ -50,7 +53,7 @@ pub enum Error {
     #[error("treefort sent more than this command can hold")]
     Flooded,
     /// More events share one second than one answer can carry.
-    #[error("more than {limit} events share one second; they cannot all be read")]
+    #[error("more than {limit} entries share one second; they cannot all be read")]
     TooDense {
         /// The most that one answer carries.
         limit: usize,
@@ -84,6 +87,12 @@ impl Refused {
             self.prefix,
             Some(MachineReadablePrefix::Restricted | MachineReadablePrefix::Blocked)
         ) || self.wants_auth()
+    }
+
+    /// Whether it was said because treefort stops.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.message.ends_with("is stopping")
     }
 
     pub(super) fn wants_auth(&self) -> bool {

@@ -21,7 +21,10 @@ use nostr::{
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, protocol::WebSocketConfig},
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
 };
 
 use crate::nips::{Draft, kind};
@@ -332,17 +335,11 @@ impl Client {
         loop {
             let text = match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => text,
-                Some(Ok(Message::Close(frame))) => {
-                    let reason = frame.map(|frame| super::text::one_line(&frame.reason));
-                    return Err(Error::Closed(
-                        reason
-                            .filter(|reason| !reason.is_empty())
-                            .unwrap_or_else(|| "it stopped".to_owned()),
-                    ));
-                }
+                Some(Ok(Message::Close(frame))) => return Err(closed(frame.as_ref())),
                 Some(Ok(_)) => continue,
+                Some(Err(error)) if is_end(&error) => return Err(Error::Stopped),
                 Some(Err(error)) => return Err(Error::Broken(error)),
-                None => return Err(Error::Closed("it stopped".to_owned())),
+                None => return Err(Error::Stopped),
             };
             match RelayMessage::from_json(text.as_str()) {
                 Ok(RelayMessage::Event {
@@ -407,12 +404,46 @@ impl Client {
         self.socket
             .send(Message::text(message.as_json()))
             .await
-            .map_err(Error::Broken)
+            .map_err(|error| {
+                if is_end(&error) {
+                    Error::Stopped
+                } else {
+                    Error::Broken(error)
+                }
+            })
     }
 
     fn new_id(&mut self) -> SubscriptionId {
         self.next_id += 1;
         SubscriptionId::new(format!("cli-{}", self.next_id))
+    }
+}
+
+/// What a close of the relay's means: it stops, or it has a reason to close this connection alone.
+fn closed(frame: Option<&CloseFrame>) -> Error {
+    let reason = frame.map(|frame| super::text::one_line(&frame.reason));
+    match (frame.map(|frame| frame.code), reason) {
+        (Some(CloseCode::Away), Some(reason)) if reason.ends_with("is stopping") => Error::Stopped,
+        (_, Some(reason)) if !reason.is_empty() => Error::Closed(reason),
+        _ => Error::Stopped,
+    }
+}
+
+/// Whether the other side went away without a word, as a program that is killed does.
+fn is_end(error: &tungstenite::Error) -> bool {
+    use tungstenite::error::{Error as Socket, ProtocolError};
+    match error {
+        Socket::ConnectionClosed
+        | Socket::AlreadyClosed
+        | Socket::Protocol(ProtocolError::ResetWithoutClosingHandshake) => true,
+        Socket::Io(error) => matches!(
+            error.kind(),
+            std::io::ErrorKind::ConnectionReset
+                | std::io::ErrorKind::ConnectionAborted
+                | std::io::ErrorKind::BrokenPipe
+                | std::io::ErrorKind::UnexpectedEof
+        ),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod progress;
 
-use std::{io::Read as _, time::Duration};
+use std::{borrow::Cow, io::Read as _, time::Duration};
 
 use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
@@ -17,12 +17,18 @@ use super::{
     error::{CommandError, Kind, Problem},
     gather::{self, Target},
     launch::{self, Connection},
-    output,
+    output, status,
+    text::one_line,
 };
-use crate::nips::{Draft, Reference, kind};
+use crate::{
+    nips::{Draft, Reference, kind},
+    recorder::{Redactor, redact::environment_secrets},
+};
 
 /// The longest prompt; an event must still fit in one message.
 const MAX_PROMPT: usize = 256 << 10;
+/// The most agents or models that a hint names.
+const MAX_NAMES: usize = 8;
 /// How long a cancelled job may take to end.
 const CANCEL: Duration = Duration::from_secs(2);
 /// How long the job's end may come after its result.
@@ -31,8 +37,9 @@ const WIND_UP: Duration = Duration::from_secs(5);
 /// Asks an agent; the answer goes to stdout, progress to stderr.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to do; `-` reads it from stdin.
-    prompt: String,
+    /// What to do, in quotation marks; `-` reads it from stdin.
+    #[arg(required = true, num_args = 1.., value_name = "PROMPT")]
+    prompt: Vec<String>,
     /// The agent that does it (`treefort agents`).
     #[arg(long)]
     agent: Option<String>,
@@ -61,7 +68,7 @@ impl Args {
     /// A plain question.
     pub(super) fn question(prompt: &str) -> Self {
         Self {
-            prompt: prompt.to_owned(),
+            prompt: vec![prompt.to_owned()],
             agent: None,
             model: None,
             go_on: None,
@@ -88,34 +95,109 @@ enum End {
 /// # Errors
 /// When the job fails; the class follows from the feedback's `code`.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let args = Args {
-        prompt: read_prompt(&args.prompt)?,
-        ..args
+    let outcome = match read_prompt(&args.prompt) {
+        Ok(prompt) => {
+            launch::with_jobs(context, async |connection| {
+                ask(&args, &prompt, connection).await
+            })
+            .await
+        }
+        Err(error) => Err(error),
     };
-    launch::with_jobs(context, async |connection| ask(&args, connection).await).await
+    match &outcome {
+        // A program that reads stdout gets one object in either case.
+        Err(error) if args.json && error.kind() != Kind::OutputClosed => {
+            output::json(&error.json())?;
+        }
+        _ => {}
+    }
+    outcome
 }
 
 /// Asks, shows what happens, and writes the answer.
 ///
 /// # Errors
 /// When the job fails.
-pub(super) async fn ask(args: &Args, connection: &mut Connection) -> Result<(), CommandError> {
+pub(super) async fn ask(
+    args: &Args,
+    prompt: &str,
+    connection: &mut Connection,
+) -> Result<(), CommandError> {
+    let prompt = without_secrets(prompt, connection);
     let earlier = match args.go_on.as_deref() {
         None => None,
         Some(session) => {
             Some(last_result(connection, Some(session).filter(|name| !name.is_empty())).await?)
         }
     };
-    let job = draft(args, connection, earlier.as_ref())
+    let job = draft(args, &prompt, connection, earlier.as_ref())
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     match attend(args, connection, &job).await? {
         End::Answered(result) if args.json => Ok(output::event(&result)?),
         End::Answered(_) => Ok(()),
-        End::Failed { sentence, code } => Err(failure(sentence, code.as_deref())),
-        End::Cancelled => Err(CommandError::new(Kind::Failed, Problem::Cancelled)),
-        End::TimedOut(after) => Err(CommandError::new(Kind::Failed, Problem::TimedOut(after))),
+        End::Failed { sentence, code } => {
+            let error = failure(sentence, code.as_deref());
+            Err(with_choices(error, args, code.as_deref(), connection).await)
+        }
+        End::Cancelled => {
+            Err(CommandError::new(Kind::Failed, Problem::Cancelled).word(Some("cancelled")))
+        }
+        End::TimedOut(after) => {
+            Err(CommandError::new(Kind::Failed, Problem::TimedOut(after)).word(Some("timeout")))
+        }
     }
+}
+
+/// The prompt as it may be signed: what is signed cannot be changed afterwards, so passwords and keys of
+/// well-known shapes, and those of this home and environment, are cut out first.
+fn without_secrets(prompt: &str, connection: &Connection) -> String {
+    let mut known = connection.keyring.secrets();
+    known.extend(environment_secrets());
+    match Redactor::new(known).redact(prompt) {
+        Cow::Borrowed(_) => prompt.to_owned(),
+        Cow::Owned(clean) if clean == prompt => clean,
+        Cow::Owned(clean) => {
+            output::progress("a password or key in your question was left out");
+            clean
+        }
+    }
+}
+
+/// Names what could have been asked instead of an agent or model that is not there.
+async fn with_choices(
+    error: CommandError,
+    args: &Args,
+    code: Option<&str>,
+    connection: &mut Connection,
+) -> CommandError {
+    let (list, command) = match (code, &args.agent, &args.model) {
+        (Some("unsupported"), Some(_), _) => ("agents", "treefort agents"),
+        (Some("no-model"), _, Some(_)) => ("models", "treefort models"),
+        _ => return error,
+    };
+    // Without the list, the command that shows it is hint enough.
+    let report = status::report(connection).await.ok().flatten();
+    let report = report.unwrap_or_default();
+    let names: Vec<String> = match list {
+        "agents" => report
+            .agents
+            .iter()
+            .map(|agent| one_line(&agent.name))
+            .collect(),
+        _ => report.models.iter().map(|model| one_line(model)).collect(),
+    };
+    if names.is_empty() {
+        return error;
+    }
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let mut named = names;
+    named.truncate(MAX_NAMES);
+    let mut named = named.join(", ");
+    if more > 0 {
+        named.push_str(&format!(" and {more} more"));
+    }
+    error.instead(format!("there are these {list}: {named} (`{command}`)"))
 }
 
 fn failure(sentence: String, code: Option<&str>) -> CommandError {
@@ -124,42 +206,66 @@ fn failure(sentence: String, code: Option<&str>) -> CommandError {
         "" => "the job failed and no reason was given".to_owned(),
         _ => sentence,
     };
-    let error = CommandError::new(kind, Problem::Job(sentence));
+    let error = CommandError::new(kind, Problem::Job(sentence)).word(code);
     // The sentence of a missing model or sandbox says itself what to do about it.
     match kind {
         Kind::NoModel => error.hint("to look around without a model: treefort demo"),
         Kind::NoSandbox => error.hint("`treefort doctor` checks it"),
-        Kind::NotAdmitted => error.hint("the owner admits a key with `treefort allow NPUB`"),
+        // The sentence says who can change it.
+        Kind::NotAdmitted => error,
         _ => error.hint("`treefort timeline` shows what happened"),
     }
 }
 
-fn read_prompt(argument: &str) -> Result<String, CommandError> {
-    let prompt = if argument == "-" {
-        let mut text = String::new();
+fn read_prompt(words: &[String]) -> Result<String, CommandError> {
+    let usage = |problem| CommandError::new(Kind::Usage, problem);
+    let [argument] = words else {
+        return Err(usage(Problem::PromptInWords).hint(format!(
+            "treefort run \"{} …\"",
+            one_line(&words[..2.min(words.len())].join(" "))
+        )));
+    };
+    let (prompt, more) = if argument == "-" {
+        let mut bytes = Vec::new();
         std::io::stdin()
             .take(MAX_PROMPT as u64 + 1)
-            .read_to_string(&mut text)?;
-        text
+            .read_to_end(&mut bytes)?;
+        let more = bytes.len() > MAX_PROMPT;
+        if more {
+            // The cut may go through a character.
+            bytes.truncate(MAX_PROMPT);
+            while bytes.last().is_some_and(|byte| *byte >= 0x80) {
+                bytes.pop();
+            }
+        }
+        match String::from_utf8(bytes) {
+            Ok(prompt) => (prompt, more),
+            Err(_) => return Err(usage(Problem::NotText)),
+        }
     } else {
-        argument.to_owned()
+        (argument.clone(), false)
     };
-    let usage = |problem| Err(CommandError::new(Kind::Usage, problem));
     match prompt.len() {
-        _ if prompt.trim().is_empty() => usage(Problem::EmptyPrompt),
-        len if len > MAX_PROMPT => usage(Problem::PromptTooLong {
-            len,
+        _ if more => Err(usage(Problem::PromptTooLong {
+            len: MAX_PROMPT,
+            more,
             max: MAX_PROMPT,
-        }),
+        })),
+        len if len > MAX_PROMPT => Err(usage(Problem::PromptTooLong {
+            len,
+            more,
+            max: MAX_PROMPT,
+        })),
+        _ if prompt.trim().is_empty() => Err(usage(Problem::EmptyPrompt)),
         _ => Ok(prompt),
     }
 }
 
 /// The job as an event, before it is signed.
-fn draft(args: &Args, connection: &Connection, earlier: Option<&Event>) -> Draft {
+fn draft(args: &Args, prompt: &str, connection: &Connection, earlier: Option<&Event>) -> Draft {
     let relay = connection.client.relay().url();
     job_draft(
-        &args.prompt,
+        prompt,
         connection.coordinator(),
         args.agent.as_deref(),
         args.model.as_deref(),
@@ -356,9 +462,21 @@ mod tests {
 
     #[test]
     fn refuses_an_empty_or_endless_prompt() {
-        assert_eq!(read_prompt(" \n").unwrap_err().kind(), Kind::Usage);
+        let read = |prompt: &str| read_prompt(&[prompt.to_owned()]);
+        assert_eq!(read(" \n").unwrap_err().kind(), Kind::Usage);
         let endless = "x".repeat(MAX_PROMPT + 1);
-        assert_eq!(read_prompt(&endless).unwrap_err().kind(), Kind::Usage);
-        assert_eq!(read_prompt("hi").unwrap(), "hi");
+        assert_eq!(read(&endless).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(read("hi").unwrap(), "hi");
+    }
+
+    #[test]
+    fn words_without_quotation_marks_get_a_hint() {
+        let words = ["why", "is", "the", "sky", "blue"].map(str::to_owned);
+        let error = read_prompt(&words).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        insta::assert_snapshot!(anstream::adapter::strip_str(&error.to_string()), @r#"
+        error: the question came in several parts: put it in quotation marks
+        hint: treefort run "why is …"
+        "#);
     }
 }
