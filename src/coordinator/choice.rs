@@ -34,10 +34,10 @@ pub(super) fn options(context: &Context, order: &Order) -> ModelOptions {
         .stranger
         .then_some(i64::from(context.jobs.strangers.tokens));
     ModelOptions {
-        temperature: finite(request.number("temperature")),
-        top_k: request.number("top_k"),
-        top_p: finite(request.number("top_p")),
-        frequency_penalty: finite(request.number("frequency_penalty")),
+        temperature: within(request.number("temperature"), 0.0, 2.0),
+        top_k: request.number("top_k").map(|k: u32| k.max(1)),
+        top_p: within(request.number("top_p"), 0.0, 1.0),
+        frequency_penalty: within(request.number("frequency_penalty"), -2.0, 2.0),
         num_predict: match (asked, limit) {
             (Some(asked), Some(limit)) => Some(asked.min(limit)),
             (asked, limit) => asked.or(limit),
@@ -60,6 +60,9 @@ pub(super) fn budget(context: &Context, order: &Order) -> Budget {
     }
 }
 
-fn finite(number: Option<f64>) -> Option<f64> {
-    number.filter(|number| number.is_finite())
+/// A number in its range (`nips/90.md`); what is no number counts as absent.
+fn within(number: Option<f64>, least: f64, most: f64) -> Option<f64> {
+    number
+        .filter(|number| !number.is_nan())
+        .map(|number| number.clamp(least, most))
 }

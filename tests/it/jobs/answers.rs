@@ -219,7 +219,8 @@ async fn parameters_reach_the_model_in_both_spellings() {
         .tag(["param", "top-k", "7"])
         .tag(["param", "top_p", "0.5"])
         .tag(["param", "max_tokens", "33"])
-        .tag(["param", "temperature", "nonsense"]);
+        .tag(["param", "temperature", "nonsense"])
+        .tag(["param", "frequency_penalty", "99"]);
     let (_, answers) = client.do_job(&draft).await;
     assert_eq!(statuses(&answers).last().unwrap(), "success");
     let options = &model.chats()[0]["options"];
@@ -227,6 +228,7 @@ async fn parameters_reach_the_model_in_both_spellings() {
     assert_eq!(options["top_p"], 0.5);
     assert_eq!(options["num_predict"], 33);
     assert_eq!(options["num_ctx"], 8192);
+    assert_eq!(options["frequency_penalty"], 2.0);
     assert!(options.get("temperature").is_none());
 }
 
