@@ -80,11 +80,14 @@ impl Client {
         if self.socket.send(Message::text(text)).await.is_err() {
             return false;
         }
-        // Whoever stays answers a close properly, or says something before.
-        matches!(
-            tokio::time::timeout(PATIENCE, self.socket.next()).await,
-            Ok(Some(Ok(Message::Text(_))))
-        )
+        // It may say why before it hangs up.
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return false,
+                Ok(Some(Ok(_))) => {}
+                Err(_) => return true,
+            }
+        }
     }
 
     /// Publishes an event to a relay that may go away; whether it promised to keep it.
