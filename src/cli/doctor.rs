@@ -149,7 +149,8 @@ fn show(check: &Check, as_json: bool) -> Result<(), CommandError> {
         Found::Wrong(_, problem, fix) => {
             row("✗", what, problem)?;
             if !fix.is_empty() {
-                row(" ", "→", fix)?;
+                // Unbroken, because it may be a command that is copied.
+                output::line(format!("  {:<10} {fix}", "→"))?;
             }
         }
     }
@@ -242,7 +243,8 @@ fn model_check(report: &StatusReport) -> Check {
     let line = status::models_line(report);
     let found = if report.models.is_empty() {
         let fix = "install Ollama (https://ollama.com), then: ollama pull qwen2.5-coder:7b";
-        let (problem, fix) = line.split_once(". ").unwrap_or((&line, fix));
+        let line = line.strip_prefix("none: ").unwrap_or(&line);
+        let (problem, fix) = line.split_once(". ").unwrap_or((line, fix));
         Found::Wrong(Kind::NoModel, problem.to_owned(), fix.to_owned())
     } else {
         Found::Fine(line)

@@ -67,3 +67,9 @@ pub fn columns() -> usize {
             .clamp(*COLUMNS.start(), *COLUMNS.end())
     })
 }
+
+/// The columns that the terminal has.
+#[must_use]
+pub fn terminal_columns() -> usize {
+    terminal_size::terminal_size().map_or(*COLUMNS.end(), |(width, _)| usize::from(width.0).max(1))
+}

@@ -3,6 +3,7 @@
 //! The command is a customer like any other: it signs a job with the operator's key, follows what the
 //! coordinator and the session say about it, and withdraws the job when the person presses Ctrl-C.
 
+mod flow;
 mod progress;
 
 use std::{borrow::Cow, io::Read as _, time::Duration};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use nostr::{Event, EventId, PublicKey, Timestamp};
 
+use super::flow::Flow;
 use crate::{
     cli::{
         error::CommandError,
@@ -47,6 +48,8 @@ pub(super) struct Progress {
     sessions: HashSet<PublicKey>,
     renderer: Renderer,
     text: Stream,
+    /// Breaks lines on a terminal.
+    flow: Option<Flow>,
     /// The last step that was shown.
     last: String,
 }
@@ -76,8 +79,18 @@ impl Progress {
                 show: stream,
                 ..Stream::default()
             },
+            flow: stream.then(|| Flow::new(output::terminal_columns())),
             last: String::new(),
         }
+    }
+
+    /// Writes text of the answer.
+    fn write(&mut self, text: &str) -> Result<(), CommandError> {
+        match &mut self.flow {
+            Some(flow) => output::piece(&flow.add(text))?,
+            None => output::piece(text)?,
+        }
+        Ok(())
     }
 
     /// Takes one event of the subscription. What neither the coordinator nor a session of this job signed
@@ -92,7 +105,7 @@ impl Progress {
                 if let Some(seq) = tag_value(event, "stream-seq").and_then(|seq| seq.parse().ok())
                     && let Some(ready) = self.text.take(seq, &event.content)
                 {
-                    output::piece(&ready)?;
+                    self.write(&ready)?;
                 }
             }
             kind::SESSION_START..=kind::ERROR => {
@@ -151,14 +164,14 @@ impl Progress {
 
     /// Writes the answer: what of it has not been streamed.
     pub(super) fn answer(&mut self, result: &Event) -> Result<(), CommandError> {
-        output::piece(&self.text.rest(&sanitize(&result.content)))?;
-        Ok(())
+        let rest = self.text.rest(&sanitize(&result.content));
+        self.write(&rest)
     }
 
     /// Ends a line that was begun.
     pub(super) fn finish(&mut self) -> Result<(), CommandError> {
         if !self.text.shown.is_empty() && !self.text.shown.ends_with('\n') {
-            output::piece("\n")?;
+            self.write("\n")?;
             self.text.shown.push('\n');
         }
         Ok(())
