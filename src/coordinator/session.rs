@@ -305,7 +305,13 @@ impl Session {
         self.log.turn_to(self.root.clone());
         self.thread = None;
         if !self.private {
-            let text = format!("🧭 {}\n{} is on it.", excerpt(prompt), self.name());
+            // What a guest wrote does not go out under the coordinator's key.
+            let asked = if order.stranger {
+                "A guest asks something.".to_owned()
+            } else {
+                excerpt(prompt)
+            };
+            let text = format!("🧭 {asked}\n{} is on it.", self.name());
             let opening = nip10::opening(&self.root, &[self.log.session()], &text);
             let note = context
                 .publisher
