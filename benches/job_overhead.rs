@@ -50,6 +50,7 @@ impl Up {
             .args(["up", "--listen", "127.0.0.1:0", "--home"])
             .arg(home.path())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();

@@ -209,6 +209,15 @@ impl Treefort {
 impl Drop for Treefort {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // Asked first: a container that is being made when the program is killed comes after all looks.
+            let _ = rustix::process::kill_process(
+                rustix::process::Pid::from_child(&child),
+                rustix::process::Signal::TERM,
+            );
+            let patience = Instant::now() + Duration::from_secs(6);
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
