@@ -449,7 +449,9 @@ async fn no_mutation_of_a_recorded_line_breaks_the_peer() {
         .collect();
     let (peer, mut claims, mut fake) = start(Journal::none(), Limits::default());
     tokio::spawn(async move {
-        let mut seed = 1_u64;
+        // `tests/soak` gives other seeds.
+        let given = std::env::var("TREEFORT_SEED").ok();
+        let mut seed: u64 = given.map_or(1, |seed| seed.parse().unwrap());
         let mut next = move |below: usize| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             usize::try_from(seed >> 33).unwrap() % below
