@@ -105,6 +105,9 @@ impl Error {
                 "Set OLLAMA_HOST, or `ollama` under [model] in treefort.toml, to an http address."
                     .into()
             }
+            Self::Unreachable { endpoint, .. } if !is_local(endpoint) => {
+                "Check OLLAMA_HOST, and that the machine which it names can be reached.".to_owned()
+            }
             Self::Unreachable { .. } => start_hint(std::env::consts::OS).to_owned(),
             Self::Answer { .. } => {
                 "Check that Ollama, and not another program, listens there.".into()
@@ -116,6 +119,13 @@ impl Error {
             }
         }
     }
+}
+
+/// Whether an address is on this machine.
+fn is_local(endpoint: &str) -> bool {
+    ["//localhost", "//127.", "//[::1]"]
+        .iter()
+        .any(|local| endpoint.contains(local))
 }
 
 fn start_hint(os: &str) -> &'static str {

@@ -45,7 +45,7 @@ pub enum ChainError {
         source: RecordError,
     },
     /// Another key signed a record.
-    #[error("record {0} was signed by another key than the start")]
+    #[error("record {0} belongs to another session than the start")]
     Author(EventId),
     /// The numbering has a gap or a double.
     #[error(
