@@ -37,6 +37,8 @@ pub struct Config {
     pub max_future_s: u64,
     /// Open connections.
     pub max_connections: usize,
+    /// Open connections of pages of other origins and of other machines, out of `max_connections`.
+    pub max_foreign_connections: usize,
     /// Open subscriptions of one connection.
     pub max_subscriptions: usize,
     /// Filters of one subscription.
@@ -69,6 +71,7 @@ impl Default for Config {
             max_content: 480 << 10,
             max_future_s: 15 * 60,
             max_connections: 512,
+            max_foreign_connections: 64,
             max_subscriptions: 300,
             max_filters: 32,
             max_limit: 5000,

@@ -19,6 +19,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nostr::{JsonUtil, Timestamp};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
@@ -43,7 +44,10 @@ const NIPS: [u16; 9] = [1, 9, 11, 17, 40, 42, 45, 59, 70];
 type Reply = Response<Full<Bytes>>;
 
 /// An upgrade that was answered and now has to be served.
-type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender)>>>;
+type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender, Place)>>>;
+
+/// The place of a connection that is not this machine's own; there are few.
+type Place = Option<OwnedSemaphorePermit>;
 
 /// Serves one accepted connection: HTTP requests, or a WebSocket after an upgrade.
 pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
@@ -83,7 +87,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketA
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    let Some((upgrade, sender)) = waiting else {
+    let Some((upgrade, sender, _place)) = waiting else {
         return;
     };
     match upgrade
@@ -139,11 +143,22 @@ fn answer(
             return with_cors(plain(StatusCode::NO_CONTENT, ""));
         }
         if wants_upgrade(request.headers()) {
+            let place = if sender.trusted {
+                None
+            } else {
+                let Ok(place) = Arc::clone(&shared.foreign).try_acquire_owned() else {
+                    return plain(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "All places for other sites and machines are taken.",
+                    );
+                };
+                Some(place)
+            };
             return match accept_key(&request) {
                 Ok(key) => {
                     let pending = hyper::upgrade::on(&mut request);
                     *upgrade.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some((pending, sender));
+                        Some((pending, sender, place));
                     switching(&key)
                 }
                 Err(reason) => plain(StatusCode::BAD_REQUEST, reason),

@@ -134,6 +134,36 @@ async fn connections_beyond_the_bound_are_refused() {
 }
 
 #[tokio::test]
+async fn pages_of_other_sites_cannot_take_all_connections() {
+    let bus = Bus::start(Config {
+        max_foreign_connections: 1,
+        ..Config::default()
+    })
+    .await;
+    let foreign = [("Origin", "https://example.com")];
+    let first = bus.client_with(&foreign).await;
+    let upgrade = "Origin: https://example.com\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n{upgrade}\r\n", bus.address);
+    let mut second = TcpStream::connect(bus.address).await.unwrap();
+    second.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    second.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    // Programs of this machine come in as before, and a place that is left is free.
+    bus.client().await;
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while bus.relay.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    bus.client_with(&foreign).await;
+}
+
+#[tokio::test]
 async fn a_close_is_answered() {
     let bus = Bus::start(Config::default()).await;
     let mut client = bus.client().await;
