@@ -25,7 +25,7 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
 }
 
 /// How the model answers: what the customer asked for, within a stranger's quota.
-pub(super) fn options(context: &Context, order: &Order) -> ModelOptions {
+pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo) -> ModelOptions {
     let request: &JobRequest = &order.request;
     let asked: Option<i64> = request
         .number("max_tokens")
@@ -42,7 +42,13 @@ pub(super) fn options(context: &Context, order: &Order) -> ModelOptions {
             (Some(asked), Some(limit)) => Some(asked.min(limit)),
             (asked, limit) => asked.or(limit),
         },
-        num_ctx: None,
+        // More than the model was made for makes it slow and wrong.
+        num_ctx: context
+            .local
+            .context_length(model)
+            .await
+            .and_then(|length| u32::try_from(length).ok())
+            .map(|length| length.min(context.num_ctx)),
         seed: request.number("seed"),
     }
 }

@@ -201,7 +201,7 @@ impl Session {
         process.connect_model(context.gateway.admit(SessionPolicy {
             token: process.token.clone(),
             model: model.name.clone(),
-            options: choice::options(&context, order),
+            options: choice::options(&context, order, &model).await,
             budget: choice::budget(&context, order),
             calls: calls_in,
         }));

@@ -3,6 +3,8 @@
 //! `ollama-rs` 0.3.6 serves `show`. Its list lacks what a model's record needs (digest, family), so
 //! `/api/tags` is read here.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ollama_rs::Ollama;
@@ -145,6 +147,8 @@ fn start_hint(os: &str) -> &'static str {
 pub struct Local {
     client: reqwest::Client,
     endpoint: Endpoint,
+    /// The contexts of models that were asked about, by digest.
+    contexts: Arc<Mutex<HashMap<String, Option<u64>>>>,
 }
 
 #[derive(Deserialize)]
@@ -188,6 +192,7 @@ impl Local {
         Ok(Self {
             client: config.client()?,
             endpoint: config.endpoint()?,
+            contexts: Arc::default(),
         })
     }
 
@@ -225,6 +230,31 @@ impl Local {
         let mut models: Vec<ModelInfo> = tags.models.into_iter().map(info).collect();
         models.sort_by(|a, b| b.modified.cmp(&a.modified));
         Ok(models)
+    }
+
+    /// The longest context that a model was made for, when the server says so. Each model is asked about
+    /// once.
+    pub async fn context_length(&self, model: &ModelInfo) -> Option<u64> {
+        let key = format!("{} {}", model.name, model.digest);
+        let known = self
+            .contexts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .copied();
+        if let Some(known) = known {
+            return known;
+        }
+        let length = match self.show(&model.name).await {
+            Ok(details) => details.context_length,
+            Err(error) => {
+                tracing::debug!(%error, "the model server does not say how much the model reads");
+                None
+            }
+        };
+        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        contexts.insert(key, length);
+        length
     }
 
     /// What is known about one model.

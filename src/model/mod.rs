@@ -31,7 +31,8 @@ pub struct Config {
     pub ollama: String,
     /// The default model; empty: [`local::choose`] decides.
     pub default: String,
-    /// The context that a model is given, in tokens. Always sent: Ollama's own default truncates
+    /// The context that a model is given, in tokens; at most what the model was made for. Always sent: Ollama's own
+    /// default truncates
     /// long prompts silently.
     pub num_ctx: u32,
     /// How long Ollama keeps a model loaded after a call (`10m`, `-1s` for ever).

@@ -204,6 +204,8 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
     match path.as_str() {
         "/api/version" => object(&json!({"version": "0.12.6"})),
         "/api/tags" => object(&json!({"models": [model()]})),
+        // Ollama takes the old `name` in `/api/show` too, and `ollama-rs` sends it.
+        "/api/show" if body["name"] == MODEL => object(&show()),
         "/api/show" | "/api/chat" if body["model"] != MODEL => {
             error(404, &format!("model {} not found", body["model"]))
         }

@@ -227,7 +227,8 @@ async fn parameters_reach_the_model_in_both_spellings() {
     assert_eq!(options["top_k"], 7);
     assert_eq!(options["top_p"], 0.5);
     assert_eq!(options["num_predict"], 33);
-    assert_eq!(options["num_ctx"], 8192);
+    // The scripted model was made for 4096, less than the 8192 that are configured.
+    assert_eq!(options["num_ctx"], 4096);
     assert_eq!(options["frequency_penalty"], 2.0);
     assert!(options.get("temperature").is_none());
 }
