@@ -122,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_is_no_job_is_refused() {
+        let error = toml::from_str::<Config>("[jobs.agents]\n777 = \"chat\"\n").unwrap_err();
+        assert!(
+            error.to_string().contains("777 is no kind of job"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_place() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join(FILE), "[jobs]\nadmitt = \"anyone\"\n").unwrap();

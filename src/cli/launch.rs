@@ -101,9 +101,10 @@ pub async fn with_own<T>(
     own: Own,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let outcome = match running(home).await? {
-        Some(relay) => connected(home, relay, false, work).await,
-        None => Err(CommandError::new(Kind::Unreachable, NotServing)),
+    let outcome = match running(home).await {
+        Err(error) => Err(error),
+        Ok(Some(relay)) => connected(home, relay, false, work).await,
+        Ok(None) => Err(CommandError::new(Kind::Unreachable, NotServing)),
     };
     let stopped = own.stop().await;
     let value = outcome?;
@@ -239,13 +240,16 @@ impl Own {
         self.shutdown.cancel();
         match tokio::time::timeout(STOP, self.task).await {
             Ok(result) => ended(result),
-            Err(_) => {
-                tracing::error!("treefort did not stop in time");
-                Ok(())
-            }
+            Err(_) => Err(CommandError::new(Kind::Failed, NotStopped)
+                .hint("what it could not write down now, the next start writes down")),
         }
     }
 }
+
+/// A server that did not end.
+#[derive(Debug, thiserror::Error)]
+#[error("treefort did not stop in time")]
+struct NotStopped;
 
 fn ended(
     result: Result<Result<(), server::Error>, tokio::task::JoinError>,

@@ -19,6 +19,7 @@ pub struct JobsConfig {
     /// Requests older than this many seconds are left alone when they arrive.
     pub max_age_s: u64,
     /// Which agent does which kind of job.
+    #[serde(deserialize_with = "job_kinds")]
     pub agents: BTreeMap<String, String>,
     /// What strangers get under `admit = "anyone"`.
     pub strangers: StrangersConfig,
@@ -54,6 +55,24 @@ impl JobsConfig {
             .keys()
             .filter_map(|kind| kind.parse().ok())
             .collect()
+    }
+}
+
+/// Refuses what is no kind of job: it would be left aside without a word.
+fn job_kinds<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let agents = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let wrong = agents.keys().find(|kind| {
+        !kind
+            .parse()
+            .is_ok_and(|kind: u16| crate::nips::kind::JOB_REQUESTS.contains(&kind))
+    });
+    match wrong {
+        Some(kind) => Err(serde::de::Error::custom(format!(
+            "{kind} is no kind of job: 5000 to 5999 are"
+        ))),
+        None => Ok(agents),
     }
 }
 

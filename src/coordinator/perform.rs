@@ -56,7 +56,9 @@ impl Dispatcher {
             Some(async move { (*id, send_all(publisher, id, outbox).await) })
         });
         let kept = futures_util::future::join_all(outboxes).await;
-        for event in response.afterwards {
+        let refused = kept.iter().any(|(_, sent)| sent.refused.is_some());
+        // A note quotes a result: none where the relay did not take it.
+        for event in response.afterwards.into_iter().filter(|_| !refused) {
             if let Err(error) = publisher.publish(event).await {
                 tracing::warn!(%error, "failed to publish a note");
             }

@@ -339,7 +339,8 @@ impl Session {
         let context = &self.context;
         let keys = context.keyring.coordinator();
         let session = self.log.session();
-        let input = vec!["i".to_owned(), prompt.to_owned(), "text".to_owned()];
+        let prompt = context.redactor.redact(prompt);
+        let input = vec!["i".to_owned(), prompt.to_string(), "text".to_owned()];
         let mut draft = Draft::new(kind::AGENT_TASK);
         if self.private {
             let hidden = serde_json::json!([input]).to_string();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nostr::Event;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{
@@ -381,7 +382,10 @@ async fn answer(
         let blobs = context.blobs.clone();
         let whole = text.clone();
         let kept = tokio::task::spawn_blocking(move || blobs.put(whole.as_bytes())).await;
-        let hash = kept.ok().and_then(Result::ok).unwrap_or_default();
+        if !matches!(kept, Ok(Ok(_))) {
+            tracing::error!("the whole of a long answer could not be kept");
+        }
+        let hash = hex::encode(Sha256::digest(&text));
         tags.push(tag("truncated", [text.len().to_string(), hash]));
         text[..text.floor_char_boundary(MAX_ANSWER)].to_owned()
     } else {
@@ -393,10 +397,13 @@ async fn answer(
         .tags(tags.clone())
         .tag(["alt", "Result of a session"]);
     draft = if session.private {
-        let content = Scheme::Nip44
-            .encrypt(session.log.keys(), &coordinator, &text)
-            .unwrap_or_default();
-        draft.tag(["encrypted"]).content(content)
+        match Scheme::Nip44.encrypt(session.log.keys(), &coordinator, &text) {
+            Ok(content) => draft.tag(["encrypted"]).content(content),
+            // The customer's own result has it all the same.
+            Err(_) => draft
+                .tag(["encrypted"])
+                .tag(["withheld".to_owned(), text.len().to_string()]),
+        }
     } else {
         draft.content(text.clone())
     };

@@ -43,6 +43,8 @@ pub fn handler(kinds: &[u16], agents: &[String]) -> Draft {
         "acceptsNutZaps": false,
         "nip90Params": {
             "model": {"required": false, "values": []},
+            "agent": {"required": false, "values": agents},
+            "seed": {"required": false, "values": []},
             "max_tokens": {"required": false, "values": []},
             "temperature": {"required": false, "values": []},
             "top_k": {"required": false, "values": []},

@@ -7,7 +7,8 @@ use crate::cli::text::columns_of;
 /// What is held back at most of a word that has not ended; other scripts have no spaces.
 const MAX_WORD: usize = 256;
 
-/// Breaks text that comes in pieces; a word is shown when it has ended, at the latest with its line. Lines that are code (indented, or in a fence) stay as they are.
+/// Breaks text that comes in pieces; a word is shown when it has ended, at the latest with its line. Lines
+/// that are code (indented, or in a fence) stay as they are.
 #[derive(Debug)]
 pub(super) struct Flow {
     columns: usize,
