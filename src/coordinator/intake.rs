@@ -8,8 +8,8 @@ use crate::{
     keys::Admit,
     nips::{
         kind, nip89,
-        nip90::{Input, JobRequest, request::providers},
-        reference::tag_value,
+        nip90::{Input, JobRequest},
+        reference::{named_keys, tag_value},
     },
 };
 
@@ -60,22 +60,11 @@ pub(super) fn read(
             if event.pubkey == context.admission.operator()
                 && tag_value(event, "d") == Some(nip89::ALLOWED) =>
         {
-            Intake::Allowed(allowed(event))
+            Intake::Allowed(named_keys(event))
         }
         _ if kind::is_job_request(event.kind) => read_job(event, context, now, known),
         _ => Intake::Ignore,
     }
-}
-
-/// The keys of the operator's list.
-pub(super) fn allowed(event: &Event) -> Vec<PublicKey> {
-    event
-        .tags
-        .iter()
-        .map(nostr::Tag::as_slice)
-        .filter(|tag| tag[0] == "p")
-        .filter_map(|tag| PublicKey::from_hex(tag.get(1)?).ok())
-        .collect()
 }
 
 /// Whether a deletion request takes the operator's list of admitted keys back.
@@ -97,7 +86,7 @@ fn read_job(
 ) -> Intake {
     let config: &JobsConfig = &context.jobs;
     let coordinator = context.keyring.coordinator();
-    let asked = providers(event);
+    let asked = named_keys(event);
     let for_us = asked.contains(&coordinator.public_key());
     if context.is_ours(&event.pubkey)
         || (!asked.is_empty() && !for_us)

@@ -211,7 +211,9 @@ async fn restore_allowed(context: &Context) -> Result<(), Error> {
         .identifier(nip89::ALLOWED)
         .limit(1);
     if let Some(list) = context.relay.query(filter).await?.first() {
-        context.admission.set_allowed(intake::allowed(list));
+        context
+            .admission
+            .set_allowed(crate::nips::reference::named_keys(list));
     }
     Ok(())
 }

@@ -73,6 +73,18 @@ impl Reference {
     }
 }
 
+/// The public keys that an event names with `p`.
+#[must_use]
+pub fn named_keys(event: &Event) -> Vec<PublicKey> {
+    event
+        .tags
+        .iter()
+        .map(nostr::Tag::as_slice)
+        .filter(|tag| tag[0] == "p")
+        .filter_map(|tag| PublicKey::from_hex(tag.get(1)?).ok())
+        .collect()
+}
+
 /// The second element of an event's first tag of this name.
 #[must_use]
 pub fn tag_value<'a>(event: &'a Event, name: &str) -> Option<&'a str> {

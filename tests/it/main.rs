@@ -10,6 +10,7 @@
 )]
 
 mod acp_agents;
+mod agents;
 mod chat_agent;
 mod cli;
 mod crash;

@@ -3,6 +3,7 @@
 use nostr::{Event, EventId, Keys, Kind, PublicKey};
 
 use super::encryption::{EncryptionError, Scheme};
+use crate::nips::reference::named_keys;
 
 /// One input of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl JobRequest {
             id: event.id,
             kind: event.kind,
             customer: event.pubkey,
-            providers: providers(event),
+            providers: named_keys(event),
             scheme,
             inputs,
             params: all()
@@ -130,18 +131,6 @@ impl JobRequest {
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.param(name)?.trim().parse().ok()
     }
-}
-
-/// The service providers that a request names with `p`; empty when it is for anyone.
-#[must_use]
-pub fn providers(event: &Event) -> Vec<PublicKey> {
-    event
-        .tags
-        .iter()
-        .map(nostr::Tag::as_slice)
-        .filter(|tag| tag[0] == "p")
-        .filter_map(|tag| PublicKey::from_hex(tag.get(1)?).ok())
-        .collect()
 }
 
 /// `["i", data, type?, relay?, marker?]`, and the `["input", type, data]` that a few customers send.
