@@ -355,3 +355,23 @@ async fn the_demo_leaves_nothing_and_suggests_what_works() {
     let problems = said.lines().filter(|line| line.starts_with('✗')).count();
     assert_eq!(said.matches('→').count(), problems, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_goes_on_in_an_open_session_and_after_treefort_stopped() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start(&model, &[]);
+    let said = async |treefort: &Treefort, arguments: &[&str]| {
+        let output = treefort.command(arguments).await;
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(
+        said(&treefort, &["run", "one"]).await,
+        "answer: one (turn 1)"
+    );
+    let go_on = ["run", "--continue", "two"];
+    assert_eq!(said(&treefort, &go_on).await, "answer: two (turn 2)");
+    treefort.terminate();
+    let go_on = ["run", "--continue", "three"];
+    assert_eq!(said(&treefort, &go_on).await, "answer: three (turn 3)");
+}

@@ -184,3 +184,31 @@ async fn a_flood_of_strangers_is_bounded_and_does_not_silence_the_owner() {
     let (_, answers) = client.do_job(&good).await;
     assert_eq!(statuses(&answers).last().unwrap(), "success");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_allowed_stays_allowed_until_the_list_is_deleted() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let keys = Keys::generate();
+    let key = keys.public_key().to_hex();
+    assert!(treefort.command(&["allow", &key]).await.status.success());
+    treefort.terminate();
+    treefort.up();
+    let mut friend = treefort.client(&keys).await;
+    let draft = friend.job(treefort.coordinator(), "instant");
+    let (_, answers) = friend.do_job(&draft).await;
+    assert_eq!(statuses(&answers).last().unwrap(), "success");
+
+    let mut client = owner(&treefort).await;
+    let list = format!(
+        "30000:{}:treefort/allowed",
+        client.keys.public_key().to_hex()
+    );
+    client.publish(&Draft::new(5).tag(["a", &list])).await;
+    // A job of the owner's that is done shows that the deletion before it was seen.
+    client
+        .do_job(&client.job(treefort.coordinator(), "instant"))
+        .await;
+    let (_, answers) = friend.do_job(&draft.tag(["param", "n", "2"])).await;
+    assert_eq!(error(&answers).0, "not-admitted");
+}
