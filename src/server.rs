@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agent::registry::Registry,
     config::Config,
-    coordinator::{self, Context, Coordinator, Publisher},
+    coordinator::{self, Context, Coordinator, Publisher, Workspaces},
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local},
     recorder::{Redactor, redact::environment_secrets},
@@ -172,6 +172,8 @@ impl Server {
             redactor,
             agents,
             runtime: runtime.clone(),
+            sandbox: config.sandbox,
+            workspaces: Arc::new(Workspaces::new(home.to_owned())),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),
