@@ -55,6 +55,8 @@ impl Default for ServerConfig {
 pub struct SandboxConfig {
     /// Which sandbox.
     pub runtime: RuntimeKind,
+    /// The image that the images of coding agents start from; empty for the usual one.
+    pub base: String,
 }
 
 /// A sandbox.

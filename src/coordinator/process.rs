@@ -131,10 +131,10 @@ impl Process {
             ));
         };
         let manifest = agent.manifest.clone();
-        let image = super::image::of(agent)?;
+        let image = super::image::of(agent, context.agents.base())?;
         let image = context
             .runtime
-            .prepare(&image)
+            .prepare(&image, None)
             .await
             .map_err(|error| no_sandbox(&error))?;
         let token = random_hex()?;

@@ -20,7 +20,8 @@ use super::docker_client::Address;
 use super::docker_run::{Launch, supervise};
 use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
-use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Runtime, Sandbox, Spec};
+use super::image_build;
+use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Progress, Runtime, Sandbox, Spec};
 
 /// Sandboxes as containers of this machine's Docker Engine.
 #[derive(Debug)]
@@ -28,8 +29,9 @@ pub struct DockerRuntime {
     home_id: String,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
+    hashes: AsyncMutex<Hashes>,
     /// One build at a time: two of the same image would do the work twice.
-    building: AsyncMutex<Hashes>,
+    building: AsyncMutex<()>,
     supervisors: TaskTracker,
     cancelled: CancellationToken,
 }
@@ -41,6 +43,7 @@ impl DockerRuntime {
         Self {
             home_id: home_id.into(),
             client: Mutex::new(None),
+            hashes: AsyncMutex::default(),
             building: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
@@ -70,10 +73,19 @@ impl DockerRuntime {
         Ok(probe)
     }
 
-    async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
+    async fn prepare_inner(
+        &self,
+        image: &Image,
+        progress: Option<Progress>,
+    ) -> Result<ImageId, Error> {
         let docker = self.client().await?;
-        let mut hashes = self.building.lock().await;
-        image::prepare(&docker, image, &self.home_id, &mut hashes).await
+        let named = image::name(image, &mut *self.hashes.lock().await).await?;
+        // What is there does not wait for another image's build.
+        if image::exists(&docker, &named.tag).await? {
+            return Ok(ImageId::from(named.tag));
+        }
+        let _alone = self.building.lock().await;
+        image_build::build(&docker, image, &named, &self.home_id, progress.as_ref()).await
     }
 
     async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
@@ -132,8 +144,12 @@ impl Runtime for DockerRuntime {
         self.probe_inner().boxed()
     }
 
-    fn prepare<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<ImageId, Error>> {
-        self.prepare_inner(image).boxed()
+    fn prepare<'a>(
+        &'a self,
+        image: &'a Image,
+        progress: Option<Progress>,
+    ) -> BoxFuture<'a, Result<ImageId, Error>> {
+        self.prepare_inner(image, progress).boxed()
     }
 
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>> {

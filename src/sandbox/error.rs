@@ -81,6 +81,14 @@ pub enum Error {
         image: String,
         /// The engine's words, cut to a bound.
         message: String,
+        /// The last lines of the build, for whoever wants to repair it.
+        last: Vec<String>,
+    },
+    /// The image may use the network while it is built, and is not treefort's own.
+    #[error("the image of the agent {agent} is not built yet")]
+    NotBuilt {
+        /// The agent.
+        agent: String,
     },
     /// The image was removed since it was prepared; prepare it again.
     #[error("the image {image} is not there any more")]
@@ -134,10 +142,15 @@ impl Error {
             Self::BaseImage { .. } => {
                 "Pull the base image with docker pull, or let this image's build use the network."
             }
+            Self::NotBuilt { .. } => {
+                "Its build uses the network, so it waits for you: treefort agent build NAME"
+            }
+            Self::ImageBuild { .. } => {
+                "To see the whole build: treefort agent build NAME. One that fetches something needs the network."
+            }
             Self::ImageMissing { .. } => "Try again: the image is built anew.",
             Self::ImageFile { .. } => "Check that the file exists and can be read.",
-            Self::ImageBuild { .. }
-            | Self::Spec { .. }
+            Self::Spec { .. }
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }

@@ -25,13 +25,14 @@ mod error;
 mod frame_guard;
 pub mod image;
 mod image_bases;
+mod image_build;
 pub mod init;
 pub mod mux;
 
 pub use docker::DockerRuntime;
 pub use error::{BoxError, Error};
 pub use frame_guard::Violation;
-pub use image::{Content, Image, ImageId};
+pub use image::{Content, Image, ImageId, Progress};
 
 /// The label that says which home a container belongs to.
 pub const LABEL_HOME: &str = "treefort.home";
@@ -130,8 +131,12 @@ pub trait Runtime: Send + Sync {
     fn kind(&self) -> &'static str;
     /// Asks the backend whether it can run a sandbox; answers within a few seconds.
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>>;
-    /// Builds the image unless an identical one is there.
-    fn prepare<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<ImageId, Error>>;
+    /// Builds the image unless an identical one is there; `progress` gets the build's lines.
+    fn prepare<'a>(
+        &'a self,
+        image: &'a Image,
+        progress: Option<Progress>,
+    ) -> BoxFuture<'a, Result<ImageId, Error>>;
     /// Starts a sandbox, and returns when the agent's streams are open.
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>>;
     /// Removes the containers that an earlier run of this home left behind; says how many.

@@ -62,7 +62,7 @@ impl Home {
         let tree =
             env!("CARGO_BIN_EXE_treefort").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let images = DockerRuntime::new(format!("test{tree}"));
-        let image = images.prepare(&image()).await.unwrap();
+        let image = images.prepare(&image(), None).await.unwrap();
         let id = unique("test");
         Self {
             runtime: DockerRuntime::new(id.clone()),
