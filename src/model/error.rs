@@ -118,11 +118,6 @@ impl ModelError {
             message: sentence(message),
         }
     }
-
-    /// The JSON that the session gets: `{"error": sentence, "code": word}`.
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({"error": self.to_string(), "code": self.code()})
-    }
 }
 
 /// A foreign sentence: at most 500 characters, none of them control characters.

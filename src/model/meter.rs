@@ -77,12 +77,15 @@ impl Totals {
     }
 }
 
-/// The counts of an answer's last line (Ollama's names; durations in nanoseconds).
+/// What the server counted.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
-    pub(super) prompt_eval_count: Option<u64>,
-    pub(super) eval_count: Option<u64>,
-    pub(super) load_duration: Option<u64>,
+    /// Tokens read.
+    pub(super) prompt: Option<u64>,
+    /// Tokens written.
+    pub(super) output: Option<u64>,
+    /// Nanoseconds that the server spent loading the model.
+    pub(super) load_nanos: Option<u64>,
 }
 
 /// A call that runs. However it ends (also by being dropped), its [`ModelCall`] is sent: the room for
@@ -142,8 +145,8 @@ impl Running {
             return;
         };
         let total = self.started.elapsed();
-        let read = counts.prompt_eval_count.unwrap_or(0);
-        let written = counts.eval_count.unwrap_or(self.pieces);
+        let read = counts.prompt.unwrap_or(0);
+        let written = counts.output.unwrap_or(self.pieces);
         // A call that was ended early has cost its prompt too, or cancelling would be free.
         let begun = self.first.is_some();
         let charged = if begun {
@@ -163,8 +166,8 @@ impl Running {
             output_tokens: written,
             latency_first_ms: self.first.map(millis),
             latency_total_ms: millis(total),
-            load_ms: counts.load_duration.map(|nanos| nanos / 1_000_000),
-            truncated: truncated(counts.prompt_eval_count, self.num_ctx, self.least_tokens),
+            load_ms: counts.load_nanos.map(|nanos| nanos / 1_000_000),
+            truncated: truncated(counts.prompt, self.num_ctx, self.least_tokens),
         });
     }
 }

@@ -3,13 +3,16 @@
 //! The host speaks to Ollama's native API; a session speaks the same API to the gateway, which pins
 //! the model, sets the options, meters every call and lets nothing else through (DESIGN.md #10).
 
+mod chat;
+mod dialect;
 pub mod endpoint;
 mod error;
 pub mod gateway;
 pub mod local;
 mod meter;
-mod request;
+mod respond;
 pub mod scripted;
+mod session;
 #[cfg(test)]
 mod testing;
 mod upstream;
@@ -18,6 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::dialect::Dialect;
 pub use self::endpoint::{ConfigError, Endpoint};
 pub use self::error::ModelError;
 pub use self::meter::{CallStatus, ModelCall};
