@@ -100,6 +100,7 @@ impl Process {
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
             workspace: None,
+            runtime: None,
         };
         let sandbox = context
             .runtime

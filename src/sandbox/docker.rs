@@ -26,6 +26,8 @@ use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Runtime, Sandbox,
 #[derive(Debug)]
 pub struct DockerRuntime {
     home_id: String,
+    /// The engine's runtime for sandboxes that name none; `None` is the engine's default.
+    default_runtime: Option<String>,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
     /// One build at a time: two of the same image would do the work twice.
@@ -40,11 +42,19 @@ impl DockerRuntime {
     pub fn new(home_id: impl Into<String>) -> Self {
         Self {
             home_id: home_id.into(),
+            default_runtime: None,
             client: Mutex::new(None),
             building: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same, whose sandboxes run in this runtime of the engine unless they name another.
+    #[must_use]
+    pub fn with_default_runtime(mut self, runtime: Option<&str>) -> Self {
+        self.default_runtime = runtime.map(str::to_owned);
+        self
     }
 
     async fn client(&self) -> Result<Docker, Error> {
@@ -76,7 +86,8 @@ impl DockerRuntime {
         image::prepare(&docker, image, &self.home_id, &mut hashes).await
     }
 
-    async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
+    async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
+        spec.runtime = spec.runtime.or_else(|| self.default_runtime.clone());
         let body = create_body(&spec, &self.home_id, HostUser::current())?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {
@@ -88,6 +99,7 @@ impl DockerRuntime {
             docker,
             name: spec.name,
             image: spec.image.to_string(),
+            runtime: spec.runtime,
             body,
         };
         self.supervisors.spawn(supervise(launch, commands, ready));

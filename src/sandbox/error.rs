@@ -109,6 +109,15 @@ pub enum Error {
     /// The engine could not say how the sandbox ended.
     #[error("the sandbox is gone and nothing says how it ended")]
     Lost,
+    /// The sandbox has ended, so it cannot be paused or resumed.
+    #[error("the sandbox has ended")]
+    Ended,
+    /// The engine has no runtime of this name.
+    #[error("the Docker Engine has no runtime called {runtime}")]
+    NoRuntime {
+        /// The name that was asked for.
+        runtime: String,
+    },
     /// The runtime is shutting down and starts nothing any more.
     #[error("the sandbox runtime is shutting down")]
     ShuttingDown,
@@ -136,12 +145,16 @@ impl Error {
             }
             Self::ImageMissing { .. } => "Try again: the image is built anew.",
             Self::ImageFile { .. } => "Check that the file exists and can be read.",
+            Self::NoRuntime { .. } => {
+                "Install it into Docker (docker info lists those it has), or set `runtime = \"\"` under [sandbox] in treefort.toml."
+            }
             Self::ImageBuild { .. }
             | Self::Spec { .. }
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }
             | Self::Lost
+            | Self::Ended
             | Self::ShuttingDown => "",
         }
     }
@@ -155,6 +168,7 @@ impl Error {
                 | Self::Unresponsive { .. }
                 | Self::NotLinux { .. }
                 | Self::Remote { .. }
+                | Self::NoRuntime { .. }
         )
     }
 }
