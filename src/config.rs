@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coordinator::{JobsConfig, SessionsConfig},
-    model, relay,
+    model, relay, sandbox,
 };
 
 /// The name of the file in a home.
@@ -30,7 +30,7 @@ pub struct Config {
     /// `[model]`
     pub model: model::Config,
     /// `[sandbox]`
-    pub sandbox: SandboxConfig,
+    pub sandbox: sandbox::Config,
 }
 
 /// `[server]`: where treefort is reached.
@@ -49,6 +49,7 @@ impl Default for ServerConfig {
     }
 }
 
+<<<<<<< HEAD
 /// `[sandbox]`: what agents run in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -68,6 +69,8 @@ pub enum RuntimeKind {
     Docker,
 }
 
+=======
+>>>>>>> 6eae0c5ddc1ea0871c26af9808fc0a948a61a368
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -230,6 +230,12 @@ impl From<client::Error> for CommandError {
 /// What can go wrong in a command itself, as one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
+    /// A question was not answered with yes.
+    #[error("nothing was done: it was not confirmed")]
+    NotConfirmed,
+    /// Both sides changed the same lines.
+    #[error("these files need a look, because you and the agent changed the same lines: {0}")]
+    Conflicts(String),
     /// Nothing has happened yet.
     #[error("there is no session yet")]
     NoSession,

@@ -13,6 +13,7 @@ mod dispatcher;
 mod executor;
 mod facts;
 mod growing;
+mod housekeeping;
 mod image;
 mod intake;
 mod opening;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     context::{Context, now},
     executor::{ExecutorEvent, Order},
-    facts,
+    facts, housekeeping,
     turn::MAX_ANSWER,
     workspaces::{Live, Shared, Told},
 };
@@ -67,11 +67,13 @@ pub(super) async fn run(
 async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Failure> {
     let task = Task::parse(&order.request)
         .map_err(|error| Failure::new("input", error.to_string()))?;
-    let shared = context
-        .workspaces
-        .find(&task.which, |session| workspace_of(context, session))
-        .await?;
-    let about = shared.about();
+    let shared = match &task.operation {
+        Operation::List => return answer(None, housekeeping::list(context).await?),
+        Operation::Clean { copies, images } => {
+            return answer(None, housekeeping::clean(context, copies, *images).await?);
+        }
+        _ => find(context, &task).await?,
+    };
     let outcome = match task.operation {
         Operation::Checkpoints => checkpoints(&shared).await?,
         Operation::Diff { from, to } => difference(&shared, from, to).await?,
@@ -79,15 +81,28 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
         Operation::Plan => plan(&shared).await?,
         Operation::Apply { plan } => apply_plan(&shared, plan).await?,
         Operation::TakeBack => take_back(&shared).await?,
-        Operation::Discard => discard(&shared).await?,
-        Operation::Locate => Outcome::Locate,
+        Operation::Discard => {
+            let (bytes, files) = discard(&shared).await?;
+            Outcome::Discard { bytes, files }
+        }
+        Operation::Locate | Operation::List | Operation::Clean { .. } => Outcome::Locate,
     };
+    answer(Some(&shared), outcome)
+}
+
+async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failure> {
+    context
+        .workspaces
+        .find(&task.which, |session| workspace_of(context, session))
+        .await
+}
+
+fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failure> {
+    let lossy = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
     let answer = Answer {
-        workspace: shared.id,
-        project: about
-            .project
-            .map(|path| path.to_string_lossy().into_owned()),
-        path: shared.tree_dir().to_string_lossy().into_owned(),
+        workspace: shared.map(|shared| shared.id),
+        project: shared.and_then(|shared| shared.about().project).map(lossy),
+        path: shared.map(|shared| lossy(shared.tree_dir())),
         outcome,
     };
     let text = serde_json::to_string(&answer)
@@ -101,7 +116,10 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
     Ok(JobAnswer {
         text,
         inner: None,
-        tags: vec![vec!["workspace".to_owned(), shared.id.to_hex()]],
+        tags: shared
+            .map(|shared| vec!["workspace".to_owned(), shared.id.to_hex()])
+            .into_iter()
+            .collect(),
     })
 }
 
@@ -522,7 +540,11 @@ async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
     Ok(Outcome::TakeBack { restored })
 }
 
-async fn discard(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
+/// Deletes a copy with its checkpoints; gives bytes and files that went.
+///
+/// # Errors
+/// When an agent works on it, or the disk refuses.
+pub(super) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
     if shared.live().is_some() {
         return Err(Failure::new(
             "workspace",
@@ -538,10 +560,7 @@ async fn discard(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
             inventory::remove(&dir)
         })
         .await?;
-    Ok(Outcome::Discard {
-        bytes: freed.bytes,
-        files: freed.files,
-    })
+    Ok((freed.bytes, freed.files))
 }
 
 #[cfg(test)]

@@ -104,6 +104,11 @@ impl Workspaces {
         self.home.join("workspaces")
     }
 
+    /// Where the checkpoints of all copies lie, one store a project.
+    pub(super) fn stores(&self) -> PathBuf {
+        self.home.join("projects")
+    }
+
     /// The object store of a project, or of copies that began with nothing.
     fn store(&self, project: Option<&Path>) -> Result<Arc<Store>, workspace::Error> {
         let name = project.map_or_else(
@@ -112,7 +117,7 @@ impl Workspaces {
                 hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()))[..16].to_owned()
             },
         );
-        let path = self.home.join("projects").join(name);
+        let path = self.stores().join(name);
         Ok(Arc::new(Store::open(&path)?))
     }
 

@@ -61,6 +61,15 @@ pub enum Operation {
     Discard,
     /// Where the copy is.
     Locate,
+    /// List all copies, and what else takes room.
+    List,
+    /// Make room.
+    Clean {
+        /// The copies that go: the keys of the sessions that began them.
+        copies: Vec<PublicKey>,
+        /// Whether the agents' images go too; they are built again when they are needed.
+        images: bool,
+    },
 }
 
 /// A state of a copy, as a person names it.
@@ -79,7 +88,7 @@ pub enum State {
 pub enum TaskError {
     /// The input is none of the words.
     #[error(
-        "unknown workspace task {0:?}: use checkpoints, diff, undo, plan, apply, take-back, discard or locate"
+        "unknown workspace task {0:?}: use checkpoints, diff, undo, plan, apply, take-back, discard, locate, list or clean"
     )]
     Unknown(String),
     /// A parameter that this task needs.
@@ -90,8 +99,8 @@ pub enum TaskError {
         /// The parameter.
         param: &'static str,
     },
-    /// A session that is no public key.
-    #[error("the parameter `session` is no public key in hexadecimal")]
+    /// A session or copy that is no public key.
+    #[error("a session or copy is named by its public key in hexadecimal")]
     Session,
     /// A state that names nothing.
     #[error("{0:?} is no checkpoint: give its number, its id, or `last`")]
@@ -142,6 +151,8 @@ impl Operation {
             Self::TakeBack => "take-back",
             Self::Discard => "discard",
             Self::Locate => "locate",
+            Self::List => "list",
+            Self::Clean { .. } => "clean",
         }
     }
 }
@@ -162,6 +173,10 @@ impl Task {
             }
             Operation::Undo { to } => params.push(("to", to.to_string())),
             Operation::Apply { plan } => params.push(("plan", plan.clone())),
+            Operation::Clean { copies, images } => {
+                params.extend(copies.iter().map(|copy| ("copy", copy.to_hex())));
+                params.push(("images", images.to_string()));
+            }
             _ => {}
         }
         Draft::new(kind::WORKSPACE_TASK)
@@ -221,6 +236,17 @@ impl Task {
             "take-back" => Operation::TakeBack,
             "discard" => Operation::Discard,
             "locate" => Operation::Locate,
+            "list" => Operation::List,
+            "clean" => Operation::Clean {
+                copies: request
+                    .params
+                    .iter()
+                    .filter(|(name, _)| name == "copy")
+                    .filter_map(|(_, values)| values.first())
+                    .map(|key| PublicKey::from_hex(key).map_err(|_| TaskError::Session))
+                    .collect::<Result<_, _>>()?,
+                images: request.param("images") == Some("true"),
+            },
             other => return Err(TaskError::Unknown(other.chars().take(64).collect())),
         };
         Ok(Self { which, operation })
@@ -230,12 +256,12 @@ impl Task {
 /// What became of a task: the result's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The copy: the key of the session that began it.
-    pub workspace: PublicKey,
+    /// The copy: the key of the session that began it; none for what concerns all of them.
+    pub workspace: Option<PublicKey>,
     /// The folder that it is a copy of; none when the agent began with nothing.
     pub project: Option<String>,
     /// Where the copy lies on the machine that treefort runs on.
-    pub path: String,
+    pub path: Option<String>,
     /// What was asked for.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -310,6 +336,54 @@ pub enum Outcome {
     },
     /// Where the copy is.
     Locate,
+    /// What takes room.
+    List {
+        /// The copies, newest first.
+        copies: Vec<CopyLine>,
+        /// The agents' images.
+        images: Vec<ImageLine>,
+        /// Bytes of all checkpoints.
+        checkpoints: u64,
+    },
+    /// Room was made.
+    Clean {
+        /// Copies that went.
+        copies: usize,
+        /// Images that went.
+        images: usize,
+        /// Containers that had been left behind.
+        containers: usize,
+        /// Bytes that became free, of copies and checkpoints.
+        bytes: u64,
+    },
+}
+
+/// One copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyLine {
+    /// Its id.
+    pub workspace: PublicKey,
+    /// The folder that it is a copy of.
+    pub project: Option<String>,
+    /// The beginning of what was asked for.
+    pub title: String,
+    /// When it began, in Unix seconds.
+    pub at: u64,
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Whether it holds changes that are not in the project.
+    pub unapplied: bool,
+    /// Whether an agent works on it.
+    pub busy: bool,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLine {
+    /// Its name and tag.
+    pub name: String,
+    /// Bytes, of which several images may share a part.
+    pub bytes: u64,
 }
 
 /// One checkpoint.
@@ -385,6 +459,11 @@ mod tests {
             Operation::TakeBack,
             Operation::Discard,
             Operation::Locate,
+            Operation::List,
+            Operation::Clean {
+                copies: vec![session, Keys::generate().public_key()],
+                images: true,
+            },
         ] {
             for which in [
                 Which::Session(session),
@@ -416,9 +495,9 @@ mod tests {
     #[test]
     fn an_answer_is_one_flat_object() {
         let answer = Answer {
-            workspace: Keys::generate().public_key(),
+            workspace: Some(Keys::generate().public_key()),
             project: Some("/p".into()),
-            path: "/w".into(),
+            path: Some("/w".into()),
             outcome: Outcome::Undo {
                 before: 4,
                 to: 2,

@@ -27,6 +27,8 @@ use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Progress, Runtime
 #[derive(Debug)]
 pub struct DockerRuntime {
     home_id: String,
+    /// The engine's runtime for sandboxes that name none; `None` is the engine's default.
+    default_runtime: Option<String>,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
     hashes: AsyncMutex<Hashes>,
@@ -42,12 +44,20 @@ impl DockerRuntime {
     pub fn new(home_id: impl Into<String>) -> Self {
         Self {
             home_id: home_id.into(),
+            default_runtime: None,
             client: Mutex::new(None),
             hashes: AsyncMutex::default(),
             building: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same, whose sandboxes run in this runtime of the engine unless they name another.
+    #[must_use]
+    pub fn with_default_runtime(mut self, runtime: Option<&str>) -> Self {
+        self.default_runtime = runtime.map(str::to_owned);
+        self
     }
 
     async fn client(&self) -> Result<Docker, Error> {
@@ -88,7 +98,8 @@ impl DockerRuntime {
         image_build::build(&docker, image, &named, &self.home_id, progress.as_ref()).await
     }
 
-    async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
+    async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
+        spec.runtime = spec.runtime.or_else(|| self.default_runtime.clone());
         let body = create_body(&spec, &self.home_id, HostUser::current())?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {
@@ -100,6 +111,7 @@ impl DockerRuntime {
             docker,
             name: spec.name,
             image: spec.image.to_string(),
+            runtime: spec.runtime,
             body,
         };
         self.supervisors.spawn(supervise(launch, commands, ready));

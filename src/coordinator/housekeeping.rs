@@ -1,0 +1,111 @@
+//! What agents left on the disk: copies, checkpoints, images, containers; and how it goes.
+
+use std::sync::Arc;
+
+use nostr::PublicKey;
+
+use super::{
+    context::Context,
+    operation,
+    workspaces::{Workspaces, blocking},
+};
+use crate::{
+    job::Failure,
+    nips::workspace::{CopyLine, ImageLine, Outcome},
+    sandbox,
+    workspace::{About, inventory},
+};
+
+/// Copies that a list names.
+const COPIES: usize = 200;
+
+/// Everything that takes room.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
+    let mut copies = Vec::new();
+    for about in context.workspaces.list().await?.into_iter().take(COPIES) {
+        copies.push(copy(&context.workspaces, about).await?);
+    }
+    let images = context.runtime.images().await.unwrap_or_else(|error| {
+        // Without an engine there are no images to speak of.
+        tracing::debug!(%error, "images could not be listed");
+        Vec::new()
+    });
+    let stores = context.workspaces.stores();
+    let checkpoints = blocking(move || Ok(inventory::size(&stores)?.bytes)).await?;
+    Ok(Outcome::List {
+        copies,
+        images: images
+            .into_iter()
+            .map(|image| ImageLine {
+                name: image.name,
+                bytes: image.bytes,
+            })
+            .collect(),
+        checkpoints,
+    })
+}
+
+async fn copy(workspaces: &Arc<Workspaces>, about: About) -> Result<CopyLine, Failure> {
+    let shared = workspaces.open(about.id).await;
+    let (busy, unapplied) = match &shared {
+        Ok(shared) => {
+            let base = about.base;
+            let latest = shared
+                .with(|files| Ok(files.checkpoints()?.pop()))
+                .await?
+                .map(|checkpoint| checkpoint.tree);
+            (shared.live().is_some(), latest != base)
+        }
+        // What cannot be read may hold anything.
+        Err(_) => (false, true),
+    };
+    let dir = workspaces.root().join(about.id.to_hex());
+    let bytes = blocking(move || Ok(inventory::size(&dir)?.bytes)).await?;
+    Ok(CopyLine {
+        workspace: about.id,
+        project: about
+            .project
+            .map(|path| path.to_string_lossy().into_owned()),
+        title: about.title,
+        at: about.created_at,
+        bytes,
+        unapplied,
+        busy,
+    })
+}
+
+/// Deletes copies, what their checkpoints alone needed, containers that were left behind and, if wanted, the
+/// agents' images.
+///
+/// # Errors
+/// When the disk refuses.
+pub(super) async fn clean(
+    context: &Arc<Context>,
+    copies: &[PublicKey],
+    images: bool,
+) -> Result<Outcome, Failure> {
+    let mut bytes = 0;
+    for id in copies {
+        let shared = context.workspaces.open(*id).await?;
+        bytes += operation::discard(&shared).await?.0;
+    }
+    let stores = context.workspaces.stores();
+    bytes += blocking(move || inventory::collect(&stores)).await?;
+    let no_sandbox = |error: sandbox::Error| Failure::new("no-sandbox", error.to_string());
+    // What a crash left goes at every start; this is for what a start could not remove.
+    let containers = context.runtime.sweep().await.map_err(no_sandbox)?;
+    let images = if images {
+        context.runtime.remove_images().await.map_err(no_sandbox)?
+    } else {
+        0
+    };
+    Ok(Outcome::Clean {
+        copies: copies.len(),
+        images,
+        containers,
+        bytes,
+    })
+}
