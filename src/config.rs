@@ -49,28 +49,6 @@ impl Default for ServerConfig {
     }
 }
 
-<<<<<<< HEAD
-/// `[sandbox]`: what agents run in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SandboxConfig {
-    /// Which sandbox.
-    pub runtime: RuntimeKind,
-    /// The image that the images of coding agents start from; empty for the usual one.
-    pub base: String,
-}
-
-/// A sandbox.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuntimeKind {
-    /// Docker Engine.
-    #[default]
-    Docker,
-}
-
-=======
->>>>>>> 6eae0c5ddc1ea0871c26af9808fc0a948a61a368
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -103,7 +103,8 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
         return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(fix));
     }
     output::progress(format!("› {QUESTION}"));
-    run::ask(&run::Args::question(QUESTION), QUESTION, connection).await?;
+    let (agents, _) = Registry::load(None);
+    run::ask(&run::Args::question(QUESTION), QUESTION, &agents, connection).await?;
     output::line("\nWhat happened, step by step:\n")?;
     let session = ended_session(connection).await?;
     timeline::print(connection, Target::Session(session), verbose).await?;

@@ -165,12 +165,8 @@ impl Process {
                 (LABEL_AGENT.to_owned(), manifest.name.clone()),
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
-<<<<<<< HEAD
             workspace: tree,
-=======
-            workspace: None,
             runtime: None,
->>>>>>> 6eae0c5ddc1ea0871c26af9808fc0a948a61a368
         };
         let sandbox = context
             .runtime

@@ -13,6 +13,8 @@ const ENGINE: &str = "docker";
 pub struct Config {
     /// The Docker Engine's runtime, like `runsc` (gVisor) or `kata-runtime`; empty is its default.
     pub runtime: String,
+    /// The image that the images of coding agents start from; empty for the usual one.
+    pub base: String,
     /// Disk in MiB that the files of one workspace may take before its agent is paused.
     pub disk_mb: u64,
     /// Files and folders that one workspace may have before its agent is paused.
@@ -23,6 +25,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             runtime: String::new(),
+            base: String::new(),
             disk_mb: 4096,
             files: 200_000,
         }

@@ -159,15 +159,10 @@ impl Error {
             }
             Self::ImageMissing { .. } => "Try again: the image is built anew.",
             Self::ImageFile { .. } => "Check that the file exists and can be read.",
-<<<<<<< HEAD
-            Self::Spec { .. }
-=======
             Self::NoRuntime { .. } => {
                 "Install it into Docker (docker info lists those it has), or set `runtime = \"\"` under [sandbox] in treefort.toml."
             }
-            Self::ImageBuild { .. }
-            | Self::Spec { .. }
->>>>>>> 6eae0c5ddc1ea0871c26af9808fc0a948a61a368
+            Self::Spec { .. }
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }

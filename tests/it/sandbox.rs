@@ -63,16 +63,12 @@ impl Home {
         let tree =
             env!("CARGO_BIN_EXE_treefort").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let images = DockerRuntime::new(format!("test{tree}"));
-<<<<<<< HEAD
-        let image = images.prepare(&image(), None).await.unwrap();
-=======
         // One build at a time, over all processes that run tests: two of the same would replace each other.
         let lock =
             std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/image.lock")).unwrap();
         lock.lock().unwrap();
-        let image = images.prepare(&image()).await.unwrap();
+        let image = images.prepare(&image(), None).await.unwrap();
         drop(lock);
->>>>>>> 6eae0c5ddc1ea0871c26af9808fc0a948a61a368
         let id = unique("test");
         Self {
             runtime: DockerRuntime::new(id.clone()),
