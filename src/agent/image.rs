@@ -125,7 +125,7 @@ fn program(mut image: Image) -> Result<Image, Error> {
 fn from_source(dockerfile: &str) -> String {
     let is_from = |line: &&str| line.to_ascii_uppercase().starts_with("FROM ");
     let lines: Vec<&str> = dockerfile.lines().collect();
-    let first = lines.iter().position(|line| is_from(&line)).unwrap_or(0);
+    let first = lines.iter().position(is_from).unwrap_or(0);
     let copy = COPY_PROGRAM.replace("COPY ", "COPY --from=treefort-program /");
     let (arguments, rest) = lines.split_at(first);
     let rest: Vec<&str> = rest

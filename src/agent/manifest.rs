@@ -228,6 +228,18 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The names of all fields, the outermost ones.
+#[cfg(test)]
+pub(super) fn fields() -> impl Iterator<Item = &'static str> {
+    check::names()
+}
+
+/// Whether a text can be an agent's name.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    check::name(text).is_ok()
+}
+
 impl Manifest {
     /// Reads and checks a manifest.
     ///

@@ -7,6 +7,7 @@
 pub mod acp;
 pub mod chat;
 pub mod claims;
+pub mod folder;
 pub mod image;
 pub mod journal;
 pub mod jsonrpc;

@@ -1,10 +1,11 @@
 //! The command line: clap's derive, one file a command.
 //!
-//! Every command but `up`, `verify FILE` and `key` talks to treefort as a Nostr client ([`client`]), which
+//! Every command but `up`, `verify FILE`, `key` and `agent` talks to treefort as a Nostr client ([`client`]), which
 //! proves that any client can do what ours does. Data goes to stdout, progress and logs to stderr; a failure
 //! is a [`error::CommandError`] with a documented exit code. What comes from an event reaches a terminal
 //! through [`text`] only.
 
+pub mod agent;
 pub mod allow;
 pub mod client;
 pub mod demo;
@@ -65,6 +66,7 @@ enum Command {
     Open(workspace::open::Args),
     Clean(workspace::clean::Args),
     Agents(status::AgentsArgs),
+    Agent(agent::Args),
     Models(status::ModelsArgs),
     Allow(allow::Args),
     Verify(verify::Args),
@@ -137,6 +139,7 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Open(args) => workspace::open::run(args, &context).await,
         Command::Clean(args) => workspace::clean::run(args, &context).await,
         Command::Agents(args) => status::agents(args, &context).await,
+        Command::Agent(args) => agent::run(args, &context).await,
         Command::Models(args) => status::models(args, &context).await,
         Command::Allow(args) => allow::run(args, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,

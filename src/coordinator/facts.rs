@@ -16,7 +16,7 @@ use crate::{
     sandbox::WORKSPACE,
     workspace::{
         Checkpoint, ObjectId, Uncovered,
-        diff::{self, Change, Rendered},
+        diff::{self, Change, ChangeKind, Rendered},
     },
 };
 
@@ -117,6 +117,17 @@ impl Bench {
     }
 }
 
+/// The word for a change on the wire.
+pub(super) fn op(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Added => "create",
+        ChangeKind::Modified => "modify",
+        ChangeKind::Deleted => "delete",
+        ChangeKind::Mode => "mode",
+        ChangeKind::Type => "type",
+    }
+}
+
 /// Whether a tool that ended may have changed files.
 pub(super) fn may_change(tool: &Tool) -> bool {
     !matches!(
@@ -190,7 +201,7 @@ pub(super) async fn end_turn(session: &mut Session) -> Result<(), PublishError> 
     };
     let shared = bench.shared.clone();
     let changes = shared
-        .with(move |files| diff::changes(files.store(), Some(&from), &to))
+        .with(move |files| Ok(diff::changes(files.store(), Some(&from), &to)?))
         .await;
     match changes {
         Ok(changes) if changes.is_empty() => Ok(()),
@@ -350,7 +361,7 @@ async fn file(
     private: bool,
 ) -> Result<Event, PublishError> {
     let path = String::from_utf8_lossy(&change.path).into_owned();
-    let op = change.kind.word();
+    let op = op(change.kind);
     let mut detail = Vec::new();
     if !private {
         detail.push(pair("path", &path));
@@ -407,7 +418,7 @@ async fn record_many(session: &mut Session, changes: &[Change]) -> Result<(), Pu
             .take(NAMED)
             .map(|change| {
                 let path = String::from_utf8_lossy(&change.path);
-                format!("{} {path}", change.kind.word())
+                format!("{} {path}", op(change.kind))
             })
             .collect();
         if count > NAMED {

@@ -1,13 +1,13 @@
 //! What agents left on the disk: copies, checkpoints, images, containers; and how it goes.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use nostr::PublicKey;
 
 use super::{
     context::Context,
     operation,
-    workspaces::{Workspaces, blocking},
+    workspaces::{Error, Workspaces, blocking},
 };
 use crate::{
     job::Failure,
@@ -34,7 +34,7 @@ pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
         Vec::new()
     });
     let stores = context.workspaces.stores();
-    let checkpoints = blocking(move || Ok(inventory::size(&stores)?.bytes)).await?;
+    let checkpoints = blocking(move || Ok(size(&stores)?)).await?;
     Ok(Outcome::List {
         copies,
         images: images
@@ -63,7 +63,7 @@ async fn copy(workspaces: &Arc<Workspaces>, about: About) -> Result<CopyLine, Fa
         Err(_) => (false, true),
     };
     let dir = workspaces.root().join(about.id.to_hex());
-    let bytes = blocking(move || Ok(inventory::size(&dir)?.bytes)).await?;
+    let bytes = blocking(move || Ok(size(&dir)?)).await?;
     Ok(CopyLine {
         workspace: about.id,
         project: about
@@ -93,7 +93,11 @@ pub(super) async fn clean(
         bytes += operation::discard(&shared).await?.0;
     }
     let stores = context.workspaces.stores();
-    bytes += blocking(move || inventory::collect(&stores)).await?;
+    let before = blocking(move || size(&stores)).await?;
+    let workspaces = context.workspaces.clone();
+    blocking(move || workspaces.drop_unused_stores()).await?;
+    let stores = context.workspaces.stores();
+    bytes += before.saturating_sub(blocking(move || size(&stores)).await?);
     let no_sandbox = |error: sandbox::Error| Failure::new("no-sandbox", error.to_string());
     // What a crash left goes at every start; this is for what a start could not remove.
     let containers = context.runtime.sweep().await.map_err(no_sandbox)?;
@@ -108,4 +112,13 @@ pub(super) async fn clean(
         containers,
         bytes,
     })
+}
+
+/// Bytes on the disk; nothing for a folder that is not there.
+pub(super) fn size(folder: &Path) -> Result<u64, Error> {
+    match inventory::size(folder) {
+        Ok(size) => Ok(size.bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }

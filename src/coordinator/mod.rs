@@ -28,6 +28,7 @@ mod shell;
 mod turn;
 mod usage;
 mod watch;
+mod words;
 mod workspaces;
 
 use std::{sync::Arc, time::Duration};

@@ -123,7 +123,7 @@ async fn begin_files(
         }
         let at = now();
         let latest = shared
-            .with(move |files| files.checkpoint("before going on", at))
+            .with(move |files| Ok(files.checkpoint("before going on", at)?))
             .await?;
         let process = start_alone(context, order, command, Some(shared.tree_dir())).await?;
         return Ok(Begun {

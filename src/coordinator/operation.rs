@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     context::{Context, now},
     executor::{ExecutorEvent, Order},
-    facts, housekeeping,
+    facts, housekeeping, words,
     turn::MAX_ANSWER,
     workspaces::{Live, Shared, Told},
 };
@@ -151,7 +151,7 @@ async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
                         changed,
                     })
                 })
-                .collect::<Result<Vec<_>, crate::workspace::Error>>()
+                .collect::<Result<Vec<_>, super::workspaces::Error>>()
         })
         .await?;
     Ok(Outcome::Checkpoints { checkpoints: lines })
@@ -200,7 +200,7 @@ async fn difference(
     from: Option<State>,
     to: Option<State>,
 ) -> Result<Outcome, Failure> {
-    let all = shared.with(|files| files.checkpoints()).await?;
+    let all = shared.with(|files| Ok(files.checkpoints()?)).await?;
     let from = match from {
         Some(state) => pick(&all, &state)?.tree,
         None => match shared.about().base {
@@ -221,7 +221,7 @@ async fn difference(
                 let rendered = diff::unified(files.store(), change, &limits)?;
                 lines.push(FileLine {
                     path: String::from_utf8_lossy(&change.path).into_owned(),
-                    op: change.kind.word().to_owned(),
+                    op: facts::op(change.kind).to_owned(),
                     added: rendered.added,
                     removed: rendered.removed,
                 });
@@ -297,12 +297,14 @@ async fn undo(
     let all = shared
         .with(move |files| {
             files.checkpoint_if_changed("before the undo", at)?;
-            files.checkpoints()
+            Ok(files.checkpoints()?)
         })
         .await?;
     let target = pick(&all, to)?.clone();
     let commit = target.commit;
-    let undone = shared.with(move |files| files.undo(&commit, at)).await?;
+    let undone = shared
+        .with(move |files| Ok(files.undo(&commit, at)?))
+        .await?;
     drop(still);
     let outcome = Outcome::Undo {
         before: undone.before.number,
@@ -449,64 +451,69 @@ fn project(shared: &Shared) -> Result<(std::path::PathBuf, ObjectId), Failure> {
 }
 
 async fn plan(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
+    let planned = planned(shared).await?;
+    let steps = &planned.steps;
+    let (total, refused) = (steps.len(), planned.refused.len());
+    let conflicts = steps.iter().filter(|step| words::is_conflict(step)).count();
+    // Conflicts and what would run later come first when not all fit.
+    let mut shown: Vec<&apply::Step> = steps.iter().collect();
+    if total > FILES {
+        shown.sort_by_key(|step| (!words::is_conflict(step), step.flags.is_empty()));
+        shown.truncate(FILES);
+    }
+    let mut lines: Vec<StepLine> = shown.into_iter().map(words::step).collect();
+    lines.extend(planned.refused.iter().take(FILES).map(words::refused));
+    Ok(Outcome::Plan {
+        plan: planned.id,
+        steps: lines,
+        total: total + refused,
+        conflicts,
+    })
+}
+
+/// What an apply would do now.
+async fn planned(shared: &Arc<Shared>) -> Result<apply::Plan, Failure> {
     let (project, base) = project(shared)?;
-    let result = latest(shared).await?.tree;
+    let _still = Still::stand(shared.live()).await?;
+    let at = now();
     shared
         .with(move |files| {
-            let plan = apply::plan(files.store(), &base, &result, &project)?;
-            let total = plan.steps.len();
-            let conflicts = plan.steps.iter().filter(|step| step.is_conflict()).count();
-            // Conflicts and what would run later come first when not all fit.
-            let mut steps: Vec<&apply::Step> = plan.steps.iter().collect();
-            if total > FILES {
-                steps.sort_by_key(|step| (!step.is_conflict(), step.flags.is_empty()));
-                steps.truncate(FILES);
-            }
-            let steps = steps.into_iter().map(step_line).collect();
-            Ok(Outcome::Plan {
-                plan: plan.id.clone(),
-                steps,
-                total,
-                conflicts,
-            })
+            // One of its own also when nothing changed: it says what it does not cover.
+            let last = files.checkpoint("before applying", at)?;
+            Ok(apply::plan(
+                files.store(),
+                &base,
+                &last.tree,
+                &project,
+                &last.uncovered,
+            )?)
         })
         .await
 }
 
-fn step_line(step: &apply::Step) -> StepLine {
-    let mut notes: Vec<String> = step.why().into_iter().collect();
-    notes.extend(step.flags.iter().map(ToString::to_string));
-    StepLine {
-        path: String::from_utf8_lossy(&step.path).into_owned(),
-        action: step.word().to_owned(),
-        notes,
-    }
-}
-
 async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outcome, Failure> {
     let (project, base) = project(shared)?;
-    let result = latest(shared).await?.tree;
-    let name = format!("refs/treefort/{}/backup", shared.id.to_hex());
-    let at = now();
-    let applied = shared
-        .with(move |files| {
-            let plan = apply::plan(files.store(), &base, &result, &project)?;
-            if plan.id != id {
-                return Ok(None);
-            }
-            apply::apply(files.store(), &plan, &project, &name).map(Some)
-        })
-        .await?;
-    let Some(applied) = applied else {
+    let plan = planned(shared).await?;
+    if plan.id != id {
         return Err(Failure::new(
             "workspace",
             "the project or the copy changed since you looked; look at the changes again, then apply",
         ));
-    };
+    }
+    let result = plan.result;
+    let at = now();
+    let name = format!("refs/treefort-backup/{}/{at}", shared.id.to_hex());
+    let applied = shared
+        .with(move |files| Ok(apply::apply(files.store(), &plan, &project, &name, at)?))
+        .await?;
     let backup = applied.backup;
     shared
         .remember(move |about| {
-            about.applied = Some(crate::workspace::about::Applied { backup, base, at });
+            about.applied = backup.map(|backup| crate::workspace::about::Applied {
+                backup,
+                base,
+                at,
+            });
             about.base = Some(result);
         })
         .await?;
@@ -529,7 +536,7 @@ async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
     };
     let backup = applied.backup;
     let restored = shared
-        .with(move |files| apply::take_back(files.store(), &backup, &project))
+        .with(move |files| Ok(apply::take_back(files.store(), &backup, &project)?))
         .await?;
     shared
         .remember(move |about| {
@@ -554,13 +561,16 @@ pub(super) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure>
     let dir = shared.dir().to_owned();
     let freed = shared
         .with(move |files| {
-            for (name, _) in files.store().refs(&files.ref_prefix())? {
+            let size = inventory::size(&dir)?;
+            let prefix = files.ref_prefix().to_owned();
+            for (name, _) in files.store().refs(&prefix)? {
                 files.store().delete_ref(&name)?;
             }
-            inventory::remove(&dir)
+            inventory::remove(&dir)?;
+            Ok((size.bytes, size.entries))
         })
         .await?;
-    Ok((freed.bytes, freed.files))
+    Ok(freed)
 }
 
 #[cfg(test)]

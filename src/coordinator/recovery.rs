@@ -96,7 +96,7 @@ async fn last_state(
     let taken = match shared {
         Ok(shared) => {
             shared
-                .with(|files| files.checkpoint_if_changed(REASON, now()))
+                .with(|files| Ok(files.checkpoint_if_changed(REASON, now())?))
                 .await
         }
         Err(failure) => Err(failure),

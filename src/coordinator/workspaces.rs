@@ -27,6 +27,26 @@ use crate::{
     },
 };
 
+/// Why something could not be done with a copy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Its checkpoints.
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
+    /// The project that it is made of.
+    #[error(transparent)]
+    Import(#[from] import::Error),
+    /// What changed in it.
+    #[error(transparent)]
+    Diff(#[from] workspace::diff::Error),
+    /// The way of its changes home.
+    #[error(transparent)]
+    Apply(#[from] workspace::apply::Error),
+    /// A file of ours.
+    #[error("a file of treefort's own could not be used")]
+    Io(#[from] std::io::Error),
+}
+
 /// All copies of a home.
 #[derive(Debug)]
 pub struct Workspaces {
@@ -109,16 +129,19 @@ impl Workspaces {
         self.home.join("projects")
     }
 
-    /// The object store of a project, or of copies that began with nothing.
-    fn store(&self, project: Option<&Path>) -> Result<Arc<Store>, workspace::Error> {
+    /// Where the object store of a project lies, or that of copies that began with nothing.
+    fn store_dir(&self, project: Option<&Path>) -> PathBuf {
         let name = project.map_or_else(
             || "none".to_owned(),
             |path| {
                 hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()))[..16].to_owned()
             },
         );
-        let path = self.stores().join(name);
-        Ok(Arc::new(Store::open(&path)?))
+        self.stores().join(name)
+    }
+
+    fn store(&self, project: Option<&Path>) -> Result<Arc<Store>, Error> {
+        Ok(Arc::new(Store::open(&self.store_dir(project))?))
     }
 
     /// The folder that a job names, if it may be worked on.
@@ -136,7 +159,7 @@ impl Workspaces {
     /// When the disk refuses.
     pub(super) async fn reserve(self: &Arc<Self>, id: PublicKey) -> Result<PathBuf, Failure> {
         let this = self.clone();
-        blocking(move || Workspace::reserve(&this.dir(&id), this.owner)).await
+        blocking(move || Ok(Workspace::reserve(&this.dir(&id), this.owner)?)).await
     }
 
     /// Removes the folder of a session that never began.
@@ -165,8 +188,8 @@ impl Workspaces {
         blocking(move || {
             let dir = this.dir(&about.id);
             let store = this.store(about.project.as_deref())?;
-            let files = Workspace::create(&dir, store, workspace::Rules::default(), this.owner)?;
-            about.write(&dir).map_err(|source| workspace::Error::io(&dir, source))?;
+            let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
+            about.write(&dir)?;
             Ok(this.share(about, dir, files))
         })
         .await
@@ -183,7 +206,7 @@ impl Workspaces {
         let this = self.clone();
         blocking(move || {
             let dir = this.dir(&id);
-            let about = About::read(&dir).map_err(|source| workspace::Error::io(&dir, source))?;
+            let about = About::read(&dir)?;
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             Ok(this.share(about, dir, files))
@@ -221,14 +244,9 @@ impl Workspaces {
     pub(super) async fn list(self: &Arc<Self>) -> Result<Vec<About>, Failure> {
         let root = self.root();
         blocking(move || {
-            let entries = match std::fs::read_dir(&root) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(source) => return Err(workspace::Error::io(&root, source)),
-            };
-            let mut all: Vec<About> = entries
-                .flatten()
-                .filter_map(|entry| About::read(&entry.path()).ok())
+            let mut all: Vec<About> = entries(&root)?
+                .iter()
+                .filter_map(|entry| About::read(entry).ok())
                 .collect();
             all.sort_by_key(|about| std::cmp::Reverse((about.created_at, about.id)));
             Ok(all)
@@ -253,7 +271,11 @@ impl Workspaces {
             Which::Project(path) => {
                 let path = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
                 let all = self.list().await?;
-                let newest = all.iter().find(|about| about.project.as_ref() == Some(&path));
+                // A person may be in a folder of the project.
+                let newest = path.ancestors().find_map(|folder| {
+                    all.iter()
+                        .find(|about| about.project.as_deref() == Some(folder))
+                });
                 newest
                     .ok_or_else(|| none("no agent has worked on this folder"))?
                     .id
@@ -266,6 +288,38 @@ impl Workspaces {
             }
         };
         self.open(id).await
+    }
+}
+
+impl Workspaces {
+    /// Removes the stores of projects that have no copy any more.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn drop_unused_stores(&self) -> Result<(), Error> {
+        let mut used = std::collections::HashSet::new();
+        for entry in entries(&self.root())? {
+            // One that cannot be read may need any of them.
+            let Ok(about) = About::read(&entry) else {
+                return Ok(());
+            };
+            used.insert(self.store_dir(about.project.as_deref()));
+        }
+        for store in entries(&self.stores())? {
+            if !used.contains(&store) {
+                inventory::remove(&store)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The paths in a folder; none when it is not there.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -291,8 +345,7 @@ impl Shared {
             let mut about = this.about.lock().unwrap_or_else(PoisonError::into_inner);
             let mut new = about.clone();
             change(&mut new);
-            new.write(&this.dir)
-                .map_err(|source| workspace::Error::io(&this.dir, source))?;
+            new.write(&this.dir)?;
             *about = new;
             Ok(())
         })
@@ -328,7 +381,7 @@ impl Shared {
     /// The work's own.
     pub(super) async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Workspace) -> Result<T, workspace::Error> + Send + 'static,
+        work: impl FnOnce(&mut Workspace) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Failure> {
         let mut files: OwnedMutexGuard<Workspace> = self.files.clone().lock_owned().await;
         blocking(move || work(&mut files)).await
@@ -385,7 +438,7 @@ impl Workspaces {
 /// # Errors
 /// The work's own, as a failure of the job.
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, workspace::Error> + Send + 'static,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => Ok(value),

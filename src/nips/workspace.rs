@@ -316,16 +316,16 @@ pub enum Outcome {
     /// The changes are in the project.
     Apply {
         /// Files written.
-        written: usize,
+        written: u64,
         /// Files removed.
-        removed: usize,
+        removed: u64,
         /// Files that need a look: both sides changed the same lines.
         conflicts: Vec<String>,
     },
     /// The last apply was taken back.
     TakeBack {
         /// Files brought back.
-        restored: usize,
+        restored: u64,
     },
     /// The copy is gone.
     Discard {

@@ -91,11 +91,22 @@ impl DockerRuntime {
         let docker = self.client().await?;
         let named = image::name(image, &mut *self.hashes.lock().await).await?;
         // What is there does not wait for another image's build.
-        if image::exists(&docker, &named.tag).await? {
+        if image::size(&docker, &named.tag).await?.is_some() {
             return Ok(ImageId::from(named.tag));
         }
         let _alone = self.building.lock().await;
         image_build::build(&docker, image, &named, &self.home_id, progress.as_ref()).await
+    }
+
+    /// Looks for an image without building it: its name, and its size in bytes with all that it builds on.
+    ///
+    /// # Errors
+    /// When a file of the image cannot be read, or the engine cannot be asked.
+    pub async fn find(&self, image: &Image) -> Result<Option<(ImageId, u64)>, Error> {
+        let docker = self.client().await?;
+        let named = image::name(image, &mut *self.hashes.lock().await).await?;
+        let size = image::size(&docker, &named.tag).await?;
+        Ok(size.map(|size| (ImageId::from(named.tag), size)))
     }
 
     async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {

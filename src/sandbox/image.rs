@@ -221,11 +221,14 @@ fn name_blocking(image: &Image, hashes: &mut Hashes) -> Result<Named, Error> {
     })
 }
 
-/// Whether the image is on this machine.
-pub(super) async fn exists(docker: &Docker, tag: &str) -> Result<bool, Error> {
+/// The size in bytes of an image that is on this machine.
+pub(super) async fn size(docker: &Docker, tag: &str) -> Result<Option<u64>, Error> {
     match docker.inspect_image(tag).await {
-        Ok(_) => Ok(true),
-        Err(error) if status(&error) == Some(404) => Ok(false),
+        Ok(found) => {
+            let size = found.size.and_then(|size| u64::try_from(size).ok());
+            Ok(Some(size.unwrap_or_default()))
+        }
+        Err(error) if status(&error) == Some(404) => Ok(None),
         Err(error) => Err(engine("look for an image")(error)),
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::docker::status;
 use super::error::clip;
-use super::image::{BASE_ARG, Content, Image, ImageId, Named, Progress, exists};
+use super::image::{BASE_ARG, Content, Image, ImageId, Named, Progress, size};
 use super::image_bases::bases;
 use super::{Error, LABEL_AGENT, LABEL_HOME};
 
@@ -35,7 +35,7 @@ pub(super) async fn build(
     home_id: &str,
     progress: Option<&Progress>,
 ) -> Result<ImageId, Error> {
-    if exists(docker, &named.tag).await? {
+    if size(docker, &named.tag).await?.is_some() {
         return Ok(ImageId::from(named.tag.clone()));
     }
     if image.prebuilt {
@@ -52,7 +52,7 @@ pub(super) async fn build(
     }
     for (image, named) in layers.into_iter().rev() {
         let Named { tag, base } = named;
-        if exists(docker, tag).await? {
+        if size(docker, tag).await?.is_some() {
             continue;
         }
         let base = base

@@ -10,15 +10,25 @@
 //! (`restore.json`); nothing outside of `tree/` is ever read or written because of what is in it; and no
 //! program of anybody's runs.
 
+pub mod about;
+pub mod apply;
+mod beneath;
+pub mod diff;
 mod error;
+pub mod flags;
 mod git;
 mod history;
 mod id;
+pub mod import;
+pub mod inventory;
 mod ladder;
+pub mod merge;
 pub mod objects;
 mod restore;
 pub mod snapshot;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +46,7 @@ use rustix::fs::{CWD, Mode, openat};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    about::About,
     error::Error,
     id::{Collision, NotAnId, ObjectId},
     snapshot::{Rules, Uncovered, Why},
@@ -120,6 +131,15 @@ impl Workspace {
         rules: Rules,
         owner: Option<(u32, u32)>,
     ) -> Result<Self, Error> {
+        Self::reserve(dir, owner)?;
+        Self::open(dir, store, rules, owner)
+    }
+
+    /// Makes the folder of a workspace that [`Workspace::open`] takes later, with an empty tree; gives the tree.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Io`].
+    pub fn reserve(dir: &Path, owner: Option<(u32, u32)>) -> Result<PathBuf, Error> {
         let tree = dir.join("tree");
         if tree.symlink_metadata().is_ok() {
             return Err(Error::Exists(dir.to_owned()));
@@ -141,7 +161,7 @@ impl Workspace {
             chown(&tree, Some(user), Some(group)).map_err(failed)?;
         }
         sync_folder(dir)?;
-        Self::open(dir, store, rules, owner)
+        Ok(tree)
     }
 
     /// Opens a workspace, and finishes a restore that was interrupted first.
@@ -210,6 +230,25 @@ impl Workspace {
     pub fn checkpoint(&mut self, reason: &str, at: u64) -> Result<Checkpoint, Error> {
         self.finish_interrupted()?;
         self.keep(reason, at)
+    }
+
+    /// The same, unless nothing that is covered changed since the last one.
+    ///
+    /// # Errors
+    /// As [`Workspace::checkpoint`].
+    pub fn checkpoint_if_changed(
+        &mut self,
+        reason: &str,
+        at: u64,
+    ) -> Result<Option<Checkpoint>, Error> {
+        self.finish_interrupted()?;
+        self.keep_if(reason, at, |last, tree| last.tree != *tree)
+    }
+
+    /// What the names of its references begin with.
+    #[must_use]
+    pub fn ref_prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// All checkpoints, the first one first.
@@ -293,9 +332,30 @@ impl Workspace {
 
     /// Makes a checkpoint of what is there, whatever is on its way.
     fn keep(&mut self, reason: &str, at: u64) -> Result<Checkpoint, Error> {
+        self.keep_if(reason, at, |_, _| true)?
+            .ok_or(Error::Readers)
+    }
+
+    /// The same, if the tree is wanted beside the last one.
+    fn keep_if(
+        &mut self,
+        reason: &str,
+        at: u64,
+        wanted: impl FnOnce(&Checkpoint, &ObjectId) -> bool,
+    ) -> Result<Option<Checkpoint>, Error> {
         let store = Arc::clone(&self.store);
         let mut batch = store.batch();
         let snapshot = self.snapshot(&mut batch)?;
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| !wanted(last, &snapshot.tree))
+        {
+            // Objects that a change back and forth left in the batch are no harm.
+            batch.finish()?;
+            self.remember(snapshot.cache)?;
+            return Ok(None);
+        }
         let parents: Vec<ObjectId> = self.last.iter().map(|last| last.commit).collect();
         let message = history::message(reason, snapshot.files, snapshot.bytes);
         let commit = batch.commit(&snapshot.tree, &parents, &message, at)?;
@@ -318,7 +378,7 @@ impl Workspace {
             ..checkpoint.clone()
         });
         self.remember(snapshot.cache)?;
-        Ok(checkpoint)
+        Ok(Some(checkpoint))
     }
 
     /// Keeps the cache of a snapshot whose objects are durable.

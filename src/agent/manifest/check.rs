@@ -166,6 +166,13 @@ static LIMITS: &[Field] = &[
     field("pids", Shape::Integer(8..=65_536), "8 to 65536"),
 ];
 
+/// The names of all fields.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let inner = [FILE, MODEL, IMAGE, LIMITS].into_iter().flatten();
+    MANIFEST.iter().chain(inner).map(|field| field.name)
+}
+
 /// Everything that is wrong with a manifest, in the order of its lines.
 pub(super) fn problems(text: &str) -> Vec<Problem> {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -373,7 +380,7 @@ fn kinds(value: &DeValue<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn name(text: &str) -> Result<(), &'static str> {
+pub(super) fn name(text: &str) -> Result<(), &'static str> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let all = (1..=32).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('-');
     all.then_some(()).ok_or("is no name of an agent")
