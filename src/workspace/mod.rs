@@ -10,15 +10,24 @@
 //! (`restore.json`); nothing outside of `tree/` is ever read or written because of what is in it; and no
 //! program of anybody's runs.
 
+pub mod apply;
+pub(crate) mod beneath;
+pub mod diff;
 mod error;
+pub mod flags;
 mod git;
 mod history;
 mod id;
+pub mod import;
+pub mod inventory;
 mod ladder;
+pub mod merge;
 pub mod objects;
 mod restore;
 pub mod snapshot;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
