@@ -159,7 +159,7 @@ impl Server {
         for problem in problems {
             tracing::warn!(%problem, "an agent cannot be used");
         }
-        let agents = agents.with_base(config.sandbox.base);
+        let agents = agents.with_base(config.sandbox.base.clone());
         let context = Context {
             jobs: config.jobs,
             sessions: config.sessions,

@@ -14,6 +14,7 @@ use super::{
     output, run, status, timeline, verify, view,
 };
 use crate::{
+    agent::registry::Registry,
     config::Config,
     model::{local::Local, scripted},
     nips::kind,

@@ -7,6 +7,7 @@ use super::{
     context::now,
     publisher::PublishError,
     session::Session,
+    words,
     workspaces::{Live, Shared, Told},
 };
 use crate::{
@@ -165,14 +166,24 @@ fn paths(tool: &Tool) -> Vec<Vec<u8>> {
     paths
 }
 
-/// What the owner did meanwhile; for a session without files it is never anything.
-pub(super) async fn told(bench: &mut Option<Bench>) -> Told {
-    match bench {
-        Some(bench) => match bench.told.recv().await {
-            Some(told) => told,
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
+/// What happens around the files of a session.
+#[derive(Debug)]
+pub(super) enum Around {
+    /// The owner did something with them.
+    Told(Told),
+    /// It is time to look at their size.
+    Look,
+}
+
+/// What happens next around the files; for a session without files it is never anything.
+pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
+    let Some(bench) = bench else {
+        return std::future::pending().await;
+    };
+    let due = bench.watch.due();
+    tokio::select! {
+        Some(told) = bench.told.recv() => Around::Told(told),
+        () = tokio::time::sleep_until(due) => Around::Look,
     }
 }
 
@@ -484,7 +495,7 @@ fn uncovered(uncovered: &Uncovered) -> Vec<String> {
     vec![
         "uncovered".to_owned(),
         String::from_utf8_lossy(&uncovered.path).into_owned(),
-        uncovered.why.to_string(),
+        words::uncovered(uncovered.why),
     ]
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     job::Failure,
     nips::workspace::{CopyLine, ImageLine, Outcome},
-    sandbox,
+    sandbox::Leftovers,
     workspace::{About, inventory},
 };
 
@@ -28,16 +28,17 @@ pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
     for about in context.workspaces.list().await?.into_iter().take(COPIES) {
         copies.push(copy(&context.workspaces, about).await?);
     }
-    let images = context.runtime.images().await.unwrap_or_else(|error| {
-        // Without an engine there are no images to speak of.
+    let left = context.runtime.leftovers().await.unwrap_or_else(|error| {
+        // Without an engine there is nothing to speak of.
         tracing::debug!(%error, "images could not be listed");
-        Vec::new()
+        Leftovers::default()
     });
     let stores = context.workspaces.stores();
     let checkpoints = blocking(move || Ok(size(&stores)?)).await?;
     Ok(Outcome::List {
         copies,
-        images: images
+        images: left
+            .images
             .into_iter()
             .map(|image| ImageLine {
                 name: image.name,
@@ -98,18 +99,16 @@ pub(super) async fn clean(
     blocking(move || workspaces.drop_unused_stores()).await?;
     let stores = context.workspaces.stores();
     bytes += before.saturating_sub(blocking(move || size(&stores)).await?);
-    let no_sandbox = |error: sandbox::Error| Failure::new("no-sandbox", error.to_string());
-    // What a crash left goes at every start; this is for what a start could not remove.
-    let containers = context.runtime.sweep().await.map_err(no_sandbox)?;
-    let images = if images {
-        context.runtime.remove_images().await.map_err(no_sandbox)?
-    } else {
-        0
+    let gone = match context.runtime.clean(images).await {
+        Ok(gone) => gone,
+        Err(error) if images => return Err(Failure::new("no-sandbox", error.to_string())),
+        // Without an engine there are no containers to remove.
+        Err(_) => Leftovers::default(),
     };
     Ok(Outcome::Clean {
         copies: copies.len(),
-        images,
-        containers,
+        images: gone.images.len(),
+        containers: gone.containers,
         bytes,
     })
 }

@@ -14,6 +14,7 @@ use super::{
     process::{self, Process, Start as Launch, Talk},
     publisher::PublishError,
     session::Session,
+    words,
     workspaces::{Shared, Source},
 };
 use crate::{
@@ -461,7 +462,7 @@ fn left_out(imported: &Imported) -> Vec<Vec<String>> {
         .take(SKIPPED)
         .map(|skipped| {
             let path = String::from_utf8_lossy(&skipped.path).into_owned();
-            vec!["skipped".to_owned(), path, skipped.why.to_string()]
+            vec!["skipped".to_owned(), path, words::skipped(skipped.why).to_owned()]
         })
         .collect();
     if imported.ignored > 0 {

@@ -28,7 +28,7 @@ use crate::{
     store::state::SessionRecord,
     workspace::{
         Checkpoint, ObjectId, Undone, Uncovered, apply,
-        diff::{self, Change},
+        diff,
         inventory,
     },
 };
@@ -330,7 +330,7 @@ fn uncovered(uncovered: &Uncovered) -> String {
     format!(
         "{} ({})",
         String::from_utf8_lossy(&uncovered.path),
-        uncovered.why
+        words::uncovered(uncovered.why)
     )
 }
 
@@ -544,7 +544,9 @@ async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
             about.applied = None;
         })
         .await?;
-    Ok(Outcome::TakeBack { restored })
+    Ok(Outcome::TakeBack {
+        restored: restored.written + restored.removed,
+    })
 }
 
 /// Deletes a copy with its checkpoints; gives bytes and files that went.

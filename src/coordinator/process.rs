@@ -1,6 +1,10 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use nostr::{Keys, PublicKey};
 use serde_json::Value;
@@ -67,7 +71,7 @@ pub(super) enum Talk {
     /// A command that writes and ends.
     Exec {
         /// What it writes; nothing once that was taken.
-        output: Option<AgentIo>,
+        output: Mutex<Option<AgentIo>>,
     },
 }
 
@@ -188,7 +192,7 @@ impl Process {
                 Talk::Acp { peer, claims }
             }
             Driver::Exec => Talk::Exec {
-                output: Some(sandbox.agent),
+                output: Mutex::new(Some(sandbox.agent)),
             },
         };
         let process = Self {
@@ -302,7 +306,9 @@ impl Process {
     pub(super) async fn stop(mut self, grace: Duration, wanted: impl Future<Output = ()>) {
         match &mut self.talk {
             Talk::Acp { peer, .. } => peer.end(),
-            Talk::Exec { output } => drop(output.take()),
+            Talk::Exec { output } => {
+                drop(output.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            }
         }
         self.serving.abort_all();
         while self.serving.join_next().await.is_some() {}

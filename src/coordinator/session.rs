@@ -13,7 +13,7 @@ use super::{
     context::{Context, now},
     conversation,
     executor::{ExecutorEvent, Order, SessionEvent},
-    facts::{self, Bench},
+    facts::{self, Around, Bench},
     opening::Prepared,
     process::{Process, Talk},
     publisher::PublishError,
@@ -157,7 +157,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                     Some(next) => break next,
                     None => break 'session (Outcome::Success, "completed"),
                 },
-                told = facts::told(&mut session.bench) => {
+                Around::Told(told) = facts::around(&mut session.bench) => {
                     if let Err(error) = session.hear(told).await {
                         tracing::error!(%error, "an undo could not be recorded");
                         break 'session (Outcome::Failed, "record");

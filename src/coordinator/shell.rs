@@ -1,17 +1,19 @@
 //! An agent that is a command: what it writes is the answer, and the exit code is what the host saw.
 
+use std::sync::PoisonError;
+
 use tokio::{io::AsyncReadExt as _, time::Instant};
 
 use super::{
     context::now,
     executor::Order,
-    facts,
+    facts::{self, Around},
     growing::Growing,
     process::Talk,
     publisher::PublishError,
     session::{After, Lines, Session, Turn},
     turn::{Ended, answer, report, tag},
-    watch::{look_due, watch_disk},
+    watch::watch_disk,
 };
 use crate::{
     agent::acp,
@@ -42,7 +44,8 @@ pub(super) async fn listen(
     let Talk::Exec { output } = &mut session.process.talk else {
         return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
     };
-    let Some(mut output) = output.take() else {
+    let taken = output.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut output) = taken else {
         return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
     };
     let mut text = Decoder::default();
@@ -61,11 +64,11 @@ pub(super) async fn listen(
                 Ok(n) if growing.text.len() < MAX_OUTPUT => growing.text.push_str(&text.push(&piece[..n])),
                 Ok(n) => left_out += n,
             },
-            told = facts::told(&mut session.bench) => {
+            around = facts::around(&mut session.bench) => match around {
                 // A command cannot be told: its record says what its owner did under it.
-                session.hear(told).await?;
-            }
-            () = look_due(&session.bench) => watch_disk(session, order, lines).await?,
+                Around::Told(told) => drop(session.hear(told).await?),
+                Around::Look => watch_disk(session, order, lines).await?,
+            },
             _ = ticks.tick() => {
                 growing.show(session, &order.request.customer, false).await;
                 if let Some(text) = growing.partial(&session.context.redactor) {

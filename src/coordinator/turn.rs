@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     context::now,
     executor::{ExecutorEvent, Order},
-    facts,
+    facts::{self, Around},
     growing::Growing,
     opening,
     process::Talk,
@@ -17,7 +17,7 @@ use super::{
     session::{After, Lines, Session, Turn},
     shell,
     usage::{self, Usage},
-    watch::{look_due, watch_disk},
+    watch::watch_disk,
 };
 use crate::{
     agent::{
@@ -240,24 +240,26 @@ async fn listen(
                     break Ended::TooLong;
                 }
             }
-            told = facts::told(&mut session.bench) => {
-                let sentence = session.hear(told).await?;
-                // What it is about to do rests on files that are gone: it stops, and goes on from here.
-                let stopping = async {
-                    let _asked = peer.cancel(&acp).await;
-                    let _ended = (&mut prompting).await;
-                };
-                if tokio::time::timeout(STOP_FOR_UNDO, stopping).await.is_err() {
-                    break Ended::Stubborn;
+            around = facts::around(&mut session.bench) => match around {
+                Around::Look => watch_disk(session, order, lines).await?,
+                Around::Told(told) => {
+                    let sentence = session.hear(told).await?;
+                    // What it is about to do rests on files that are gone: it stops, and goes on from here.
+                    let stopping = async {
+                        let _asked = peer.cancel(&acp).await;
+                        let _ended = (&mut prompting).await;
+                    };
+                    if tokio::time::timeout(STOP_FOR_UNDO, stopping).await.is_err() {
+                        break Ended::Stubborn;
+                    }
+                    session.introduction = None;
+                    session.forget_claims();
+                    if !growing.text.is_empty() {
+                        growing.text.push_str("\n\n");
+                    }
+                    prompting = say(format!("{sentence}\n\nGo on from there with the task:\n{prompt}"));
                 }
-                session.introduction = None;
-                session.forget_claims();
-                if !growing.text.is_empty() {
-                    growing.text.push_str("\n\n");
-                }
-                prompting = say(format!("{sentence}\n\nGo on from there with the task:\n{prompt}"));
-            }
-            () = look_due(&session.bench) => watch_disk(session, order, lines).await?,
+            },
             _ = ticks.tick() => {
                 session.emit(Vec::new()).await?;
                 growing.show(session, &order.request.customer, false).await;

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{
     context::now,
     executor::Order,
-    facts::Bench,
     publisher::PublishError,
     session::{Lines, Session},
     turn::report,
@@ -80,14 +79,6 @@ impl Watch {
             }
             _ => Seen::Same,
         }
-    }
-}
-
-/// Returns when the next look at the files' size is due; never for a session without files.
-pub(super) async fn look_due(bench: &Option<Bench>) {
-    match bench {
-        Some(bench) => tokio::time::sleep_until(bench.watch.due()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use crate::{
     nips::workspace::StepLine,
-    workspace::apply::{Action, Refusal, Refused, Step, Why},
+    workspace::{
+        self,
+        apply::{Action, Refusal, Refused, Step, Why},
+        import,
+    },
 };
 
 /// Whether both versions cannot be had.
@@ -56,6 +60,31 @@ pub(super) fn refused(refused: &Refused) -> StepLine {
         path: text(&refused.path),
         action: "left-out".to_owned(),
         notes: vec![why.to_owned()],
+    }
+}
+
+/// Why no checkpoint covers a path.
+pub(super) fn uncovered(why: workspace::Why) -> String {
+    use workspace::Why;
+    match why {
+        Why::Rule => "made again by tools, so not kept".to_owned(),
+        Why::TooLarge(bytes) => format!("too large: {bytes} bytes"),
+        Why::Special => "no file: a pipe, socket or device".to_owned(),
+        Why::Unreadable => "could not be read".to_owned(),
+        Why::TooMany => "more than a checkpoint holds".to_owned(),
+        Why::Collision => "made to look like another file".to_owned(),
+    }
+}
+
+/// Why a copy of a project leaves something out.
+pub(super) fn skipped(why: import::Reason) -> &'static str {
+    use import::Reason;
+    match why {
+        Reason::NestedGit => "git's own folder of a repository inside",
+        Reason::Special => "no file: a pipe, socket or device",
+        Reason::Mount => "another disk is mounted there",
+        Reason::Unreadable => "could not be read",
+        Reason::TooDeep => "lies too deep",
     }
 }
 

@@ -183,6 +183,14 @@ impl Runtime for DockerRuntime {
         self.sweep_inner().boxed()
     }
 
+    fn leftovers(&self) -> BoxFuture<'_, Result<Leftovers, Error>> {
+        async { docker_clean::leftovers(&self.client().await?, &self.home_id).await }.boxed()
+    }
+
+    fn clean(&self, images: bool) -> BoxFuture<'_, Result<Leftovers, Error>> {
+        async move { docker_clean::clean(&self.client().await?, &self.home_id, images).await }.boxed()
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         async {
             self.cancelled.cancel();

@@ -13,8 +13,8 @@ use bollard::models::{
 
 use super::{AGENT_HOME, Error, LABEL_HOME, PROGRAM, Spec, WORKSPACE, init};
 
-/// The user inside when no workspace says otherwise.
-const AGENT_ID: u32 = 1000;
+/// The user and group inside when no workspace says otherwise, and always for a treefort that root runs.
+pub const AGENT_ID: u32 = 1000;
 /// Open files of one process.
 const NOFILE: i64 = 4096;
 /// Shared memory in bytes, within the memory limit.

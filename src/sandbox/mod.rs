@@ -20,6 +20,7 @@ pub mod config;
 mod control;
 pub mod disk;
 pub mod docker;
+mod docker_clean;
 mod docker_client;
 mod docker_pause;
 mod docker_run;
@@ -35,6 +36,8 @@ pub mod mux;
 pub use config::Config;
 pub use control::{Commands, Control, Handle, Request};
 pub use docker::DockerRuntime;
+pub use docker_clean::{ImageUse, Leftovers};
+pub use docker_spec::AGENT_ID;
 pub use error::{BoxError, Error};
 pub use frame_guard::Violation;
 pub use image::{Content, Image, ImageId, Progress};
@@ -149,6 +152,10 @@ pub trait Runtime: Send + Sync {
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>>;
     /// Removes the containers that an earlier run of this home left behind; says how many.
     fn sweep(&self) -> BoxFuture<'_, Result<usize, Error>>;
+    /// What this home left at the backend: images, and containers that have ended.
+    fn leftovers(&self) -> BoxFuture<'_, Result<Leftovers, Error>>;
+    /// Removes them; images that are in use stay.
+    fn clean(&self, images: bool) -> BoxFuture<'_, Result<Leftovers, Error>>;
     /// Ends every sandbox and waits until they are removed. Nothing starts afterwards.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }

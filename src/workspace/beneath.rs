@@ -126,12 +126,30 @@ mod tests {
     #[test]
     fn knows_git_by_every_name_that_a_file_system_folds() {
         for name in [
-            ".git", ".GIT", ".Git", ".git ", ".git.", ".git . .", "git~1", "GIT~1", ".g\u{200c}it",
-            "\u{feff}.git", ".git::$INDEX_ALLOCATION", ".git\\hooks",
+            ".git",
+            ".GIT",
+            ".Git",
+            ".git ",
+            ".git.",
+            ".git . .",
+            "git~1",
+            "GIT~1",
+            ".g\u{200c}it",
+            "\u{feff}.git",
+            ".git::$INDEX_ALLOCATION",
+            ".git\\hooks",
         ] {
             assert!(is_git_name(name.as_bytes()), "{name:?}");
         }
-        for name in [".gitignore", "git", ".gi", ".git2", "x.git", "git~2", ".github"] {
+        for name in [
+            ".gitignore",
+            "git",
+            ".gi",
+            ".git2",
+            "x.git",
+            "git~2",
+            ".github",
+        ] {
             assert!(!is_git_name(name.as_bytes()), "{name:?}");
         }
     }

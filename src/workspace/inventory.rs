@@ -166,7 +166,10 @@ pub fn remove(folder: &Path) -> io::Result<()> {
         }
     }
     if let Some((path, error)) = removal.failed {
-        let what = format!("{}: {error}", folder.join(OsStr::from_bytes(&path)).display());
+        let what = format!(
+            "{}: {error}",
+            folder.join(OsStr::from_bytes(&path)).display()
+        );
         return Err(io::Error::new(error.kind(), what));
     }
     match unlinkat(&at, name, AtFlags::REMOVEDIR) {
@@ -264,7 +267,12 @@ fn give_rights(at: &OwnedFd, name: &[u8]) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn give_rights(at: &OwnedFd, name: &[u8]) -> io::Result<()> {
     let _ = (OFlags::empty(), openat::<&[u8], &OwnedFd>);
-    Ok(rustix::fs::chmodat(at, name, Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::chmodat(
+        at,
+        name,
+        Mode::RWXU,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 #[cfg(test)]

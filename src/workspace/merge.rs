@@ -73,7 +73,8 @@ pub fn merge(base: &[u8], yours: &[u8], agents: &[u8], limits: &Limits) -> Outco
         return Outcome::TooFar;
     }
     let mut numbers = Numbers::default();
-    let [base_numbers, your_numbers, agent_numbers] = [0, 1, 2].map(|side| numbers.of(&texts[side]));
+    let [base_numbers, your_numbers, agent_numbers] =
+        [0, 1, 2].map(|side| numbers.of(&texts[side]));
     let ours = lines::compare(&base_numbers, &your_numbers, limits.deadline);
     let theirs = lines::compare(&base_numbers, &agent_numbers, limits.deadline);
     if ours.cut || theirs.cut {
@@ -141,7 +142,8 @@ impl<'t> Side<'t> {
 
     /// The lines between `start` (of the base, with the shift that held there) and `end` (with that which holds now).
     fn between(&self, start: usize, shift: isize, end: usize) -> &'t [&'t [u8]] {
-        let at = |line: usize, shift: isize| line.saturating_add_signed(shift).min(self.lines.len());
+        let at =
+            |line: usize, shift: isize| line.saturating_add_signed(shift).min(self.lines.len());
         &self.lines[at(start, shift)..at(end, self.shift)]
     }
 }
@@ -206,20 +208,26 @@ impl Merged<'_> {
 
     fn end_line(&mut self) {
         if self.text.last().is_some_and(|byte| *byte != b'\n') {
-            self.text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
+            self.text
+                .extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
         }
     }
 
     fn marker(&mut self, marker: &str) {
         self.end_line();
         self.text.extend_from_slice(marker.as_bytes());
-        self.text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
+        self.text
+            .extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
     }
 
     /// Both sides' lines between markers; what both begin and end with stays outside.
     fn conflict(&mut self, yours: &[&[u8]], base: &[&[u8]], agents: &[&[u8]]) {
         self.conflicts += 1;
-        let same = yours.iter().zip(agents).take_while(|(one, other)| one == other).count();
+        let same = yours
+            .iter()
+            .zip(agents)
+            .take_while(|(one, other)| one == other)
+            .count();
         let (yours_rest, agents_rest) = (&yours[same..], &agents[same..]);
         let tail = yours_rest
             .iter()

@@ -12,7 +12,7 @@
 
 pub mod about;
 pub mod apply;
-mod beneath;
+pub(crate) mod beneath;
 pub mod diff;
 mod error;
 pub mod flags;

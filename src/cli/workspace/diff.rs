@@ -103,7 +103,7 @@ fn coloured(line: &str) -> String {
 }
 
 /// Files and how much changed in them.
-pub(super) fn stat(files: &[FileLine], changed: usize) -> Vec<String> {
+pub(in crate::cli) fn stat(files: &[FileLine], changed: usize) -> Vec<String> {
     use anstyle::AnsiColor;
     let (plus, minus) = (AnsiColor::Green.on_default(), AnsiColor::Red.on_default());
     let mut lines: Vec<String> = files

@@ -14,9 +14,8 @@ use super::{
     write,
 };
 use crate::workspace::{
-    beneath,
+    ObjectId, beneath,
     diff::{is_folder, is_link},
-    ObjectId,
     objects::{Batch, Kind, TreeEntry},
 };
 
@@ -94,7 +93,11 @@ fn unchanged(
         State::Absent | State::Folder => {
             let nothing = BTreeSet::new();
             // What comes may stand where something goes; what goes is looked at as it is.
-            let gone = if write.expect == State::Absent { gone } else { &nothing };
+            let gone = if write.expect == State::Absent {
+                gone
+            } else {
+                &nothing
+            };
             match project.at(&write.path, gone)? {
                 At::Here(state) if state == write.expect => Ok(()),
                 _ => Err(changed()),
@@ -136,7 +139,9 @@ fn tree(batch: &mut Batch<'_>, states: &States) -> Result<ObjectId, Error> {
             entries.insert(name.clone(), TreeEntry { mode, name, id });
         }
     }
-    batch.tree(entries.into_values().collect()).map_err(Error::from)
+    batch
+        .tree(entries.into_values().collect())
+        .map_err(Error::from)
 }
 
 /// Takes an apply back: every path that it touched is as it was before.

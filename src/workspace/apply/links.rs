@@ -41,10 +41,22 @@ mod tests {
             ("d/a", "../.GIT"),
             ("a", "//x"),
         ] {
-            assert!(leads_out(path.as_bytes(), target.as_bytes()), "{path} -> {target}");
+            assert!(
+                leads_out(path.as_bytes(), target.as_bytes()),
+                "{path} -> {target}"
+            );
         }
-        for (path, target) in [("a", "b"), ("d/a", "../b"), ("d/e/a", "../../b/c"), ("a", "./b//c"), ("a", "...")] {
-            assert!(!leads_out(path.as_bytes(), target.as_bytes()), "{path} -> {target}");
+        for (path, target) in [
+            ("a", "b"),
+            ("d/a", "../b"),
+            ("d/e/a", "../../b/c"),
+            ("a", "./b//c"),
+            ("a", "..."),
+        ] {
+            assert!(
+                !leads_out(path.as_bytes(), target.as_bytes()),
+                "{path} -> {target}"
+            );
         }
     }
 }

@@ -17,18 +17,15 @@ mod project;
 mod three_way;
 mod write;
 
-pub use super::flags::Flag;
 pub use self::backup::take_back;
+pub use super::flags::Flag;
 
 use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    Error as StoreError, ObjectId, diff, merge,
-    objects::Store,
-};
+use super::{Error as StoreError, ObjectId, Uncovered, diff, merge, objects::Store};
 
 /// Everything that an apply will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +136,8 @@ pub enum Refusal {
     Name,
     /// A link whose target is no path.
     Target,
+    /// The agent's checkpoint does not cover it, so that nobody can tell whether it is gone.
+    Uncovered,
 }
 
 /// What is at a path.
@@ -237,13 +236,16 @@ pub enum Error {
 
 /// Plans how to bring the changes from tree `base` to tree `result` into `project`. Nothing is changed but the
 /// store, which gets the merged texts.
+///
+/// `uncovered` is what the checkpoint of `result` leaves out: that a path is missing in `result` means nothing there.
 pub fn plan(
     store: &Store,
     base: &ObjectId,
     result: &ObjectId,
     project: &Path,
+    uncovered: &[Uncovered],
 ) -> Result<Plan, Error> {
-    let mut plan = three_way::Planner::new(store, base, result, project)?.run()?;
+    let mut plan = three_way::Planner::new(store, base, result, project)?.run(uncovered)?;
     plan.id = plan.hash();
     Ok(plan)
 }

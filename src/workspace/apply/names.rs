@@ -37,6 +37,14 @@ pub(super) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|(slash, _)| &path[..slash])
 }
 
+/// Whether a path is `folder` or lies in it; everything lies in the folder without a name.
+pub(super) fn lies_in(path: &[u8], folder: &[u8]) -> bool {
+    match path.strip_prefix(folder) {
+        Some(rest) => folder.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,7 +64,12 @@ mod tests {
             let refused = refusal(path).unwrap();
             assert_eq!((&refused.path[..], refused.why), (at, why));
         }
-        for path in [&b".gitignore"[..], b".github/workflows/x", b"a/...", b"\xff\xfe"] {
+        for path in [
+            &b".gitignore"[..],
+            b".github/workflows/x",
+            b"a/...",
+            b"\xff\xfe",
+        ] {
             assert_eq!(refusal(path), None);
         }
     }

@@ -10,10 +10,7 @@ use std::{
 use rustix::fs::{FileType, fstat, readlinkat};
 
 use super::{Error, State};
-use crate::workspace::{
-    beneath,
-    ObjectId,
-};
+use crate::workspace::{ObjectId, beneath};
 
 /// The largest file of the project that is read; a larger one counts as changed by the person.
 pub(super) const MAX_FILE: u64 = 64 << 20;

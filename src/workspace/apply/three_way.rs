@@ -6,15 +6,15 @@ use std::{
 };
 
 use super::{
-    Action, Error, Plan, Refusal, Refused, State, Step, Store, Why, Write, links, merge_limits,
-    names, project::{At, Project, fold},
+    Action, Error, Plan, Refusal, Refused, State, Step, Store, Uncovered, Why, Write, links,
+    merge_limits, names,
+    project::{At, Project, fold},
 };
 use crate::workspace::{
-    beneath,
+    ObjectId, beneath,
     diff::{self, Change, is_folder, is_link},
     flags, import,
     merge::{self, Outcome},
-    ObjectId,
     objects::{Batch, TreeEntry},
 };
 
@@ -87,13 +87,13 @@ impl<'a> Planner<'a> {
         })
     }
 
-    pub(super) fn run(mut self) -> Result<Plan, Error> {
+    pub(super) fn run(mut self, uncovered: &[Uncovered]) -> Result<Plan, Error> {
         let base = self.plan.base;
         let all = diff::changes(self.store, Some(&base), &self.plan.result)?;
         let mut refused = BTreeSet::new();
         let mut changes = Vec::new();
         for change in &all {
-            match self.refusal(change)? {
+            match self.refusal(change, uncovered)? {
                 Some(fault) => drop(refused.insert(fault)),
                 None => changes.push(change),
             }
@@ -123,14 +123,22 @@ impl<'a> Planner<'a> {
     }
 
     /// Why a change is not even looked at.
-    fn refusal(&self, change: &Change) -> Result<Option<Refused>, Error> {
+    fn refusal(&self, change: &Change, uncovered: &[Uncovered]) -> Result<Option<Refused>, Error> {
         if let Some(fault) = names::refusal(&change.path) {
             return Ok(Some(fault));
         }
-        let Some((mode, id)) = change.new.filter(|(mode, _)| is_link(*mode)) else {
+        if change.new.is_none() {
+            let unknown = uncovered
+                .iter()
+                .find(|uncovered| names::lies_in(&change.path, &uncovered.path));
+            return Ok(unknown.map(|uncovered| Refused {
+                path: uncovered.path.clone(),
+                why: Refusal::Uncovered,
+            }));
+        }
+        let Some((_, id)) = change.new.filter(|(mode, _)| is_link(*mode)) else {
             return Ok(None);
         };
-        debug_assert!(is_link(mode));
         let size = self.store.blob_size(&id)?;
         let sound = size > 0 && size <= MAX_TARGET && !self.store.blob(&id)?.contains(&0);
         Ok((!sound).then(|| Refused {
@@ -139,7 +147,12 @@ impl<'a> Planner<'a> {
         }))
     }
 
-    fn step(&mut self, change: &Change, action: Action, beside: Option<Vec<u8>>) -> Result<(), Error> {
+    fn step(
+        &mut self,
+        change: &Change,
+        action: Action,
+        beside: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
         let step = Step {
             path: change.path.clone(),
             flags: self.flags(change, &action)?,
@@ -204,7 +217,10 @@ impl<'a> Planner<'a> {
             folders.extend(names::parents(path).map(<[u8]>::to_vec));
         }
         for folder in folders.into_iter().rev() {
-            let stays = self.trees.find(&folder)?.is_some_and(|(mode, _)| is_folder(mode));
+            let stays = self
+                .trees
+                .find(&folder)?
+                .is_some_and(|(mode, _)| is_folder(mode));
             if !stays && !self.gone.contains(&folder) && self.project.empties(&folder, &self.gone) {
                 self.gone.insert(folder.clone());
                 self.removals.push(Write {
@@ -222,7 +238,9 @@ impl<'a> Planner<'a> {
             return Ok(());
         };
         let agents = state_of(mode, id);
-        let base = change.old.map_or(State::Absent, |(mode, id)| state_of(mode, id));
+        let base = change
+            .old
+            .map_or(State::Absent, |(mode, id)| state_of(mode, id));
         let yours = match self.project.at(&change.path, &self.gone)? {
             At::Here(state) => state,
             At::ThroughLink(link) => {
@@ -239,7 +257,9 @@ impl<'a> Planner<'a> {
                 self.write(&change.path, State::Absent, State::Folder);
                 self.step(change, Action::Folder, None)
             }
-            (_, _, State::Folder) | (_, State::Folder, _) => self.clash(change, agents, Why::Folder),
+            (_, _, State::Folder) | (_, State::Folder, _) => {
+                self.clash(change, agents, Why::Folder)
+            }
             (_, State::Other, _) => self.clash(change, agents, Why::Unreadable),
             (State::Absent, State::Absent, _) => {
                 let put = given(agents);
@@ -268,7 +288,13 @@ impl<'a> Planner<'a> {
     }
 
     /// A path that base, project and result all have, as files or links.
-    fn both(&mut self, change: &Change, base: State, yours: State, agents: State) -> Result<(), Error> {
+    fn both(
+        &mut self,
+        change: &Change,
+        base: State,
+        yours: State,
+        agents: State,
+    ) -> Result<(), Error> {
         let content = self.content(&change.path, base, yours, agents)?;
         let (mode, mode_clash) = permissions(base, yours, agents);
         let put = |id| match agents {
@@ -304,7 +330,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn content(&mut self, path: &[u8], base: State, yours: State, agents: State) -> Result<Content, Error> {
+    fn content(
+        &mut self,
+        path: &[u8],
+        base: State,
+        yours: State,
+        agents: State,
+    ) -> Result<Content, Error> {
         if same_content(yours, agents) || same_content(base, agents) {
             return Ok(Content::Keep);
         }
@@ -355,7 +387,10 @@ impl<'a> Planner<'a> {
                     At::Here(State::Absent) if ours => {
                         // Never executable: it is there to be read.
                         let put = match given(agents) {
-                            State::File { mode, id } => State::File { mode: mode & 0o644, id },
+                            State::File { mode, id } => State::File {
+                                mode: mode & 0o644,
+                                id,
+                            },
                             other => other,
                         };
                         self.write(&path, State::Absent, put);
@@ -381,7 +416,10 @@ impl<'a> Planner<'a> {
                 if self.made.contains(parent) {
                     continue;
                 }
-                if matches!(self.project.at(parent, &self.gone), Ok(At::Here(State::Absent))) {
+                if matches!(
+                    self.project.at(parent, &self.gone),
+                    Ok(At::Here(State::Absent))
+                ) {
                     self.made.insert(parent.to_vec());
                     self.arrivals.push(Write {
                         path: parent.to_vec(),

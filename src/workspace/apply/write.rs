@@ -18,7 +18,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Error, State, Store, Write, project::{self, Project}};
+use super::{
+    Error, State, Store, Write,
+    project::{self, Project},
+};
 use crate::workspace::beneath;
 
 /// Why one write was not done.
@@ -240,12 +243,19 @@ fn fill(
             let target = store.blob(&id).map_err(Failure::Store)?;
             symlinkat(&target[..], folder, name)?;
             if let Some((uid, gid)) = new_owner(folder, owner)? {
-                chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                chownat(
+                    folder,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
         }
         State::File { mode, id } => {
             let content = store.blob(&id).map_err(Failure::Store)?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
             let mut file = File::from(fd);
             file.write_all(&content)?;

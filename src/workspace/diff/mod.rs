@@ -158,7 +158,14 @@ fn entry(
     let (old_folder, new_folder) = (folder(&one), folder(&other));
     let before = found.len();
     if old_folder.is_some() || new_folder.is_some() {
-        walk(store, old_folder.as_ref(), new_folder.as_ref(), path, depth + 1, found)?;
+        walk(
+            store,
+            old_folder.as_ref(),
+            new_folder.as_ref(),
+            path,
+            depth + 1,
+            found,
+        )?;
     }
     let leaf = |entry: &Option<TreeEntry>| {
         entry

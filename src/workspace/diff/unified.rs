@@ -57,7 +57,10 @@ pub fn unified(store: &Store, change: &Change, limits: &Limits) -> Result<Render
     let mut out = Rendered::default();
     header(change, &mut out.text);
     if change.kind == ChangeKind::Mode
-        || [change.old, change.new].iter().flatten().any(|(mode, _)| is_folder(*mode))
+        || [change.old, change.new]
+            .iter()
+            .flatten()
+            .any(|(mode, _)| is_folder(*mode))
     {
         return Ok(out);
     }
@@ -118,8 +121,11 @@ fn header(change: &Change, text: &mut String) {
 /// A name as git quotes it: in double quotes with escapes when it has characters that could be taken for something
 /// else.
 fn quoted(prefix: &str, path: &[u8]) -> String {
-    let plain = std::str::from_utf8(path)
-        .is_ok_and(|path| !path.chars().any(|c| c.is_control() || c == '"' || c == '\\'));
+    let plain = std::str::from_utf8(path).is_ok_and(|path| {
+        !path
+            .chars()
+            .any(|c| c.is_control() || c == '"' || c == '\\')
+    });
     if plain {
         return format!("{prefix}{}", String::from_utf8_lossy(path));
     }
@@ -153,7 +159,8 @@ fn hunks(old: &[u8], new: &[u8], limits: &Limits, out: &mut Rendered) {
     out.cut |= compared.cut;
     for op in &compared.ops {
         if op.tag() != DiffTag::Equal {
-            let count = |range: std::ops::Range<usize>| u32::try_from(range.len()).unwrap_or(u32::MAX);
+            let count =
+                |range: std::ops::Range<usize>| u32::try_from(range.len()).unwrap_or(u32::MAX);
             out.removed += count(op.old_range());
             out.added += count(op.new_range());
         }
@@ -164,7 +171,12 @@ fn hunks(old: &[u8], new: &[u8], limits: &Limits, out: &mut Rendered) {
         };
         let old_range = first.old_range().start..last.old_range().end;
         let new_range = first.new_range().start..last.new_range().end;
-        let _ = writeln!(out.text, "@@ -{} +{} @@", position(&old_range), position(&new_range));
+        let _ = writeln!(
+            out.text,
+            "@@ -{} +{} @@",
+            position(&old_range),
+            position(&new_range)
+        );
         for op in &hunk {
             if !lines_of(op, &old, &new, limits, out) {
                 out.cut = true;
@@ -184,7 +196,13 @@ fn position(range: &std::ops::Range<usize>) -> String {
 }
 
 /// Writes the lines of one operation; `false` when the text is full.
-fn lines_of(op: &DiffOp, old: &[&[u8]], new: &[&[u8]], limits: &Limits, out: &mut Rendered) -> bool {
+fn lines_of(
+    op: &DiffOp,
+    old: &[&[u8]],
+    new: &[&[u8]],
+    limits: &Limits,
+    out: &mut Rendered,
+) -> bool {
     let (removed, added) = (&old[op.old_range()], &new[op.new_range()]);
     let parts: &[(char, &[&[u8]])] = match op.tag() {
         DiffTag::Equal => &[(' ', removed)],

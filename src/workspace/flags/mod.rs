@@ -108,9 +108,27 @@ fn lies_in(folder: &str, wanted: &str) -> bool {
 
 /// The parts of a `package.json` that something runs, or that decide what is installed and run.
 const SCRIPT_KEYS: &[&str] = &[
-    "scripts", "bin", "main", "exports", "gypfile", "husky", "simple-git-hooks", "lint-staged",
-    "pre-commit", "gitHooks", "workspaces", "packageManager", "dependencies", "devDependencies",
-    "optionalDependencies", "peerDependencies", "overrides", "resolutions", "config", "volta", "pnpm",
+    "scripts",
+    "bin",
+    "main",
+    "exports",
+    "gypfile",
+    "husky",
+    "simple-git-hooks",
+    "lint-staged",
+    "pre-commit",
+    "gitHooks",
+    "workspaces",
+    "packageManager",
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+    "overrides",
+    "resolutions",
+    "config",
+    "volta",
+    "pnpm",
 ];
 
 /// Whether two `package.json` differ in what is run; so they do when one cannot be read.

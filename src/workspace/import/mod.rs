@@ -10,8 +10,8 @@ mod repository;
 mod source;
 mod walk;
 
-pub use self::source::check_source;
 pub(crate) use self::ignored::is_ignored;
+pub use self::source::check_source;
 
 use std::{
     io,
@@ -117,7 +117,9 @@ pub enum Error {
         relation: &'static str,
     },
     /// There is more than an agent's copy may hold.
-    #[error("the project has more than {max} {unit} that git does not ignore, most of them in {heaviest}; start in a smaller folder, or list what the agent does not need in .gitignore")]
+    #[error(
+        "the project has more than {max} {unit} that git does not ignore, most of them in {heaviest}; start in a smaller folder, or list what the agent does not need in .gitignore"
+    )]
     TooLarge {
         /// The cap.
         max: u64,

@@ -43,16 +43,19 @@ pub(super) fn common_dir(git_dir: &Path) -> PathBuf {
 pub(super) fn branch(project: &Path) -> Option<String> {
     let at = beneath::open_root(&git_dir(root_of(project)?)?).ok()?;
     let head = line(beneath::read_small(&at, b"HEAD", MAX_POINTER)?)?;
-    let branch = head.strip_prefix("ref:")?.trim().strip_prefix("refs/heads/")?;
+    let branch = head
+        .strip_prefix("ref:")?
+        .trim()
+        .strip_prefix("refs/heads/")?;
     let sound = !branch.is_empty()
         && branch.len() <= 200
         && !branch.contains("..")
         && !branch.starts_with(['-', '/'])
         && !branch.ends_with(['/', '.'])
         && !branch.ends_with(".lock")
-        && !branch.chars().any(|c| {
-            c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\')
-        });
+        && !branch
+            .chars()
+            .any(|c| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\'));
     sound.then(|| branch.to_owned())
 }
 

@@ -79,7 +79,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().canonicalize().unwrap();
         let (user, own) = (base.join("user"), base.join("user/.treefort"));
-        for folder in [&user.join("project"), &own.join("workspaces/x"), &base.join("far")] {
+        for folder in [
+            &user.join("project"),
+            &own.join("workspaces/x"),
+            &base.join("far"),
+        ] {
             fs::create_dir_all(folder).unwrap();
         }
         fs::write(base.join("file"), "").unwrap();
@@ -87,16 +91,34 @@ mod tests {
         let check = |path: &Path| check(path, &own, Some(&user));
 
         assert_eq!(check(&user.join("project")).unwrap(), user.join("project"));
-        assert_eq!(check(&user.join("project/../project/.")).unwrap(), user.join("project"));
+        assert_eq!(
+            check(&user.join("project/../project/.")).unwrap(),
+            user.join("project")
+        );
         assert_eq!(check(&base.join("far")).unwrap(), base.join("far"));
-        for path in [Path::new("/"), Path::new("/proc/self"), &user, &base, &base.join("link")] {
-            assert!(matches!(check(path), Err(Error::TooWide { .. })), "{path:?}");
+        for path in [
+            Path::new("/"),
+            Path::new("/proc/self"),
+            &user,
+            &base,
+            &base.join("link"),
+        ] {
+            assert!(
+                matches!(check(path), Err(Error::TooWide { .. })),
+                "{path:?}"
+            );
         }
         for path in [&own, &own.join("workspaces"), &own.join("workspaces/x")] {
-            assert!(matches!(check(path), Err(Error::OwnHome { .. })), "{path:?}");
+            assert!(
+                matches!(check(path), Err(Error::OwnHome { .. })),
+                "{path:?}"
+            );
         }
         for path in [&base.join("file"), &base.join("none")] {
-            assert!(matches!(check(path), Err(Error::NotAFolder { .. })), "{path:?}");
+            assert!(
+                matches!(check(path), Err(Error::NotAFolder { .. })),
+                "{path:?}"
+            );
         }
     }
 
@@ -106,7 +128,16 @@ mod tests {
         let own = dir.path().join("project/.home");
         fs::create_dir_all(&own).unwrap();
         let error = check(&dir.path().join("project"), &own, None).unwrap_err();
-        assert!(matches!(error, Error::OwnHome { relation: "contains", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                Error::OwnHome {
+                    relation: "contains",
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(error.to_string().contains("--home"), "{error}");
     }
 }

@@ -184,20 +184,32 @@ impl<'a> Walk<'a> {
         };
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.count(&path, size)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let into = openat(pair.into, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| self.io(&path)(error.into()))?;
         let mut into = File::from(into);
-        let copied = copy_bytes(&from, &mut into, self.options.max_bytes - self.imported.bytes + size)
-            .map_err(self.io(&path))?;
+        let copied = copy_bytes(
+            &from,
+            &mut into,
+            self.options.max_bytes - self.imported.bytes + size,
+        )
+        .map_err(self.io(&path))?;
         // It may have grown or shrunk since it was looked at.
         self.imported.bytes = self.imported.bytes - size + copied;
         self.check(self.imported.bytes, self.options.max_bytes, "bytes")?;
         self.imported.files += 1;
-        self.finish(&OwnedFd::from(into), &stat).map_err(self.io(&path))
+        self.finish(&OwnedFd::from(into), &stat)
+            .map_err(self.io(&path))
     }
 
-    fn link(&mut self, pair: &Pair<'_>, name: &[u8], path: &[u8], stat: &Stat) -> Result<(), Error> {
+    fn link(
+        &mut self,
+        pair: &Pair<'_>,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<(), Error> {
         let target = match readlinkat(pair.from, name, Vec::new()) {
             Ok(target) => target,
             // It vanished, or became something else.
@@ -209,7 +221,13 @@ impl<'a> Walk<'a> {
             symlinkat(target.as_c_str(), pair.into, name)?;
             utimensat(pair.into, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?;
             if let Some((uid, gid)) = self.owner {
-                chownat(pair.into, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                chownat(
+                    pair.into,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
             Ok(())
         };
@@ -220,7 +238,10 @@ impl<'a> Walk<'a> {
 
     /// Mode, times and owner, when the content is in place.
     fn finish(&self, into: &OwnedFd, stat: &Stat) -> io::Result<()> {
-        fchmod(into, Mode::from_raw_mode(stat.st_mode & beneath::PERMISSIONS))?;
+        fchmod(
+            into,
+            Mode::from_raw_mode(stat.st_mode & beneath::PERMISSIONS),
+        )?;
         futimens(into, &times(stat))?;
         if let Some((uid, gid)) = self.owner {
             fchown(into, Some(uid), Some(gid))?;
@@ -258,9 +279,12 @@ impl<'a> Walk<'a> {
         if count <= max {
             return Ok(());
         }
-        let heaviest = self.weights.iter().max_by_key(|(_, (files, bytes))| {
-            if unit == "files" { *files } else { *bytes }
-        });
+        let heaviest =
+            self.weights.iter().max_by_key(
+                |(_, (files, bytes))| {
+                    if unit == "files" { *files } else { *bytes }
+                },
+            );
         Err(Error::TooLarge {
             max,
             unit,
