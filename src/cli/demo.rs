@@ -105,7 +105,13 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
     }
     output::progress(format!("› {QUESTION}"));
     let (agents, _) = Registry::load(None);
-    run::ask(&run::Args::question(QUESTION), QUESTION, &agents, connection).await?;
+    run::ask(
+        &run::Args::question(QUESTION),
+        QUESTION,
+        &agents,
+        connection,
+    )
+    .await?;
     output::line("\nWhat happened, step by step:\n")?;
     let session = ended_session(connection).await?;
     timeline::print(connection, Target::Session(session), verbose).await?;

@@ -7,7 +7,7 @@ use super::{
     context::now,
     publisher::PublishError,
     session::Session,
-    words,
+    states::{checkpoint_event, pair, undo_events},
     workspaces::{Live, Shared, Told},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     nips::session::ActionKind,
     sandbox::WORKSPACE,
     workspace::{
-        Checkpoint, ObjectId, Uncovered,
+        Checkpoint, ObjectId,
         diff::{self, Change, ChangeKind, Rendered},
     },
 };
@@ -25,8 +25,6 @@ use crate::{
 const FILES: usize = 40;
 /// Changed files that the record of the rest names.
 const NAMED: usize = 500;
-/// Paths without cover that a checkpoint names.
-const UNCOVERED: usize = 20;
 /// Paths that one claim may name.
 const PATHS: usize = 100;
 
@@ -306,10 +304,19 @@ async fn record(session: &mut Session, taken: Taken, reason: &str) -> Result<(),
     }
     let every_file_known = taken.changed.len() == taken.total;
     if every_file_known {
-        let changed: Vec<&[u8]> = taken.changed.iter().map(|(c, _)| c.path.as_slice()).collect();
+        let changed: Vec<&[u8]> = taken
+            .changed
+            .iter()
+            .map(|(c, _)| c.path.as_slice())
+            .collect();
         events.extend(unkept_claims(session, &claims, &changed, private)?);
     }
-    events.push(checkpoint_event(session, &taken.checkpoint, reason, taken.total)?);
+    events.push(checkpoint_event(
+        session,
+        &taken.checkpoint,
+        reason,
+        taken.total,
+    )?);
     session.emit(events).await
 }
 
@@ -444,61 +451,6 @@ async fn record_many(session: &mut Session, changes: &[Change]) -> Result<(), Pu
     session.publish(entry).await
 }
 
-/// 4783.
-fn checkpoint_event(
-    session: &mut Session,
-    checkpoint: &Checkpoint,
-    reason: &str,
-    changed: usize,
-) -> Result<Event, PublishError> {
-    let id = session.bench.as_ref().map(|bench| bench.shared.id);
-    let detail = checkpoint_detail(id, checkpoint, reason, session.private);
-    let alt = format!("Checkpoint {}: {reason}", checkpoint.number);
-    let content = match changed {
-        0 => String::new(),
-        1 => "1 file changed since the checkpoint before.".to_owned(),
-        n => format!("{n} files changed since the checkpoint before."),
-    };
-    Ok(session.log.checkpoint(detail, alt, &content, now())?.event)
-}
-
-/// The tags of a 4783. What is not covered is named: undo never pretends.
-pub(super) fn checkpoint_detail(
-    workspace: Option<nostr::PublicKey>,
-    checkpoint: &Checkpoint,
-    reason: &str,
-    private: bool,
-) -> Vec<Vec<String>> {
-    let id = workspace.map_or_else(String::new, |id| id.to_hex());
-    let mut detail = vec![
-        pair("r", &format!("refs/treefort/{id}/{}", checkpoint.number)),
-        pair("commit", &checkpoint.commit.to_string()),
-        pair("tree", &checkpoint.tree.to_string()),
-        pair("reason", reason),
-        vec![
-            "size".to_owned(),
-            checkpoint.files.to_string(),
-            checkpoint.bytes.to_string(),
-        ],
-    ];
-    let count = checkpoint.uncovered.len();
-    if !private {
-        detail.extend(checkpoint.uncovered.iter().take(UNCOVERED).map(uncovered));
-    }
-    if count > UNCOVERED || (private && count > 0) {
-        detail.push(pair("uncovered-in-all", &count.to_string()));
-    }
-    detail
-}
-
-fn uncovered(uncovered: &Uncovered) -> Vec<String> {
-    vec![
-        "uncovered".to_owned(),
-        String::from_utf8_lossy(&uncovered.path).into_owned(),
-        words::uncovered(uncovered.why),
-    ]
-}
-
 /// The owner brought a state back while the session was open: that is on its record too.
 ///
 /// # Errors
@@ -519,46 +471,6 @@ pub(super) async fn record_undo(
     session.emit(events).await
 }
 
-/// The records of an undo: the state before, the undo, the state after.
-///
-/// # Errors
-/// When they cannot be signed.
-pub(super) fn undo_events(
-    log: &mut crate::recorder::SessionLog,
-    workspace: nostr::PublicKey,
-    undone: &crate::workspace::Undone,
-    to: u32,
-    private: bool,
-) -> Result<Vec<Event>, crate::nips::draft::SignError> {
-    let (before, after) = (&undone.before, &undone.after);
-    let mut state = |log: &mut crate::recorder::SessionLog, at: &Checkpoint, reason: &str| {
-        let detail = checkpoint_detail(Some(workspace), at, reason, private);
-        let alt = format!("Checkpoint {}: {reason}", at.number);
-        log.checkpoint(detail, alt, "", now())
-    };
-    let mut events = vec![state(log, before, "before the undo")?.event];
-    let detail = vec![
-        pair("op", "undo"),
-        pair("from", &before.commit.to_string()),
-        pair("to", &to.to_string()),
-        pair("tree", &after.tree.to_string()),
-        vec![
-            "files".to_owned(),
-            format!("written {}", undone.written),
-            format!("removed {}", undone.removed),
-        ],
-    ];
-    let alt = format!("Brought back checkpoint {to}");
-    let kind = ActionKind::Other("undo".to_owned());
-    events.push(log.action(kind, detail, alt, "", now())?.event);
-    events.push(state(log, after, "after the undo")?.event);
-    Ok(events)
-}
-
-fn pair(name: &str, value: &str) -> Vec<String> {
-    vec![name.to_owned(), value.to_owned()]
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -567,8 +479,10 @@ mod tests {
     use crate::agent::claims::tool;
 
     fn claimed(kind: &str, path: &str) -> Claimed {
-        let tool = tool(json!({"toolCallId": "c", "kind": kind, "status": "completed",
-            "rawInput": {"filePath": path}}));
+        let tool = tool(
+            json!({"toolCallId": "c", "kind": kind, "status": "completed",
+            "rawInput": {"filePath": path}}),
+        );
         Claimed {
             event: EventId::all_zeros(),
             title: String::new(),

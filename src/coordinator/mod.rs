@@ -25,6 +25,7 @@ mod quota;
 mod recovery;
 mod session;
 mod shell;
+mod states;
 mod turn;
 mod usage;
 mod watch;

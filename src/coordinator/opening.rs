@@ -10,24 +10,18 @@ use super::{
     context::{Context, now},
     conversation::{self, Said},
     executor::Order,
-    facts::{self, Bench},
+    facts::Bench,
     process::{self, Process, Start as Launch, Talk},
     publisher::PublishError,
     session::Session,
-    words,
+    states, words,
     workspaces::{Shared, Source},
 };
 use crate::{
     agent::acp::SessionId,
     job::Failure,
     model::{gateway::SessionPolicy, local::ModelInfo},
-    nips::{
-        Draft, Reference,
-        draft::SignError,
-        kind, nip10, nip89,
-        nip90::Scheme,
-        session::Start,
-    },
+    nips::{Draft, Reference, draft::SignError, kind, nip10, nip89, nip90::Scheme, session::Start},
     recorder::{Belonging, SessionLog},
     store::state::SessionRecord,
     workspace::{About, Checkpoint, about, import::Imported},
@@ -371,8 +365,12 @@ impl Session {
         );
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {
-            let detail =
-                facts::checkpoint_detail(Some(bench.shared.id), first, &first.reason, self.private);
+            let detail = states::checkpoint_detail(
+                Some(bench.shared.id),
+                first,
+                &first.reason,
+                self.private,
+            );
             let alt = format!("Checkpoint {}: {}", first.number, first.reason);
             events.push(self.log.checkpoint(detail, alt, "", now())?.event);
         }
@@ -462,7 +460,11 @@ fn left_out(imported: &Imported) -> Vec<Vec<String>> {
         .take(SKIPPED)
         .map(|skipped| {
             let path = String::from_utf8_lossy(&skipped.path).into_owned();
-            vec!["skipped".to_owned(), path, words::skipped(skipped.why).to_owned()]
+            vec![
+                "skipped".to_owned(),
+                path,
+                words::skipped(skipped.why).to_owned(),
+            ]
         })
         .collect();
     if imported.ignored > 0 {

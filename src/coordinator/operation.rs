@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     context::{Context, now},
     executor::{ExecutorEvent, Order},
-    facts, housekeeping, words,
+    facts, housekeeping, states,
     turn::MAX_ANSWER,
+    words,
     workspaces::{Live, Shared, Told},
 };
 use crate::{
@@ -20,17 +21,11 @@ use crate::{
     nips::{
         Reference,
         session::{Outcome as Ending, Start},
-        workspace::{
-            Answer, CheckpointLine, FileLine, Operation, Outcome, State, StepLine, Task,
-        },
+        workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, StepLine, Task},
     },
     recorder::{Belonging, SessionLog},
     store::state::SessionRecord,
-    workspace::{
-        Checkpoint, ObjectId, Undone, Uncovered, apply,
-        diff,
-        inventory,
-    },
+    workspace::{Checkpoint, ObjectId, Uncovered, Undone, apply, diff, inventory},
 };
 
 /// Files that an answer names.
@@ -43,11 +38,7 @@ const DIFF: usize = 40_000;
 const RECORD: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Does a task and reports what became of it.
-pub(super) async fn run(
-    context: Arc<Context>,
-    order: Order,
-    reports: mpsc::Sender<ExecutorEvent>,
-) {
+pub(super) async fn run(context: Arc<Context>, order: Order, reports: mpsc::Sender<ExecutorEvent>) {
     let report = match Box::pin(perform(&context, &order)).await {
         Ok(answer) => Report::Answered(answer),
         Err(failure) => Report::Failed(failure),
@@ -65,8 +56,8 @@ pub(super) async fn run(
 }
 
 async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Failure> {
-    let task = Task::parse(&order.request)
-        .map_err(|error| Failure::new("input", error.to_string()))?;
+    let task =
+        Task::parse(&order.request).map_err(|error| Failure::new("input", error.to_string()))?;
     let shared = match &task.operation {
         Operation::List => return answer(None, housekeeping::list(context).await?),
         Operation::Clean { copies, images } => {
@@ -166,7 +157,10 @@ fn pick<'a>(all: &'a [Checkpoint], state: &State) -> Result<&'a Checkpoint, Fail
             }
             _ => "there are no checkpoints".to_owned(),
         };
-        Failure::new("workspace", format!("there is no checkpoint {state}: {numbers}"))
+        Failure::new(
+            "workspace",
+            format!("there is no checkpoint {state}: {numbers}"),
+        )
     };
     match state {
         State::Number(number) => all.iter().find(|at| at.number == *number).ok_or_else(none),
@@ -190,7 +184,9 @@ fn pick<'a>(all: &'a [Checkpoint], state: &State) -> Result<&'a Checkpoint, Fail
             all.iter()
                 .rev()
                 .find(|at| at.tree != latest.tree)
-                .ok_or_else(|| Failure::new("workspace", "nothing changed yet: there is nothing to undo"))
+                .ok_or_else(|| {
+                    Failure::new("workspace", "nothing changed yet: there is nothing to undo")
+                })
         }
     }
 }
@@ -205,7 +201,12 @@ async fn difference(
         Some(state) => pick(&all, &state)?.tree,
         None => match shared.about().base {
             Some(base) => base,
-            None => return Err(Failure::new("workspace", "the copy has no beginning to compare with")),
+            None => {
+                return Err(Failure::new(
+                    "workspace",
+                    "the copy has no beginning to compare with",
+                ));
+            }
         },
     };
     let to = match to {
@@ -227,7 +228,9 @@ async fn difference(
                 });
                 cut |= rendered.cut;
                 let room = DIFF.saturating_sub(text.len());
-                let end = rendered.text.floor_char_boundary(room.min(rendered.text.len()));
+                let end = rendered
+                    .text
+                    .floor_char_boundary(room.min(rendered.text.len()));
                 cut |= end < rendered.text.len();
                 text.push_str(&rendered.text[..end]);
             }
@@ -401,7 +404,7 @@ async fn record(
     let sign = |error: crate::nips::draft::SignError| failed(&error);
     let started = log.start(start(context), &root, "", now()).map_err(sign)?;
     let mut events = vec![started.event];
-    events.extend(facts::undo_events(&mut log, shared.id, undone, to, false).map_err(sign)?);
+    events.extend(states::undo_events(&mut log, shared.id, undone, to, false).map_err(sign)?);
     events.push(
         log.end(Ending::Success, "undone", "", now())
             .map_err(sign)?
@@ -432,7 +435,11 @@ fn start(context: &Context) -> Start {
         tier: "local".to_owned(),
         adapter: "treefort".to_owned(),
         image: "none".to_owned(),
-        env: vec![format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH)],
+        env: vec![format!(
+            "{}/{}",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        )],
         config: Start::config_of("treefort", "", "none", "none", "undo"),
         extra: Vec::new(),
     }
@@ -509,11 +516,8 @@ async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outcome, Failure
     let backup = applied.backup;
     shared
         .remember(move |about| {
-            about.applied = backup.map(|backup| crate::workspace::about::Applied {
-                backup,
-                base,
-                at,
-            });
+            about.applied =
+                backup.map(|backup| crate::workspace::about::Applied { backup, base, at });
             about.base = Some(result);
         })
         .await?;
@@ -532,7 +536,10 @@ async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outcome, Failure
 async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
     let (project, _) = project(shared)?;
     let Some(applied) = shared.about().applied else {
-        return Err(Failure::new("workspace", "nothing was applied, so there is nothing to take back"));
+        return Err(Failure::new(
+            "workspace",
+            "nothing was applied, so there is nothing to take back",
+        ));
     };
     let backup = applied.backup;
     let restored = shared
@@ -595,7 +602,12 @@ mod tests {
 
     #[test]
     fn the_last_state_is_the_one_before_the_files_became_what_they_are() {
-        let all = [checkpoint(1, 1), checkpoint(2, 2), checkpoint(3, 3), checkpoint(4, 3)];
+        let all = [
+            checkpoint(1, 1),
+            checkpoint(2, 2),
+            checkpoint(3, 3),
+            checkpoint(4, 3),
+        ];
         assert_eq!(pick(&all, &State::Last).unwrap().number, 2);
         assert!(pick(&all[..1], &State::Last).is_err());
     }

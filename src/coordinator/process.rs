@@ -24,9 +24,7 @@ use crate::{
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
-    sandbox::{
-        self, AgentIo, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail,
-    },
+    sandbox::{self, AgentIo, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
 };
 
 /// How long an agent may take to leave when it is told to.
@@ -307,7 +305,12 @@ impl Process {
         match &mut self.talk {
             Talk::Acp { peer, .. } => peer.end(),
             Talk::Exec { output } => {
-                drop(output.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+                drop(
+                    output
+                        .get_mut()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                );
             }
         }
         self.serving.abort_all();

@@ -7,7 +7,7 @@ use nostr::Event;
 use super::{
     Error,
     context::{Context, now},
-    facts, process,
+    process, states,
 };
 use crate::{
     nips::{draft::SignError, kind, session::Outcome},
@@ -112,7 +112,7 @@ async fn last_state(
         }
     };
     // Whether the job was private is not kept: nothing is named that would tell of its files.
-    let detail = facts::checkpoint_detail(session.workspace, &checkpoint, REASON, true);
+    let detail = states::checkpoint_detail(session.workspace, &checkpoint, REASON, true);
     let alt = format!("Checkpoint {}: {REASON}", checkpoint.number);
     let entry = log.checkpoint(detail, alt, "", now());
     Some(entry.map(|entry| entry.event))

@@ -157,12 +157,16 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                     Some(next) => break next,
                     None => break 'session (Outcome::Success, "completed"),
                 },
-                Around::Told(told) = facts::around(&mut session.bench) => {
-                    if let Err(error) = session.hear(told).await {
-                        tracing::error!(%error, "an undo could not be recorded");
-                        break 'session (Outcome::Failed, "record");
+                around = facts::around(&mut session.bench) => match around {
+                    Around::Told(told) => {
+                        if let Err(error) = session.hear(told).await {
+                            tracing::error!(%error, "an undo could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
                     }
-                }
+                    // Nobody waits for an answer: an agent over its quota is found with the next job.
+                    Around::Look => session.look_later(),
+                },
                 () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
@@ -253,6 +257,12 @@ impl Session {
         entry.event
     }
 
+    fn look_later(&mut self) {
+        if let Some(bench) = &mut self.bench {
+            bench.watch.later();
+        }
+    }
+
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
         if self.log.start_reference().is_some() {
@@ -329,4 +339,3 @@ impl Session {
         Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
     }
 }
-

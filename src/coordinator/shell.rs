@@ -116,15 +116,15 @@ pub(super) async fn answer_with(
         .as_deref()
         .map(|command| session.context.redactor.redact(command).into_owned())
         .unwrap_or_default();
-    let mut detail = vec![
-        tag("exit", [code.to_string()]),
-        tag("ms", [ms.to_string()]),
-    ];
+    let mut detail = vec![tag("exit", [code.to_string()]), tag("ms", [ms.to_string()])];
     let (alt, content) = if session.private {
         detail.push(tag("withheld", [text.len().to_string()]));
         (format!("Ran a command (exit {code})"), String::new())
     } else {
-        detail.insert(0, tag("cmd", ["sh".to_owned(), "-c".to_owned(), command.clone()]));
+        detail.insert(
+            0,
+            tag("cmd", ["sh".to_owned(), "-c".to_owned(), command.clone()]),
+        );
         let line = super::opening::excerpt(&command);
         let alt = format!("Ran `{line}` (exit {code}, {:.1} s)", ms as f64 / 1000.0);
         (alt, format!("$ {command}\n{text}"))

@@ -102,9 +102,7 @@ async fn work(
     let mut usage = Usage::default();
     session.forget_claims();
     let ended = match session.process.talk {
-        Talk::Acp { .. } => {
-            listen(session, turn, prompt, lines, &mut growing, &mut usage).await?
-        }
+        Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
         Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
     };
     while let Ok(call) = session.calls.try_recv() {
@@ -142,7 +140,8 @@ async fn work(
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
         Ended::Exited(code) => {
-            return shell::answer_with(session, order, &inner, &growing.text, code, began, lines).await;
+            return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
+                .await;
         }
         Ended::Turn(Ok(_)) if growing.text.trim().is_empty() => {
             Some(Failure::new("model", "the model gave an empty answer"))

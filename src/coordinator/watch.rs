@@ -58,6 +58,11 @@ impl Watch {
         self.next
     }
 
+    /// Puts the next look off.
+    pub(super) fn later(&mut self) {
+        self.next = Instant::now() + EVERY;
+    }
+
     /// Measures the workspace.
     pub(super) async fn look(&mut self) -> Seen {
         let began = Instant::now();

@@ -103,7 +103,10 @@ fn conflict(why: &Why) -> String {
         Why::Kind => "it is a file for one of you and a link for the other".to_owned(),
         Why::Folder => "a folder is where the file should go, or the other way round".to_owned(),
         Why::ThroughLink(link) => {
-            format!("{} is a link in your folder; nothing is written through it", text(link))
+            format!(
+                "{} is a link in your folder; nothing is written through it",
+                text(link)
+            )
         }
         Why::Unreadable => "what you have there cannot be read or is too large".to_owned(),
         Why::Permissions => "both of you changed its rights; yours stay".to_owned(),

@@ -172,7 +172,10 @@ impl Workspaces {
             Ok(())
         });
         if let Err(failure) = removed.await {
-            tracing::warn!(reason = failure.sentence, "the folder of an unused session stays");
+            tracing::warn!(
+                reason = failure.sentence,
+                "the folder of an unused session stays"
+            );
         }
     }
 
@@ -180,10 +183,7 @@ impl Workspaces {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) async fn begin(
-        self: &Arc<Self>,
-        about: About,
-    ) -> Result<Arc<Shared>, Failure> {
+    pub(super) async fn begin(self: &Arc<Self>, about: About) -> Result<Arc<Shared>, Failure> {
         let this = self.clone();
         blocking(move || {
             let dir = this.dir(&about.id);

@@ -21,7 +21,10 @@ use super::docker_run::{Launch, supervise};
 use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
 use super::image_build;
-use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Progress, Runtime, Sandbox, Spec};
+use super::{
+    Control, Error, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime, Sandbox, Spec,
+    docker_clean,
+};
 
 /// Sandboxes as containers of this machine's Docker Engine.
 #[derive(Debug)]
@@ -188,7 +191,8 @@ impl Runtime for DockerRuntime {
     }
 
     fn clean(&self, images: bool) -> BoxFuture<'_, Result<Leftovers, Error>> {
-        async move { docker_clean::clean(&self.client().await?, &self.home_id, images).await }.boxed()
+        async move { docker_clean::clean(&self.client().await?, &self.home_id, images).await }
+            .boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

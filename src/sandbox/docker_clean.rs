@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
-use bollard::query_parameters::{
-    ListContainersOptions, ListImagesOptions, RemoveImageOptions,
-};
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
 
 use super::docker::{engine, remove};
 use super::{Error, LABEL_HOME};

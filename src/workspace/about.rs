@@ -104,6 +104,11 @@ mod tests {
         assert_eq!(About::read(dir.path()).unwrap(), about);
         about.v = 2;
         about.write(dir.path()).unwrap();
-        assert!(About::read(dir.path()).unwrap_err().to_string().contains("format 2"));
+        assert!(
+            About::read(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("format 2")
+        );
     }
 }

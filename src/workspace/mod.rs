@@ -332,8 +332,7 @@ impl Workspace {
 
     /// Makes a checkpoint of what is there, whatever is on its way.
     fn keep(&mut self, reason: &str, at: u64) -> Result<Checkpoint, Error> {
-        self.keep_if(reason, at, |_, _| true)?
-            .ok_or(Error::Readers)
+        self.keep_if(reason, at, |_, _| true)?.ok_or(Error::Readers)
     }
 
     /// The same, if the tree is wanted beside the last one.

@@ -153,8 +153,8 @@ pub(super) fn agent_of(story: &[Event]) -> Option<String> {
 pub(super) fn exit_of(result: &Event) -> Result<(), CommandError> {
     match tag_value(result, "exit") {
         None | Some("0") => Ok(()),
-        Some(code) => Err(
-            CommandError::new(Kind::Failed, Problem::Exit(one_line(code))).word(Some("exit")),
-        ),
+        Some(code) => {
+            Err(CommandError::new(Kind::Failed, Problem::Exit(one_line(code))).word(Some("exit")))
+        }
     }
 }

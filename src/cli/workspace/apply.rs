@@ -99,7 +99,11 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         super::aside("to take it back: treefort apply --take-back");
         return Ok(());
     }
-    let named: Vec<String> = conflicts.iter().take(10).map(|path| one_line(path)).collect();
+    let named: Vec<String> = conflicts
+        .iter()
+        .take(10)
+        .map(|path| one_line(path))
+        .collect();
     Err(
         CommandError::new(Kind::Failed, Problem::Conflicts(named.join(", ")))
             .hint("look for <<<<<<< in them, and keep what you want")
@@ -135,7 +139,11 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
             "link" => "link",
             _ => "conflict",
         };
-        let style = if word == "conflict" { bad } else { anstyle::Style::new() };
+        let style = if word == "conflict" {
+            bad
+        } else {
+            anstyle::Style::new()
+        };
         lines.push(format!(
             "  {style}{word:<9}{style:#} {}",
             one_line(&step.path)

@@ -67,7 +67,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             if args.json {
                 return Ok(output::json(&serde_json::json!(listed))?);
             }
-            let command = if args.all { "treefort clean --all --yes" } else { "treefort clean --yes" };
+            let command = if args.all {
+                "treefort clean --all --yes"
+            } else {
+                "treefort clean --yes"
+            };
             return Err(super::not_confirmed(command));
         }
         let operation = Operation::Clean {
@@ -92,7 +96,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             if containers > 0 {
                 parts.push(plural(containers as u64, "container"));
             }
-            output::line(format!("deleted {}; {} free", parts.join(", "), size(bytes)))?;
+            output::line(format!(
+                "deleted {}; {} free",
+                parts.join(", "),
+                size(bytes)
+            ))?;
         }
         Ok(())
     })

@@ -82,9 +82,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
 /// # Errors
 /// When it cannot name one.
 pub(super) fn state(word: Option<&str>) -> Result<Option<State>, CommandError> {
-    word.map(State::parse)
-        .transpose()
-        .map_err(|error| CommandError::new(Kind::Usage, error).hint("`treefort checkpoints` lists them"))
+    word.map(State::parse).transpose().map_err(|error| {
+        CommandError::new(Kind::Usage, error).hint("`treefort checkpoints` lists them")
+    })
 }
 
 /// A line of a unified diff in the colours that people know.

@@ -1,7 +1,12 @@
 //! `treefort discard`: deletes an agent's copy.
 
 use crate::{
-    cli::{Context, error::CommandError, launch, output, text::{one_line, size}},
+    cli::{
+        Context,
+        error::CommandError,
+        launch, output,
+        text::{one_line, size},
+    },
     nips::workspace::{Operation, Outcome},
 };
 
@@ -42,10 +47,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         return Ok(output::json(&serde_json::json!(answer))?);
     }
     if let Outcome::Discard { bytes, files } = answer.outcome {
-        output::line(format!(
-            "deleted: {} in {files} files",
-            size(bytes)
-        ))?;
+        output::line(format!("deleted: {} in {files} files", size(bytes)))?;
     }
     Ok(())
 }
