@@ -20,14 +20,13 @@ use super::docker_client::Address;
 use super::docker_run::{Launch, supervise};
 use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
-use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Runtime, Sandbox, Spec};
+use super::{Config, Control, Error, Image, ImageId, LABEL_HOME, Probe, Runtime, Sandbox, Spec};
 
 /// Sandboxes as containers of this machine's Docker Engine.
 #[derive(Debug)]
 pub struct DockerRuntime {
     home_id: String,
-    /// The engine's runtime for sandboxes that name none; `None` is the engine's default.
-    default_runtime: Option<String>,
+    config: Config,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
     /// One build at a time: two of the same image would do the work twice.
@@ -42,7 +41,7 @@ impl DockerRuntime {
     pub fn new(home_id: impl Into<String>) -> Self {
         Self {
             home_id: home_id.into(),
-            default_runtime: None,
+            config: Config::default(),
             client: Mutex::new(None),
             building: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
@@ -50,10 +49,10 @@ impl DockerRuntime {
         }
     }
 
-    /// The same, whose sandboxes run in this runtime of the engine unless they name another.
+    /// The same, as its owner configured it.
     #[must_use]
-    pub fn with_default_runtime(mut self, runtime: Option<&str>) -> Self {
-        self.default_runtime = runtime.map(str::to_owned);
+    pub fn with_config(mut self, config: Config) -> Self {
+        self.config = config;
         self
     }
 
@@ -75,7 +74,7 @@ impl DockerRuntime {
         // Always anew: the answer is about now, and the engine may have been replaced.
         let address = Address::from_env()?;
         let docker = address.connect().await?;
-        let probe = address.probe(&docker).await?;
+        let probe = address.probe(&docker, &self.config).await?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker);
         Ok(probe)
     }
@@ -87,7 +86,9 @@ impl DockerRuntime {
     }
 
     async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
-        spec.runtime = spec.runtime.or_else(|| self.default_runtime.clone());
+        spec.runtime = spec
+            .runtime
+            .or_else(|| self.config.runtime().map(str::to_owned));
         let body = create_body(&spec, &self.home_id, HostUser::current())?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {
