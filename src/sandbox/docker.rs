@@ -22,16 +22,15 @@ use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
 use super::image_build;
 use super::{
-    Control, Error, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime, Sandbox, Spec,
-    docker_clean,
+    Config, Control, Error, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime,
+    Sandbox, Spec, docker_clean,
 };
 
 /// Sandboxes as containers of this machine's Docker Engine.
 #[derive(Debug)]
 pub struct DockerRuntime {
     home_id: String,
-    /// The engine's runtime for sandboxes that name none; `None` is the engine's default.
-    default_runtime: Option<String>,
+    config: Config,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
     hashes: AsyncMutex<Hashes>,
@@ -47,7 +46,7 @@ impl DockerRuntime {
     pub fn new(home_id: impl Into<String>) -> Self {
         Self {
             home_id: home_id.into(),
-            default_runtime: None,
+            config: Config::default(),
             client: Mutex::new(None),
             hashes: AsyncMutex::default(),
             building: AsyncMutex::default(),
@@ -56,10 +55,10 @@ impl DockerRuntime {
         }
     }
 
-    /// The same, whose sandboxes run in this runtime of the engine unless they name another.
+    /// The same, as its owner configured it.
     #[must_use]
-    pub fn with_default_runtime(mut self, runtime: Option<&str>) -> Self {
-        self.default_runtime = runtime.map(str::to_owned);
+    pub fn with_config(mut self, config: Config) -> Self {
+        self.config = config;
         self
     }
 
@@ -81,7 +80,7 @@ impl DockerRuntime {
         // Always anew: the answer is about now, and the engine may have been replaced.
         let address = Address::from_env()?;
         let docker = address.connect().await?;
-        let probe = address.probe(&docker).await?;
+        let probe = address.probe(&docker, &self.config).await?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker);
         Ok(probe)
     }
@@ -113,7 +112,9 @@ impl DockerRuntime {
     }
 
     async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
-        spec.runtime = spec.runtime.or_else(|| self.default_runtime.clone());
+        spec.runtime = spec
+            .runtime
+            .or_else(|| self.config.runtime().map(str::to_owned));
         let body = create_body(&spec, &self.home_id, HostUser::current())?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {

@@ -28,6 +28,7 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompat
 use tokio_util::sync::CancellationToken;
 
 use super::MODEL_PORT;
+use super::duplex::Duplex;
 use super::mux::{Tag, yamux_config};
 
 /// The name of the hidden subcommand.
@@ -286,7 +287,7 @@ async fn serve(listener: TcpListener, opener: Opener) {
     }
 }
 
-type MuxStream = Compat<yamux::Stream>;
+type MuxStream = Duplex<Compat<yamux::Stream>>;
 
 /// Opens streams to the host.
 #[derive(Clone)]
@@ -299,7 +300,7 @@ impl Opener {
     async fn open(&self, tag: Tag) -> Option<MuxStream> {
         let (reply, stream) = oneshot::channel();
         self.requests.send(reply).await.ok()?;
-        let mut stream = stream.await.ok()?.compat();
+        let mut stream = Duplex::new(stream.await.ok()?.compat());
         stream.write_u8(tag as u8).await.ok()?;
         stream.flush().await.ok()?;
         Some(stream)

@@ -25,6 +25,7 @@ mod docker_client;
 mod docker_pause;
 mod docker_run;
 mod docker_spec;
+mod duplex;
 mod error;
 mod frame_guard;
 pub mod image;
@@ -32,6 +33,7 @@ mod image_bases;
 mod image_build;
 pub mod init;
 pub mod mux;
+mod protection;
 
 pub use config::Config;
 pub use control::{Commands, Control, Handle, Request};
@@ -41,6 +43,7 @@ pub use docker_spec::AGENT_ID;
 pub use error::{BoxError, Error};
 pub use frame_guard::Violation;
 pub use image::{Content, Image, ImageId, Progress};
+pub use protection::{Facts, Protection, protection};
 
 /// The label that says which home a container belongs to.
 pub const LABEL_HOME: &str = "treefort.home";
@@ -123,6 +126,8 @@ pub struct Probe {
     pub detail: String,
     /// What this engine does not isolate or limit, in words; empty when it does all of it.
     pub unenforced: Vec<String>,
+    /// What its sandboxes protect and what they do not.
+    pub protection: Protection,
 }
 
 /// How a sandbox ended, as the host saw it.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use treefort::sandbox::{DockerRuntime, Error, Runtime, Sandbox};
+use treefort::sandbox::{Config, DockerRuntime, Error, Runtime, Sandbox};
 
 use super::{GRACE, Home, inspect};
 
@@ -152,11 +152,19 @@ async fn a_runtime_that_the_engine_does_not_have_is_named() {
         "{refused:?}"
     );
     assert!(refused.is_unavailable() && refused.hint().contains("treefort.toml"));
-    let configured = DockerRuntime::new(home.id.clone()).with_default_runtime(Some("runc"));
+    let configured = DockerRuntime::new(home.id.clone()).with_config(Config {
+        runtime: "runc".to_owned(),
+        ..Config::default()
+    });
     let sandbox = configured.start(home.spec("read line")).await.unwrap();
     let host = inspect(&sandbox.id).await.host_config.unwrap();
     assert_eq!(host.runtime.as_deref(), Some("runc"));
     sandbox.stop(Duration::ZERO).await.unwrap();
     configured.shutdown().await;
+    let wrong = DockerRuntime::new(home.id.clone()).with_config(Config {
+        runtime: "runsc-of-nobody".to_owned(),
+        ..Config::default()
+    });
+    assert!(matches!(wrong.probe().await, Err(Error::NoRuntime { .. })));
     home.end().await;
 }
