@@ -201,6 +201,7 @@ impl Session {
         process.connect_model(context.gateway.admit(SessionPolicy {
             token: process.token.clone(),
             model: model.name.clone(),
+            fallback: Vec::new(),
             options: choice::options(&context, order, &model).await,
             budget: choice::budget(&context, order),
             calls: calls_in,
