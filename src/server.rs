@@ -154,7 +154,7 @@ impl Server {
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
         let runtime: Arc<dyn Runtime> =
-            Arc::new(DockerRuntime::new(home_id).with_config(config.sandbox));
+            Arc::new(DockerRuntime::new(home_id).with_config(config.sandbox.clone()));
         let (agents, problems) = Registry::load(Some(home));
         for problem in problems {
             tracing::warn!(%problem, "an agent cannot be used");

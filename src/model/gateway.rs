@@ -2,7 +2,7 @@
 //! speaks the part of the models' APIs that a conversation needs and nothing else ([`super::session`]).
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -13,8 +13,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::endpoint::{ConfigError, Endpoint};
 use super::meter::ModelCall;
+use super::provider::{OLLAMA, Provider, Providers};
 use super::session::Session;
-use super::{Budget, Config, ModelName, ModelOptions};
+use super::{Budget, Config, ModelError, ModelName, ModelOptions};
 
 /// A request's head.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -27,9 +28,13 @@ const CALLS: usize = 4;
 /// What leads to the model server. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Gateway {
+    /// For Ollama.
     pub(super) client: reqwest::Client,
     pub(super) endpoint: Endpoint,
     pub(super) config: Arc<Config>,
+    providers: Providers,
+    /// For providers; made when the first one is asked.
+    providers_client: Arc<OnceLock<reqwest::Client>>,
 }
 
 /// What one session may do.
@@ -37,8 +42,10 @@ pub struct Gateway {
 pub struct SessionPolicy {
     /// The session's token: `Authorization: Bearer <token>`.
     pub token: String,
-    /// The only model that it reaches.
+    /// The only model that it reaches, as [`Providers::resolve`] takes it.
     pub model: ModelName,
+    /// The models that are asked in its place, in this order, when it fails before its first word.
+    pub fallback: Vec<ModelName>,
     /// How that model answers.
     pub options: ModelOptions,
     /// What it may use in all.
@@ -52,17 +59,50 @@ pub struct SessionPolicy {
 pub struct SessionGateway(Arc<Session>);
 
 impl Gateway {
-    /// A gateway to the configured model server. Nothing is connected yet.
+    /// A gateway to the configured model servers, with keys from the environment. Nothing is connected yet.
     ///
     /// # Errors
     ///
-    /// When the server's address cannot be used.
+    /// When a server cannot be used as it is configured.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Self::with_environment(config, &|name| std::env::var(name).ok())
+    }
+
+    /// The same with keys from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When a server cannot be used as it is configured.
+    pub fn with_environment(
+        config: Config,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let endpoint = config.endpoint()?;
         Ok(Self {
             client: config.client()?,
-            endpoint: config.endpoint()?,
+            providers: Providers::new(&config, &endpoint, env)?,
+            endpoint,
             config: Arc::new(config),
+            providers_client: Arc::default(),
         })
+    }
+
+    /// The providers that can be named.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// The client that reaches a provider.
+    pub(super) fn client_for(&self, provider: &Provider) -> Result<&reqwest::Client, ModelError> {
+        if provider.name() == OLLAMA {
+            return Ok(&self.client);
+        }
+        if let Some(client) = self.providers_client.get() {
+            return Ok(client);
+        }
+        let client = self.config.providers_client().map_err(ModelError::Client)?;
+        Ok(self.providers_client.get_or_init(|| client))
     }
 
     /// Opens the gateway for one session.
@@ -73,7 +113,10 @@ impl Gateway {
         SessionGateway(Arc::new(Session {
             gateway: self.clone(),
             token: Sha256::digest(&policy.token).into(),
-            model: policy.model,
+            models: std::iter::once(&policy.model)
+                .chain(&policy.fallback)
+                .map(|name| self.providers.resolve(&name.0))
+                .collect(),
             options,
             num_ctx,
             budget: policy.budget,
@@ -120,3 +163,7 @@ mod tests;
 #[cfg(test)]
 #[path = "gateway_v1_tests.rs"]
 mod v1_tests;
+
+#[cfg(test)]
+#[path = "gateway_providers_tests.rs"]
+mod providers_tests;

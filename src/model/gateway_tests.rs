@@ -25,14 +25,27 @@ pub(super) fn bench(url: &str, budget: Budget, change: impl FnOnce(&mut Config))
         ..Config::default()
     };
     change(&mut config);
+    let options = ModelOptions {
+        temperature: Some(0.5),
+        ..ModelOptions::default()
+    };
+    bench_with(config, &|_| None, &["m:1"], options, budget)
+}
+
+pub(super) fn bench_with(
+    config: Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    models: &[&str],
+    options: ModelOptions,
+    budget: Budget,
+) -> Bench {
     let (sender, calls) = mpsc::channel(8);
-    let session = Gateway::new(config).unwrap().admit(SessionPolicy {
+    let gateway = Gateway::with_environment(config, env).unwrap();
+    let session = gateway.admit(SessionPolicy {
         token: "secret".to_owned(),
-        model: "m:1".into(),
-        options: ModelOptions {
-            temperature: Some(0.5),
-            ..ModelOptions::default()
-        },
+        model: models[0].into(),
+        fallback: models[1..].iter().map(|name| (*name).into()).collect(),
+        options,
         budget,
         calls: sender,
     });
@@ -262,7 +275,7 @@ async fn no_server_is_no_model_and_names_no_address() {
 async fn budgets_end_a_call_and_refuse_the_next() {
     let tokens = Budget {
         tokens: Some(3),
-        seconds: None,
+        ..Budget::default()
     };
     let many = upstream(vec![send(OK), send(LINE.repeat(50)), send(DONE)]).await;
     let mut bench = bench(&many.url, tokens, |_| {});
@@ -285,8 +298,8 @@ async fn budgets_end_a_call_and_refuse_the_next() {
 #[tokio::test]
 async fn a_budget_of_time_ends_a_call() {
     let seconds = Budget {
-        tokens: None,
         seconds: Some(1),
+        ..Budget::default()
     };
     let slow = upstream(vec![send(OK), send(LINE), Act::Hang]).await;
     let mut bench = bench(&slow.url, seconds, |_| {});

@@ -1,7 +1,6 @@
 //! One streamed call to the model server: bounded in time and size, metered, and every way in which it
 //! can fail told apart.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +8,11 @@ use hyper::StatusCode;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::chat::Output;
+use super::chat::{Outgoing, Output};
 use super::dialect::Dialect;
 use super::dialect::answer::{Reader, Said, error_message};
-use super::meter::{Running, Totals};
+use super::meter::Running;
+use super::provider::{Secret, Target};
 use super::{Budget, ModelError};
 
 /// What is read of an error's body.
@@ -22,11 +22,10 @@ const ERROR_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Ask<'a> {
     pub(super) client: &'a reqwest::Client,
-    pub(super) url: String,
-    pub(super) model: &'a str,
-    pub(super) body: Value,
-    pub(super) reader: Reader,
-    pub(super) output: Output,
+    pub(super) target: &'a Target,
+    pub(super) call: Outgoing,
+    /// Whether the answer comes in pieces.
+    pub(super) stream: bool,
     /// The session's API.
     pub(super) dialect: Dialect,
 }
@@ -46,6 +45,8 @@ pub(super) struct Bounds {
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) body: Value,
+    /// Whether another model may be asked in this one's place.
+    pub(super) may_fall_back: bool,
 }
 
 impl Refused {
@@ -55,6 +56,7 @@ impl Refused {
         Self {
             status,
             body: dialect.refusal(status, &error.to_string(), error.code()),
+            may_fall_back: error.may_fall_back(),
         }
     }
 }
@@ -67,8 +69,9 @@ pub(super) struct Call {
     output: Output,
     /// The session's API, for errors.
     dialect: Dialect,
+    /// What the provider must not say to the session.
+    key: Option<Secret>,
     running: Running,
-    totals: Arc<Totals>,
     bounds: Bounds,
     over: bool,
 }
@@ -78,7 +81,6 @@ impl Call {
     pub(super) async fn begin(
         ask: Ask<'_>,
         mut running: Running,
-        totals: Arc<Totals>,
         bounds: Bounds,
     ) -> Result<(Self, Bytes), Refused> {
         let dialect = ask.dialect;
@@ -94,11 +96,11 @@ impl Call {
         };
         let mut call = Self {
             response,
-            reader: ask.reader,
-            output: ask.output,
+            reader: Reader::new(ask.call.dialect, ask.stream),
+            output: ask.call.output,
             dialect,
+            key: ask.target.provider.key().cloned(),
             running,
-            totals,
             bounds,
             over: false,
         };
@@ -131,8 +133,8 @@ impl Call {
     async fn piece(&mut self, wait: (Instant, ModelError)) -> Result<Bytes, ModelError> {
         let (until, mut late) = (wait.0, Some(wait.1));
         loop {
-            self.totals.check_tokens(self.bounds.budget)?;
-            let frame = loop {
+            self.running.check(self.bounds.budget)?;
+            let mut frame = loop {
                 if let Some(frame) = self.reader.next() {
                     break Some(frame);
                 }
@@ -145,6 +147,9 @@ impl Call {
                     Ok(None) => break self.reader.finish()?,
                 }
             };
+            if let (Some(key), Some(frame)) = (&self.key, &mut frame) {
+                frame.cut(key);
+            }
             let said = match &frame {
                 Some(frame) => self.reader.read(frame)?,
                 None => Said::Done,
@@ -157,11 +162,9 @@ impl Call {
                 Said::Piece => self.running.piece(),
                 Said::Other => {}
             }
-            let piece = frame.and_then(|frame| self.output.encode(frame));
-            match piece {
-                Some(piece) if !piece.is_empty() => return Ok(piece),
-                _ if self.over => return Ok(Bytes::new()),
-                _ => {}
+            let piece = self.output.encode(frame, self.over);
+            if self.over || !piece.is_empty() {
+                return Ok(piece);
             }
         }
     }
@@ -187,7 +190,9 @@ impl Bounds {
 
 /// The response when it is an answer; `Err(None)` when it is late.
 async fn send(ask: &Ask<'_>, until: Instant) -> Result<reqwest::Response, Option<ModelError>> {
-    let sending = ask.client.post(&ask.url).json(&ask.body).send();
+    let call = &ask.call;
+    let request = ask.client.post(&call.url).headers(call.headers.clone());
+    let sending = request.json(&call.body).send();
     let mut response = match timeout_at(until, sending).await {
         Err(_) => return Err(None),
         Ok(Err(error)) if error.is_connect() => return Err(Some(ModelError::Unreachable(error))),
@@ -208,9 +213,13 @@ async fn send(ask: &Ask<'_>, until: Instant) -> Result<reqwest::Response, Option
         .ok()
         .and_then(|body| error_message(&body))
         .unwrap_or_else(|| format!("status {status}"));
+    let message = match ask.target.provider.key() {
+        Some(key) => key.cut(&message),
+        None => message,
+    };
     Err(Some(ModelError::from_status(
         status.as_u16(),
         &message,
-        ask.model,
+        ask.target,
     )))
 }

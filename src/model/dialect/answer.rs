@@ -124,6 +124,8 @@ impl Reader {
         match self.dialect {
             Dialect::Ollama => self.read_line(&frame.data),
             Dialect::OpenAi => self.read_openai(&frame.data),
+            Dialect::Anthropic => self.read_anthropic(&frame.data),
+            Dialect::Gemini => self.read_gemini(&frame.data),
         }
     }
 
@@ -164,6 +166,69 @@ impl Reader {
         let said = ["content", "reasoning_content", "reasoning", "tool_calls"];
         let piece = said.iter().any(|name| delta.get(*name).is_some_and(filled));
         Ok(if piece { Said::Piece } else { Said::Other })
+    }
+
+    fn read_anthropic(&mut self, data: &[u8]) -> Result<Said, ModelError> {
+        let value = parse(data)?;
+        if matches!(self.framing, Framing::Whole(_)) {
+            // Counting tokens costs none, and its answer is a number alone.
+            if value["input_tokens"].is_u64() {
+                return Ok(Said::Done);
+            }
+            self.count_anthropic(&value["usage"]);
+            return match value["content"] {
+                Value::Array(_) => Ok(Said::Done),
+                _ => Err(ModelError::Malformed),
+            };
+        }
+        match value["type"].as_str() {
+            Some("message_start") => self.count_anthropic(&value["message"]["usage"]),
+            Some("message_delta") => self.count_anthropic(&value["usage"]),
+            Some("content_block_delta") => return Ok(Said::Piece),
+            Some("message_stop") => return Ok(Said::Done),
+            _ => {}
+        }
+        Ok(Said::Other)
+    }
+
+    /// Cached tokens count as read, although they cost less: a bound from above.
+    fn count_anthropic(&mut self, usage: &Value) {
+        if let Some(fresh) = usage["input_tokens"].as_u64() {
+            let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
+            let cached = cached.iter().filter_map(|name| usage[*name].as_u64());
+            self.counts.prompt = Some(fresh.saturating_add(cached.sum()));
+        }
+        self.counts.output = usage["output_tokens"].as_u64().or(self.counts.output);
+    }
+
+    fn read_gemini(&mut self, data: &[u8]) -> Result<Said, ModelError> {
+        let value = parse(data)?;
+        let usage = &value["usageMetadata"];
+        if usage.is_object() {
+            let count = |name: &str| usage[name].as_u64();
+            self.counts.prompt = count("promptTokenCount").or(self.counts.prompt);
+            let written = [count("candidatesTokenCount"), count("thoughtsTokenCount")];
+            if written.iter().any(Option::is_some) {
+                self.counts.output = Some(written.into_iter().flatten().sum());
+            }
+        }
+        let candidate = &value["candidates"][0];
+        let blocked = value["promptFeedback"]["blockReason"].is_string();
+        if matches!(self.framing, Framing::Whole(_)) {
+            let good = candidate.is_object() || blocked || value["totalTokens"].is_u64();
+            return if good {
+                Ok(Said::Done)
+            } else {
+                Err(ModelError::Malformed)
+            };
+        }
+        self.finished |= candidate["finishReason"].is_string() || blocked;
+        let parts = candidate["content"]["parts"].as_array();
+        Ok(if parts.is_some_and(|parts| !parts.is_empty()) {
+            Said::Piece
+        } else {
+            Said::Other
+        })
     }
 }
 

@@ -1,14 +1,18 @@
 //! The APIs that sessions and model servers speak: what passes, and what an answer says.
 //!
 //! A request is rebuilt from known fields in its own module; [`answer`] reads what comes back;
-//! [`to_ollama`] translates between OpenAI's API and Ollama's.
+//! [`to_ollama`] and [`to_openai`] translate
+//! between OpenAI's API and Ollama's. Anthropic's and Gemini's pass in their own words.
 
 pub(super) mod answer;
+pub(super) mod anthropic;
 mod fields;
+pub(super) mod gemini;
 pub(super) mod ollama;
 pub(super) mod openai;
 pub(super) mod sse;
 pub(super) mod to_ollama;
+pub(super) mod to_openai;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,6 +32,10 @@ pub enum Dialect {
     Ollama,
     /// OpenAI's chat completions, which most servers speak.
     OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Gemini's `generateContent`.
+    Gemini,
 }
 
 /// What makes one answer's ids and times.
@@ -72,6 +80,33 @@ impl Dialect {
                 };
                 json!({"error": {"message": sentence, "type": kind, "param": null, "code": code}})
             }
+            Self::Anthropic => {
+                let kind = match status.as_u16() {
+                    401 => "authentication_error",
+                    402 => "billing_error",
+                    403 => "permission_error",
+                    404 => "not_found_error",
+                    413 => "request_too_large",
+                    429 => "rate_limit_error",
+                    400..500 => "invalid_request_error",
+                    504 => "timeout_error",
+                    _ => "api_error",
+                };
+                json!({"type": "error", "error": {"type": kind, "message": sentence}})
+            }
+            Self::Gemini => {
+                let word = match status.as_u16() {
+                    401 => "UNAUTHENTICATED",
+                    402 | 429 => "RESOURCE_EXHAUSTED",
+                    403 => "PERMISSION_DENIED",
+                    404 => "NOT_FOUND",
+                    400..500 => "INVALID_ARGUMENT",
+                    504 => "DEADLINE_EXCEEDED",
+                    502 | 503 => "UNAVAILABLE",
+                    _ => "INTERNAL",
+                };
+                json!({"error": {"code": status.as_u16(), "message": sentence, "status": word}})
+            }
         }
     }
 
@@ -89,12 +124,23 @@ impl Dialect {
         let body = self.refusal(self.status(error), &error.to_string(), error.code());
         match self {
             Self::Ollama => format!("{body}\n").into(),
-            Self::OpenAi => Frame {
-                event: None,
+            Self::OpenAi | Self::Anthropic | Self::Gemini => Frame {
+                event: (self == Self::Anthropic).then(|| "error".to_owned()),
                 data: body.to_string().into_bytes(),
             }
             .encode()
             .into(),
+        }
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Ollama => "Ollama's API",
+            Self::OpenAi => "OpenAI's API",
+            Self::Anthropic => "Anthropic's API",
+            Self::Gemini => "Gemini's API",
         }
     }
 

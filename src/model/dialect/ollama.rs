@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::model::{ModelName, ModelOptions};
 
 /// What a session may ask. Unknown fields are dropped, `model` and `options` among them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::model) struct ChatRequest {
     messages: Vec<Message>,
     #[serde(default)]
@@ -32,6 +32,8 @@ struct Message {
     images: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tool_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

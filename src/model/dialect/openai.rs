@@ -114,14 +114,12 @@ impl OpenAiChat {
         }
     }
 
-    #[cfg(test)]
-    /// The request as it goes to a server of the same dialect. `limit` is what that server calls the longest
-    /// answer.
+    /// The request as it goes to a server of the same dialect.
     pub(in crate::model) fn rebuild(
         &self,
         model: &str,
         options: &ModelOptions,
-        limit: &str,
+        flavour: Flavour,
     ) -> Value {
         let mut body = self.scalars.clone();
         let host = [
@@ -132,7 +130,7 @@ impl OpenAiChat {
                 options.frequency_penalty.map(Value::from),
             ),
             ("seed", options.seed.map(Value::from)),
-            (limit, self.bounded(options).map(Value::from)),
+            (flavour.limit(), self.bounded(options).map(Value::from)),
         ];
         for (name, value) in host {
             if let Some(value) = value {
@@ -140,14 +138,23 @@ impl OpenAiChat {
             }
         }
         body.insert("model".to_owned(), model.into());
-        body.insert("messages".to_owned(), json!(self.messages));
-        if !self.tools.is_empty() {
+        let mut messages = self.messages.clone();
+        for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+            if flavour != Flavour::Common {
+                message.remove("reasoning_content");
+            }
+            if flavour != Flavour::OpenAi && message.get("role").is_some_and(|r| r == "developer") {
+                message.insert("role".to_owned(), "system".into());
+            }
+        }
+        body.insert("messages".to_owned(), Value::Array(messages));
+        if self.tools.is_empty() {
+            body.remove("parallel_tool_calls");
+        } else {
             body.insert("tools".to_owned(), json!(self.tools));
             if let Some(choice) = &self.tool_choice {
                 body.insert("tool_choice".to_owned(), choice.clone());
             }
-        } else {
-            body.remove("parallel_tool_calls");
         }
         if let Some(format) = &self.response_format {
             body.insert("response_format".to_owned(), format.clone());
@@ -158,6 +165,27 @@ impl OpenAiChat {
             body.insert("stream_options".to_owned(), json!({"include_usage": true}));
         }
         Value::Object(body)
+    }
+}
+
+/// What differs between servers of this dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Flavour {
+    /// OpenAI's own service.
+    OpenAi,
+    /// Another company's, which has this dialect beside its own.
+    Compatible,
+    /// A server such as llama.cpp's or vLLM.
+    Common,
+}
+
+impl Flavour {
+    /// What the longest answer is called.
+    fn limit(self) -> &'static str {
+        match self {
+            Self::OpenAi => "max_completion_tokens",
+            Self::Compatible | Self::Common => "max_tokens",
+        }
     }
 }
 

@@ -29,12 +29,12 @@ fn passes_known_fields_only_and_the_host_decides_the_rest() {
         ..ModelOptions::default()
     };
     assert_eq!(
-        chat.rebuild("m", &options, "max_tokens"),
+        chat.rebuild("m", &options, Flavour::Common),
         json!({
             "model": "m", "stream": true, "stream_options": {"include_usage": true},
             "temperature": 0.5, "seed": 5, "stop": ["END"], "max_tokens": 100,
             "messages": [
-                {"role": "developer", "content": "be brief"},
+                {"role": "system", "content": "be brief"},
                 {"role": "user", "content": [{"type": "text", "text": "look"},
                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk=", "detail": "low"}}]},
                 {"role": "assistant", "content": null, "tool_calls": [

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use crate::model::provider::Secret;
 use crate::ndjson::LineTooLong;
 
 /// One event.
@@ -99,6 +100,14 @@ impl Sse {
 }
 
 impl Frame {
+    /// Takes a provider's key out, wherever it says it.
+    pub(in crate::model) fn cut(&mut self, key: &Secret) {
+        let text = String::from_utf8_lossy(&self.data);
+        if text.contains(key.expose()) {
+            self.data = key.cut(&text).into_bytes();
+        }
+    }
+
     /// The event as it goes out.
     pub(in crate::model) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.data.len() + 16);
