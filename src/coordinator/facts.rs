@@ -5,6 +5,7 @@ use nostr::{Event, EventId};
 
 use super::{
     context::now,
+    opening::excerpt,
     publisher::PublishError,
     session::Session,
     states::{checkpoint_event, pair, undo_events},
@@ -127,6 +128,29 @@ pub(super) fn op(kind: ChangeKind) -> &'static str {
     }
 }
 
+/// What an agent says that it did with a tool, after "it".
+pub(super) fn did(tool: &Tool) -> String {
+    let title = tool.title.as_deref().unwrap_or("a tool");
+    let path = paths(tool).first().map_or_else(
+        || excerpt(title),
+        |path| excerpt(&String::from_utf8_lossy(path)),
+    );
+    match tool.kind.as_deref() {
+        Some("edit") => format!("edited {path}"),
+        Some("delete") => format!("deleted {path}"),
+        Some("move") => format!("moved {path}"),
+        Some("read") => format!("read {path}"),
+        Some("execute") => {
+            let command = tool.raw.pointer("/rawInput/command");
+            let command = command.and_then(serde_json::Value::as_str).unwrap_or(title);
+            format!("ran `{}`", excerpt(command))
+        }
+        Some("search") => format!("searched for {}", excerpt(title)),
+        Some("fetch") => format!("fetched {}", excerpt(title)),
+        _ => format!("used {}", excerpt(title)),
+    }
+}
+
 /// Whether a tool that ended may have changed files.
 pub(super) fn may_change(tool: &Tool) -> bool {
     !matches!(
@@ -168,7 +192,7 @@ fn paths(tool: &Tool) -> Vec<Vec<u8>> {
 #[derive(Debug)]
 pub(super) enum Around {
     /// The owner did something with them.
-    Told(Told),
+    Told(Box<Told>),
     /// It is time to look at their size.
     Look,
 }
@@ -180,7 +204,7 @@ pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
     };
     let due = bench.watch.due();
     tokio::select! {
-        Some(told) = bench.told.recv() => Around::Told(told),
+        Some(told) = bench.told.recv() => Around::Told(Box::new(told)),
         () = tokio::time::sleep_until(due) => Around::Look,
     }
 }

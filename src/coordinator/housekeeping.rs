@@ -34,7 +34,7 @@ pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
         Leftovers::default()
     });
     let stores = context.workspaces.stores();
-    let checkpoints = blocking(move || Ok(size(&stores)?)).await?;
+    let checkpoints = blocking(move || size(&stores)).await?;
     Ok(Outcome::List {
         copies,
         images: left
@@ -64,7 +64,7 @@ async fn copy(workspaces: &Arc<Workspaces>, about: About) -> Result<CopyLine, Fa
         Err(_) => (false, true),
     };
     let dir = workspaces.root().join(about.id.to_hex());
-    let bytes = blocking(move || Ok(size(&dir)?)).await?;
+    let bytes = blocking(move || size(&dir)).await?;
     Ok(CopyLine {
         workspace: about.id,
         project: about

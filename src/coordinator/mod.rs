@@ -12,6 +12,7 @@ mod conversation;
 mod dispatcher;
 mod executor;
 mod facts;
+mod files;
 mod growing;
 mod housekeeping;
 mod image;

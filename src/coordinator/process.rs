@@ -83,6 +83,8 @@ pub(super) struct Start<'a> {
     pub(super) tree: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
+    /// Where the lines of its image's build go, should that have to be built first.
+    pub(super) progress: Option<sandbox::Progress>,
 }
 
 impl Process {
@@ -106,6 +108,7 @@ impl Process {
             keys: keys.clone(),
             tree,
             command: None,
+            progress: None,
         };
         let started = Self::start(context, start).await;
         if started.is_err() {
@@ -125,6 +128,7 @@ impl Process {
             keys,
             tree,
             command,
+            progress,
         } = start;
         let Some(agent) = context.agents.get(agent) else {
             return Err(Failure::new(
@@ -136,7 +140,7 @@ impl Process {
         let image = super::image::of(agent, context.agents.base())?;
         let image = context
             .runtime
-            .prepare(&image, None)
+            .prepare(&image, progress)
             .await
             .map_err(|error| no_sandbox(&error))?;
         let token = random_hex()?;
@@ -239,11 +243,6 @@ impl Process {
     /// How it ended; `None` while it runs.
     pub(super) fn exit(&self) -> watch::Receiver<Option<Exit>> {
         self.exit.clone()
-    }
-
-    /// The last of what it wrote for people beside its answers.
-    pub(super) fn stderr(&self) -> &Tail {
-        &self.stderr
     }
 
     /// The agent's name.

@@ -14,7 +14,7 @@ use super::{
     conversation,
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
-    opening::Prepared,
+    opening::{Prepared, excerpt},
     process::{Process, Talk},
     publisher::PublishError,
     turn,
@@ -28,6 +28,9 @@ use crate::{
     recorder::{Entry, SessionLog},
     store::state::SessionRecord,
 };
+
+/// How often a customer hears of a build that it waits for.
+const TELL_EVERY: Duration = Duration::from_secs(3);
 
 /// One job for a session.
 #[derive(Debug)]
@@ -110,8 +113,11 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     };
     let mut turn = first;
     // Nothing is on the record while this runs: it can be dropped, and what it started goes with it.
+    let (progress, mut building) = mpsc::channel(64);
+    let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
-        prepared = Box::pin(Session::prepare(context.clone(), &turn.order, process)) => prepared,
+        prepared = Box::pin(preparing) => prepared,
+        () = tell_of_build(&mut building, &turn.order, &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
@@ -159,7 +165,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                 },
                 around = facts::around(&mut session.bench) => match around {
                     Around::Told(told) => {
-                        if let Err(error) = session.hear(told).await {
+                        if let Err(error) = session.hear(*told).await {
                             tracing::error!(%error, "an undo could not be recorded");
                             break 'session (Outcome::Failed, "record");
                         }
@@ -189,6 +195,37 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         }
     }
     session.end(outcome, ending, &lines).await;
+}
+
+/// Tells the customer what a build says, now and then; never ends.
+async fn tell_of_build(
+    building: &mut mpsc::Receiver<String>,
+    order: &Order,
+    reports: &mpsc::Sender<ExecutorEvent>,
+) {
+    let mut next = Instant::now();
+    while let Some(line) = building.recv().await {
+        if Instant::now() < next || line.trim().is_empty() {
+            continue;
+        }
+        next = Instant::now() + TELL_EVERY;
+        let sentence = format!(
+            "making the image of {} (only the first time): {}",
+            order.agent,
+            excerpt(&line)
+        );
+        let event = ExecutorEvent {
+            job: order.event.id,
+            attempt: order.attempt,
+            session: None,
+            thread: None,
+            report: Report::Notice(sentence),
+        };
+        if reports.send(event).await.is_err() {
+            tracing::debug!("nobody hears a report any more");
+        }
+    }
+    std::future::pending().await
 }
 
 async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, failure: Failure) {

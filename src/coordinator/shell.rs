@@ -44,7 +44,10 @@ pub(super) async fn listen(
     let Talk::Exec { output } = &mut session.process.talk else {
         return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
     };
-    let taken = output.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let taken = output
+        .get_mut()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     let Some(mut output) = taken else {
         return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
     };
@@ -66,7 +69,7 @@ pub(super) async fn listen(
             },
             around = facts::around(&mut session.bench) => match around {
                 // A command cannot be told: its record says what its owner did under it.
-                Around::Told(told) => drop(session.hear(told).await?),
+                Around::Told(told) => drop(session.hear(*told).await?),
                 Around::Look => watch_disk(session, order, lines).await?,
             },
             _ = ticks.tick() => {

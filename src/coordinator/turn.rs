@@ -11,7 +11,6 @@ use super::{
     executor::{ExecutorEvent, Order},
     facts::{self, Around},
     growing::Growing,
-    opening,
     process::Talk,
     publisher::PublishError,
     session::{After, Lines, Session, Turn},
@@ -242,7 +241,7 @@ async fn listen(
             around = facts::around(&mut session.bench) => match around {
                 Around::Look => watch_disk(session, order, lines).await?,
                 Around::Told(told) => {
-                    let sentence = session.hear(told).await?;
+                    let sentence = session.hear(*told).await?;
                     // What it is about to do rests on files that are gone: it stops, and goes on from here.
                     let stopping = async {
                         let _asked = peer.cancel(&acp).await;
@@ -323,10 +322,12 @@ async fn take(
                 _ => {}
             }
             if facts::may_change(&tool) {
-                let title = tool.title.as_deref().unwrap_or("a tool");
-                let why = if session.private { "a tool" } else { title };
-                let why = opening::excerpt(why);
-                facts::checkpoint(session, &format!("after {why}")).await?;
+                let why = if session.private {
+                    "after a tool".to_owned()
+                } else {
+                    format!("after it {}", facts::did(&tool))
+                };
+                facts::checkpoint(session, &why).await?;
             }
         }
         Claim::NotJson(line) => tracing::debug!(
@@ -341,7 +342,6 @@ async fn take(
 
 /// What an agent says that a tool did: a claim, marked as one.
 async fn record_tool(session: &mut Session, tool: &Tool) -> Result<EventId, PublishError> {
-    let title = tool.title.clone().unwrap_or_else(|| "a tool".to_owned());
     let output: Vec<&str> = tool
         .content
         .iter()
@@ -358,12 +358,17 @@ async fn record_tool(session: &mut Session, tool: &Tool) -> Result<EventId, Publ
     } else {
         output.join("\n")
     };
-    let title = if session.private {
-        "a tool".to_owned()
+    let did = if session.private {
+        "used a tool".to_owned()
     } else {
-        title
+        facts::did(tool)
     };
-    let alt = format!("Says that it ran {title}: {status}");
+    let failed = if status == "failed" {
+        ", and that this failed"
+    } else {
+        ""
+    };
+    let alt = format!("Says that it {did}{failed}");
     let entry = session
         .log
         .action(ActionKind::Command, detail, alt, &content, now())?;

@@ -471,7 +471,7 @@ mod tests {
         let job = job_draft(
             "hello",
             coordinator.public_key(),
-            Some("chat"),
+            &Work::text(Some("chat")),
             Some("llama3"),
             Some(&earlier),
         )

@@ -37,6 +37,17 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// A conversation.
+    #[cfg(test)]
+    pub(super) fn text(agent: Option<&str>) -> Self {
+        Self {
+            kind: kind::TEXT_GENERATION,
+            agent: agent.map(str::to_owned),
+            folder: None,
+            ignored: false,
+        }
+    }
+
     /// What was asked for: the agent that is named, else the one of the conversation before, else the usual
     /// one.
     ///

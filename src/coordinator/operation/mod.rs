@@ -6,26 +6,22 @@
 use std::sync::Arc;
 
 use nostr::PublicKey;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+
+mod home;
+mod undo;
 
 use super::{
     context::{Context, now},
     executor::{ExecutorEvent, Order},
-    facts, housekeeping, states,
+    facts, housekeeping,
     turn::MAX_ANSWER,
-    words,
-    workspaces::{Live, Shared, Told},
+    workspaces::{Live, Shared},
 };
 use crate::{
     job::{Answer as JobAnswer, Failure, Report},
-    nips::{
-        Reference,
-        session::{Outcome as Ending, Start},
-        workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, StepLine, Task},
-    },
-    recorder::{Belonging, SessionLog},
-    store::state::SessionRecord,
-    workspace::{Checkpoint, ObjectId, Uncovered, Undone, apply, diff, inventory},
+    nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task},
+    workspace::{Checkpoint, diff, inventory},
 };
 
 /// Files that an answer names.
@@ -34,11 +30,13 @@ const FILES: usize = 300;
 const CHECKPOINTS: usize = 200;
 /// Bytes of a diff in an answer; its JSON is longer.
 const DIFF: usize = 40_000;
-/// How long a session may take to write an undo into its record.
-const RECORD: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Does a task and reports what became of it.
-pub(super) async fn run(context: Arc<Context>, order: Order, reports: mpsc::Sender<ExecutorEvent>) {
+pub(in crate::coordinator) async fn run(
+    context: Arc<Context>,
+    order: Order,
+    reports: mpsc::Sender<ExecutorEvent>,
+) {
     let report = match Box::pin(perform(&context, &order)).await {
         Ok(answer) => Report::Answered(answer),
         Err(failure) => Report::Failed(failure),
@@ -68,10 +66,10 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
     let outcome = match task.operation {
         Operation::Checkpoints => checkpoints(&shared).await?,
         Operation::Diff { from, to } => difference(&shared, from, to).await?,
-        Operation::Undo { to } => undo(context, order, &shared, &to).await?,
-        Operation::Plan => plan(&shared).await?,
-        Operation::Apply { plan } => apply_plan(&shared, plan).await?,
-        Operation::TakeBack => take_back(&shared).await?,
+        Operation::Undo { to } => undo::undo(context, order, &shared, &to).await?,
+        Operation::Plan => home::plan(&shared).await?,
+        Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
+        Operation::TakeBack => home::take_back(&shared).await?,
         Operation::Discard => {
             let (bytes, files) = discard(&shared).await?;
             Outcome::Discard { bytes, files }
@@ -287,280 +285,11 @@ impl Drop for Still {
     }
 }
 
-async fn undo(
-    context: &Arc<Context>,
-    order: &Order,
-    shared: &Arc<Shared>,
-    to: &State,
-) -> Result<Outcome, Failure> {
-    let live = shared.live();
-    let still = Still::stand(live.clone()).await?;
-    let at = now();
-    // What is there now is a state too: `last` counts from it.
-    let all = shared
-        .with(move |files| {
-            files.checkpoint_if_changed("before the undo", at)?;
-            Ok(files.checkpoints()?)
-        })
-        .await?;
-    let target = pick(&all, to)?.clone();
-    let commit = target.commit;
-    let undone = shared
-        .with(move |files| Ok(files.undo(&commit, at)?))
-        .await?;
-    drop(still);
-    let outcome = Outcome::Undo {
-        before: undone.before.number,
-        to: target.number,
-        after: undone.after.number,
-        written: undone.written,
-        removed: undone.removed,
-        uncovered: undone.kept.iter().take(FILES).map(uncovered).collect(),
-    };
-    let undone = match live {
-        Some(live) => match tell(&live, undone, target.number).await {
-            None => return Ok(outcome),
-            // The session ended in this moment: its record takes nothing any more.
-            Some(undone) => undone,
-        },
-        None => undone,
-    };
-    record(context, order, shared, &undone, target.number).await?;
-    Ok(outcome)
-}
-
-fn uncovered(uncovered: &Uncovered) -> String {
-    format!(
-        "{} ({})",
-        String::from_utf8_lossy(&uncovered.path),
-        words::uncovered(uncovered.why)
-    )
-}
-
-/// Tells the session that works there; gives the undo back when nobody hears.
-async fn tell(live: &Live, undone: Undone, to: u32) -> Option<Undone> {
-    let (recorded, done) = oneshot::channel();
-    let told = Told::Restored {
-        undone,
-        to,
-        recorded,
-    };
-    match live.told.try_send(told) {
-        Ok(()) => {
-            // It is on its way into the record, whether we wait for it or not.
-            let _in_time = tokio::time::timeout(RECORD, done).await;
-            None
-        }
-        Err(error) => match error.into_inner() {
-            Told::Restored { undone, .. } => Some(undone),
-        },
-    }
-}
-
-/// An undo in a copy that no session works on has a small session of its own: every change of files is on a
-/// record that verifies.
-async fn record(
-    context: &Arc<Context>,
-    order: &Order,
-    shared: &Arc<Shared>,
-    undone: &Undone,
-    to: u32,
-) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            "workspace",
-            format!("the files were brought back, but not recorded: {error}"),
-        )
-    };
-    let keys = context
-        .keyring
-        .new_session()
-        .map_err(|error| failed(&error))?;
-    context
-        .redactor
-        .learn(crate::keys::keyring::spellings(&keys));
-    let mut session = SessionRecord {
-        v: 1,
-        session: keys.public_key(),
-        agent: "treefort".to_owned(),
-        job: order.event.id,
-        workspace: Some(shared.id),
-        started_at: now(),
-        ended: false,
-    };
-    let state = context.state.clone();
-    let begun = session.clone();
-    tokio::task::spawn_blocking(move || state.put_session(&begun))
-        .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))?;
-    let root = Reference::to(&order.event, &context.relay_url);
-    let belonging = Belonging {
-        operator: context.admission.operator(),
-        root: Some(root.clone()),
-        relay: context.relay_url.clone(),
-    };
-    let mut log = SessionLog::new(keys, context.redactor.clone(), belonging);
-    let sign = |error: crate::nips::draft::SignError| failed(&error);
-    let started = log.start(start(context), &root, "", now()).map_err(sign)?;
-    let mut events = vec![started.event];
-    events.extend(states::undo_events(&mut log, shared.id, undone, to, false).map_err(sign)?);
-    events.push(
-        log.end(Ending::Success, "undone", "", now())
-            .map_err(sign)?
-            .event,
-    );
-    context
-        .publisher
-        .publish_all(events)
-        .await
-        .map_err(|error| failed(&error))?;
-    session.ended = true;
-    let state = context.state.clone();
-    let stored = tokio::task::spawn_blocking(move || state.put_session(&session)).await;
-    if !matches!(stored, Ok(Ok(()))) {
-        tracing::error!("the end of an undo's session could not be noted");
-    }
-    Ok(())
-}
-
-/// The start of a session that is the owner's own hand.
-fn start(context: &Context) -> Start {
-    Start {
-        operator: Some(context.admission.operator()),
-        behavior: None,
-        role: "undo".to_owned(),
-        model: "none".to_owned(),
-        provider: "none".to_owned(),
-        tier: "local".to_owned(),
-        adapter: "treefort".to_owned(),
-        image: "none".to_owned(),
-        env: vec![format!(
-            "{}/{}",
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        )],
-        config: Start::config_of("treefort", "", "none", "none", "undo"),
-        extra: Vec::new(),
-    }
-}
-
-/// The project that a copy was made of.
-fn project(shared: &Shared) -> Result<(std::path::PathBuf, ObjectId), Failure> {
-    let about = shared.about();
-    match (about.project, about.base) {
-        (Some(project), Some(base)) => Ok((project, base)),
-        _ => Err(Failure::new(
-            "workspace",
-            "the agent began with an empty folder, so there is no project to apply to; `treefort open` says where its files are",
-        )),
-    }
-}
-
-async fn plan(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
-    let planned = planned(shared).await?;
-    let steps = &planned.steps;
-    let (total, refused) = (steps.len(), planned.refused.len());
-    let conflicts = steps.iter().filter(|step| words::is_conflict(step)).count();
-    // Conflicts and what would run later come first when not all fit.
-    let mut shown: Vec<&apply::Step> = steps.iter().collect();
-    if total > FILES {
-        shown.sort_by_key(|step| (!words::is_conflict(step), step.flags.is_empty()));
-        shown.truncate(FILES);
-    }
-    let mut lines: Vec<StepLine> = shown.into_iter().map(words::step).collect();
-    lines.extend(planned.refused.iter().take(FILES).map(words::refused));
-    Ok(Outcome::Plan {
-        plan: planned.id,
-        steps: lines,
-        total: total + refused,
-        conflicts,
-    })
-}
-
-/// What an apply would do now.
-async fn planned(shared: &Arc<Shared>) -> Result<apply::Plan, Failure> {
-    let (project, base) = project(shared)?;
-    let _still = Still::stand(shared.live()).await?;
-    let at = now();
-    shared
-        .with(move |files| {
-            // One of its own also when nothing changed: it says what it does not cover.
-            let last = files.checkpoint("before applying", at)?;
-            Ok(apply::plan(
-                files.store(),
-                &base,
-                &last.tree,
-                &project,
-                &last.uncovered,
-            )?)
-        })
-        .await
-}
-
-async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outcome, Failure> {
-    let (project, base) = project(shared)?;
-    let plan = planned(shared).await?;
-    if plan.id != id {
-        return Err(Failure::new(
-            "workspace",
-            "the project or the copy changed since you looked; look at the changes again, then apply",
-        ));
-    }
-    let result = plan.result;
-    let at = now();
-    let name = format!("refs/treefort-backup/{}/{at}", shared.id.to_hex());
-    let applied = shared
-        .with(move |files| Ok(apply::apply(files.store(), &plan, &project, &name, at)?))
-        .await?;
-    let backup = applied.backup;
-    shared
-        .remember(move |about| {
-            about.applied =
-                backup.map(|backup| crate::workspace::about::Applied { backup, base, at });
-            about.base = Some(result);
-        })
-        .await?;
-    Ok(Outcome::Apply {
-        written: applied.written,
-        removed: applied.removed,
-        conflicts: applied
-            .conflicts
-            .iter()
-            .take(FILES)
-            .map(|path| String::from_utf8_lossy(path).into_owned())
-            .collect(),
-    })
-}
-
-async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
-    let (project, _) = project(shared)?;
-    let Some(applied) = shared.about().applied else {
-        return Err(Failure::new(
-            "workspace",
-            "nothing was applied, so there is nothing to take back",
-        ));
-    };
-    let backup = applied.backup;
-    let restored = shared
-        .with(move |files| Ok(apply::take_back(files.store(), &backup, &project)?))
-        .await?;
-    shared
-        .remember(move |about| {
-            about.base = Some(applied.base);
-            about.applied = None;
-        })
-        .await?;
-    Ok(Outcome::TakeBack {
-        restored: restored.written + restored.removed,
-    })
-}
-
 /// Deletes a copy with its checkpoints; gives bytes and files that went.
 ///
 /// # Errors
 /// When an agent works on it, or the disk refuses.
-pub(super) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
+pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
     if shared.live().is_some() {
         return Err(Failure::new(
             "workspace",
@@ -589,8 +318,8 @@ mod tests {
     fn checkpoint(number: u32, tree: u8) -> Checkpoint {
         Checkpoint {
             number,
-            commit: ObjectId::from([number as u8; 20]),
-            tree: ObjectId::from([tree; 20]),
+            commit: format!("{number:02x}").repeat(20).parse().unwrap(),
+            tree: format!("{tree:02x}").repeat(20).parse().unwrap(),
             before: None,
             reason: String::new(),
             at: 0,
