@@ -4,18 +4,17 @@
 use nostr::{Event, EventId};
 
 use super::{
+    claimed::{Claimed, who_claimed},
     context::now,
-    opening::excerpt,
     publisher::PublishError,
     session::Session,
     states::{checkpoint_event, pair, undo_events},
     workspaces::{Live, Shared, Told},
 };
 use crate::{
-    agent::claims::{Tool, ToolContent},
+    agent::claims::Tool,
     job::Failure,
     nips::session::ActionKind,
-    sandbox::WORKSPACE,
     workspace::{
         Checkpoint, ObjectId,
         diff::{self, Change, ChangeKind, Rendered},
@@ -26,8 +25,6 @@ use crate::{
 const FILES: usize = 40;
 /// Changed files that the record of the rest names.
 const NAMED: usize = 500;
-/// Paths that one claim may name.
-const PATHS: usize = 100;
 
 /// A session's workspace, with what its turn claimed so far.
 pub(super) struct Bench {
@@ -47,15 +44,6 @@ pub(super) struct Bench {
     /// The state of the last checkpoint.
     latest: Option<ObjectId>,
     failed: bool,
-}
-
-/// What an agent says that a tool did to files.
-struct Claimed {
-    event: EventId,
-    title: String,
-    paths: Vec<Vec<u8>>,
-    /// Whether it may have changed files that it does not name.
-    anything: bool,
 }
 
 /// A checkpoint with what changed since the one before.
@@ -102,18 +90,7 @@ impl Bench {
 
     /// What a tool is said to have done, as far as files go.
     pub(super) fn claim(&mut self, event: EventId, tool: &Tool) {
-        let kind = tool.kind.as_deref().unwrap_or("other");
-        if tool.status.as_deref() != Some("completed")
-            || matches!(kind, "read" | "search" | "think" | "fetch" | "switch_mode")
-        {
-            return;
-        }
-        self.claims.push(Claimed {
-            event,
-            title: tool.title.clone().unwrap_or_else(|| kind.to_owned()),
-            paths: paths(tool),
-            anything: !matches!(kind, "edit" | "delete" | "move"),
-        });
+        self.claims.extend(Claimed::of(event, tool));
     }
 }
 
@@ -126,66 +103,6 @@ pub(super) fn op(kind: ChangeKind) -> &'static str {
         ChangeKind::Mode => "mode",
         ChangeKind::Type => "type",
     }
-}
-
-/// What an agent says that it did with a tool, after "it".
-pub(super) fn did(tool: &Tool) -> String {
-    let title = tool.title.as_deref().unwrap_or("a tool");
-    let path = paths(tool).first().map_or_else(
-        || excerpt(title),
-        |path| excerpt(&String::from_utf8_lossy(path)),
-    );
-    match tool.kind.as_deref() {
-        Some("edit") => format!("edited {path}"),
-        Some("delete") => format!("deleted {path}"),
-        Some("move") => format!("moved {path}"),
-        Some("read") => format!("read {path}"),
-        Some("execute") => {
-            let command = tool.raw.pointer("/rawInput/command");
-            let command = command.and_then(serde_json::Value::as_str).unwrap_or(title);
-            format!("ran `{}`", excerpt(command))
-        }
-        Some("search") => format!("searched for {}", excerpt(title)),
-        Some("fetch") => format!("fetched {}", excerpt(title)),
-        _ => format!("used {}", excerpt(title)),
-    }
-}
-
-/// Whether a tool that ended may have changed files.
-pub(super) fn may_change(tool: &Tool) -> bool {
-    !matches!(
-        tool.kind.as_deref(),
-        Some("read" | "search" | "think" | "fetch" | "switch_mode")
-    )
-}
-
-/// The paths that a tool names, below the workspace.
-fn paths(tool: &Tool) -> Vec<Vec<u8>> {
-    let input = tool.raw.get("rawInput");
-    let named = ["filePath", "file_path", "path", "abs_path", "absolute_path"]
-        .iter()
-        .filter_map(|key| input?.get(key)?.as_str());
-    let located = tool.locations.iter().map(|at| at.path.as_str());
-    let changed = tool.content.iter().filter_map(|content| match content {
-        ToolContent::Diff { path, .. } => Some(path.as_str()),
-        _ => None,
-    });
-    let mut paths: Vec<Vec<u8>> = named
-        .chain(located)
-        .chain(changed)
-        .take(PATHS)
-        .map(|path| {
-            let inside = path.strip_prefix(WORKSPACE).unwrap_or(path);
-            inside
-                .trim_start_matches("./")
-                .trim_start_matches('/')
-                .as_bytes()
-                .to_vec()
-        })
-        .collect();
-    paths.sort();
-    paths.dedup();
-    paths
 }
 
 /// What happens around the files of a session.
@@ -355,15 +272,6 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
     session.emit(events).await
 }
 
-/// Which claim covers a change: one that names the path, else a command, which can change anything.
-fn who_claimed<'a>(claims: &'a [Claimed], path: &[u8]) -> Option<&'a Claimed> {
-    let names = |claimed: &&Claimed| claimed.paths.iter().any(|named| named == path);
-    claims
-        .iter()
-        .rfind(names)
-        .or_else(|| claims.iter().rfind(|claimed| claimed.anything))
-}
-
 /// Edits that were claimed and of which the files know nothing.
 fn unkept_claims(
     session: &mut Session,
@@ -493,45 +401,4 @@ pub(super) async fn record_undo(
     let id = bench.shared.id;
     let events = undo_events(&mut session.log, id, undone, to, private)?;
     session.emit(events).await
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::agent::claims::tool;
-
-    fn claimed(kind: &str, path: &str) -> Claimed {
-        let tool = tool(
-            json!({"toolCallId": "c", "kind": kind, "status": "completed",
-            "rawInput": {"filePath": path}}),
-        );
-        Claimed {
-            event: EventId::all_zeros(),
-            title: String::new(),
-            paths: paths(&tool),
-            anything: kind == "execute",
-        }
-    }
-
-    #[test]
-    fn a_claim_names_paths_below_the_workspace() {
-        let tool = tool(json!({"toolCallId": "c", "kind": "edit",
-            "rawInput": {"filePath": "/workspace/src/a.rs"},
-            "locations": [{"path": "./b.txt"}, {"path": "/workspace/src/a.rs"}],
-            "content": [{"type": "diff", "path": "c", "newText": "x"}]}));
-        let expected: Vec<Vec<u8>> = ["b.txt", "c", "src/a.rs"].map(|p| p.into()).into();
-        assert_eq!(paths(&tool), expected);
-    }
-
-    #[test]
-    fn a_command_may_have_changed_anything_and_an_edit_what_it_names() {
-        let edit = [claimed("edit", "/workspace/a")];
-        assert!(who_claimed(&edit, b"a").is_some());
-        assert!(who_claimed(&edit, b"b").is_none());
-        let both = [claimed("edit", "/workspace/a"), claimed("execute", "")];
-        assert!(!who_claimed(&both, b"a").unwrap().anything);
-        assert!(who_claimed(&both, b"b").unwrap().anything);
-    }
 }

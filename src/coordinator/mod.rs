@@ -6,6 +6,7 @@
 mod announce;
 mod answers;
 mod choice;
+mod claimed;
 mod config;
 mod context;
 mod conversation;
@@ -24,6 +25,7 @@ mod process;
 mod publisher;
 mod quota;
 mod recovery;
+mod saying;
 mod session;
 mod shell;
 mod states;

@@ -11,8 +11,9 @@ use super::{
     growing::Growing,
     process::Talk,
     publisher::PublishError,
+    saying::{answer, report, tag},
     session::{After, Lines, Session, Turn},
-    turn::{Ended, answer, report, tag},
+    turn::Ended,
     watch::watch_disk,
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! What the model calls of a turn cost, as the gateway saw it: facts.
 
-use super::turn::tag;
+use super::saying::tag;
 use crate::{
     job::Failure,
     model::{CallStatus, ModelCall},

@@ -9,8 +9,8 @@ use super::{
     context::now,
     executor::Order,
     publisher::PublishError,
+    saying::report,
     session::{Lines, Session},
-    turn::report,
 };
 use crate::{
     job::Report,

@@ -15,7 +15,7 @@ use super::{
     context::{Context, now},
     executor::{ExecutorEvent, Order},
     facts, housekeeping,
-    turn::MAX_ANSWER,
+    saying::MAX_ANSWER,
     workspaces::{Live, Shared},
 };
 use crate::{
