@@ -127,12 +127,11 @@ fn a_link_that_leads_out_is_flagged_and_never_written_through() {
 
 #[test]
 fn a_folder_swapped_for_a_link_after_the_plan_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let outside = dir.path().join("outside");
     let base = things([("d/f", file("1")), ("g", file("1"))]);
     let result = things([("d/f", file("2")), ("d/new", file("n")), ("g", file("2"))]);
     let case = Case::new(&base, &base, &result);
     let plan = case.plan();
+    let outside = case.project.with_extension("outside");
     fs::rename(case.project.join("d"), &outside).unwrap();
     symlink(&outside, case.project.join("d")).unwrap();
     let before = case.look();
