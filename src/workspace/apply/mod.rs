@@ -14,6 +14,7 @@ mod backup;
 mod links;
 mod names;
 mod project;
+mod states;
 mod three_way;
 mod write;
 

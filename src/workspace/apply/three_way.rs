@@ -5,24 +5,22 @@ use std::{
     path::Path,
 };
 
+use super::states::{Trees, given, parts, permissions, same_content, state_of};
 use super::{
     Action, Error, Plan, Refusal, Refused, State, Step, Store, Uncovered, Why, Write, links,
     merge_limits, names,
     project::{At, Project, fold},
 };
 use crate::workspace::{
-    ObjectId, beneath,
+    ObjectId,
     diff::{self, Change, is_folder, is_link},
     flags, import,
     merge::{self, Outcome},
-    objects::{Batch, TreeEntry},
+    objects::Batch,
 };
 
 /// The longest target of a link, bytes.
 const MAX_TARGET: u64 = 4_095;
-
-/// The bits that an agent may give a file in somebody's project: not writable for others.
-const GIVEN: u32 = 0o755;
 
 /// A plan under way.
 pub(super) struct Planner<'a> {
@@ -95,7 +93,7 @@ impl<'a> Planner<'a> {
         for change in &all {
             match self.refusal(change, uncovered)? {
                 Some(fault) => drop(refused.insert(fault)),
-                None => changes.push(change),
+                None => changes.extend(parts(change)),
             }
         }
         self.plan.refused = refused.into_iter().collect();
@@ -164,8 +162,11 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn flags(&self, change: &Change, action: &Action) -> Result<Vec<flags::Flag>, Error> {
+    fn flags(&mut self, change: &Change, action: &Action) -> Result<Vec<flags::Flag>, Error> {
         let mut flags = flags::of(self.store, change)?;
+        if self.makes_a_repository(&change.path)? && !flags.contains(&flags::Flag::GitConfig) {
+            flags.push(flags::Flag::GitConfig);
+        }
         if let Some((_, id)) = change.new.filter(|(mode, _)| is_link(*mode)) {
             let target = self.store.blob(&id)?;
             if *action != Action::Mode && links::leads_out(&change.path, &target) {
@@ -173,6 +174,29 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(flags)
+    }
+
+    /// Whether a path is the head or the configuration of a folder that git takes for a bare repository: git obeys
+    /// such a configuration when it is started anywhere in it.
+    fn makes_a_repository(&mut self, path: &[u8]) -> Result<bool, Error> {
+        let cut = path
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .map_or(0, |slash| slash + 1);
+        let (folder, name) = path.split_at(cut);
+        if !matches!(fold(name).as_str(), "head" | "config") {
+            return Ok(false);
+        }
+        for part in ["HEAD", "objects", "refs"] {
+            if self
+                .trees
+                .find(&[folder, part.as_bytes()].concat())?
+                .is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn deletion(&mut self, change: &Change) -> Result<(), Error> {
@@ -187,6 +211,10 @@ impl<'a> Planner<'a> {
         let was = state_of(mode, id);
         match state {
             State::Absent => self.plan.already += 1,
+            // The person put something into it, so it stays.
+            State::Folder if is_folder(mode) && !self.project.empties(&change.path, &self.gone) => {
+                self.plan.already += 1;
+            }
             State::Folder if is_folder(mode) => {
                 self.gone.insert(change.path.clone());
                 self.removals.push(Write {
@@ -467,95 +495,5 @@ impl<'a> Planner<'a> {
             start = end + 1;
         }
         found
-    }
-}
-
-/// What a tree's entry is in a project.
-fn state_of(mode: u32, id: ObjectId) -> State {
-    if is_folder(mode) {
-        State::Folder
-    } else if is_link(mode) {
-        State::Link { id }
-    } else {
-        State::File {
-            mode: mode & beneath::PERMISSIONS,
-            id,
-        }
-    }
-}
-
-/// An agent's new file with the permissions that it may have.
-fn given(agents: State) -> State {
-    match agents {
-        State::File { mode, id } => State::File {
-            mode: mode & GIVEN,
-            id,
-        },
-        other => other,
-    }
-}
-
-/// Whether two states are of one kind and content, whatever the permissions.
-fn same_content(one: State, other: State) -> bool {
-    match (one, other) {
-        (State::File { id: one, .. }, State::File { id: other, .. })
-        | (State::Link { id: one }, State::Link { id: other }) => one == other,
-        (State::Absent, State::Absent) | (State::Folder, State::Folder) => true,
-        _ => false,
-    }
-}
-
-/// The permissions that a file gets, and whether both sides changed them differently (then the person's stay).
-fn permissions(base: State, yours: State, agents: State) -> (u32, bool) {
-    let mode = |state| match state {
-        State::File { mode, .. } => Some(mode),
-        _ => None,
-    };
-    match (mode(base), mode(yours), mode(agents)) {
-        (Some(base), Some(yours), Some(agents)) if agents == base || agents & GIVEN == yours => {
-            (yours, false)
-        }
-        (Some(base), Some(yours), Some(agents)) if yours == base => (agents & GIVEN, false),
-        (Some(_), Some(yours), _) => (yours, true),
-        (_, Some(yours), None) => (yours, false),
-        (_, _, Some(agents)) => (agents & GIVEN, false),
-        (_, None, None) => (0o644, false),
-    }
-}
-
-/// Look-ups of paths in one tree.
-struct Trees<'a> {
-    store: &'a Store,
-    root: ObjectId,
-    read: HashMap<ObjectId, HashMap<Vec<u8>, (u32, ObjectId)>>,
-}
-
-impl<'a> Trees<'a> {
-    fn new(store: &'a Store, root: ObjectId) -> Self {
-        Self {
-            store,
-            root,
-            read: HashMap::new(),
-        }
-    }
-
-    /// Mode and object at a path.
-    fn find(&mut self, path: &[u8]) -> Result<Option<(u32, ObjectId)>, Error> {
-        let mut at = (0o040_000, self.root);
-        for part in path.split(|byte| *byte == b'/') {
-            if !is_folder(at.0) {
-                return Ok(None);
-            }
-            if !self.read.contains_key(&at.1) {
-                let named = |entry: TreeEntry| (entry.name, (entry.mode, entry.id));
-                let entries = self.store.tree(&at.1)?.into_iter().map(named).collect();
-                self.read.insert(at.1, entries);
-            }
-            match self.read.get(&at.1).and_then(|entries| entries.get(part)) {
-                Some(entry) => at = *entry,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(at))
     }
 }

@@ -51,7 +51,7 @@ pub enum ChangeKind {
     Deleted,
     /// Only its permissions differ.
     Mode,
-    /// A file became a link, or a link a file.
+    /// A file, link or empty folder became another of these.
     Type,
 }
 
@@ -81,8 +81,8 @@ pub(crate) fn is_link(mode: u32) -> bool {
 
 /// The changes from tree `a` (nothing, if `None`) to tree `b`, sorted by path.
 ///
-/// A folder appears itself only where it is empty on the side that has it and nothing on the other. A file that
-/// becomes a folder is one `Deleted` and the `Added` below it. Renames are not detected.
+/// A folder appears itself only where it is empty and no folder on the other side. A file that becomes a folder with
+/// something in it is one `Deleted` and the `Added` below it. Renames are not detected.
 pub fn changes(store: &Store, a: Option<&ObjectId>, b: &ObjectId) -> Result<Vec<Change>, Error> {
     let mut found = Vec::new();
     walk(store, a, Some(b), &mut Vec::new(), 0, &mut found)?;
@@ -174,12 +174,12 @@ fn entry(
             .map(|entry| (entry.mode, entry.id))
     };
     let (mut old, mut new) = (leaf(&one), leaf(&other));
-    if found.len() == before && old.is_none() && new.is_none() {
-        // An empty folder that came or went. (A folder with nothing but empty ones was walked into.)
+    // An empty folder that came or went. (One with nothing but empty ones in it was walked into.)
+    if found.len() == before {
         match (old_folder, new_folder) {
             (Some(id), None) => old = Some((FOLDER, id)),
             (None, Some(id)) => new = Some((FOLDER, id)),
-            _ => return Ok(()),
+            _ => {}
         }
     }
     let kind = match (old, new) {

@@ -71,16 +71,16 @@ pub fn of(store: &Store, change: &Change) -> Result<Vec<Flag>, StoreError> {
     };
     let mut flags = Vec::new();
     let path = String::from_utf8_lossy(&change.path).to_lowercase();
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let name = path.rsplit('/').next().unwrap_or_default();
     for rule in RULES {
         let hit = match rule.at {
-            At::Name(names) => names.contains(&name),
+            At::Name(names) => names.split(' ').any(|wanted| name == wanted),
             At::Ending(endings) => endings
-                .iter()
+                .split(' ')
                 .any(|ending| name.len() > ending.len() && name.ends_with(ending)),
-            At::Beginning(beginnings) => beginnings.iter().any(|begin| name.starts_with(begin)),
-            At::Folder(folders) => folders.iter().any(|wanted| lies_in(folder, wanted)),
-            At::Path(paths) => paths.contains(&&*path),
+            At::Beginning(beginnings) => beginnings.split(' ').any(|begin| name.starts_with(begin)),
+            At::Folder(folders) => folders.split(' ').any(|wanted| lies_in(&path, wanted)),
+            At::Path(paths) => paths.split(' ').any(|wanted| path == wanted),
         };
         if hit && !flags.contains(&rule.flag) {
             flags.push(rule.flag.clone());
@@ -100,10 +100,10 @@ pub fn of(store: &Store, change: &Change) -> Result<Vec<Flag>, StoreError> {
     Ok(flags)
 }
 
-/// Whether a folder is, or lies in, one whose path ends in `wanted`.
-fn lies_in(folder: &str, wanted: &str) -> bool {
-    let (folder, wanted) = (format!("/{folder}/"), format!("/{wanted}/"));
-    folder.contains(&wanted)
+/// Whether a path is, or lies in, a folder whose own path ends in `wanted`. (It is such a folder when it is a link to one.)
+fn lies_in(path: &str, wanted: &str) -> bool {
+    let (path, wanted) = (format!("/{path}/"), format!("/{wanted}/"));
+    path.contains(&wanted)
 }
 
 /// The parts of a `package.json` that something runs, or that decide what is installed and run.

@@ -4,7 +4,8 @@
 //! it up to the repository's root, then `.git/info/exclude`; the first that says something wins. A repository
 //! inside the project begins anew. The person's global excludes are left out: they are about their editor, and
 //! the agent's copy should not depend on who copies. Rule files that are links are not read, as in git.
-//! A folder without any repository obeys its own `.gitignore` files too.
+//! What the index tracks is not ignored,
+//! whatever the rules say. A folder without any repository obeys its own `.gitignore` files too.
 
 use std::{os::fd::OwnedFd, path::Path, sync::Arc};
 
@@ -13,7 +14,7 @@ use ignore::{
     gitignore::{Gitignore, GitignoreBuilder},
 };
 
-use super::{beneath, repository, walk::join};
+use super::{beneath, index::Tracked, repository, walk::join};
 
 /// The most of one file of rules that is read, bytes.
 const MAX_RULES: u64 = 256 << 10;
@@ -27,6 +28,10 @@ pub(super) struct Rules {
     exclude: Option<Gitignore>,
     /// Whether this folder is the root of a repository, above which nothing counts.
     root: bool,
+    /// What the repository tracks.
+    tracked: Option<Arc<Tracked>>,
+    /// Whether a rule names this folder, so that only what is tracked counts in it.
+    inside: bool,
     above: Option<Arc<Rules>>,
 }
 
@@ -42,27 +47,53 @@ impl Rules {
         let mut rules = None;
         for folder in folders {
             let at = beneath::open_root(folder).ok()?;
-            rules = Some(Self::enter(rules, folder, &at));
+            let mut entered = Self::entered(rules, folder, &at);
+            // Whoever names a folder wants it, also one that git ignores.
+            entered.inside = false;
+            rules = Some(Arc::new(entered));
         }
         rules
     }
 
     /// The rules in a folder below.
     pub(super) fn enter(above: Option<Arc<Self>>, folder: &Path, at: &OwnedFd) -> Arc<Self> {
+        Arc::new(Self::entered(above, folder, at))
+    }
+
+    fn entered(above: Option<Arc<Self>>, folder: &Path, at: &OwnedFd) -> Self {
         let root = matches!(beneath::stat(at, b".git"), Ok(Some(_)));
         let exclude = if root { exclude(folder) } else { None };
         let own = beneath::read_small(at, b".gitignore", MAX_RULES)
             .and_then(|text| matcher(folder, &text));
-        Arc::new(Self {
+        let tracked = match &above {
+            _ if root => Tracked::of(folder).map(Arc::new),
+            Some(above) => above.tracked.clone(),
+            None => None,
+        };
+        let inside = above
+            .as_ref()
+            .is_some_and(|above| !root && (above.inside || above.named(folder, true)));
+        Self {
             own,
             exclude,
             root,
+            tracked,
+            inside,
             above,
-        })
+        }
     }
 
     /// Whether git ignores an entry of the folder that these rules are of.
     pub(super) fn ignore(&self, path: &Path, is_dir: bool) -> bool {
+        (self.inside || self.named(path, is_dir))
+            && !self
+                .tracked
+                .as_ref()
+                .is_some_and(|tracked| tracked.has(path, is_dir))
+    }
+
+    /// Whether a rule names an entry.
+    fn named(&self, path: &Path, is_dir: bool) -> bool {
         let mut at = Some(self);
         while let Some(rules) = at {
             for matcher in [&rules.own, &rules.exclude].into_iter().flatten() {

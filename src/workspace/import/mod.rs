@@ -6,6 +6,7 @@
 //! no FIFO, socket or device. git itself is never started: its rules are read as text.
 
 mod ignored;
+mod index;
 mod repository;
 mod source;
 mod walk;

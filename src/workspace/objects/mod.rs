@@ -24,7 +24,9 @@ use std::{
 };
 
 pub use self::{batch::Batch, tree::TreeEntry};
-pub(crate) use self::{batch::Prepared, pack::PackWriter, tree::encode as encode_tree};
+pub(crate) use self::{
+    batch::Prepared, pack::PackWriter, refs::is_ref_name, tree::encode as encode_tree,
+};
 use self::{packed::Pack, tree::parse};
 use super::Error;
 pub use super::ObjectId;

@@ -173,7 +173,7 @@ fn read_ref(path: &Path) -> Result<Option<ObjectId>, Error> {
 }
 
 /// git's rules for names, narrowed to what we use.
-pub(super) fn is_ref_name(name: &str) -> bool {
+pub(crate) fn is_ref_name(name: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')

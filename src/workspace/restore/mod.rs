@@ -83,6 +83,12 @@ impl<'r> Restore<'r> {
         })
     }
 
+    /// Forgets all but the first steps, as if the process were killed after them.
+    #[cfg(test)]
+    pub(super) fn cut(&mut self, steps: usize) {
+        self.steps.truncate(steps);
+    }
+
     /// Does the steps.
     ///
     /// # Errors

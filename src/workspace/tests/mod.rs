@@ -1,10 +1,57 @@
+mod crash;
+mod hostile;
+mod planted;
+mod properties;
+mod rights;
+mod states;
+
 use std::{
+    collections::BTreeMap,
     fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, symlink},
+    },
     process::Command,
 };
 
 use super::*;
+
+/// What is at a path: type and permission bits, and the bytes of a file or the target of a link.
+pub(super) type State = BTreeMap<Vec<u8>, (u32, Vec<u8>)>;
+
+/// A tree as a program sees it that is not ours; `.git` at the top and what rules leave out are left out.
+pub(super) fn state(root: &Path) -> State {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut found = State::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes();
+            if name == b".git" || path.ends_with("node_modules") {
+                continue;
+            }
+            let metadata = path.symlink_metadata().unwrap();
+            let bytes = if metadata.is_file() {
+                fs::read(&path).unwrap()
+            } else if metadata.is_symlink() {
+                fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .as_bytes()
+                    .to_vec()
+            } else {
+                Vec::new()
+            };
+            found.insert(name.to_vec(), (metadata.mode(), bytes));
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
 
 pub(super) struct Home {
     pub(super) folder: tempfile::TempDir,
@@ -31,7 +78,10 @@ impl Home {
     /// What git has to say about the store: nothing, when all is well.
     pub(super) fn fsck(&self) -> String {
         let said = self.git(&["fsck", "--no-dangling", "--strict"]);
-        said.replace("notice: HEAD points to an unborn branch (main)\n", "")
+        // That no branch is there is as it should be.
+        said.lines()
+            .filter(|line| !line.starts_with("notice: "))
+            .collect()
     }
 
     pub(super) fn git(&self, arguments: &[&str]) -> String {

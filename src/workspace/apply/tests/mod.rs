@@ -343,3 +343,156 @@ fn every_case_of_three_states_ends_as_it_should_and_can_be_taken_back() {
         }
     }
 }
+
+mod hostile;
+mod random;
+
+#[test]
+fn a_file_becomes_a_folder_and_a_folder_a_file() {
+    let base = things([("a", file("a")), ("d/x", file("x")), ("d/e/y", file("y"))]);
+    let result = things([("a/inner", file("i")), ("d", file("d"))]);
+    let case = Case::new(&base, &base, &result);
+    let applied = case.apply(&case.plan()).unwrap();
+    assert_eq!(applied.conflicts, [b""; 0]);
+    assert_eq!(case.look(), result);
+    take_back(&case.store, &applied.backup.unwrap(), &case.project).unwrap();
+    assert_eq!(case.look(), base);
+}
+
+#[test]
+fn a_folder_with_something_of_the_persons_does_not_go() {
+    let base = things([("d/x", file("x")), ("e/x", file("x"))]);
+    let mut project = base.clone();
+    project.insert("d/mine".to_owned(), file("mine"));
+    let case = Case::new(&base, &project, &things([("d", file("d"))]));
+    let plan = case.plan();
+    assert!(actions(&plan).contains(&("d".to_owned(), Action::Conflict(Why::Folder))));
+    case.apply(&plan).unwrap();
+    let expected = things([("d/mine", file("mine")), ("d.treefort", file("d"))]);
+    assert_eq!(case.look(), expected);
+}
+
+#[test]
+fn an_ignored_file_of_the_persons_is_not_overwritten_and_gets_no_markers() {
+    let ignore = file(".env\n");
+    let base = things([(".gitignore", ignore.clone())]);
+    let project = things([(".gitignore", ignore.clone()), (".env", file("KEY=1\n"))]);
+    let result = things([(".gitignore", ignore.clone()), (".env", file("KEY=fake\n"))]);
+    let case = Case::new(&base, &project, &result);
+    let plan = case.plan();
+    assert_eq!(
+        actions(&plan),
+        [(".env".to_owned(), Action::Conflict(Why::Ignored))]
+    );
+    assert_eq!(plan.steps[0].beside.as_deref(), Some(&b".env.treefort"[..]));
+    let applied = case.apply(&plan).unwrap();
+    assert_eq!(applied.conflicts, [b".env"]);
+    let mut expected = project;
+    expected.insert(".env.treefort".to_owned(), file("KEY=fake\n"));
+    assert_eq!(case.look(), expected);
+    // The agent's version is there already, so that a second apply has nothing to write.
+    assert_eq!(case.plan().writes, []);
+}
+
+#[test]
+fn names_that_differ_by_case_only_are_noted() {
+    let base = things([
+        ("README.md", file("r")),
+        ("src/lib.rs", file("l")),
+        ("gone", file("g")),
+    ]);
+    let mut result = base.clone();
+    result.remove("gone");
+    result.extend(things([
+        ("readme.md", file("2")),
+        ("SRC/x", file("x")),
+        ("Gone", file("g")),
+    ]));
+    let case = Case::new(&base, &base, &result);
+    let collides: Vec<_> = case
+        .plan()
+        .steps
+        .into_iter()
+        .filter(|step| !step.collides.is_empty())
+        .map(|step| (step.path, step.collides))
+        .collect();
+    let expected = [("SRC/x", "src"), ("readme.md", "README.md")]
+        .map(|(path, other)| (path.as_bytes().to_vec(), vec![other.as_bytes().to_vec()]));
+    assert_eq!(collides, expected);
+}
+
+#[test]
+fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
+    let base = things([("big", file("b")), ("d/x", file("x")), ("gone", file("g"))]);
+    let case = Case::new(&base, &base, &things([("keep", file("k"))]));
+    let uncovered = [
+        (b"big".to_vec(), crate::workspace::Why::TooLarge(1 << 40)),
+        (b"d".to_vec(), crate::workspace::Why::Unreadable),
+    ]
+    .map(|(path, why)| Uncovered { path, why });
+    let plan = plan(
+        &case.store,
+        &case.base,
+        &case.result,
+        &case.project,
+        &uncovered,
+    )
+    .unwrap();
+    let refused = [&b"big"[..], b"d"].map(|path| Refused {
+        path: path.to_vec(),
+        why: Refusal::Uncovered,
+    });
+    assert_eq!(plan.refused, refused);
+    case.apply(&plan).unwrap();
+    let expected = things([("big", file("b")), ("d/x", file("x")), ("keep", file("k"))]);
+    assert_eq!(case.look(), expected);
+}
+
+#[test]
+fn a_plan_survives_being_stored_and_notices_being_changed() {
+    let case = Case::new(&things([]), &things([]), &things([("a", file("a"))]));
+    let text = serde_json::to_string(&case.plan()).unwrap();
+    let mut plan: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(plan, case.plan());
+    plan.writes[0].path = b"b".to_vec();
+    assert!(matches!(case.apply(&plan), Err(Error::Tampered)));
+    assert_eq!(case.look(), things([]));
+}
+
+#[test]
+fn git_in_the_store_shows_what_was_before() {
+    let case = Case::new(
+        &things([("a", file("1\n"))]),
+        &things([("a", file("1\n"))]),
+        &things([("a", file("2\n"))]),
+    );
+    let applied = case.apply(&case.plan()).unwrap();
+    let output = std::process::Command::new("git")
+        .arg("--git-dir")
+        .arg(case.store.path())
+        .args(["show", &format!("{}:before/a", applied.backup.unwrap())])
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"1\n");
+}
+
+#[test]
+fn a_failure_in_the_middle_takes_back_what_was_done() {
+    let base = things([("a", file("1")), ("b", file("1")), ("gone", file("g"))]);
+    let result = things([("a", file("2")), ("b", file("2")), ("new", file("n"))]);
+    let case = Case::new(&base, &base, &result);
+    let mut plan = case.plan();
+    // A content that the store does not have: the last write fails.
+    let last = plan.writes.last_mut().unwrap();
+    last.put = State::File {
+        mode: 0o644,
+        id: ObjectId::new([7; 20]),
+    };
+    plan.id = plan.hash();
+    let error = case.apply(&plan).unwrap_err();
+    assert!(
+        matches!(error, Error::Write { undone: true, .. }),
+        "{error:?}"
+    );
+    assert_eq!(case.look(), base);
+}
