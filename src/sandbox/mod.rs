@@ -27,12 +27,14 @@ pub mod image;
 mod image_bases;
 mod image_build;
 pub mod init;
+mod init_files;
 pub mod mux;
 
 pub use docker::DockerRuntime;
 pub use error::{BoxError, Error};
 pub use frame_guard::Violation;
 pub use image::{Content, Image, ImageId, Progress};
+pub use init_files::VARIABLE as FILES_VARIABLE;
 
 /// The label that says which home a container belongs to.
 pub const LABEL_HOME: &str = "treefort.home";
