@@ -10,6 +10,7 @@ use treefort::agent::claims::{Claim, ToolContent};
 use treefort::agent::journal::Journal;
 
 mod permissions;
+mod pinned;
 
 /// The agent's side of a connection.
 struct Fake(BufReader<DuplexStream>);
@@ -259,22 +260,6 @@ async fn speaks_with_opencode_and_refuses_it_files() {
             |claim| matches!(claim, Claim::Other { kind, .. } if kind == "fs/write_text_file")
         )
     );
-}
-
-#[tokio::test]
-async fn speaks_with_the_opencode_that_is_pinned() {
-    let claims = replay(Expected {
-        recording: include_str!("../fixtures/acp/opencode-1.18.33.jsonl"),
-        auth: None,
-        mode: None,
-        permissions: PermissionPolicy::Allow,
-        text: "I wrote it.",
-        usage: Some((100, 10)),
-        option: None,
-    })
-    .await;
-    // With full permissions it never asks, and never shows a difference.
-    assert_eq!((permissions(&claims).len(), diffs(&claims)), (0, 0));
 }
 
 #[tokio::test]
