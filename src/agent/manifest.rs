@@ -11,7 +11,7 @@ use serde::Deserialize;
 mod check;
 mod fill;
 
-pub use fill::{FILES_VARIABLE, Launch, PLACEHOLDERS, TOKEN_VARIABLE};
+pub use fill::{Launch, PLACEHOLDERS, TOKEN_VARIABLE};
 
 /// What treefort knows about one agent.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -13,4 +13,5 @@ pub mod journal;
 pub mod jsonrpc;
 mod link;
 pub mod manifest;
+mod permission;
 pub mod registry;

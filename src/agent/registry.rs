@@ -26,10 +26,13 @@ const BUILT_IN: &[BuiltIn] = &[
         name: "opencode",
         manifest: include_str!("../../agents/opencode/agent.toml"),
         dockerfile: include_str!("../../agents/opencode/Dockerfile"),
-        files: &[(
-            "models.json",
-            include_str!("../../agents/opencode/models.json"),
-        )],
+        files: &[
+            (
+                "models.json",
+                include_str!("../../agents/opencode/models.json"),
+            ),
+            ("tools.js", include_str!("../../agents/opencode/tools.js")),
+        ],
     },
     BuiltIn {
         name: "shell",

@@ -32,6 +32,7 @@ pub mod image;
 mod image_bases;
 mod image_build;
 pub mod init;
+mod init_files;
 pub mod mux;
 mod protection;
 
@@ -43,6 +44,7 @@ pub use docker_spec::AGENT_ID;
 pub use error::{BoxError, Error};
 pub use frame_guard::Violation;
 pub use image::{Content, Image, ImageId, Progress};
+pub use init_files::VARIABLE as FILES_VARIABLE;
 pub use protection::{Facts, Protection, protection};
 
 /// The label that says which home a container belongs to.

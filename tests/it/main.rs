@@ -21,6 +21,7 @@ mod jobs;
 mod load;
 mod model_server;
 mod nips;
+mod opencode;
 mod relay;
 mod sandbox;
 mod secrets;

@@ -11,8 +11,8 @@ use super::fill::PLACEHOLDERS;
 
 /// The longest title or description.
 const MAX_LINE: usize = 200;
-/// Bytes of one text in a manifest; the environment of a process is not endless.
-const MAX_TEXT: usize = 64 * 1024;
+/// Bytes of one text in a manifest, and of all its files: the system bounds a process's environment.
+const MAX_TEXT: usize = 32 * 1024;
 /// Entries of a list or a table.
 const MAX_ENTRIES: usize = 100;
 
@@ -273,7 +273,15 @@ impl Walk<'_> {
                             }
                         }
                     }
-                    Ok(())
+                    let text = |entry: &Spanned<DeValue<'_>>| {
+                        let content = entry.get_ref().as_table()?.get("content")?;
+                        content.get_ref().as_str().map(str::len)
+                    };
+                    if tables.iter().filter_map(text).sum::<usize>() > MAX_TEXT {
+                        Err("hold more than 32 KiB together".to_owned())
+                    } else {
+                        Ok(())
+                    }
                 }
                 Some(_) => Err("has too many entries".to_owned()),
                 None => Err(wrong(found, "a list of tables")),
@@ -426,7 +434,7 @@ fn template(text: &str) -> Result<(), &'static str> {
         return Err("holds a character that no process can be given");
     }
     if text.len() > MAX_TEXT {
-        return Err("is longer than 64 KiB");
+        return Err("is longer than 32 KiB");
     }
     // `{word}` and nothing else is a placeholder: `{}`, `{"json"…` and `${shell}` are not.
     for (at, _) in text.match_indices('{') {

@@ -3,15 +3,12 @@
 use serde_json::json;
 
 use super::Manifest;
+use crate::sandbox::FILES_VARIABLE;
 
 /// What values of `env` and contents of `files` may hold.
 pub const PLACEHOLDERS: &[&str] = &["{model}", "{context}", "{output}", "{token}", "{dialect}"];
 /// The variable that holds the session's token for its model, in every container.
 pub const TOKEN_VARIABLE: &str = "TREEFORT_TOKEN";
-/// The variable that tells the sandbox's first process which files to write into the agent's home: a
-/// JSON array of `[path, content]`. The agent does not see it.
-pub const FILES_VARIABLE: &str = "TREEFORT_FILES";
-
 /// What is known only when an agent starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
