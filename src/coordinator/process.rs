@@ -27,6 +27,8 @@ use crate::{
     sandbox::{self, AgentIo, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
 };
 
+/// How long a permission may wait for its checkpoint; then the agent is answered all the same.
+const PERMISSION_WAIT: Duration = Duration::from_secs(20);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
@@ -186,6 +188,7 @@ impl Process {
         .map_err(|error| internal(&error))?;
         let limits = Limits {
             prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
+            permission_wait: PERMISSION_WAIT,
             ..Limits::default()
         };
         let talk = match manifest.driver {

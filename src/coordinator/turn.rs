@@ -319,6 +319,15 @@ async fn take(
                 facts::checkpoint(session, &why).await?;
             }
         }
+        Claim::Permission(permission) => {
+            let why = if session.private {
+                "before a tool".to_owned()
+            } else {
+                format!("before it {}", claimed::did(&permission.tool))
+            };
+            facts::checkpoint(session, &why).await?;
+            let _told = permission.answer.give();
+        }
         Claim::NotJson(line) => tracing::debug!(
             bytes = line.len(),
             "the agent wrote a line that is no message"
