@@ -152,6 +152,7 @@ impl Ladder {
     fn reopen(&mut self) -> Result<()> {
         let last = self.steps.len() - 1;
         let open = (0..last).rev().find(|at| self.steps[*at].fd.is_some());
+        let first_kept = (last + 1).saturating_sub(MAX_OPEN);
         let mut held: Option<OwnedFd> = None;
         for at in open.map_or(0, |at| at + 1)..=last {
             let above = match (&held, at.checked_sub(1)) {
@@ -172,9 +173,15 @@ impl Ladder {
             if self.steps[at].bits.is_none() {
                 self.steps[at].bits = changed;
             }
-            held = Some(fd);
+            // The lowest stay open, so that the way up a deep tree is not walked anew at each folder.
+            if at >= first_kept {
+                self.steps[at].fd = Some(fd);
+                held = None;
+            } else {
+                held = Some(fd);
+            }
         }
-        self.steps[last].fd = held;
+        self.closed = first_kept;
         Ok(())
     }
 }

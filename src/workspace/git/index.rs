@@ -37,10 +37,6 @@ pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
 }
 
 /// ctime, mtime, device, inode, mode, user, group, size: each cut to 32 bits, as git does.
-#[expect(
-    clippy::unnecessary_cast,
-    reason = "the fields' types are the platform's"
-)]
 fn fields(entry: &Entry) -> [u32; 10] {
     let Some(stat) = &entry.stat else {
         return [0, 0, 0, 0, 0, 0, entry.mode, 0, 0, 0];

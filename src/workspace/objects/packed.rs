@@ -50,6 +50,8 @@ impl Read for At<'_> {
 }
 
 type Reader<'p> = BufReader<At<'p>>;
+/// Objects and their entries' bytes.
+type Entries = Vec<(ObjectId, Vec<u8>)>;
 
 impl Pack {
     /// Opens a pack by its index (version 2).
@@ -169,7 +171,7 @@ impl Pack {
     }
 
     /// Every object with its entry's bytes, in the order of the file; `None` when one is a delta.
-    pub(super) fn entries(&self) -> io::Result<Option<Vec<(ObjectId, Vec<u8>)>>> {
+    pub(super) fn entries(&self) -> io::Result<Option<Entries>> {
         let mut rows = Vec::with_capacity(self.count);
         for row in 0..self.count {
             let id = self.id(row).and_then(ObjectId::from_slice);

@@ -6,6 +6,7 @@
 
 pub(super) mod cache;
 mod read;
+mod readers;
 mod walk;
 
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,8 @@
 
 use std::{
     os::fd::OwnedFd,
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
-    },
-    thread::{Scope, available_parallelism, scope},
+    sync::{Mutex, mpsc::sync_channel},
+    thread::scope,
 };
 
 use rustix::fs::{Dir, Stat, readlinkat};
@@ -14,7 +11,8 @@ use rustix::fs::{Dir, Stat, readlinkat};
 use super::{
     Rules, Uncovered, Why,
     cache::{Cache, Known, Stamp, clock},
-    read::{Failed, Read, open, read},
+    read::{Failed, open, read},
+    readers::{Done, Job, QUEUE, Readers},
 };
 use crate::workspace::{
     Error, ObjectId,
@@ -28,8 +26,6 @@ const MAX_PATH: usize = 4096;
 const MAX_NAMED: usize = 4096;
 /// Larger files are read one after the other, to bound memory, in bytes.
 const LARGE: u64 = 8 << 20;
-/// So many files wait for a reader, and so many for the walker.
-const QUEUE: usize = 16;
 
 /// A tree as it was.
 pub(in crate::workspace) struct Snapshot {
@@ -96,88 +92,11 @@ fn once<'w>(
         was_full: false,
     };
     scope(|threads| {
-        let mut readers = Readers {
-            threads,
-            jobs,
-            results,
-            start: Some((&waiting, done)),
-            store,
-            max_file,
-            pending: 0,
-        };
+        let mut readers = Readers::new(threads, &waiting, (jobs, results, done), store, max_file);
         walk.run(&mut readers, batch)?;
-        while readers.pending > 0 {
-            readers.wait(&mut walk, batch)?;
-        }
+        readers.finish(&mut walk, batch)?;
         Ok(walk)
     })
-}
-
-struct Job {
-    at: (usize, usize),
-    path: Vec<u8>,
-    fd: OwnedFd,
-}
-
-struct Done {
-    at: (usize, usize),
-    path: Vec<u8>,
-    read: Result<Read, Failed>,
-}
-
-/// Threads that read, started with the first file.
-struct Readers<'scope, 'env> {
-    threads: &'scope Scope<'scope, 'env>,
-    jobs: SyncSender<Job>,
-    results: Receiver<Done>,
-    start: Option<(&'scope Mutex<Receiver<Job>>, SyncSender<Done>)>,
-    store: &'scope Store,
-    max_file: u64,
-    pending: usize,
-}
-
-impl Readers<'_, '_> {
-    fn send(&mut self, job: Job, walk: &mut Walk<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
-        if let Some((waiting, done)) = self.start.take() {
-            let (store, max) = (self.store, self.max_file);
-            for _ in 0..available_parallelism().map_or(2, usize::from).clamp(1, 4) {
-                let done = done.clone();
-                self.threads.spawn(move || {
-                    loop {
-                        let job = waiting
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .recv();
-                        let Ok(Job { at, path, fd }) = job else { break };
-                        let read = read(store, fd, max);
-                        if done.send(Done { at, path, read }).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        }
-        self.pending += 1;
-        let mut job = job;
-        loop {
-            job = match self.jobs.try_send(job) {
-                Ok(()) => break,
-                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job,
-            };
-            self.wait(walk, batch)?;
-        }
-        while let Ok(done) = self.results.try_recv() {
-            self.pending -= 1;
-            walk.settle(done, batch)?;
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, walk: &mut Walk<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let done = self.results.recv().map_err(|_| Error::Readers)?;
-        self.pending -= 1;
-        walk.settle(done, batch)
-    }
 }
 
 /// A folder: its own mode, and what is in it.
@@ -198,7 +117,7 @@ enum What {
     Uncovered,
 }
 
-struct Walk<'w> {
+pub(super) struct Walk<'w> {
     ladder: Ladder,
     nodes: Vec<Node>,
     rules: &'w Rules,
@@ -406,7 +325,7 @@ impl Walk<'_> {
     }
 
     /// Takes what a reader found.
-    fn settle(&mut self, done: Done, batch: &mut Batch<'_>) -> Result<(), Error> {
+    pub(super) fn settle(&mut self, done: Done, batch: &mut Batch<'_>) -> Result<(), Error> {
         let slot = &mut self.nodes[done.at.0].slots[done.at.1];
         match done.read {
             Ok(read) => {

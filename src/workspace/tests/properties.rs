@@ -110,9 +110,7 @@ impl World {
             }
             Op::Folder(path) if is_plain(&path) => drop(fs::create_dir(at(&path))),
             Op::Remove(path) if is_plain(&path) => {
-                if fs::remove_file(at(&path)).is_err() {
-                    let _ = fs::remove_dir_all(at(&path));
-                }
+                let _ = fs::remove_file(at(&path)).or_else(|_| fs::remove_dir_all(at(&path)));
             }
             Op::Mode(path, mode) if is_plain(&path) && !at(&path).is_symlink() => {
                 let _ = fs::set_permissions(at(&path), fs::Permissions::from_mode(mode));
