@@ -77,6 +77,7 @@ pub fn run(argv: &[OsString]) -> ExitCode {
 
 async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     hide_from_the_agent()?;
+    super::syscalls::restrict()?;
     let mut child_signals = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

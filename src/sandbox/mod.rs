@@ -32,6 +32,7 @@ mod image_bases;
 pub mod init;
 pub mod mux;
 mod protection;
+mod syscalls;
 
 pub use config::Config;
 pub use control::{Commands, Control, Handle, Request};
