@@ -62,10 +62,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Ok((report, open, allowed)) => {
             let report = report.unwrap_or_default();
             checks.push(sandbox_check(&report));
-            checks.extend(protection_checks(&report));
             checks.push(model_check(&report));
             checks.push(open_check(open));
             checks.push(admission_check(&report, allowed));
+            checks.extend(protection_checks(&report));
         }
         Err(error) => {
             let config = Config::load(context.home.dir()).unwrap_or_default();
@@ -99,10 +99,9 @@ fn broken(error: &CommandError) -> Check {
 /// Looks at sandbox and model server from a home that is made for it, when the person's own cannot be used.
 async fn elsewhere(config: Config) -> Vec<Check> {
     match look_elsewhere(config).await {
-        Ok(report) => [sandbox_check(&report)]
+        Ok(report) => [sandbox_check(&report), model_check(&report)]
             .into_iter()
             .chain(protection_checks(&report))
-            .chain([model_check(&report)])
             .collect(),
         Err(error) => {
             tracing::debug!(error = %error.message(), "nothing can be looked at");
@@ -254,7 +253,7 @@ fn protection_checks(report: &StatusReport) -> Vec<Check> {
         sentences.iter().map(row).collect::<Vec<_>>()
     };
     let mut checks = sentences(&report.runtime.protects, Found::Fine, "protected");
-    let exposed = sentences(&report.runtime.exposes, Found::Note, "not so");
+    let exposed = sentences(&report.runtime.exposes, Found::Note, "careful");
     checks.extend(exposed);
     checks
 }

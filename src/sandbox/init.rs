@@ -79,6 +79,7 @@ pub fn run(argv: &[OsString]) -> ExitCode {
 
 async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     hide_from_the_agent()?;
+    super::syscalls::restrict()?;
     if let Ok(files) = std::env::var(init_files::VARIABLE) {
         init_files::write(std::path::Path::new(AGENT_HOME), &files)?;
     }

@@ -35,6 +35,7 @@ pub mod init;
 mod init_files;
 pub mod mux;
 mod protection;
+mod syscalls;
 
 pub use config::Config;
 pub use control::{Commands, Control, Handle, Request};

@@ -14,6 +14,7 @@ mod agents;
 mod chat_agent;
 mod cli;
 mod crash;
+mod escape;
 mod failures;
 mod foreign;
 mod harness;

@@ -23,9 +23,9 @@ mod pause;
 mod streams;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\n";
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-fn busybox() -> PathBuf {
+pub(crate) fn busybox() -> PathBuf {
     ["/usr/bin/busybox", "/bin/busybox"]
         .into_iter()
         .map(PathBuf::from)
@@ -33,7 +33,7 @@ fn busybox() -> PathBuf {
         .expect("install busybox-static")
 }
 
-fn unique(prefix: &str) -> String {
+pub(crate) fn unique(prefix: &str) -> String {
     let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     format!("{prefix}-{}-{nanos:x}", std::process::id())
 }
@@ -51,14 +51,19 @@ fn image() -> Image {
 }
 
 /// One home with its runtime; its containers go with `end`.
-struct Home {
-    id: String,
-    runtime: DockerRuntime,
+pub(crate) struct Home {
+    pub(crate) id: String,
+    pub(crate) runtime: DockerRuntime,
     image: ImageId,
 }
 
 impl Home {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        Self::of(&image()).await
+    }
+
+    /// A home whose sandboxes have this image.
+    pub(crate) async fn of(image: &Image) -> Self {
         // One name for all tests of this build tree, so that each build replaces the last one's.
         let tree =
             env!("CARGO_BIN_EXE_treefort").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
@@ -67,7 +72,7 @@ impl Home {
         let lock =
             std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/image.lock")).unwrap();
         lock.lock().unwrap();
-        let image = images.prepare(&image(), None).await.unwrap();
+        let image = images.prepare(image, None).await.unwrap();
         drop(lock);
         let id = unique("test");
         Self {
@@ -77,7 +82,7 @@ impl Home {
         }
     }
 
-    fn spec(&self, script: &str) -> Spec {
+    pub(crate) fn spec(&self, script: &str) -> Spec {
         Spec {
             name: unique("treefort-test"),
             image: self.image.clone(),
@@ -95,16 +100,16 @@ impl Home {
         }
     }
 
-    async fn start(&self, script: &str) -> Sandbox {
+    pub(crate) async fn start(&self, script: &str) -> Sandbox {
         self.runtime.start(self.spec(script)).await.unwrap()
     }
 
     /// Runs a script to its end: its output, the end of its errors, and its exit.
-    async fn run(&self, script: &str) -> (String, String, Exit) {
+    pub(crate) async fn run(&self, script: &str) -> (String, String, Exit) {
         finish(self.start(script).await).await
     }
 
-    async fn containers(&self) -> usize {
+    pub(crate) async fn containers(&self) -> usize {
         let docker = docker().await;
         let label = format!("treefort.home={}", self.id);
         let options = bollard::query_parameters::ListContainersOptions {
@@ -115,7 +120,7 @@ impl Home {
         docker.list_containers(Some(options)).await.unwrap().len()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.runtime.shutdown().await;
         assert_eq!(self.containers().await, 0, "nothing is left behind");
     }
@@ -135,7 +140,7 @@ impl Drop for Home {
     }
 }
 
-async fn finish(mut sandbox: Sandbox) -> (String, String, Exit) {
+pub(crate) async fn finish(mut sandbox: Sandbox) -> (String, String, Exit) {
     let mut output = Vec::new();
     let read = sandbox.agent.read_to_end(&mut output);
     tokio::time::timeout(Duration::from_secs(60), read)
