@@ -69,3 +69,4 @@ pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod store;
+pub mod workspace;

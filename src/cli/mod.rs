@@ -26,6 +26,7 @@ pub mod timeline;
 pub mod up;
 pub mod verify;
 pub mod view;
+pub mod workspace;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -57,6 +58,13 @@ enum Command {
     Status(status::Args),
     Jobs(jobs::Args),
     Timeline(timeline::Args),
+    Checkpoints(workspace::checkpoints::Args),
+    Diff(workspace::diff::Args),
+    Undo(workspace::undo::Args),
+    Apply(workspace::apply::Args),
+    Discard(workspace::discard::Args),
+    Open(workspace::open::Args),
+    Clean(workspace::clean::Args),
     Agents(status::AgentsArgs),
     Agent(agent::Args),
     Models(status::ModelsArgs),
@@ -123,6 +131,13 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Status(args) => status::run(args, &context).await,
         Command::Jobs(args) => jobs::run(args, &context).await,
         Command::Timeline(args) => timeline::run(args, &context).await,
+        Command::Checkpoints(args) => workspace::checkpoints::run(args, &context).await,
+        Command::Diff(args) => workspace::diff::run(args, &context).await,
+        Command::Undo(args) => workspace::undo::run(args, &context).await,
+        Command::Apply(args) => workspace::apply::run(args, &context).await,
+        Command::Discard(args) => workspace::discard::run(args, &context).await,
+        Command::Open(args) => workspace::open::run(args, &context).await,
+        Command::Clean(args) => workspace::clean::run(args, &context).await,
         Command::Agents(args) => status::agents(args, &context).await,
         Command::Agent(args) => agent::run(args, &context).await,
         Command::Models(args) => status::models(args, &context).await,

@@ -54,7 +54,7 @@ pub(super) fn sign(
             (context.publisher.sign(draft, keys)?, keep)
         }
         Effect::Result(answer) => {
-            let draft = reply.result(&clean(&answer.text), Some(&answer.inner), answer.tags)?;
+            let draft = reply.result(&clean(&answer.text), answer.inner.as_ref(), answer.tags)?;
             let event = context.publisher.sign(draft, keys)?;
             record.result = Some(event.id);
             (event, Keep::Outbox)

@@ -63,6 +63,7 @@ pub(super) fn budget(context: &Context, order: &Order) -> Budget {
             None => order.request.number("budget_tokens"),
         },
         seconds: stranger.map(|quota| quota.seconds),
+        microusd: None,
     }
 }
 

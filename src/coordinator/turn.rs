@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use nostr::Event;
+use nostr::{Event, EventId};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{
     context::now,
     executor::{ExecutorEvent, Order},
+    facts::{self, Around},
     growing::Growing,
+    process::Talk,
     publisher::PublishError,
     session::{After, Lines, Session, Turn},
-    usage::Usage,
+    shell,
+    usage::{self, Usage},
+    watch::watch_disk,
 };
 use crate::{
     agent::{
@@ -20,6 +24,7 @@ use crate::{
         claims::{Claim, Tool, ToolContent},
     },
     job::{Answer, Failure, Report},
+    model::ModelCall,
     nips::{
         Draft, Reference,
         draft::SignError,
@@ -34,6 +39,8 @@ use crate::{
 const DELTA_EVERY: Duration = Duration::from_millis(80);
 /// How long an agent may take to end a turn that was cancelled.
 const CANCEL_GRACE: Duration = Duration::from_millis(800);
+/// How long an agent may take to stop when the files under it were brought back.
+const STOP_FOR_UNDO: Duration = Duration::from_secs(10);
 /// An answer holds at most this many bytes, which NIP-44 can carry; the whole is kept as a blob.
 pub(super) const MAX_ANSWER: usize = 60_000;
 /// What an agent says about its tools is recorded up to this often in a turn.
@@ -43,12 +50,16 @@ const FIRST_TOO_MANY: usize = MAX_TOOLS + 1;
 const MAX_TEXT: usize = 4 << 20;
 
 /// What ended the wait for the agent.
-enum Ended {
+pub(super) enum Ended {
     Turn(Result<acp::Turn, acp::Error>),
     Cancelled,
     TimedOut,
     Shutdown,
     TooLong,
+    /// It did not stop although the files under it were brought back.
+    Stubborn,
+    /// A command ended, with the exit code that the host saw.
+    Exited(i64),
 }
 
 /// Has the agent do one job, and reports the answer.
@@ -80,18 +91,23 @@ async fn work(
         None => {
             let mut events = Vec::new();
             let inner = session.take_job(order, prompt, &mut events)?;
-            session.context.publisher.publish_all(events).await?;
+            session.emit(events).await?;
             inner
         }
     };
+    facts::begin_turn(session).await?;
     let began = Instant::now();
     let mut growing = Growing::new(began);
     let mut usage = Usage::default();
     session.forget_claims();
-    let ended = listen(session, turn, prompt, lines, &mut growing, &mut usage).await?;
+    let ended = match session.process.talk {
+        Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
+        Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
+    };
     while let Ok(call) = session.calls.try_recv() {
-        usage.add(call);
+        take_call(session, &mut usage, call)?;
     }
+    facts::end_turn(session).await?;
     session.log.spend(usage.prompt_tokens + usage.output_tokens);
     if usage.truncated {
         let sentence =
@@ -122,6 +138,10 @@ async fn work(
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Cancelled => {
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
+        Ended::Exited(code) => {
+            return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
+                .await;
+        }
         Ended::Turn(Ok(_)) if growing.text.trim().is_empty() => {
             Some(Failure::new("model", "the model gave an empty answer"))
         }
@@ -130,6 +150,10 @@ async fn work(
         Ended::TooLong => Some(Failure::new(
             "agent",
             "the agent said more than an answer may hold",
+        )),
+        Ended::Stubborn => Some(Failure::new(
+            "agent",
+            "the agent went on although its files were brought back to an earlier state",
         )),
         Ended::TimedOut => {
             record_error(session, "timeout", "The job took longer than it may.").await?;
@@ -163,12 +187,8 @@ async fn work(
     let text = session.context.redactor.redact(&growing.text).into_owned();
     let message = message(session, &text, &usage, began.elapsed(), "Answered")?;
     let message = session.keep_whole(message).await;
-    let (answer, result) = answer(session, order, &inner, text).await?;
-    session
-        .context
-        .publisher
-        .publish_all(vec![message, result])
-        .await?;
+    let (answer, result) = answer(session, order, &inner, text, Vec::new()).await?;
+    session.emit(vec![message, result]).await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(After::Open)
 }
@@ -190,11 +210,17 @@ async fn listen(
     }
     let order = &turn.order;
     let deadline = session.deadline(order);
-    let peer = session.process.peer.clone();
-    let acp = session.acp.clone();
-    let blocks = vec![serde_json::json!({"type": "text", "text": prompt})];
-    let prompting = peer.prompt(&acp, blocks);
-    tokio::pin!(prompting);
+    let (Talk::Acp { peer, .. }, Some(acp)) = (&session.process.talk, session.acp.clone()) else {
+        return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
+    };
+    let peer = peer.clone();
+    let say = |text: String| {
+        let blocks = vec![serde_json::json!({"type": "text", "text": text})];
+        let (peer, acp) = (peer.clone(), acp.clone());
+        Box::pin(async move { peer.prompt(&acp, blocks).await })
+    };
+    let introduction = session.introduction.take().unwrap_or_default();
+    let mut prompting = say(format!("{introduction}{prompt}"));
     let mut ticks = tokio::time::interval(DELTA_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let ended = loop {
@@ -205,14 +231,35 @@ async fn listen(
             () = tokio::time::sleep_until(deadline) => break Ended::TimedOut,
             done = &mut prompting => break Ended::Turn(done),
             // The gateway waits when nobody takes its calls in.
-            Some(call) = session.calls.recv() => usage.add(call),
-            Some(claim) = session.process.claims.recv() => {
+            Some(call) = session.calls.recv() => take_call(session, usage, call)?,
+            Some(claim) = next_claim(&mut session.process.talk) => {
                 take(session, growing, claim).await?;
                 if growing.text.len() > MAX_TEXT {
                     break Ended::TooLong;
                 }
             }
+            around = facts::around(&mut session.bench) => match around {
+                Around::Look => watch_disk(session, order, lines).await?,
+                Around::Told(told) => {
+                    let sentence = session.hear(*told).await?;
+                    // What it is about to do rests on files that are gone: it stops, and goes on from here.
+                    let stopping = async {
+                        let _asked = peer.cancel(&acp).await;
+                        let _ended = (&mut prompting).await;
+                    };
+                    if tokio::time::timeout(STOP_FOR_UNDO, stopping).await.is_err() {
+                        break Ended::Stubborn;
+                    }
+                    session.introduction = None;
+                    session.forget_claims();
+                    if !growing.text.is_empty() {
+                        growing.text.push_str("\n\n");
+                    }
+                    prompting = say(format!("{sentence}\n\nGo on from there with the task:\n{prompt}"));
+                }
+            },
             _ = ticks.tick() => {
+                session.emit(Vec::new()).await?;
                 growing.show(session, &order.request.customer, false).await;
                 if let Some(text) = growing.partial(&session.context.redactor) {
                     report(session, order, lines, Report::Partial(text)).await;
@@ -223,8 +270,15 @@ async fn listen(
     if matches!(ended, Ended::Turn(_)) {
         // Everything that the agent said before its answer is in the channel, and no more than it holds:
         // one that goes on talking is not heard for ever.
-        for _ in 0..session.process.claims.max_capacity() {
-            match session.process.claims.try_recv() {
+        let room = match &session.process.talk {
+            Talk::Acp { claims, .. } => claims.max_capacity(),
+            Talk::Exec { .. } => 0,
+        };
+        for _ in 0..room {
+            let Talk::Acp { claims, .. } = &mut session.process.talk else {
+                break;
+            };
+            match claims.try_recv() {
                 Ok(claim) => take(session, growing, claim).await?,
                 Err(_) => break,
             }
@@ -252,7 +306,12 @@ async fn take(
         {
             growing.tools += 1;
             match growing.tools {
-                ..=MAX_TOOLS => record_tool(session, &tool).await?,
+                ..=MAX_TOOLS => {
+                    let event = record_tool(session, &tool).await?;
+                    if let Some(bench) = &mut session.bench {
+                        bench.claim(event, &tool);
+                    }
+                }
                 FIRST_TOO_MANY => {
                     let sentence = "The agent said more about its tools than a record holds.";
                     let entry = session
@@ -261,6 +320,14 @@ async fn take(
                     session.publish(entry).await?;
                 }
                 _ => {}
+            }
+            if facts::may_change(&tool) {
+                let why = if session.private {
+                    "after a tool".to_owned()
+                } else {
+                    format!("after it {}", facts::did(&tool))
+                };
+                facts::checkpoint(session, &why).await?;
             }
         }
         Claim::NotJson(line) => tracing::debug!(
@@ -274,8 +341,7 @@ async fn take(
 }
 
 /// What an agent says that a tool did: a claim, marked as one.
-async fn record_tool(session: &mut Session, tool: &Tool) -> Result<(), PublishError> {
-    let title = tool.title.clone().unwrap_or_else(|| "a tool".to_owned());
+async fn record_tool(session: &mut Session, tool: &Tool) -> Result<EventId, PublishError> {
     let output: Vec<&str> = tool
         .content
         .iter()
@@ -292,16 +358,47 @@ async fn record_tool(session: &mut Session, tool: &Tool) -> Result<(), PublishEr
     } else {
         output.join("\n")
     };
-    let title = if session.private {
-        "a tool".to_owned()
+    let did = if session.private {
+        "used a tool".to_owned()
     } else {
-        title
+        facts::did(tool)
     };
-    let alt = format!("Says that it ran {title}: {status}");
+    let failed = if status == "failed" {
+        ", and that this failed"
+    } else {
+        ""
+    };
+    let alt = format!("Says that it {did}{failed}");
     let entry = session
         .log
         .action(ActionKind::Command, detail, alt, &content, now())?;
-    session.publish(entry).await
+    let id = entry.event.id;
+    // What it changed is recorded next, with one wait for the disk.
+    let event = session.keep_whole(entry).await;
+    session.held.push(event);
+    Ok(id)
+}
+
+/// One call of the model: a fact, which the gateway saw.
+pub(super) fn take_call(
+    session: &mut Session,
+    usage: &mut Usage,
+    call: ModelCall,
+) -> Result<(), PublishError> {
+    let (detail, alt) = usage::describe(&call);
+    let kind = ActionKind::Other("model".to_owned());
+    let entry = session.log.action(kind, detail, alt, "", now())?;
+    session.held.push(entry.event);
+    usage.add(call);
+    Ok(())
+}
+
+/// What the agent says next.
+async fn next_claim(talk: &mut Talk) -> Option<Claim> {
+    match talk {
+        Talk::Acp { claims, .. } => claims.recv().await,
+        Talk::Exec { .. } => None,
+    }
 }
 
 /// Why a turn failed: what the host saw of the model before what the agent says.
@@ -369,15 +466,15 @@ fn message(
 }
 
 /// The answer, and the session's own result, which the customer's will quote.
-async fn answer(
+pub(super) async fn answer(
     session: &Session,
     order: &Order,
     inner: &Reference,
     text: String,
+    mut tags: Vec<Vec<String>>,
 ) -> Result<(Answer, Event), SignError> {
     let context = &session.context;
     let coordinator = context.keyring.coordinator().public_key();
-    let mut tags = Vec::new();
     let text = if text.len() > MAX_ANSWER {
         let blobs = context.blobs.clone();
         let whole = text.clone();
@@ -409,11 +506,11 @@ async fn answer(
     };
     let event = context.publisher.sign(draft, session.log.keys())?;
     tracing::debug!(job = %order.event.id, result = %event.id, "the session answered");
-    let inner = Reference::to(&event, &context.relay_url);
+    let inner = Some(Reference::to(&event, &context.relay_url));
     Ok((Answer { text, inner, tags }, event))
 }
 
-async fn report(session: &Session, order: &Order, lines: &Lines, report: Report) {
+pub(super) async fn report(session: &Session, order: &Order, lines: &Lines, report: Report) {
     let thread = session
         .thread
         .clone()
@@ -430,7 +527,7 @@ async fn report(session: &Session, order: &Order, lines: &Lines, report: Report)
     }
 }
 
-fn tag<const N: usize>(name: &str, values: [String; N]) -> Vec<String> {
+pub(super) fn tag<const N: usize>(name: &str, values: [String; N]) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(values).collect()
 }
 

@@ -9,13 +9,8 @@ const DEFAULT_PORT: u16 = 11434;
 /// Why the model server's address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// TLS.
-    #[error(
-        "the model server's address {0:?} asks for https, which treefort does not speak yet; use a local http server"
-    )]
-    Tls(String),
     /// Another scheme.
-    #[error("the model server's address {0:?} is neither http:// nor a host")]
+    #[error("the model server's address {0:?} is neither http://, https:// nor a host")]
     Scheme(String),
     /// The port.
     #[error("the model server's address {0:?} has no valid port")]
@@ -26,6 +21,17 @@ pub enum ConfigError {
     /// The HTTP client.
     #[error("the client for the model server cannot start")]
     Client(#[source] reqwest::Error),
+    /// A provider.
+    #[error("the provider {name:?} of treefort.toml cannot be used: {why}")]
+    Provider {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The proxy.
+    #[error("the proxy under [model] of treefort.toml is not a proxy's URL")]
+    Proxy(#[source] reqwest::Error),
 }
 
 /// The model server's base URL; its path ends in `/`.
@@ -34,18 +40,18 @@ pub struct Endpoint(Url);
 
 impl Endpoint {
     /// Reads an address as Ollama's client does: `host`, `host:port`, `:port`, `http://host[:port]`
-    /// (port 80 when missing), IPv6 with or without brackets, a path behind it. Empty is
+    /// (port 80 when missing), `https://` (443), IPv6 with or without brackets, a path behind it. Empty is
     /// `localhost:11434`; an address that servers use for "all interfaces" is loopback.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`]; `https://` is [`ConfigError::Tls`].
+    /// [`ConfigError`].
     pub fn parse(address: &str) -> Result<Self, ConfigError> {
         let text = address.trim().trim_matches(['"', '\'']).trim();
-        let (rest, default_port) = match text.split_once("://") {
-            None => (text, DEFAULT_PORT),
-            Some(("http", rest)) => (rest, 80),
-            Some(("https", _)) => return Err(ConfigError::Tls(text.to_owned())),
+        let (scheme, rest, default_port) = match text.split_once("://") {
+            None => ("http", text, DEFAULT_PORT),
+            Some(("http", rest)) => ("http", rest, 80),
+            Some(("https", rest)) => ("https", rest, 443),
             Some(_) => return Err(ConfigError::Scheme(text.to_owned())),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -65,7 +71,7 @@ impl Endpoint {
         let path = path.trim_matches('/');
         let slash = if path.is_empty() { "" } else { "/" };
         let port = port.unwrap_or(default_port);
-        Url::parse(&format!("http://{host}:{port}/{path}{slash}"))
+        Url::parse(&format!("{scheme}://{host}:{port}/{path}{slash}"))
             .map(Self)
             .map_err(|_| ConfigError::Address(text.to_owned()))
     }
@@ -129,6 +135,8 @@ mod tests {
             ("::1", "http://[::1]:11434"),
             ("[fe80::1]:1", "http://[fe80::1]:1"),
             ("http://box", "http://box"),
+            ("https://box", "https://box"),
+            ("https://box:11434/o", "https://box:11434/o"),
             ("http://box/", "http://box"),
             ("http://box:1234", "http://box:1234"),
             ("http://box:1234/ollama/", "http://box:1234/ollama"),
@@ -146,7 +154,6 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_speak_to() {
         let error = |address| Endpoint::parse(address).unwrap_err();
-        assert!(matches!(error("https://box"), ConfigError::Tls(_)));
         assert!(matches!(
             error("unix:///run/o.sock"),
             ConfigError::Scheme(_)

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use super::provider::Target;
+
 /// Why a model call failed. The sentences name no address of the host: the session reads them.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -68,6 +70,55 @@ pub enum ModelError {
         /// The budget.
         limit: u64,
     },
+    /// The session's money is used up.
+    #[error("the session's budget of {} US dollars is used up", dollars(*limit))]
+    Money {
+        /// The budget, in micro-dollars.
+        limit: u64,
+    },
+    /// A budget in money cannot be held.
+    #[error("nobody said what {provider} costs, so a budget in money cannot be held")]
+    NoPrice {
+        /// The provider.
+        provider: String,
+    },
+    /// The provider's key is not there.
+    #[error(
+        "the provider {provider} needs a key, and the environment of treefort has none in {env}"
+    )]
+    NoKey {
+        /// The provider.
+        provider: String,
+        /// Where its key should be.
+        env: String,
+    },
+    /// The provider does not take the key (401, 403).
+    #[error("the provider {provider} does not accept treefort's key: {message}")]
+    KeyRefused {
+        /// The provider.
+        provider: String,
+        /// Where its key is.
+        env: String,
+        /// The provider's sentence.
+        message: String,
+    },
+    /// The provider wants no more calls now (429).
+    #[error("the model server takes no more calls for now: {message}")]
+    Limited {
+        /// The server's sentence.
+        message: String,
+    },
+    /// The session's model is not reached by the API that the agent speaks.
+    #[error("the session's model {model} does not speak {api}")]
+    Dialect {
+        /// The model.
+        model: String,
+        /// What the agent speaks.
+        api: &'static str,
+    },
+    /// The client for the providers.
+    #[error("treefort cannot open connections to providers")]
+    Client(#[source] super::ConfigError),
     /// The session ended the call.
     #[error("the call was cancelled")]
     Cancelled,
@@ -78,15 +129,88 @@ impl ModelError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) | Self::NotFound { .. } => "no-model",
+            Self::Unreachable(_)
+            | Self::NotFound { .. }
+            | Self::NoKey { .. }
+            | Self::KeyRefused { .. }
+            | Self::Dialect { .. }
+            | Self::Client(_) => "no-model",
             Self::FirstByte { .. } | Self::Idle { .. } => "timeout",
-            Self::Tokens { .. } | Self::Seconds { .. } => "quota",
+            Self::Tokens { .. }
+            | Self::Seconds { .. }
+            | Self::Money { .. }
+            | Self::NoPrice { .. } => "quota",
             Self::Cancelled => "cancelled",
             Self::Rejected { .. }
             | Self::Server { .. }
             | Self::InStream { .. }
+            | Self::Limited { .. }
             | Self::Cut(_)
             | Self::Malformed => "model",
+        }
+    }
+
+    /// Whether a budget is the reason: the session cannot go on.
+    #[must_use]
+    pub fn is_budget(&self) -> bool {
+        self.code() == "quota"
+    }
+
+    /// What the owner can do about it, in one sentence; `None` where trying again is all that there is.
+    #[must_use]
+    pub fn fix(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreachable(_) => {
+                "Check that the model server runs, and that it can be reached; `treefort doctor` looks.".to_owned()
+            }
+            Self::NotFound { model } => format!(
+                "Run `treefort models` to see which there are, or `treefort models pull {model}`."
+            ),
+            Self::NoKey { env, .. } => {
+                format!("Set {env} in the environment of treefort, and start it again.")
+            }
+            Self::KeyRefused { env, .. } => {
+                format!("Check the key in {env}, set it right, and start treefort again.")
+            }
+            Self::Dialect { .. } => {
+                "Name a model of that provider with --model provider:name, or use another agent.".to_owned()
+            }
+            Self::Tokens { .. } | Self::Seconds { .. } | Self::Money { .. } => {
+                "Continue with a larger budget.".to_owned()
+            }
+            Self::NoPrice { provider } => format!(
+                "Set price_in and price_out under [model.providers.{provider}] in treefort.toml."
+            ),
+            Self::FirstByte { .. } | Self::Idle { .. } => {
+                "Use a smaller model, or raise first_byte_s and idle_s under [model] in treefort.toml.".to_owned()
+            }
+            Self::Client(_) => "Install the system's certificates (ca-certificates).".to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// Whether another model may be asked in its place: it is not there, or does not work now.
+    pub(super) fn may_fall_back(&self) -> bool {
+        match self {
+            Self::Unreachable(_)
+            | Self::NotFound { .. }
+            | Self::Server { .. }
+            | Self::InStream { .. }
+            | Self::FirstByte { .. }
+            | Self::Idle { .. }
+            | Self::Cut(_)
+            | Self::Malformed
+            | Self::NoKey { .. }
+            | Self::KeyRefused { .. }
+            | Self::Limited { .. }
+            | Self::Client(_) => true,
+            Self::Rejected { .. }
+            | Self::Tokens { .. }
+            | Self::Seconds { .. }
+            | Self::Money { .. }
+            | Self::NoPrice { .. }
+            | Self::Dialect { .. }
+            | Self::Cancelled => false,
         }
     }
 
@@ -94,20 +218,31 @@ impl ModelError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::Rejected { .. } => StatusCode::BAD_REQUEST,
+            Self::Rejected { .. } | Self::Dialect { .. } => StatusCode::BAD_REQUEST,
+            Self::Limited { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::FirstByte { .. } | Self::Idle { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Tokens { .. } | Self::Seconds { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Tokens { .. }
+            | Self::Seconds { .. }
+            | Self::Money { .. }
+            | Self::NoPrice { .. } => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
 
     /// What the server's status means. `message` is bounded and stripped here.
-    pub(super) fn from_status(status: u16, message: &str, model: &str) -> Self {
+    pub(super) fn from_status(status: u16, message: &str, target: &Target) -> Self {
         let message = sentence(message);
+        let provider = &target.provider;
         match status {
             404 => Self::NotFound {
-                model: model.to_owned(),
+                model: target.name().0,
             },
+            401 | 403 if provider.key().is_some() => Self::KeyRefused {
+                provider: provider.name().to_owned(),
+                env: provider.key_env().to_owned(),
+                message,
+            },
+            408 | 429 => Self::Limited { message },
             400..=499 => Self::Rejected { status, message },
             _ => Self::Server { status, message },
         }
@@ -118,10 +253,15 @@ impl ModelError {
             message: sentence(message),
         }
     }
+}
 
-    /// The JSON that the session gets: `{"error": sentence, "code": word}`.
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({"error": self.to_string(), "code": self.code()})
+/// Micro-dollars as a person reads them.
+fn dollars(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let text = text.trim_end_matches('0');
+    match text.strip_suffix('.') {
+        Some(whole) => whole.to_owned(),
+        None => text.to_owned(),
     }
 }
 
@@ -136,5 +276,22 @@ fn sentence(text: &str) -> String {
         "no reason given".to_owned()
     } else {
         clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_read_as_dollars() {
+        for (micros, text) in [
+            (1, "0.000001"),
+            (2_500_000, "2.5"),
+            (0, "0"),
+            (3_000_000, "3"),
+        ] {
+            assert_eq!(dollars(micros), text);
+        }
     }
 }

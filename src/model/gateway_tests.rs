@@ -2,8 +2,11 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::model::CallStatus;
+use crate::model::session::BODY_BYTES;
 use crate::model::testing::{Act, OK, Upstream, send, upstream};
 
 const LINE: &str = "{\"message\":{\"role\":\"assistant\",\"content\":\"hé\"},\"done\":false}\n";
@@ -11,25 +14,38 @@ const DONE: &str = "{\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\
     \"prompt_eval_count\":20,\"eval_count\":5,\"load_duration\":3000000}\n";
 const CHAT: &str = "{\"model\":\"evil\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 
-struct Bench {
-    session: SessionGateway,
-    calls: mpsc::Receiver<ModelCall>,
+pub(super) struct Bench {
+    pub(super) session: SessionGateway,
+    pub(super) calls: mpsc::Receiver<ModelCall>,
 }
 
-fn bench(url: &str, budget: Budget, change: impl FnOnce(&mut Config)) -> Bench {
+pub(super) fn bench(url: &str, budget: Budget, change: impl FnOnce(&mut Config)) -> Bench {
     let mut config = Config {
         ollama: url.to_owned(),
         ..Config::default()
     };
     change(&mut config);
+    let options = ModelOptions {
+        temperature: Some(0.5),
+        ..ModelOptions::default()
+    };
+    bench_with(config, &|_| None, &["m:1"], options, budget)
+}
+
+pub(super) fn bench_with(
+    config: Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    models: &[&str],
+    options: ModelOptions,
+    budget: Budget,
+) -> Bench {
     let (sender, calls) = mpsc::channel(8);
-    let session = Gateway::new(config).unwrap().admit(SessionPolicy {
+    let gateway = Gateway::with_environment(config, env).unwrap();
+    let session = gateway.admit(SessionPolicy {
         token: "secret".to_owned(),
-        model: "m:1".into(),
-        options: ModelOptions {
-            temperature: Some(0.5),
-            ..ModelOptions::default()
-        },
+        model: models[0].into(),
+        fallback: models[1..].iter().map(|name| (*name).into()).collect(),
+        options,
         budget,
         calls: sender,
     });
@@ -37,7 +53,7 @@ fn bench(url: &str, budget: Budget, change: impl FnOnce(&mut Config)) -> Bench {
 }
 
 impl Bench {
-    fn connect(&self) -> DuplexStream {
+    pub(super) fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let session = self.session.clone();
         tokio::spawn(async move { session.serve(far).await });
@@ -45,7 +61,7 @@ impl Bench {
     }
 
     /// Status and body of one exchange.
-    async fn exchange(&self, head: &str, body: &str) -> (u16, String) {
+    pub(super) async fn exchange(&self, head: &str, body: &str) -> (u16, String) {
         let mut near = self.connect();
         let length = body.len();
         let text = format!(
@@ -65,11 +81,11 @@ impl Bench {
         .await
     }
 
-    async fn call(&mut self) -> ModelCall {
+    pub(super) async fn call(&mut self) -> ModelCall {
         self.calls.recv().await.unwrap()
     }
 
-    async fn failure(&mut self) -> ModelError {
+    pub(super) async fn failure(&mut self) -> ModelError {
         match self.call().await.status {
             CallStatus::Failed(error) => error,
             CallStatus::Ok => panic!("the call succeeded"),
@@ -100,7 +116,7 @@ fn parse(answer: &[u8]) -> (u16, String) {
     }
 }
 
-async fn plain(acts: Vec<Act>) -> (Bench, Upstream) {
+pub(super) async fn plain(acts: Vec<Act>) -> (Bench, Upstream) {
     let upstream = upstream(acts).await;
     (bench(&upstream.url, Budget::default(), |_| {}), upstream)
 }
@@ -259,7 +275,7 @@ async fn no_server_is_no_model_and_names_no_address() {
 async fn budgets_end_a_call_and_refuse_the_next() {
     let tokens = Budget {
         tokens: Some(3),
-        seconds: None,
+        ..Budget::default()
     };
     let many = upstream(vec![send(OK), send(LINE.repeat(50)), send(DONE)]).await;
     let mut bench = bench(&many.url, tokens, |_| {});
@@ -282,8 +298,8 @@ async fn budgets_end_a_call_and_refuse_the_next() {
 #[tokio::test]
 async fn a_budget_of_time_ends_a_call() {
     let seconds = Budget {
-        tokens: None,
         seconds: Some(1),
+        ..Budget::default()
     };
     let slow = upstream(vec![send(OK), send(LINE), Act::Hang]).await;
     let mut bench = bench(&slow.url, seconds, |_| {});
@@ -354,7 +370,11 @@ async fn nothing_but_the_conversation_passes() {
         "POST /api/chat/",
         "POST /api//chat",
         "POST /api/chat/../pull",
-        "POST /v1/chat/completions",
+        "POST /v1/completions",
+        "POST /v1/responses",
+        "POST /v1/embeddings",
+        "POST /v1/files",
+        "DELETE /v1/models/m",
         "PUT /api/chat",
     ] {
         let head = format!("{line} HTTP/1.1\r\nAuthorization: Bearer secret");

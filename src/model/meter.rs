@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::OwnedPermit;
 
+use super::provider::{Price, Target};
 use super::{Budget, ModelError, ModelName};
 
 /// How a call ended.
@@ -21,14 +22,22 @@ pub enum CallStatus {
 /// One model call as the host saw it: a fact of the session's record.
 #[derive(Debug)]
 pub struct ModelCall {
-    /// The model.
+    /// The model, with its provider unless that is Ollama.
     pub model: ModelName,
+    /// The provider.
+    pub provider: String,
+    /// Whether nothing left this machine and its network.
+    pub local: bool,
+    /// The model that was asked before it and failed; that call has a record of its own.
+    pub fell_back_from: Option<ModelName>,
     /// How it ended.
     pub status: CallStatus,
     /// Tokens read, as the server counted them; 0 when it did not say.
     pub prompt_tokens: u64,
     /// Tokens written: the server's count, or the pieces that came when it did not say.
     pub output_tokens: u64,
+    /// What it cost, in micro-dollars, when the price is known; from below for a call that broke off.
+    pub cost_microusd: Option<u64>,
     /// Milliseconds to the answer's first piece.
     pub latency_first_ms: Option<u64>,
     /// Milliseconds to the end.
@@ -44,6 +53,7 @@ pub struct ModelCall {
 pub(super) struct Totals {
     tokens: AtomicU64,
     millis: AtomicU64,
+    microusd: AtomicU64,
 }
 
 impl Totals {
@@ -54,6 +64,7 @@ impl Totals {
     /// When a budget is used up.
     pub(super) fn check(&self, budget: Budget) -> Result<Option<Duration>, ModelError> {
         self.check_tokens(budget)?;
+        self.check_money(budget, 0)?;
         let Some(limit) = budget.seconds else {
             return Ok(None);
         };
@@ -75,14 +86,37 @@ impl Totals {
             _ => Ok(()),
         }
     }
+
+    /// `running` is what calls cost that have not ended.
+    ///
+    /// # Errors
+    ///
+    /// When the money is used up.
+    fn check_money(&self, budget: Budget, running: u64) -> Result<(), ModelError> {
+        match budget.microusd {
+            Some(limit)
+                if self
+                    .microusd
+                    .load(Ordering::Relaxed)
+                    .saturating_add(running)
+                    >= limit =>
+            {
+                Err(ModelError::Money { limit })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
-/// The counts of an answer's last line (Ollama's names; durations in nanoseconds).
+/// What the server counted.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
-    pub(super) prompt_eval_count: Option<u64>,
-    pub(super) eval_count: Option<u64>,
-    pub(super) load_duration: Option<u64>,
+    /// Tokens read.
+    pub(super) prompt: Option<u64>,
+    /// Tokens written.
+    pub(super) output: Option<u64>,
+    /// Nanoseconds that the server spent loading the model.
+    pub(super) load_nanos: Option<u64>,
 }
 
 /// A call that runs. However it ends (also by being dropped), its [`ModelCall`] is sent: the room for
@@ -91,32 +125,51 @@ pub(super) struct Counts {
 pub(super) struct Running {
     permit: Option<OwnedPermit<ModelCall>>,
     totals: Arc<Totals>,
-    model: ModelName,
-    num_ctx: u64,
-    least_tokens: u64,
+    call: About,
     started: Instant,
     first: Option<Duration>,
     pieces: u64,
 }
 
+/// What a call is about.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) target: Target,
+    /// The context that was asked for; `None` where the provider decides.
+    pub(super) num_ctx: Option<u32>,
+    /// The prompt's tokens, from below.
+    pub(super) least_tokens: u64,
+    pub(super) fell_back_from: Option<ModelName>,
+}
+
 impl Running {
-    pub(super) fn start(
-        permit: OwnedPermit<ModelCall>,
-        totals: Arc<Totals>,
-        model: ModelName,
-        num_ctx: u32,
-        least_tokens: u64,
-    ) -> Self {
+    pub(super) fn start(permit: OwnedPermit<ModelCall>, totals: Arc<Totals>, call: About) -> Self {
         Self {
             permit: Some(permit),
             totals,
-            model,
-            num_ctx: u64::from(num_ctx),
-            least_tokens,
+            call,
             started: Instant::now(),
             first: None,
             pieces: 0,
         }
+    }
+
+    /// Whether the session may go on.
+    ///
+    /// # Errors
+    ///
+    /// When a budget is used up, with what this call has used so far.
+    pub(super) fn check(&self, budget: Budget) -> Result<(), ModelError> {
+        self.totals.check_tokens(budget)?;
+        let so_far = match self.price() {
+            Some(price) if self.first.is_some() => price.of(self.call.least_tokens, self.pieces),
+            _ => 0,
+        };
+        self.totals.check_money(budget, so_far)
+    }
+
+    fn price(&self) -> Option<Price> {
+        self.call.target.provider.price()
     }
 
     /// A piece of the answer came. Ollama sends one token in each, so it counts at once.
@@ -142,29 +195,40 @@ impl Running {
             return;
         };
         let total = self.started.elapsed();
-        let read = counts.prompt_eval_count.unwrap_or(0);
-        let written = counts.eval_count.unwrap_or(self.pieces);
+        let read = counts.prompt.unwrap_or(0);
+        let written = counts.output.unwrap_or(self.pieces);
+        let least_tokens = self.call.least_tokens;
         // A call that was ended early has cost its prompt too, or cancelling would be free.
         let begun = self.first.is_some();
-        let charged = if begun {
-            read.max(self.least_tokens)
-        } else {
-            read
-        };
+        let charged = if begun { read.max(least_tokens) } else { read };
+        let cost = self.price().map(|price| match counts.prompt {
+            Some(read) => price.of(read, written),
+            None => price.of(charged, written),
+        });
+        let totals = &self.totals;
         let charge = charged + written.saturating_sub(self.pieces);
-        self.totals.tokens.fetch_add(charge, Ordering::Relaxed);
-        self.totals
-            .millis
-            .fetch_add(millis(total), Ordering::Relaxed);
+        totals.tokens.fetch_add(charge, Ordering::Relaxed);
+        totals.millis.fetch_add(millis(total), Ordering::Relaxed);
+        totals
+            .microusd
+            .fetch_add(cost.unwrap_or(0), Ordering::Relaxed);
+        let target = &self.call.target;
         permit.send(ModelCall {
-            model: self.model.clone(),
+            model: target.name(),
+            provider: target.provider.name().to_owned(),
+            local: target.provider.is_local(),
+            fell_back_from: self.call.fell_back_from.take(),
             status,
             prompt_tokens: read,
             output_tokens: written,
+            cost_microusd: cost,
             latency_first_ms: self.first.map(millis),
             latency_total_ms: millis(total),
-            load_ms: counts.load_duration.map(|nanos| nanos / 1_000_000),
-            truncated: truncated(counts.prompt_eval_count, self.num_ctx, self.least_tokens),
+            load_ms: counts.load_nanos.map(|nanos| nanos / 1_000_000),
+            truncated: self
+                .call
+                .num_ctx
+                .is_some_and(|num_ctx| truncated(counts.prompt, u64::from(num_ctx), least_tokens)),
         });
     }
 }
@@ -213,7 +277,17 @@ mod tests {
         let (calls, mut recorded) = tokio::sync::mpsc::channel(1);
         let totals = Arc::new(Totals::default());
         let permit = calls.reserve_owned().await.unwrap();
-        let mut running = Running::start(permit, Arc::clone(&totals), "m".into(), 8192, 10);
+        let config = crate::model::Config::default();
+        let endpoint = config.endpoint().unwrap();
+        let providers =
+            crate::model::provider::Providers::new(&config, &endpoint, &|_| None).unwrap();
+        let about = About {
+            target: providers.resolve("m"),
+            num_ctx: Some(8192),
+            least_tokens: 10,
+            fell_back_from: None,
+        };
+        let mut running = Running::start(permit, Arc::clone(&totals), about);
         running.piece();
         drop(running);
         let call = recorded.recv().await.unwrap();
@@ -224,7 +298,7 @@ mod tests {
         assert_eq!(call.output_tokens, 1);
         let budget = |tokens| Budget {
             tokens: Some(tokens),
-            seconds: None,
+            ..Budget::default()
         };
         assert!(totals.check(budget(12)).is_ok());
         assert!(matches!(

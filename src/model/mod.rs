@@ -3,37 +3,48 @@
 //! The host speaks to Ollama's native API; a session speaks the same API to the gateway, which pins
 //! the model, sets the options, meters every call and lets nothing else through (DESIGN.md #10).
 
+mod chat;
+mod dialect;
 pub mod endpoint;
 mod error;
 pub mod gateway;
 pub mod local;
 mod meter;
-mod request;
+pub mod provider;
+mod respond;
 pub mod scripted;
+mod session;
 #[cfg(test)]
 mod testing;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::dialect::Dialect;
 pub use self::endpoint::{ConfigError, Endpoint};
 pub use self::error::ModelError;
 pub use self::meter::{CallStatus, ModelCall};
+pub use self::provider::ProviderConfig;
+
+/// Seconds to connect to a provider, at the least: it is not next door.
+const PROVIDER_CONNECT_S: u64 = 10;
 
 /// The `[model]` part of `treefort.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where Ollama is, in any form that `OLLAMA_HOST` takes; empty: `OLLAMA_HOST`, else
     /// `http://localhost:11434`.
     pub ollama: String,
-    /// The default model; empty: [`local::choose`] decides.
+    /// The default model, `provider:name` or Ollama's name; empty: [`local::choose`] decides.
     pub default: String,
+    /// Models to ask, in this order, when the default one is not there or fails before its first word.
+    pub fallback: Vec<String>,
     /// The context that a model is given, in tokens; at most what the model was made for. Always sent: Ollama's own
-    /// default truncates
-    /// long prompts silently.
+    /// default truncates long prompts silently.
     pub num_ctx: u32,
     /// How long Ollama keeps a model loaded after a call (`10m`, `-1s` for ever).
     pub keep_alive: String,
@@ -43,6 +54,10 @@ pub struct Config {
     pub first_byte_s: u64,
     /// Seconds between two pieces of an answer.
     pub idle_s: u64,
+    /// The proxy for providers outside of this machine's network; empty: none, whatever the environment says.
+    pub proxy: String,
+    /// Providers beside Ollama, by name.
+    pub providers: BTreeMap<String, ProviderConfig>,
 }
 
 impl Default for Config {
@@ -50,11 +65,14 @@ impl Default for Config {
         Self {
             ollama: String::new(),
             default: String::new(),
+            fallback: Vec::new(),
             num_ctx: 8192,
             keep_alive: "10m".to_owned(),
             connect_s: 2,
             first_byte_s: 300,
             idle_s: 60,
+            proxy: String::new(),
+            providers: BTreeMap::new(),
         }
     }
 }
@@ -83,8 +101,25 @@ impl Config {
             .redirect(reqwest::redirect::Policy::none())
             .resolve_to_addrs("localhost", &loopback)
             .connect_timeout(Duration::from_secs(self.connect_s))
+            // Reading all of the system's certificates takes time, and http needs none.
+            .tls_built_in_root_certs(self.endpoint()?.url().scheme() == "https")
             .build()
             .map_err(ConfigError::Client)
+    }
+
+    /// A client for providers: rustls with the machine's certificates, no redirects, and no proxy but the
+    /// configured one.
+    fn providers_client(&self) -> Result<reqwest::Client, ConfigError> {
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(self.connect_s.max(PROVIDER_CONNECT_S)));
+        let proxy = self.proxy.trim();
+        if !proxy.is_empty() {
+            let proxy = reqwest::Proxy::https(proxy).map_err(ConfigError::Proxy)?;
+            builder = builder.proxy(proxy);
+        }
+        builder.build().map_err(ConfigError::Client)
     }
 }
 
@@ -139,4 +174,6 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Seconds of the model's time.
     pub seconds: Option<u64>,
+    /// Money, in millionths of a US dollar. A model whose price is not known is not asked then.
+    pub microusd: Option<u64>,
 }

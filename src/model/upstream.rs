@@ -1,21 +1,20 @@
 //! One streamed call to the model server: bounded in time and size, metered, and every way in which it
 //! can fail told apart.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::meter::{Counts, Running, Totals};
+use super::chat::{Outgoing, Output};
+use super::dialect::Dialect;
+use super::dialect::answer::{Reader, Said, error_message};
+use super::meter::Running;
+use super::provider::{Secret, Target};
 use super::{Budget, ModelError};
-use crate::ndjson::Lines;
 
-/// A line of an answer; an answer without streaming is one line.
-const LINE_BYTES: usize = 16 * 1024 * 1024;
 /// What is read of an error's body.
 const ERROR_BYTES: usize = 64 * 1024;
 
@@ -23,9 +22,12 @@ const ERROR_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Ask<'a> {
     pub(super) client: &'a reqwest::Client,
-    pub(super) url: String,
-    pub(super) model: &'a str,
-    pub(super) body: Value,
+    pub(super) target: &'a Target,
+    pub(super) call: Outgoing,
+    /// Whether the answer comes in pieces.
+    pub(super) stream: bool,
+    /// The session's API.
+    pub(super) dialect: Dialect,
 }
 
 /// The bounds of one call.
@@ -43,44 +45,47 @@ pub(super) struct Bounds {
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) body: Value,
+    /// Whether another model may be asked in this one's place.
+    pub(super) may_fall_back: bool,
+}
+
+impl Refused {
+    /// In the words of the session's API.
+    pub(super) fn new(dialect: Dialect, error: &ModelError) -> Self {
+        let status = dialect.status(error);
+        Self {
+            status,
+            body: dialect.refusal(status, &error.to_string(), error.code()),
+            may_fall_back: error.may_fall_back(),
+        }
+    }
 }
 
 /// A call whose answer is coming. Dropping it closes the connection, which ends the model's work.
 #[derive(Debug)]
 pub(super) struct Call {
     response: reqwest::Response,
-    lines: Lines,
+    reader: Reader,
+    output: Output,
+    /// The session's API, for errors.
+    dialect: Dialect,
+    /// What the provider must not say to the session.
+    key: Option<Secret>,
     running: Running,
-    totals: Arc<Totals>,
     bounds: Bounds,
     over: bool,
 }
 
-/// What the gateway looks at in a line; the line itself is passed on as it is.
-#[derive(Deserialize)]
-struct Chunk {
-    error: Option<String>,
-    #[serde(default)]
-    done: bool,
-    // Not flattened: that would buffer every line's whole content.
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
-    load_duration: Option<u64>,
-}
-
 impl Call {
-    /// Sends the request and waits for the first line, so that a failure until then has a status.
+    /// Sends the request and waits for the first piece, so that a failure until then has a status.
     pub(super) async fn begin(
         ask: Ask<'_>,
         mut running: Running,
-        totals: Arc<Totals>,
         bounds: Bounds,
     ) -> Result<(Self, Bytes), Refused> {
+        let dialect = ask.dialect;
         let refuse = |running: &mut Running, error: ModelError| {
-            let refused = Refused {
-                status: error.status(),
-                body: error.to_json(),
-            };
+            let refused = Refused::new(dialect, &error);
             running.fail(error);
             refused
         };
@@ -89,22 +94,23 @@ impl Call {
             Ok(response) => response,
             Err(error) => return Err(refuse(&mut running, error.unwrap_or(wait.1))),
         };
-        let lines = Lines::new(LINE_BYTES);
         let mut call = Self {
             response,
-            lines,
+            reader: Reader::new(ask.call.dialect, ask.stream),
+            output: ask.call.output,
+            dialect,
+            key: ask.target.provider.key().cloned(),
             running,
-            totals,
             bounds,
             over: false,
         };
-        match call.line(wait).await {
-            Ok(line) => Ok((call, line)),
+        match call.piece(wait).await {
+            Ok(piece) => Ok((call, piece)),
             Err(error) => Err(refuse(&mut call.running, error)),
         }
     }
 
-    /// The next line for the session, with its newline; a failure is a last line with the error.
+    /// The next piece for the session; a failure is a last piece with the error.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
@@ -112,54 +118,55 @@ impl Call {
         let wait = self
             .bounds
             .wait(self.bounds.idle, |after| ModelError::Idle { after });
-        Some(match self.line(wait).await {
-            Ok(line) => line,
+        Some(match self.piece(wait).await {
+            Ok(piece) => piece,
             Err(error) => {
                 self.over = true;
-                let line = format!("{}\n", error.to_json());
+                let piece = self.dialect.failure(&error);
                 self.running.fail(error);
-                line.into()
+                piece
             }
         })
     }
 
-    /// One line, or why there is none; `wait` is until when, and the error for then.
-    async fn line(&mut self, wait: (Instant, ModelError)) -> Result<Bytes, ModelError> {
-        self.totals.check_tokens(self.bounds.budget)?;
-        let (until, late) = wait;
-        let mut line = loop {
-            if let Some(line) = self.lines.next_line() {
-                break line;
-            }
-            let Ok(read) = timeout_at(until, self.response.chunk()).await else {
-                return Err(late);
+    /// One piece, or why there is none; `wait` is until when, and the error for then.
+    async fn piece(&mut self, wait: (Instant, ModelError)) -> Result<Bytes, ModelError> {
+        let (until, mut late) = (wait.0, Some(wait.1));
+        loop {
+            self.running.check(self.bounds.budget)?;
+            let mut frame = loop {
+                if let Some(frame) = self.reader.next() {
+                    break Some(frame);
+                }
+                let Ok(read) = timeout_at(until, self.response.chunk()).await else {
+                    return Err(late.take().unwrap_or(ModelError::Cut(None)));
+                };
+                match read {
+                    Err(error) => return Err(ModelError::Cut(Some(error))),
+                    Ok(Some(bytes)) => self.reader.push(&bytes)?,
+                    Ok(None) => break self.reader.finish()?,
+                }
             };
-            match read {
-                Err(error) => return Err(ModelError::Cut(Some(error))),
-                Ok(Some(bytes)) => self.lines.push(&bytes).map_err(|_| ModelError::Malformed)?,
-                Ok(None) => match self.lines.finish() {
-                    // The last line needs no newline, but what is no whole JSON was cut off.
-                    Some(rest) if serde_json::from_slice::<Chunk>(&rest).is_ok() => break rest,
-                    _ => return Err(ModelError::Cut(None)),
-                },
+            if let (Some(key), Some(frame)) = (&self.key, &mut frame) {
+                frame.cut(key);
             }
-        };
-        let chunk: Chunk = serde_json::from_slice(&line).map_err(|_| ModelError::Malformed)?;
-        if let Some(message) = chunk.error {
-            return Err(ModelError::in_stream(&message));
+            let said = match &frame {
+                Some(frame) => self.reader.read(frame)?,
+                None => Said::Done,
+            };
+            match said {
+                Said::Done => {
+                    self.over = true;
+                    self.running.done(self.reader.counts());
+                }
+                Said::Piece => self.running.piece(),
+                Said::Other => {}
+            }
+            let piece = self.output.encode(frame, self.over);
+            if self.over || !piece.is_empty() {
+                return Ok(piece);
+            }
         }
-        if chunk.done {
-            self.over = true;
-            self.running.done(Counts {
-                prompt_eval_count: chunk.prompt_eval_count,
-                eval_count: chunk.eval_count,
-                load_duration: chunk.load_duration,
-            });
-        } else {
-            self.running.piece();
-        }
-        line.push(b'\n');
-        Ok(line.into())
     }
 }
 
@@ -183,7 +190,9 @@ impl Bounds {
 
 /// The response when it is an answer; `Err(None)` when it is late.
 async fn send(ask: &Ask<'_>, until: Instant) -> Result<reqwest::Response, Option<ModelError>> {
-    let sending = ask.client.post(&ask.url).json(&ask.body).send();
+    let call = &ask.call;
+    let request = ask.client.post(&call.url).headers(call.headers.clone());
+    let sending = request.json(&call.body).send();
     let mut response = match timeout_at(until, sending).await {
         Err(_) => return Err(None),
         Ok(Err(error)) if error.is_connect() => return Err(Some(ModelError::Unreachable(error))),
@@ -200,16 +209,17 @@ async fn send(ask: &Ask<'_>, until: Instant) -> Result<reqwest::Response, Option
     {
         text.extend_from_slice(&part);
     }
-    let message = match serde_json::from_slice::<Chunk>(&text) {
-        Ok(Chunk {
-            error: Some(message),
-            ..
-        }) => message,
-        _ => format!("status {status}"),
+    let message = serde_json::from_slice(&text)
+        .ok()
+        .and_then(|body| error_message(&body))
+        .unwrap_or_else(|| format!("status {status}"));
+    let message = match ask.target.provider.key() {
+        Some(key) => key.cut(&message),
+        None => message,
     };
     Err(Some(ModelError::from_status(
         status.as_u16(),
         &message,
-        ask.model,
+        ask.target,
     )))
 }

@@ -21,12 +21,16 @@ use super::docker_run::{Launch, supervise};
 use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
 use super::image_build;
-use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Progress, Runtime, Sandbox, Spec};
+use super::{
+    Config, Control, Error, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime,
+    Sandbox, Spec, docker_clean,
+};
 
 /// Sandboxes as containers of this machine's Docker Engine.
 #[derive(Debug)]
 pub struct DockerRuntime {
     home_id: String,
+    config: Config,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
     hashes: AsyncMutex<Hashes>,
@@ -42,12 +46,20 @@ impl DockerRuntime {
     pub fn new(home_id: impl Into<String>) -> Self {
         Self {
             home_id: home_id.into(),
+            config: Config::default(),
             client: Mutex::new(None),
             hashes: AsyncMutex::default(),
             building: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same, as its owner configured it.
+    #[must_use]
+    pub fn with_config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
     }
 
     async fn client(&self) -> Result<Docker, Error> {
@@ -68,7 +80,7 @@ impl DockerRuntime {
         // Always anew: the answer is about now, and the engine may have been replaced.
         let address = Address::from_env()?;
         let docker = address.connect().await?;
-        let probe = address.probe(&docker).await?;
+        let probe = address.probe(&docker, &self.config).await?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker);
         Ok(probe)
     }
@@ -99,7 +111,10 @@ impl DockerRuntime {
         Ok(size.map(|size| (ImageId::from(named.tag), size)))
     }
 
-    async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
+    async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
+        spec.runtime = spec
+            .runtime
+            .or_else(|| self.config.runtime().map(str::to_owned));
         let body = create_body(&spec, &self.home_id, HostUser::current())?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {
@@ -111,6 +126,7 @@ impl DockerRuntime {
             docker,
             name: spec.name,
             image: spec.image.to_string(),
+            runtime: spec.runtime,
             body,
         };
         self.supervisors.spawn(supervise(launch, commands, ready));
@@ -169,6 +185,15 @@ impl Runtime for DockerRuntime {
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, Error>> {
         self.sweep_inner().boxed()
+    }
+
+    fn leftovers(&self) -> BoxFuture<'_, Result<Leftovers, Error>> {
+        async { docker_clean::leftovers(&self.client().await?, &self.home_id).await }.boxed()
+    }
+
+    fn clean(&self, images: bool) -> BoxFuture<'_, Result<Leftovers, Error>> {
+        async move { docker_clean::clean(&self.client().await?, &self.home_id, images).await }
+            .boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

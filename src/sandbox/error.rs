@@ -117,6 +117,15 @@ pub enum Error {
     /// The engine could not say how the sandbox ended.
     #[error("the sandbox is gone and nothing says how it ended")]
     Lost,
+    /// The sandbox has ended, so it cannot be paused or resumed.
+    #[error("the sandbox has ended")]
+    Ended,
+    /// The engine has no runtime of this name.
+    #[error("the Docker Engine has no runtime called {runtime}")]
+    NoRuntime {
+        /// The name that was asked for.
+        runtime: String,
+    },
     /// The runtime is shutting down and starts nothing any more.
     #[error("the sandbox runtime is shutting down")]
     ShuttingDown,
@@ -150,11 +159,15 @@ impl Error {
             }
             Self::ImageMissing { .. } => "Try again: the image is built anew.",
             Self::ImageFile { .. } => "Check that the file exists and can be read.",
+            Self::NoRuntime { .. } => {
+                "Install it into Docker (docker info lists those it has), or set `runtime = \"\"` under [sandbox] in treefort.toml."
+            }
             Self::Spec { .. }
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }
             | Self::Lost
+            | Self::Ended
             | Self::ShuttingDown => "",
         }
     }
@@ -168,6 +181,7 @@ impl Error {
                 | Self::Unresponsive { .. }
                 | Self::NotLinux { .. }
                 | Self::Remote { .. }
+                | Self::NoRuntime { .. }
         )
     }
 }

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::sync::CancellationToken;
 
+use super::duplex::Duplex;
 use super::init_files;
 use super::mux::{Tag, yamux_config};
 use super::{AGENT_HOME, MODEL_PORT};
@@ -292,7 +293,7 @@ async fn serve(listener: TcpListener, opener: Opener) {
     }
 }
 
-type MuxStream = Compat<yamux::Stream>;
+type MuxStream = Duplex<Compat<yamux::Stream>>;
 
 /// Opens streams to the host.
 #[derive(Clone)]
@@ -305,7 +306,7 @@ impl Opener {
     async fn open(&self, tag: Tag) -> Option<MuxStream> {
         let (reply, stream) = oneshot::channel();
         self.requests.send(reply).await.ok()?;
-        let mut stream = stream.await.ok()?.compat();
+        let mut stream = Duplex::new(stream.await.ok()?.compat());
         stream.write_u8(tag as u8).await.ok()?;
         stream.flush().await.ok()?;
         Some(stream)

@@ -33,6 +33,7 @@ async fn stage(url: &str, model: &str, token: &str, budget: Budget) -> Stage {
     let gateway = gateway.admit(SessionPolicy {
         token: "t".to_owned(),
         model: model.into(),
+        fallback: Vec::new(),
         options: ModelOptions::default(),
         budget,
         calls: sender,
@@ -218,7 +219,7 @@ async fn model_errors_reach_the_peer_as_a_sentence_and_a_word() {
         "t",
         Budget {
             tokens: Some(3),
-            seconds: None,
+            ..Budget::default()
         },
     )
     .await;

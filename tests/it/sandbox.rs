@@ -19,6 +19,7 @@ use treefort::sandbox::{
 mod hardening;
 mod images;
 mod life;
+mod pause;
 mod streams;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\n";
@@ -62,7 +63,12 @@ impl Home {
         let tree =
             env!("CARGO_BIN_EXE_treefort").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let images = DockerRuntime::new(format!("test{tree}"));
+        // One build at a time, over all processes that run tests: two of the same would replace each other.
+        let lock =
+            std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/image.lock")).unwrap();
+        lock.lock().unwrap();
         let image = images.prepare(&image(), None).await.unwrap();
+        drop(lock);
         let id = unique("test");
         Self {
             runtime: DockerRuntime::new(id.clone()),
@@ -85,6 +91,7 @@ impl Home {
             },
             labels: vec![("treefort.session".to_owned(), "warm".to_owned())],
             workspace: None,
+            runtime: None,
         }
     }
 

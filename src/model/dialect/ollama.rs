@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ModelName, ModelOptions};
+use crate::model::{ModelName, ModelOptions};
 
 /// What a session may ask. Unknown fields are dropped, `model` and `options` among them.
-#[derive(Debug, Deserialize)]
-pub(super) struct ChatRequest {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::model) struct ChatRequest {
     messages: Vec<Message>,
     #[serde(default)]
     tools: Option<Vec<Tool>>,
@@ -32,6 +32,8 @@ struct Message {
     images: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tool_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -97,7 +99,7 @@ enum Think {
 
 impl ChatRequest {
     /// Reads a request's body; the error is a sentence for the session.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+    pub(in crate::model) fn parse(body: &[u8]) -> Result<Self, String> {
         let request: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         if request.messages.is_empty() {
             return Err("there are no messages".to_owned());
@@ -106,12 +108,12 @@ impl ChatRequest {
     }
 
     /// Whether the answer is to come in pieces, which is Ollama's default.
-    pub(super) fn streams(&self) -> bool {
+    pub(in crate::model) fn streams(&self) -> bool {
         self.stream.unwrap_or(true)
     }
 
     /// Fewer tokens than the prompt has in any language: five characters each, pictures aside.
-    pub(super) fn least_tokens(&self) -> u64 {
+    pub(in crate::model) fn least_tokens(&self) -> u64 {
         let count = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count());
         let of_message = |message: &Message| count(&message.content) + count(&message.thinking);
         let characters: usize = self.messages.iter().map(of_message).sum();
@@ -119,7 +121,7 @@ impl ChatRequest {
     }
 
     /// The request as it goes to the model server.
-    pub(super) fn rebuild(
+    pub(in crate::model) fn rebuild(
         &self,
         model: &ModelName,
         options: &ModelOptions,

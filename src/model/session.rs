@@ -1,0 +1,282 @@
+//! One session's requests: conversations in one of four dialects ([`Route`]), and the little around them
+//! that clients look at (`GET /api/version`, `/api/tags`, `/v1/models`, `/v1beta/models`, which name the
+//! session's model alone). Any other path is 403, so no session manages models. The session's token is checked
+//! first and goes no further than here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::chat::{Chat, Route};
+use super::dialect::Dialect;
+use super::gateway::{Gateway, REQUEST_TIME};
+use super::meter::{About, ModelCall, Running, Totals};
+use super::provider::{OLLAMA, Target};
+use super::respond::{Body, object, pieces, refusal};
+use super::upstream::{Ask, Bounds, Call, Refused};
+use super::{Budget, ModelError, ModelName, ModelOptions};
+
+/// A request's body; pictures are the reason that it is not smaller.
+pub(super) const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) gateway: Gateway,
+    /// The token's digest.
+    pub(super) token: [u8; 32],
+    /// The session's model, then those that are asked when it fails.
+    pub(super) models: Vec<Target>,
+    pub(super) options: ModelOptions,
+    pub(super) num_ctx: u32,
+    pub(super) budget: Budget,
+    pub(super) calls: mpsc::Sender<ModelCall>,
+    pub(super) totals: Arc<Totals>,
+    pub(super) running: Arc<Semaphore>,
+}
+
+/// In whose words a request for a path is answered.
+fn dialect_of(path: &str) -> Dialect {
+    if path.starts_with("/v1/messages") {
+        Dialect::Anthropic
+    } else if path.starts_with("/v1beta") {
+        Dialect::Gemini
+    } else if path.starts_with("/v1") {
+        Dialect::OpenAi
+    } else {
+        Dialect::Ollama
+    }
+}
+
+impl Session {
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let dialect = dialect_of(request.uri().path());
+        if !self.knows(&request) {
+            let sentence = "the token is not this session's";
+            return refusal(dialect, StatusCode::UNAUTHORIZED, sentence, "model");
+        }
+        if request.method() == Method::POST
+            && let Some(route) = Route::of_path(request.uri().path())
+        {
+            let (head, body) = request.into_parts();
+            return self.chat(route, dialect, &head.headers, body).await;
+        }
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/api/version") => self.version().await,
+            (&Method::GET, "/api/tags") => {
+                let name = self.name();
+                object(
+                    StatusCode::OK,
+                    &json!({"models": [{"name": name, "model": name}]}),
+                )
+            }
+            // OpenAI's and Anthropic's clients ask the same path and look at different fields.
+            (&Method::GET, "/v1/models") => object(
+                StatusCode::OK,
+                &json!({"object": "list", "has_more": false, "data": [{
+                    "id": self.name(), "object": "model", "type": "model", "display_name": self.name(),
+                    "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": "treefort",
+                }]}),
+            ),
+            (&Method::GET, "/v1beta/models") => object(
+                StatusCode::OK,
+                &json!({"models": [{"name": format!("models/{}", self.name())}]}),
+            ),
+            _ => {
+                let sentence = "treefort does not offer this to a session";
+                refusal(dialect, StatusCode::FORBIDDEN, sentence, "model")
+            }
+        }
+    }
+
+    /// The name of the session's model.
+    fn name(&self) -> ModelName {
+        self.models
+            .first()
+            .map_or_else(|| ModelName::from(""), Target::name)
+    }
+
+    /// Whether the session's token is in one of the places where clients put a key.
+    fn knows(&self, request: &Request<Incoming>) -> bool {
+        let header = |name: &str| request.headers().get(name).map(|value| value.as_bytes());
+        let bearer =
+            header(AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix(b"Bearer "));
+        let query = request.uri().query().unwrap_or_default();
+        let query = query.split('&').find_map(|pair| pair.strip_prefix("key="));
+        let places = [
+            bearer,
+            header("x-api-key"),
+            header("x-goog-api-key"),
+            query.map(str::as_bytes),
+        ];
+        places
+            .into_iter()
+            .flatten()
+            .any(|token| self.is_token(token))
+    }
+
+    /// Compares digests in constant time, so that neither the token nor its length shows.
+    fn is_token(&self, token: &[u8]) -> bool {
+        let given: [u8; 32] = Sha256::digest(token).into();
+        let pairs = given.iter().zip(&self.token);
+        std::hint::black_box(pairs.fold(0, |differ, (a, b)| differ | (a ^ b))) == 0
+    }
+
+    async fn version(&self) -> Response<Body> {
+        let ollama = self.models.first();
+        if ollama.is_some_and(|target| target.provider.name() != OLLAMA) {
+            let version = env!("CARGO_PKG_VERSION");
+            return object(StatusCode::OK, &json!({"version": version}));
+        }
+        let asking = async {
+            let request = self
+                .gateway
+                .client
+                .get(self.gateway.endpoint.at("api/version"));
+            request
+                .send()
+                .await?
+                .error_for_status()?
+                .json::<Value>()
+                .await
+        };
+        let after = Duration::from_secs(self.gateway.config.connect_s.max(1));
+        match tokio::time::timeout(after, asking).await {
+            Ok(Ok(answer)) => object(StatusCode::OK, &json!({"version": answer.get("version")})),
+            _ => {
+                let (status, sentence) = (StatusCode::BAD_GATEWAY, "no model server answers");
+                refusal(Dialect::Ollama, status, sentence, "no-model")
+            }
+        }
+    }
+
+    async fn chat(
+        self: Arc<Self>,
+        route: Route,
+        dialect: Dialect,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Response<Body> {
+        let refuse = |status, sentence: &str| refusal(dialect, status, sentence, "input");
+        let collected =
+            tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_BYTES).collect());
+        let body = match collected.await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let sentence = "the request is larger than 16 MiB";
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, sentence);
+            }
+            _ => return refuse(StatusCode::BAD_REQUEST, "the request did not come whole"),
+        };
+        let chat = match Chat::parse(route, headers, &body) {
+            Ok(chat) => chat,
+            Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
+        };
+        drop(body);
+        match self.call(&chat).await {
+            Ok((call, first, slot)) => {
+                pieces(call, first, slot, dialect.content_type(chat.streams()))
+            }
+            Err(refused) => object(refused.status, &refused.body),
+        }
+    }
+
+    /// Asks the session's models in their order, until one begins to answer.
+    async fn call(&self, chat: &Chat) -> Result<(Call, Bytes, OwnedSemaphorePermit), Refused> {
+        let over = || self.over(chat.dialect());
+        let slot = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| over())?;
+        let mut fell_back_from = None;
+        let mut refused = over();
+        for (at, target) in self.models.iter().enumerate() {
+            // A first model that does not suit refuses; the others are for when it fails.
+            if at > 0 && !chat.suits(&target.provider) {
+                continue;
+            }
+            refused = match self.ask(chat, target, fell_back_from.take()).await {
+                Ok((call, first)) => return Ok((call, first, slot)),
+                Err(refused) if refused.may_fall_back => refused,
+                Err(refused) => return Err(refused),
+            };
+            fell_back_from = Some(target.name());
+        }
+        Err(refused)
+    }
+
+    fn over(&self, dialect: Dialect) -> Refused {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Refused {
+            status,
+            body: dialect.refusal(status, "the session is over", "cancelled"),
+            may_fall_back: false,
+        }
+    }
+
+    async fn ask(
+        &self,
+        chat: &Chat,
+        target: &Target,
+        fell_back_from: Option<ModelName>,
+    ) -> Result<(Call, Bytes), Refused> {
+        let dialect = chat.dialect();
+        let permit = self.calls.clone().reserve_owned().await;
+        let permit = permit.map_err(|_| self.over(dialect))?;
+        let is_ollama = target.provider.name() == OLLAMA;
+        let about = About {
+            target: target.clone(),
+            num_ctx: is_ollama.then_some(self.num_ctx),
+            least_tokens: chat.least_tokens(),
+            fell_back_from,
+        };
+        let mut running = Running::start(permit, Arc::clone(&self.totals), about);
+        let config = &self.gateway.config;
+        let ready = self.may_ask(target).and_then(|left| {
+            let client = self.gateway.client_for(&target.provider)?;
+            let call = chat.call(target, &self.options, &config.keep_alive)?;
+            Ok((left, client, call))
+        });
+        let (left, client, call) = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                let refused = Refused::new(dialect, &error);
+                running.fail(error);
+                return Err(refused);
+            }
+        };
+        let ask = Ask {
+            client,
+            target,
+            call,
+            stream: chat.streams(),
+            dialect,
+        };
+        let bounds = Bounds {
+            first_byte: Duration::from_secs(config.first_byte_s),
+            idle: Duration::from_secs(config.idle_s),
+            deadline: left.map(|left| Instant::now() + left),
+            budget: self.budget,
+        };
+        Call::begin(ask, running, bounds).await
+    }
+
+    /// How much of the model's time is left, if the session may go on.
+    fn may_ask(&self, target: &Target) -> Result<Option<Duration>, ModelError> {
+        let provider = &target.provider;
+        if self.budget.microusd.is_some() && provider.price().is_none() {
+            return Err(ModelError::NoPrice {
+                provider: provider.name().to_owned(),
+            });
+        }
+        self.totals.check(self.budget)
+    }
+}
