@@ -16,6 +16,7 @@ pub mod home;
 pub mod jobs;
 pub mod key;
 pub mod launch;
+pub mod models;
 pub mod output;
 pub mod render;
 pub mod run;
@@ -57,7 +58,7 @@ enum Command {
     Jobs(jobs::Args),
     Timeline(timeline::Args),
     Agents(status::AgentsArgs),
-    Models(status::ModelsArgs),
+    Models(models::Args),
     Allow(allow::Args),
     Verify(verify::Args),
     Export(export::Args),
@@ -122,7 +123,7 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Jobs(args) => jobs::run(args, &context).await,
         Command::Timeline(args) => timeline::run(args, &context).await,
         Command::Agents(args) => status::agents(args, &context).await,
-        Command::Models(args) => status::models(args, &context).await,
+        Command::Models(args) => models::run(args, &context).await,
         Command::Allow(args) => allow::run(args, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,
         Command::Export(args) => export::run(args, &context).await,

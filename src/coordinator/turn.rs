@@ -49,6 +49,8 @@ enum Ended {
     TimedOut,
     Shutdown,
     TooLong,
+    /// A budget is used up.
+    Budget(Failure),
 }
 
 /// Has the agent do one job, and reports the answer.
@@ -102,6 +104,12 @@ async fn work(
         session.publish(entry).await?;
     }
 
+    for sentence in std::mem::take(&mut usage.fell_back) {
+        let sentence = session.context.redactor.redact(&sentence).into_owned();
+        let entry = session.log.error("fallback", true, &sentence, now())?;
+        session.publish(entry).await?;
+    }
+
     if !matches!(ended, Ended::Turn(Ok(_))) && !growing.text.trim().is_empty() {
         // What was shown is on the record, also when it did not become an answer.
         let text = session.context.redactor.redact(&growing.text).into_owned();
@@ -136,6 +144,11 @@ async fn work(
             let failure = Failure::new("timeout", "the job took longer than it may");
             report(session, order, lines, Report::Failed(failure)).await;
             return Ok(After::Over(Outcome::Failed, "timeout"));
+        }
+        Ended::Budget(failure) => {
+            record_error(session, failure.code, &failure.sentence).await?;
+            report(session, order, lines, Report::Failed(failure)).await;
+            return Ok(After::Over(Outcome::Failed, "budget"));
         }
         Ended::Cancelled => return Ok(After::Over(Outcome::Interrupted, "cancelled")),
         Ended::Shutdown => return Ok(After::Over(Outcome::Interrupted, "stopped")),
@@ -205,7 +218,12 @@ async fn listen(
             () = tokio::time::sleep_until(deadline) => break Ended::TimedOut,
             done = &mut prompting => break Ended::Turn(done),
             // The gateway waits when nobody takes its calls in.
-            Some(call) = session.calls.recv() => usage.add(call),
+            Some(call) = session.calls.recv() => {
+                usage.add(call);
+                if let Some(failure) = usage.exhausted.take() {
+                    break Ended::Budget(failure);
+                }
+            }
             Some(claim) = session.process.claims.recv() => {
                 take(session, growing, claim).await?;
                 if growing.text.len() > MAX_TEXT {
@@ -357,6 +375,9 @@ fn message(
             .first_ms
             .map(|first| tag("first_ms", [first.to_string()])),
     );
+    if !usage.cost_unknown {
+        detail.push(tag("microusd", [usage.cost_microusd.to_string()]));
+    }
     let content = if session.private {
         detail.push(tag("withheld", [text.len().to_string()]));
         ""

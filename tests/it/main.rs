@@ -18,6 +18,7 @@ mod failures;
 mod foreign;
 mod harness;
 mod jobs;
+mod llama;
 mod load;
 mod model_server;
 mod nips;
