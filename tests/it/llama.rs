@@ -46,7 +46,7 @@ impl Llama {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("tiny.gguf");
         std::fs::write(&model, gguf::file()).unwrap();
-        assert!(CONTEXT <= gguf::CONTEXT);
+        const { assert!(CONTEXT <= gguf::CONTEXT) };
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
