@@ -17,6 +17,7 @@ pub mod home;
 pub mod jobs;
 pub mod key;
 pub mod launch;
+pub mod models;
 pub mod output;
 pub mod render;
 pub mod run;
@@ -67,7 +68,7 @@ enum Command {
     Clean(workspace::clean::Args),
     Agents(status::AgentsArgs),
     Agent(agent::Args),
-    Models(status::ModelsArgs),
+    Models(models::Args),
     Allow(allow::Args),
     Verify(verify::Args),
     Export(export::Args),
@@ -140,7 +141,7 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Clean(args) => workspace::clean::run(args, &context).await,
         Command::Agents(args) => status::agents(args, &context).await,
         Command::Agent(args) => agent::run(args, &context).await,
-        Command::Models(args) => status::models(args, &context).await,
+        Command::Models(args) => models::run(args, &context).await,
         Command::Allow(args) => allow::run(args, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,
         Command::Export(args) => export::run(args, &context).await,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Context,
-    error::{CommandError, Kind, Problem},
+    error::CommandError,
     launch::{self, Connection},
     output,
     text::one_line,
@@ -32,14 +32,6 @@ pub struct Args {
 /// Lists the agents.
 #[derive(Debug, clap::Args)]
 pub struct AgentsArgs {
-    /// One JSON object a line.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Lists the models.
-#[derive(Debug, clap::Args)]
-pub struct ModelsArgs {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
@@ -192,47 +184,6 @@ pub async fn agents(args: AgentsArgs, context: &Context) -> Result<(), CommandEr
         Ok(())
     })
     .await
-}
-
-/// Runs `models`.
-///
-/// # Errors
-/// When treefort cannot be reached.
-pub async fn models(args: ModelsArgs, context: &Context) -> Result<(), CommandError> {
-    launch::with(context, async |connection| {
-        let report = report(connection).await?.unwrap_or_default();
-        if report.models.is_empty() {
-            if args.json {
-                output::line("[]")?;
-            }
-            return Err(no_model(&report));
-        }
-        for model in &report.models {
-            let default = report.default_model.as_ref() == Some(model);
-            if args.json {
-                output::json(&json!({"name": model, "default": default}))?;
-            } else {
-                let note = if default {
-                    "  (used unless you name another)"
-                } else {
-                    ""
-                };
-                output::line(format!("{}{note}", one_line(model)))?;
-            }
-        }
-        Ok(())
-    })
-    .await
-}
-
-/// Why there is no model, with what to do.
-fn no_model(report: &StatusReport) -> CommandError {
-    let problem = report
-        .model_problem
-        .as_deref()
-        .unwrap_or("there is no model");
-    CommandError::new(Kind::NoModel, Problem::NoModel(one_line(problem)))
-        .hint("`treefort doctor` checks it")
 }
 
 /// The models in one line, or why there is none.

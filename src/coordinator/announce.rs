@@ -9,7 +9,7 @@ use super::{
     context::{Context, now},
     publisher::PublishError,
 };
-use crate::model::local;
+use crate::model::{ModelName, local};
 use crate::nips::{
     Draft,
     nip89::{self, AgentReport, RuntimeReport, StatusReport},
@@ -88,16 +88,25 @@ pub(super) async fn status(context: &Context) -> StatusReport {
             ..RuntimeReport::default()
         },
     };
-    let (models, default_model, model_problem) = match context.local.list().await {
-        Ok(models) => {
-            let names = models.iter().map(|model| model.name.to_string()).collect();
-            match local::choose(models, &context.default_model) {
-                Ok(model) => (names, Some(model.name.to_string()), None),
-                Err(error) => (names, None, Some(format!("{error}. {}", error.fix()))),
+    let listed = context.local.list().await;
+    let down = listed.as_ref().err();
+    let down = down.map(|error| format!("{error}. {}", error.fix()));
+    let installed = listed.unwrap_or_default();
+    let mut models: Vec<String> = installed.iter().map(|m| m.name.to_string()).collect();
+    let providers = context.gateway.providers();
+    let (default_model, model_problem) =
+        match local::default_of(providers, &context.default_model, installed) {
+            Ok(ModelName(model)) => {
+                if !models.contains(&model) {
+                    models.push(model.clone());
+                }
+                (Some(model), None)
             }
-        }
-        Err(error) => (Vec::new(), None, Some(format!("{error}. {}", error.fix()))),
-    };
+            Err(error) => {
+                let problem = down.unwrap_or_else(|| format!("{error}. {}", error.fix()));
+                (None, Some(problem))
+            }
+        };
     StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         runtime,

@@ -3,25 +3,87 @@
 use super::{context::Context, executor::Order};
 use crate::{
     job::Failure,
-    model::{Budget, ModelOptions, local::ModelInfo},
+    model::{
+        Budget, ModelError, ModelName, ModelOptions,
+        local::ModelInfo,
+        provider::{OLLAMA, Target},
+    },
     nips::nip90::JobRequest,
 };
 
-/// The model: what the owner's job names, and must be there; for a stranger always the default.
+/// The model: what the owner's job names, and must be there; else the default. A stranger gets the default
+/// if that is local.
 ///
 /// # Errors
-/// When it is not there.
+/// When it is not there, and nothing may be asked in its place.
 pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo, Failure> {
-    let named = if order.stranger {
-        None
-    } else {
-        order.request.param("model")
+    let providers = context.gateway.providers();
+    let default = providers.resolve(&context.default_model);
+    let target = match named(order) {
+        Some(name) => providers.resolve(name),
+        None if order.stranger && !default.provider.is_local() => providers.resolve(""),
+        None => default,
     };
-    context
-        .local
-        .choose(named.unwrap_or(&context.default_model))
-        .await
-        .map_err(|error| Failure::new("no-model", format!("{error}. {}", error.fix())))
+    let provider = &target.provider;
+    if provider.name() != OLLAMA {
+        if target.model.is_empty() {
+            let sentence = format!("`{0}:` names no model; write {0}:name", provider.name());
+            return Err(Failure::new("no-model", sentence));
+        }
+        // Without its key it fails, and the next of the chain is asked: that is on the record then.
+        if provider.is_ready() || !chain(context, order, true).is_empty() {
+            return Ok(ModelInfo::named(&target));
+        }
+        let error = ModelError::NoKey {
+            provider: provider.name().to_owned(),
+            env: provider.key_env().to_owned(),
+        };
+        return Err(Failure::new(
+            "no-model",
+            format!("{error}. {}", error.fix().unwrap_or_default()),
+        ));
+    }
+    let error = match context.local.choose(&target.model).await {
+        Ok(model) => return Ok(model),
+        Err(error) => error,
+    };
+    let mut chain = chain(context, order, true);
+    if chain.is_empty() || named(order).is_some() {
+        let sentence = format!("{error}. {}", error.fix());
+        return Err(Failure::new("no-model", sentence));
+    }
+    tracing::warn!(%error, "the default model cannot be used");
+    if target.model.is_empty() {
+        return Ok(ModelInfo::named(&chain.remove(0)));
+    }
+    Ok(ModelInfo::named(&target))
+}
+
+/// The models that are asked when the session's own fails: those of the configuration. Who asked for a local
+/// model by its name is never answered from the cloud, and neither is a stranger.
+pub(super) fn fallback(context: &Context, order: &Order, model: &ModelInfo) -> Vec<ModelName> {
+    let chain = chain(context, order, model.local).into_iter();
+    let names = chain.map(|target| target.name());
+    names.filter(|name| *name != model.name).collect()
+}
+
+fn chain(context: &Context, order: &Order, local: bool) -> Vec<Target> {
+    let providers = context.gateway.providers();
+    let only_local = order.stranger || (local && named(order).is_some());
+    let names = context.gateway.fallback().iter();
+    names
+        .map(|name| providers.resolve(name))
+        .filter(|target| target.provider.is_local() || !only_local)
+        .collect()
+}
+
+/// The model that an owner's job names.
+fn named(order: &Order) -> Option<&str> {
+    if order.stranger {
+        return None;
+    }
+    let name = order.request.param("model")?;
+    Some(name.trim()).filter(|name| !name.is_empty())
 }
 
 /// How the model answers: what the customer asked for, within a stranger's quota.
@@ -63,7 +125,11 @@ pub(super) fn budget(context: &Context, order: &Order) -> Budget {
             None => order.request.number("budget_tokens"),
         },
         seconds: stranger.map(|quota| quota.seconds),
-        microusd: None,
+        microusd: if order.stranger {
+            None
+        } else {
+            order.request.number("budget_microusd")
+        },
     }
 }
 

@@ -64,7 +64,7 @@ impl Session {
         process.connect_model(context.gateway.admit(SessionPolicy {
             token: process.token.clone(),
             model: model.name.clone(),
-            fallback: Vec::new(),
+            fallback: choice::fallback(&context, order, &model),
             options: choice::options(&context, order, &model).await,
             budget: choice::budget(&context, order),
             calls: calls_in,
@@ -166,8 +166,8 @@ impl Session {
             behavior: None,
             role: manifest.name.clone(),
             model: model.name.to_string(),
-            provider: "ollama".to_owned(),
-            tier: "local".to_owned(),
+            provider: model.provider.clone(),
+            tier: if model.local { "local" } else { "cloud" }.to_owned(),
             adapter: manifest.name.clone(),
             image: self.process.image.clone(),
             env: vec![
@@ -175,7 +175,13 @@ impl Session {
                 format!("sandbox={}", context.runtime.kind()),
                 "network=none".to_owned(),
             ],
-            config: Start::config_of(&manifest.name, "", &model.name.0, "ollama", &manifest.name),
+            config: Start::config_of(
+                &manifest.name,
+                "",
+                &model.name.0,
+                &model.provider,
+                &manifest.name,
+            ),
             extra,
         };
         let content = format!(

@@ -124,6 +124,9 @@ pub(super) fn message(
             .first_ms
             .map(|first| tag("first_ms", [first.to_string()])),
     );
+    if !usage.cost_unknown {
+        detail.push(tag("microusd", [usage.cost_microusd.to_string()]));
+    }
     let content = if session.private {
         detail.push(tag("withheld", [text.len().to_string()]));
         ""

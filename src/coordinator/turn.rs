@@ -49,6 +49,8 @@ pub(super) enum Ended {
     Stubborn,
     /// A command ended, with the exit code that the host saw.
     Exited(i64),
+    /// A budget is used up.
+    Budget(Failure),
 }
 
 /// Has the agent do one job, and reports the answer.
@@ -107,6 +109,12 @@ async fn work(
         session.publish(entry).await?;
     }
 
+    for sentence in std::mem::take(&mut usage.fell_back) {
+        let sentence = session.context.redactor.redact(&sentence).into_owned();
+        let entry = session.log.error("fallback", true, &sentence, now())?;
+        session.publish(entry).await?;
+    }
+
     if !matches!(ended, Ended::Turn(Ok(_))) && !growing.text.trim().is_empty() {
         // What was shown is on the record, also when it did not become an answer.
         let text = session.context.redactor.redact(&growing.text).into_owned();
@@ -149,6 +157,11 @@ async fn work(
             let failure = Failure::new("timeout", "the job took longer than it may");
             report(session, order, lines, Report::Failed(failure)).await;
             return Ok(After::Over(Outcome::Failed, "timeout"));
+        }
+        Ended::Budget(failure) => {
+            record_error(session, failure.code, &failure.sentence).await?;
+            report(session, order, lines, Report::Failed(failure)).await;
+            return Ok(After::Over(Outcome::Failed, "budget"));
         }
         Ended::Cancelled => return Ok(After::Over(Outcome::Interrupted, "cancelled")),
         Ended::Shutdown => return Ok(After::Over(Outcome::Interrupted, "stopped")),
@@ -220,7 +233,12 @@ async fn listen(
             () = tokio::time::sleep_until(deadline) => break Ended::TimedOut,
             done = &mut prompting => break Ended::Turn(done),
             // The gateway waits when nobody takes its calls in.
-            Some(call) = session.calls.recv() => take_call(session, usage, call)?,
+            Some(call) = session.calls.recv() => {
+                take_call(session, usage, call)?;
+                if let Some(failure) = usage.exhausted.take() {
+                    break Ended::Budget(failure);
+                }
+            }
             Some(claim) = next_claim(&mut session.process.talk) => {
                 take(session, growing, claim).await?;
                 if growing.text.len() > MAX_TEXT {

@@ -6,6 +6,9 @@ use crate::{
     model::{CallStatus, ModelCall},
 };
 
+/// Sentences about other models that one turn keeps.
+const MOST: usize = 20;
+
 /// The sum of a turn's calls.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
@@ -19,8 +22,16 @@ pub(super) struct Usage {
     pub(super) model_ms: u64,
     /// Whether a prompt did not fit the model's context.
     pub(super) truncated: bool,
+    /// What the calls cost, in micro-dollars; those whose price is not known are left out.
+    pub(super) cost_microusd: u64,
+    /// Whether the price of a call is not known.
+    pub(super) cost_unknown: bool,
+    /// Sentences for the record: which model was asked in the place of which, and why.
+    pub(super) fell_back: Vec<String>,
     /// Why the last call failed, if it did.
     pub(super) failed: Option<Failure>,
+    /// The budget that is used up: the session cannot go on.
+    pub(super) exhausted: Option<Failure>,
 }
 
 /// A call as a record tells it: details, and a line for people.
@@ -39,6 +50,11 @@ pub(super) fn describe(call: &ModelCall) -> (Vec<Vec<String>>, String) {
     detail.extend(
         call.latency_first_ms
             .map(|first| tag("first_ms", [first.to_string()])),
+    );
+    detail.push(tag("provider", [call.provider.clone()]));
+    detail.extend(
+        call.cost_microusd
+            .map(|cost| tag("microusd", [cost.to_string()])),
     );
     let how = match &call.status {
         CallStatus::Ok => String::new(),
@@ -62,6 +78,8 @@ impl Usage {
     pub(super) fn add(&mut self, call: ModelCall) {
         tracing::info!(
             model = %call.model,
+            provider = call.provider,
+            cost_microusd = call.cost_microusd,
             prompt_tokens = call.prompt_tokens,
             output_tokens = call.output_tokens,
             first_ms = call.latency_first_ms,
@@ -73,9 +91,26 @@ impl Usage {
         self.first_ms = self.first_ms.or(call.latency_first_ms);
         self.model_ms += call.latency_total_ms;
         self.truncated |= call.truncated;
+        match call.cost_microusd {
+            Some(cost) => self.cost_microusd = self.cost_microusd.saturating_add(cost),
+            None => self.cost_unknown = true,
+        }
+        if let Some(from) = &call.fell_back_from
+            && self.fell_back.len() < MOST
+        {
+            let why = self.failed.as_ref().map_or("it failed", |f| &f.sentence);
+            let sentence = format!("{} was asked in the place of {from}: {why}", call.model);
+            self.fell_back.push(sentence);
+        }
         self.failed = match call.status {
             CallStatus::Ok => None,
-            CallStatus::Failed(error) => Some(Failure::new(error.code(), error.to_string())),
+            CallStatus::Failed(error) => {
+                let failure = Failure::new(error.code(), error.to_string());
+                if error.is_budget() {
+                    self.exhausted = Some(failure.clone());
+                }
+                Some(failure)
+            }
         };
     }
 }

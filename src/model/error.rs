@@ -83,9 +83,7 @@ pub enum ModelError {
         provider: String,
     },
     /// The provider's key is not there.
-    #[error(
-        "the provider {provider} needs a key, and the environment of treefort has none in {env}"
-    )]
+    #[error("{provider} needs a key, and the environment of treefort has none in {env}")]
     NoKey {
         /// The provider.
         provider: String,
@@ -93,7 +91,7 @@ pub enum ModelError {
         env: String,
     },
     /// The provider does not take the key (401, 403).
-    #[error("the provider {provider} does not accept treefort's key: {message}")]
+    #[error("{provider} does not accept treefort's key: {message}")]
     KeyRefused {
         /// The provider.
         provider: String,
@@ -117,7 +115,7 @@ pub enum ModelError {
         api: &'static str,
     },
     /// The client for the providers.
-    #[error("treefort cannot open connections to providers")]
+    #[error("treefort cannot open connections to cloud models")]
     Client(#[source] super::ConfigError),
     /// The session ended the call.
     #[error("the call was cancelled")]
@@ -173,7 +171,7 @@ impl ModelError {
                 format!("Check the key in {env}, set it right, and start treefort again.")
             }
             Self::Dialect { .. } => {
-                "Name a model of that provider with --model provider:name, or use another agent.".to_owned()
+                "Name a model that does, such as --model anthropic:NAME, or use another agent.".to_owned()
             }
             Self::Tokens { .. } | Self::Seconds { .. } | Self::Money { .. } => {
                 "Continue with a larger budget.".to_owned()

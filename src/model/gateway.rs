@@ -93,6 +93,12 @@ impl Gateway {
         &self.providers
     }
 
+    /// The models of the configuration that are asked when the first one fails.
+    #[must_use]
+    pub fn fallback(&self) -> &[String] {
+        &self.config.fallback
+    }
+
     /// The client that reaches a provider.
     pub(super) fn client_for(&self, provider: &Provider) -> Result<&reqwest::Client, ModelError> {
         if provider.name() == OLLAMA {
@@ -167,3 +173,7 @@ mod v1_tests;
 #[cfg(test)]
 #[path = "gateway_providers_tests.rs"]
 mod providers_tests;
+
+#[cfg(test)]
+#[path = "gateway_fallback_tests.rs"]
+mod fallback_tests;

@@ -11,6 +11,7 @@ use ollama_rs::Ollama;
 use ollama_rs::error::OllamaError;
 use serde::Deserialize;
 
+use super::provider::{OLLAMA, Providers, Target};
 use super::{Config, ConfigError, Endpoint, ModelName};
 
 /// Models to prefer when none is configured, the best first.
@@ -29,8 +30,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A model that the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
-    /// Its name with its tag.
+    /// Its name with its tag; `provider:name` when it is not Ollama's.
     pub name: ModelName,
+    /// Its provider.
+    pub provider: String,
+    /// Whether it runs on this machine or in its network: nothing leaves it.
+    pub local: bool,
     /// Bytes on disk.
     pub size: u64,
     /// The digest of its manifest, hexadecimal; empty when not given.
@@ -41,6 +46,23 @@ pub struct ModelInfo {
     pub family: String,
     /// The number of its parameters (`7.6B`); empty when not given.
     pub parameters: String,
+}
+
+impl ModelInfo {
+    /// What is known about a model that is named and not looked for.
+    #[must_use]
+    pub fn named(target: &Target) -> Self {
+        Self {
+            name: target.name(),
+            provider: target.provider.name().to_owned(),
+            local: target.provider.is_local(),
+            size: 0,
+            digest: String::new(),
+            modified: String::new(),
+            family: String::new(),
+            parameters: String::new(),
+        }
+    }
 }
 
 /// What is known about one model.
@@ -87,6 +109,33 @@ pub enum Error {
         #[source]
         source: OllamaError,
     },
+    /// A model does not come.
+    #[error("the model server does not get {model}: {why}")]
+    Pull {
+        /// The model.
+        model: String,
+        /// The server's sentence.
+        why: String,
+        /// The whole of it.
+        #[source]
+        source: OllamaError,
+    },
+    /// The same, without a word.
+    #[error("the model server said nothing about {model} for {} s", after.as_secs())]
+    Silent {
+        /// The model.
+        model: String,
+        /// How long.
+        after: Duration,
+    },
+    /// The default model's provider has no key.
+    #[error("{provider} needs a key")]
+    NoKey {
+        /// The provider.
+        provider: String,
+        /// Where its key should be.
+        env: String,
+    },
     /// There is no model to use.
     #[error("{}", match configured {
         Some(name) => format!("the model server does not have the model {name}"),
@@ -115,6 +164,14 @@ impl Error {
                 "Check that Ollama, and not another program, listens there.".into()
             }
             Self::Show { model, .. } => format!("Run `ollama pull {model}`."),
+            Self::Pull { .. } => {
+                "Check its name at https://ollama.com/library, the network, and the disk."
+                    .to_owned()
+            }
+            Self::Silent { .. } => "Try again: what has come already is kept.".to_owned(),
+            Self::NoKey { env, .. } => {
+                format!("Set {env} in the environment of treefort, and start it again.")
+            }
             Self::NoModel { configured } => {
                 let model = configured.as_deref().unwrap_or(PREFERRED[0]);
                 format!("Run `ollama pull {model}`.")
@@ -221,6 +278,8 @@ impl Local {
         let tags: Tags = self.get("api/tags").await?;
         let info = |tag: Tag| ModelInfo {
             name: ModelName(tag.name),
+            provider: OLLAMA.to_owned(),
+            local: true,
             size: tag.size,
             digest: tag.digest,
             modified: tag.modified_at,
@@ -235,6 +294,9 @@ impl Local {
     /// The longest context that a model was made for, when the server says so. Each model is asked about
     /// once.
     pub async fn context_length(&self, model: &ModelInfo) -> Option<u64> {
+        if model.provider != OLLAMA {
+            return None;
+        }
         let key = format!("{} {}", model.name, model.digest);
         let known = self
             .contexts
@@ -315,12 +377,41 @@ impl Local {
         })
     }
 
-    fn unreachable(&self, source: Option<reqwest::Error>) -> Error {
+    /// The client for the server.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    pub(super) fn unreachable(&self, source: Option<reqwest::Error>) -> Error {
         Error::Unreachable {
             endpoint: self.endpoint.to_string(),
             source,
         }
     }
+}
+
+/// The default model's name: the configured one, wherever it is, else a choice among the installed ones.
+///
+/// # Errors
+///
+/// [`Error::NoModel`], [`Error::NoKey`].
+pub fn default_of(
+    providers: &Providers,
+    configured: &str,
+    installed: Vec<ModelInfo>,
+) -> Result<ModelName, Error> {
+    let target = providers.resolve(configured);
+    let provider = &target.provider;
+    if provider.name() == OLLAMA {
+        return choose(installed, &target.model).map(|model| model.name);
+    }
+    if provider.is_ready() {
+        return Ok(target.name());
+    }
+    Err(Error::NoKey {
+        provider: provider.name().to_owned(),
+        env: provider.key_env().to_owned(),
+    })
 }
 
 /// Chooses from a list that has the most recently changed first. Embedding models are never chosen.
@@ -351,93 +442,5 @@ pub fn choose(models: Vec<ModelInfo>, configured: &str) -> Result<ModelInfo, Err
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::testing::{send, upstream};
-
-    fn models(names: &[(&str, &str)]) -> Vec<ModelInfo> {
-        let model = |(name, family): &(&str, &str)| ModelInfo {
-            name: ModelName::from(*name),
-            size: 1,
-            digest: String::new(),
-            modified: String::new(),
-            family: (*family).to_owned(),
-            parameters: String::new(),
-        };
-        names.iter().map(model).collect()
-    }
-
-    #[test]
-    fn chooses_the_configured_then_a_preferred_then_the_newest() {
-        let some = [
-            ("nomic-embed-text:latest", "nomic-bert"),
-            ("new:1b", "x"),
-            ("qwen2.5-coder:7b", "qwen2"),
-            ("a:latest", "x"),
-        ];
-        for (count, configured, expected) in [
-            (4, "", Some("qwen2.5-coder:7b")),
-            (2, "", Some("new:1b")),
-            (1, "", None),
-            (0, "", None),
-            (4, "new:1b", Some("new:1b")),
-            (4, " a ", Some("a:latest")),
-            (4, "b", None),
-        ] {
-            let chosen = choose(models(&some[..count]), configured);
-            let chosen = chosen.as_ref().map(|model| model.name.0.as_str());
-            assert_eq!(chosen.ok(), expected, "{count} {configured:?}");
-        }
-    }
-
-    #[test]
-    fn every_platform_is_told_what_to_do() {
-        for os in ["linux", "macos", "windows"] {
-            assert!(start_hint(os).contains("ollama") || start_hint(os).contains("Ollama"));
-        }
-        let missing = choose(Vec::new(), "").unwrap_err();
-        assert_eq!(missing.fix(), "Run `ollama pull qwen2.5-coder:7b`.");
-    }
-
-    #[tokio::test]
-    async fn reads_what_ollama_lists_through_the_name_localhost() {
-        let body = r#"{"models":[{"name":"old:1b","modified_at":"2026-01-01T00:00:00Z","size":1},
-            {"name":"new:1b","modified_at":"2026-02-01T00:00:00Z","size":2,"digest":"ab","details":
-            {"family":"qwen2","parameter_size":"7.6B","families":null},"model":"new:1b"}]}"#;
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let server = upstream(vec![send(head)]).await;
-        let url = server.url.replace("127.0.0.1", "localhost");
-        let local = Local::new(&Config {
-            ollama: url,
-            ..Config::default()
-        })
-        .unwrap();
-        let models = local.list().await.unwrap();
-        assert_eq!(
-            models[0],
-            ModelInfo {
-                name: "new:1b".into(),
-                size: 2,
-                digest: "ab".into(),
-                modified: "2026-02-01T00:00:00Z".into(),
-                family: "qwen2".into(),
-                parameters: "7.6B".into(),
-            }
-        );
-        assert_eq!(models.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn another_program_on_the_port_is_told_from_no_server() {
-        let server = upstream(vec![send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")]).await;
-        let local = Local::new(&Config {
-            ollama: server.url.clone(),
-            ..Config::default()
-        })
-        .unwrap();
-        assert!(matches!(local.list().await, Err(Error::Answer { .. })));
-    }
-}
+#[path = "local_tests.rs"]
+mod tests;

@@ -129,6 +129,7 @@ pub(super) struct Running {
     started: Instant,
     first: Option<Duration>,
     pieces: u64,
+    counts: Counts,
 }
 
 /// What a call is about.
@@ -151,6 +152,7 @@ impl Running {
             started: Instant::now(),
             first: None,
             pieces: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -179,24 +181,34 @@ impl Running {
         self.totals.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What the server counted so far.
+    pub(super) fn counted(&mut self, counts: Counts) {
+        self.counts = counts;
+    }
+
     /// The answer is whole.
-    pub(super) fn done(&mut self, counts: Counts) {
+    pub(super) fn done(&mut self) {
         self.first.get_or_insert_with(|| self.started.elapsed());
-        self.end(CallStatus::Ok, counts);
+        self.end(CallStatus::Ok);
     }
 
     /// The call failed; `error` is for the record.
     pub(super) fn fail(&mut self, error: ModelError) {
-        self.end(CallStatus::Failed(error), Counts::default());
+        self.end(CallStatus::Failed(error));
     }
 
-    fn end(&mut self, status: CallStatus, counts: Counts) {
+    fn end(&mut self, status: CallStatus) {
         let Some(permit) = self.permit.take() else {
             return;
         };
         let total = self.started.elapsed();
+        let counts = self.counts;
         let read = counts.prompt.unwrap_or(0);
-        let written = counts.output.unwrap_or(self.pieces);
+        let written = match (&status, counts.output) {
+            (CallStatus::Ok, Some(output)) => output,
+            // What was counted before the answer broke off is not all.
+            (_, output) => output.unwrap_or(0).max(self.pieces),
+        };
         let least_tokens = self.call.least_tokens;
         // A call that was ended early has cost its prompt too, or cancelling would be free.
         let begun = self.first.is_some();
@@ -235,7 +247,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.end(CallStatus::Failed(ModelError::Cancelled), Counts::default());
+        self.end(CallStatus::Failed(ModelError::Cancelled));
     }
 }
 

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod local;
 mod meter;
 pub mod provider;
+pub mod pull;
 mod respond;
 pub mod scripted;
 mod session;

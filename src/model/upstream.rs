@@ -154,10 +154,11 @@ impl Call {
                 Some(frame) => self.reader.read(frame)?,
                 None => Said::Done,
             };
+            self.running.counted(self.reader.counts());
             match said {
                 Said::Done => {
                     self.over = true;
-                    self.running.done(self.reader.counts());
+                    self.running.done();
                 }
                 Said::Piece => self.running.piece(),
                 Said::Other => {}

@@ -19,6 +19,7 @@ mod failures;
 mod foreign;
 mod harness;
 mod jobs;
+mod llama;
 mod load;
 mod model_server;
 mod nips;
