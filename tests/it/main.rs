@@ -29,3 +29,4 @@ mod sandbox;
 mod secrets;
 mod tidy;
 mod vectors;
+mod workspace;
