@@ -74,6 +74,16 @@ pub async fn resolve(
     for job in jobs(client, coordinator, None).await? {
         found.insert(job.id.to_hex(), Target::Job(job.id));
     }
+    // A session of an owner's own, such as an undo's, was handed to nobody: its whole key names it.
+    if !found.contains_key(&prefix)
+        && let Ok(key) = PublicKey::from_hex(&prefix)
+        && !client
+            .newest(view::of_kind(kind::SESSION_START).author(key), 1)
+            .await?
+            .is_empty()
+    {
+        return Ok(Target::Session(key));
+    }
     pick(needle, &prefix, found)
 }
 
