@@ -138,6 +138,7 @@ pub(super) async fn begin(
             latest: None,
         });
     }
+    let private = order.request.scheme.is_private();
     let known = match earlier(context, order) {
         Some(id) => context.workspaces.open(id).await.ok(),
         None => None,
@@ -153,6 +154,9 @@ pub(super) async fn begin(
         let latest = shared
             .with(move |files| Ok(files.checkpoint("before going on", at)?))
             .await?;
+        if private {
+            shared.remember(|about| about.private = true).await?;
+        }
         let tree = Some(shared.tree_dir());
         let process = start_alone(context, order, command, tree, unused, progress).await?;
         return Ok(Begun {
@@ -171,7 +175,13 @@ pub(super) async fn begin(
             Source::Empty => None,
         },
         branch: None,
-        title: excerpt(&context.redactor.redact(prompt)),
+        // A list of copies is read on the relay too.
+        title: if private {
+            "a private job".to_owned()
+        } else {
+            excerpt(&context.redactor.redact(prompt))
+        },
+        private,
         agent: order.agent.clone(),
         created_at: now(),
         base: None,

@@ -29,6 +29,9 @@ pub struct About {
     pub branch: Option<String>,
     /// The beginning of what was asked for first.
     pub title: String,
+    /// Whether a private job worked on it: nothing of its files may be readable on the relay.
+    #[serde(default)]
+    pub private: bool,
     /// The agent that began it.
     pub agent: String,
     /// When it began, in Unix seconds.
@@ -95,6 +98,7 @@ mod tests {
             project: Some("/tmp/a project".into()),
             branch: Some("main".into()),
             title: "make it blue".into(),
+            private: false,
             agent: "opencode".into(),
             created_at: 7,
             base: None,

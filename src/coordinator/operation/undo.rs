@@ -142,8 +142,9 @@ async fn record(
     let mut log = SessionLog::new(keys, context.redactor.clone(), belonging);
     let sign = |error: crate::nips::draft::SignError| failed(&error);
     let started = log.start(start(context), &root, "", now()).map_err(sign)?;
+    let private = shared.about().private;
     let mut events = vec![started.event];
-    events.extend(states::undo_events(&mut log, shared.id, undone, to, false).map_err(sign)?);
+    events.extend(states::undo_events(&mut log, shared.id, undone, to, private).map_err(sign)?);
     events.push(
         log.end(Ending::Success, "undone", "", now())
             .map_err(sign)?
