@@ -126,6 +126,9 @@ async fn a_private_job_leaves_no_path_and_no_difference_in_clear() {
     let copy = fort.copy().await;
     assert!(copy.join("whisper.txt").exists(), "it was done");
     fort.treefort.wait_for_no_containers().await;
+    // Neither does what is recorded of its undo, which names what it could not cover.
+    let undone = fort.say(&["undo", "1"]).await.ok();
+    assert!(undone.out.contains("pipe.txt"), "{undone:?}");
     let everything = client
         .query(
             json!({"kinds": [0, 1, 4781, 4782, 4783, 4784, 4785, 5870, 6870, 7000], "limit": 5000}),

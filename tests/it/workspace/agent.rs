@@ -16,6 +16,7 @@ argv = ["/bin/sh", "/agent.sh"]
 kinds = [5050, 5870]
 workspace = true
 history = "prompt"
+prewarm = true
 grace_s = 1
 [image]
 dockerfile = "Dockerfile"
@@ -73,13 +74,14 @@ while hears; do
 done
 "#;
 
-/// Puts the agent into a home, before treefort starts there.
-pub(super) fn install(home: &Path) {
+/// Puts the agent into a home, before treefort starts there. One with another note has an image of its own.
+pub(super) fn install(home: &Path, note: &str) {
     let folder = home.join("agents/scripted");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("agent.toml"), MANIFEST).unwrap();
     std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
-    std::fs::write(folder.join("agent.sh"), SCRIPT).unwrap();
+    let script = format!("{SCRIPT}# {note}\n");
+    std::fs::write(folder.join("agent.sh"), script).unwrap();
     let busybox = ["/usr/bin/busybox", "/bin/busybox"]
         .into_iter()
         .find(|path| Path::new(path).exists())

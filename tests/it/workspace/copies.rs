@@ -166,6 +166,61 @@ async fn failed_starts_leave_nothing_behind() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_warm_serves_a_job_or_goes() {
+    let mut fort = Fort::start_with("[sessions]\nidle_s = 0\nwarm = 1\n").await;
+    fort.run("says first").await.ok();
+    let copy = fort.copy().await;
+    let id = copy.parent().unwrap().file_name().unwrap();
+    let mut known = vec![id.to_str().unwrap().to_owned()];
+    // The agent was used, so another one waits, with an empty folder.
+    let warm = async |known: &[String]| {
+        wait("a warm one", || {
+            folders(&fort).iter().any(|folder| !known.contains(folder))
+        })
+        .await;
+        let mut all = folders(&fort);
+        all.retain(|folder| !known.contains(folder));
+        assert_eq!(all.len(), 1);
+        let container = format!("treefort-scripted-{}", &all[0][..12]);
+        wait("its container", || {
+            fort.treefort.containers().contains(&container)
+        })
+        .await;
+        // Its agent has to say that it is ready.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        all.remove(0)
+    };
+    let waiting = warm(&known).await;
+    // It gets the job, with the project in its folder.
+    let said = fort.run("says $(cat src/b.txt)").await.ok();
+    assert_eq!(said.out.trim(), "b");
+    assert!(fort.copy().await.to_str().unwrap().contains(&waiting));
+    // The next one gets a job that may not be: it goes, with its key.
+    known.push(waiting.clone());
+    let next = warm(&known).await;
+    let refused = fort
+        .say(&["run", "--agent", "scripted", "--workspace", "/", "says hi"])
+        .await;
+    refused.fails(1, "it is the whole machine");
+    let key = fort
+        .treefort
+        .home()
+        .join(format!("keys/sessions/{next}.key"));
+    wait("it to go", || {
+        !folders(&fort).contains(&next) && !key.exists()
+    })
+    .await;
+    // So does the one that waits at a crash.
+    known.push(next);
+    let last = warm(&known).await;
+    fort.treefort.kill();
+    assert!(folders(&fort).contains(&last));
+    fort.treefort.up();
+    wait("it to go", || !folders(&fort).contains(&last)).await;
+    assert!(folders(&fort).contains(&waiting));
+}
+
 fn folders(fort: &Fort) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(fort.treefort.home().join("workspaces")) else {
         return Vec::new();

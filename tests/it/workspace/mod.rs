@@ -99,7 +99,7 @@ impl Fort {
         let mut treefort = Treefort::start_in(&model, &[], config, &environment);
         // Agents are read at the start.
         treefort.terminate();
-        agent::install(treefort.home());
+        agent::install(treefort.home(), "");
         treefort.up();
         let project = tempfile::tempdir().unwrap();
         std::fs::set_permissions(project.path(), PermissionsExt::from_mode(0o755)).unwrap();

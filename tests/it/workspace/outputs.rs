@@ -39,23 +39,79 @@ async fn a_run_and_what_comes_after_it_read_well() {
         .err
         .split_once("\n\n")
         .map_or(ran.err.as_str(), |(_, summary)| summary);
-    insta::assert_snapshot!(steady(&fort, summary), @"");
+    insta::assert_snapshot!(steady(&fort, summary), @r"
+    3 files changed in a copy of /home/me/shop; your folder is as it was
+      new      .envrc  +1 −0
+      changed  a.txt  +1 −0
+      deleted  src/b.txt  +0 −1
+    see it: treefort diff · keep it: treefort apply · step back: treefort undo --last
+    ");
     let listed = fort.say(&["checkpoints"]).await.ok();
-    insta::assert_snapshot!(steady(&fort, &listed.out), @"");
+    insta::assert_snapshot!(steady(&fort, &listed.out), @r"
+    1          WHEN              the project as it was
+    2          WHEN    1 file    after it edited a.txt
+    3          WHEN    2 files   after it ran `tidy`  ← now
+    ");
     let stat = fort.say(&["diff", "--stat"]).await.ok();
-    insta::assert_snapshot!(steady(&fort, &stat.out), @"");
+    insta::assert_snapshot!(steady(&fort, &stat.out), @r"
+    new      .envrc  +1 −0
+    changed  a.txt  +1 −0
+    deleted  src/b.txt  +0 −1
+    ");
     let whole = fort.say(&["diff", "1", "2"]).await.ok();
-    insta::assert_snapshot!(steady(&fort, &whole.out), @"");
+    insta::assert_snapshot!(steady(&fort, &whole.out), @r"
+    diff --git a/a.txt b/a.txt
+    index 4cb29ea38f70..f384549cbeb4
+    --- a/a.txt
+    +++ b/a.txt
+    @@ -1,3 +1,4 @@
+     one
+     two
+     three
+    +four
+
+      changed  a.txt  +1 −0
+    ");
     fort.write("a.txt", "mine\n");
     let looked = fort.say(&["apply"]).await;
-    insta::assert_snapshot!(steady(&fort, &looked.out), @"");
-    insta::assert_snapshot!(steady(&fort, &looked.err), @"");
+    insta::assert_snapshot!(steady(&fort, &looked.out), @r"
+    Changes for /home/me/shop
+      new       .envrc
+      conflict  a.txt
+      deleted   src/b.txt
+
+    Look at these before you say yes
+      .envrc: runs when the folder is entered
+      a.txt: both of you changed the same lines in one place
+
+    1 in conflict: you and the agent changed the same lines. Both versions will stand in the file.
+    ");
+    insta::assert_snapshot!(steady(&fort, &looked.err), @r"
+    error: nothing was done: it was not confirmed
+    hint: to do it without being asked: treefort apply --yes
+    ");
     let conflict = fort.say(&["apply", "--yes"]).await;
-    insta::assert_snapshot!(steady(&fort, &conflict.err), @"");
+    insta::assert_snapshot!(steady(&fort, &conflict.err), @r"
+    error: these files need a look, because you and the agent changed the same lines: a.txt
+    hint: look for <<<<<<< in them, and keep what you want
+    hint: to take all of it back: treefort apply --take-back
+    ");
     let taken = fort.say(&["apply", "--take-back"]).await.ok();
-    insta::assert_snapshot!(steady(&fort, &taken.out), @"");
+    insta::assert_snapshot!(steady(&fort, &taken.out), @r"
+    taken back: 3 files are what they were
+    ");
     let undone = fort.say(&["undo", "1"]).await.ok();
-    insta::assert_snapshot!(steady(&fort, &format!("{}{}", undone.out, undone.err)), @"");
+    insta::assert_snapshot!(steady(&fort, &format!("{}{}", undone.out, undone.err)), @r"
+    checkpoint 1 is back (2 written, 1 removed)
+    not covered by checkpoints, so left as they are:
+      node_modules (made again by tools, so not kept)
+    to undo this: treefort undo 7
+    ");
     let listed = fort.say(&["checkpoints"]).await.ok();
-    insta::assert_snapshot!(steady(&fort, &listed.out), @"");
+    insta::assert_snapshot!(steady(&fort, &listed.out), @r"
+    1          WHEN              the project as it was
+    2          WHEN    1 file    after it edited a.txt
+    3          WHEN    2 files   after it ran `tidy`
+    8          WHEN    3 files   undo to checkpoint 1  ← now
+    ");
 }

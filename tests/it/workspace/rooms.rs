@@ -47,7 +47,12 @@ async fn a_discarded_copy_is_gone_with_its_checkpoints() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_keeps_what_was_not_applied_unless_told_otherwise() {
-    let fort = Fort::start().await;
+    let mut fort = Fort::start().await;
+    // An image that no other test uses.
+    let note = fort.treefort.home_id();
+    fort.treefort.terminate();
+    agent::install(fort.treefort.home(), &note);
+    fort.treefort.up();
     fort.run("echo x > x; claims edit x; says first").await.ok();
     fort.say(&["apply", "--yes"]).await.ok();
     let applied = fort.copy().await;
@@ -67,7 +72,7 @@ async fn clean_keeps_what_was_not_applied_unless_told_otherwise() {
     assert!(!applied.exists() && waiting.exists());
     fort.say(&["diff", "--stat"]).await.ok();
     let listed = fort.say(&["clean", "--all"]).await;
-    assert!(listed.out.contains('×'), "{listed:?}");
+    assert!(listed.out.contains("treefort/scripted:"), "{listed:?}");
     listed.fails(2, "treefort clean --all --yes");
     fort.say(&["clean", "--all", "--yes"]).await.ok();
     assert_eq!(
@@ -75,6 +80,9 @@ async fn clean_keeps_what_was_not_applied_unless_told_otherwise() {
         (0, 0)
     );
     assert_eq!(fort.read("x"), "x\n");
+    let listed = fort.say(&["clean", "--all"]).await.ok();
+    assert!(listed.out.contains("there are no copies"), "{listed:?}");
+    assert!(!listed.out.contains("treefort/scripted:"), "{listed:?}");
     // It starts anew.
     fort.run("says $(cat x)").await.ok();
 }

@@ -155,6 +155,44 @@ async fn an_agent_that_does_not_stop_for_it_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_all_the_time_is_brought_back_whole() {
+    let fort = Fort::start().await;
+    let script = "case $n in 1) (while :; do echo more >> a.txt; echo y > f$(date +%s); rm -f src/b.txt; done) & \
+                  claims execute x; sleep 1; lingers; kill $!;; *) says calm;; esac";
+    let working = fort.begin(&["run", "--agent", "scripted", script]);
+    let copy = fort.wait_for_copy("a.txt").await;
+    wait("it to write", || !copy.join("src/b.txt").exists()).await;
+    fort.say(&["undo", "1"]).await.ok();
+    assert_eq!(working.await.unwrap().ok().out.trim(), "calm");
+    // It stood still meanwhile: the state after the undo is the one that was asked for.
+    let records = fort.session().await;
+    let at = records
+        .iter()
+        .position(|record| sort(record) == "undo")
+        .unwrap();
+    let states = of_kind(&records, 4783);
+    let (first, before) = (tag(states[0], "tree"), tag(&records[at - 1], "tree"));
+    assert_ne!(before, first);
+    assert_eq!(tag(&records[at + 1], "tree"), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_hears_nothing_goes_with_its_container_when_its_job_is_withdrawn() {
+    let fort = Fort::start().await;
+    let script = "echo at > work; claims edit work; deaf";
+    let said = fort
+        .say(&["run", "--agent", "scripted", "--timeout", "3", script])
+        .await;
+    assert_eq!(said.code, 1, "{said:?}");
+    fort.treefort.wait_for_no_containers().await;
+    let records = fort.session().await;
+    assert_eq!(tag(records.last().unwrap(), "ending").unwrap(), "cancelled");
+    let mut client = fort.client().await;
+    assert!(fort.results(&mut client).await.is_empty());
+    assert!(fort.copy().await.join("work").exists(), "its work is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_its_session_waits_the_agent_is_told_with_its_next_prompt() {
     let fort = Fort::start_with("[sessions]\nidle_s = 60\nwarm = 0\n").await;
     fort.run("echo x > x; claims edit x; says one").await.ok();
