@@ -97,6 +97,7 @@ impl OpenCode {
             },
             labels: Vec::new(),
             workspace: Some(workspace.path().to_owned()),
+            runtime: None,
         };
         let began = Instant::now();
         let sandbox = runtime.start(spec).await.unwrap();
@@ -304,6 +305,7 @@ async fn the_shell_agent_runs_its_prompt_and_finds_the_files_of_its_manifest() {
         limits: treefort::sandbox::Limits::default(),
         labels: Vec::new(),
         workspace: Some(workspace.path().to_owned()),
+        runtime: None,
     };
     let mut sandbox = runtime.start(spec).await.unwrap();
     let mut output = String::new();
