@@ -21,6 +21,7 @@ mod jobs;
 mod llama;
 mod load;
 mod model_server;
+mod models;
 mod nips;
 mod relay;
 mod sandbox;
