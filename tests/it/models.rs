@@ -4,7 +4,8 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::PROGRAM;
+use crate::harness::{PROGRAM, Treefort};
+use crate::jobs::error;
 use crate::model_server::{MODEL, ModelServer};
 
 /// A provider's key, which nothing may show.
@@ -190,4 +191,42 @@ async fn a_name_without_its_key_is_refused_with_what_to_do() {
     assert_eq!(output.status.code(), Some(4), "{errors}");
     assert!(errors.contains("GEMINI_API_KEY"), "{errors}");
     assert!(model.chats().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_ends_stops_the_session_with_a_signed_reason() {
+    let model = ModelServer::start().await;
+    let config = "[sessions]\nidle_s = 0\nwarm = 0\n\
+        [model.providers.dear]\nurl = \"https://127.0.0.1:9/v1\"\nkey_env = \"\"\n";
+    let mut treefort = Treefort::start_with(&model, &[], config);
+    let mut client = treefort.client(&treefort.operator()).await;
+    let job = client.job(treefort.coordinator(), "slow");
+    for (draft, said, ending) in [
+        (
+            job.clone().tag(["param", "budget_tokens", "5"]),
+            "budget of 5 tokens",
+            "budget",
+        ),
+        (
+            job.tag(["param", "budget_microusd", "900"])
+                .tag(["param", "model", "dear:big"]),
+            "nobody said what dear costs",
+            "budget",
+        ),
+    ] {
+        let (job, answers) = client.do_job(&draft).await;
+        let (code, sentence) = error(&answers);
+        assert_eq!(code, "quota", "{sentence}");
+        assert!(sentence.contains(said), "{sentence}");
+        treefort.wait_for_no_containers().await;
+        let records = client
+            .query(json!({"#E": [job.id.to_hex()], "kinds": [4784, 4785]}))
+            .await;
+        let reason = records.iter().find(|event| event.kind.as_u16() == 4784);
+        assert!(reason.unwrap().content.contains(said));
+        let end = records.iter().find(|event| event.kind.as_u16() == 4785);
+        let end = json!(end.unwrap()).to_string();
+        assert!(end.contains(ending), "{end}");
+    }
+    treefort.terminate();
 }
