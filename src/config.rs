@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coordinator::{JobsConfig, SessionsConfig},
-    model, relay,
+    model, relay, sandbox,
 };
 
 /// The name of the file in a home.
@@ -30,7 +30,7 @@ pub struct Config {
     /// `[model]`
     pub model: model::Config,
     /// `[sandbox]`
-    pub sandbox: SandboxConfig,
+    pub sandbox: sandbox::Config,
 }
 
 /// `[server]`: where treefort is reached.
@@ -47,23 +47,6 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 4869)),
         }
     }
-}
-
-/// `[sandbox]`: what agents run in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SandboxConfig {
-    /// Which sandbox.
-    pub runtime: RuntimeKind,
-}
-
-/// A sandbox.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuntimeKind {
-    /// Docker Engine.
-    #[default]
-    Docker,
 }
 
 /// Why a configuration cannot be used.

@@ -28,6 +28,7 @@
 //! | [`store`] | events and their feed (fjall), the coordinator's state (sled), blobs |
 //! | [`relay`] | connections, the one door, the writer, live subscriptions, the HTTP front |
 //! | [`job`] | the life of a job, pure |
+//! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |
 //! | [`sandbox`] | containers behind the `Runtime` trait, the multiplexer, PID 1, images |
 //! | [`agent`] | agents as data, our ACP peer, the chat agent |
 //! | [`model`] | the gateway, the local model server, the demo's scripted one |
@@ -52,6 +53,9 @@
 //!   `sandbox::docker_spec` tests on what is asked, `sandbox::hardening::*` on what the engine made of it.
 //! * **What an agent sends is bounded and never trusted:** `agent::acp` and `sandbox::mux` tests,
 //!   `sandbox::streams::*`.
+//! * **A checkpoint is byte for byte what was there, or names what it leaves out; an undo ends in exactly a
+//!   checkpoint, whenever the host dies; nothing outside of the tree is touched:**
+//!   `workspace::tests::properties::*`, `workspace::tests::crash::*`, `workspace::tests::hostile::*`.
 //! * **Nothing that treefort signed itself starts a customer's job:**
 //!   `jobs::access::nothing_that_treefort_signs_itself_starts_a_job`.
 
@@ -69,3 +73,4 @@ pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod store;
+pub mod workspace;

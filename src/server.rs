@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agent::registry::Registry,
     config::Config,
-    coordinator::{self, Context, Coordinator, Publisher},
+    coordinator::{self, Context, Coordinator, Publisher, Workspaces},
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local},
     recorder::{Redactor, redact::environment_secrets},
@@ -153,11 +153,13 @@ impl Server {
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
-        let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(home_id));
+        let runtime: Arc<dyn Runtime> =
+            Arc::new(DockerRuntime::new(home_id).with_config(config.sandbox.clone()));
         let (agents, problems) = Registry::load(Some(home));
         for problem in problems {
             tracing::warn!(%problem, "an agent cannot be used");
         }
+        let agents = agents.with_base(config.sandbox.base.clone());
         let context = Context {
             jobs: config.jobs,
             sessions: config.sessions,
@@ -172,6 +174,8 @@ impl Server {
             redactor,
             agents,
             runtime: runtime.clone(),
+            sandbox: config.sandbox,
+            workspaces: Arc::new(Workspaces::new(home.to_owned())),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),

@@ -34,6 +34,9 @@ pub struct Limits {
     pub prompt_timeout: Duration,
     /// How permission requests are answered.
     pub permissions: PermissionPolicy,
+    /// How long the answer waits for whoever reads the claims ([`super::claims::Answer`]); zero answers
+    /// at once.
+    pub permission_wait: Duration,
 }
 
 impl Default for Limits {
@@ -44,6 +47,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(60),
             prompt_timeout: Duration::from_secs(30 * 60),
             permissions: PermissionPolicy::Allow,
+            permission_wait: Duration::ZERO,
         }
     }
 }
@@ -132,6 +136,8 @@ pub struct AgentInfo {
     pub version: String,
     /// The ids of its authentication methods.
     pub auth_methods: Vec<String>,
+    /// Whether [`Peer::load_session`] works with it.
+    pub load_session: bool,
     /// Its capabilities as they came.
     pub capabilities: Value,
 }
@@ -229,6 +235,7 @@ impl Peer {
             field.and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let methods = answer.get("authMethods").and_then(Value::as_array);
+        let loads = answer.pointer("/agentCapabilities/loadSession");
         Ok(AgentInfo {
             name: info("name"),
             version: info("version"),
@@ -237,6 +244,7 @@ impl Peer {
                 .flatten()
                 .filter_map(|method| method.get("id")?.as_str().map(str::to_owned))
                 .collect(),
+            load_session: loads == Some(&Value::Bool(true)),
             capabilities: answer
                 .get_mut("agentCapabilities")
                 .map_or(Value::Null, Value::take),
@@ -270,6 +278,18 @@ impl Peer {
             Some(id) => Ok(SessionId(id.to_owned())),
             None => Err(Error::Malformed { method, missing }),
         }
+    }
+
+    /// `session/load`: goes on with a session that the agent has kept, for those that offer it
+    /// ([`AgentInfo::load_session`]). Before this returns, the session's history comes again as claims,
+    /// which are not news and have to be drained like all others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; [`Error::Rpc`] when the agent does not know the session any more.
+    pub async fn load_session(&self, session: &SessionId, cwd: &str) -> Result<(), Error> {
+        let params = json!({"sessionId": session.0, "cwd": cwd, "mcpServers": []});
+        self.request("session/load", params).await.map(drop)
     }
 
     /// `session/set_mode`, for the agents whose manifest names a mode.

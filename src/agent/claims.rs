@@ -6,6 +6,8 @@
 
 use serde_json::Value;
 
+pub use super::permission::Answer;
+
 /// One thing that an agent said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
@@ -19,7 +21,7 @@ pub enum Claim {
     ToolUpdate(Tool),
     /// Its plan, whole (`plan`).
     Plan(Vec<PlanEntry>),
-    /// It asked for permission, and this is what it was told.
+    /// It asked for permission; it may still wait for the answer.
     Permission(Permission),
     /// What it says about its context and cost (`usage_update`).
     Usage(Usage),
@@ -93,13 +95,13 @@ pub struct PlanEntry {
     pub status: String,
 }
 
-/// A request for permission and our answer.
+/// A request for permission and its answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Permission {
     /// The tool call in question.
     pub tool: Tool,
-    /// The kind of the option that was chosen (`allow_once`, …); `None`: answered "cancelled".
-    pub answered: Option<String>,
+    /// What the agent is told, and the way to tell it.
+    pub answer: Answer,
     /// The request's parameters as they came.
     pub raw: Value,
 }

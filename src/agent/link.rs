@@ -4,13 +4,14 @@
 //! claims, or for an agent that does not read, is bounded; when the agent ends, every pending request
 //! gets the reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -19,6 +20,7 @@ use super::acp::{Closed, Error, Limits, PermissionPolicy, SessionId};
 use super::claims::{self, Claim, Permission};
 use super::journal::{Direction, Journal};
 use super::jsonrpc::{self, Incoming, METHOD_NOT_FOUND, RpcError};
+use super::permission::{Cancelling, Request};
 use crate::ndjson::Lines;
 
 /// Lines that wait to be written; an agent that does not read stops being read.
@@ -26,6 +28,8 @@ const OUTGOING: usize = 64;
 /// A claim from a line over this size waits until the channel is empty, so that a backlog of many
 /// claims is never a backlog of many megabytes.
 const LARGE: usize = 32 * 1024;
+/// Requests for permission that wait for their answers at once; more are answered immediately.
+const PERMISSIONS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -42,13 +46,13 @@ struct Shared {
     closed: CancellationToken,
     /// Our side closes the agent's input.
     ending: CancellationToken,
+    cancelling: watch::Sender<Cancelling>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
     waiting: HashMap<u64, oneshot::Sender<Result<Value, RpcError>>>,
-    cancelling: HashSet<SessionId>,
     reason: Option<Closed>,
 }
 
@@ -99,11 +103,14 @@ impl Link {
             state: Mutex::default(),
             closed: CancellationToken::new(),
             ending: CancellationToken::new(),
+            cancelling: watch::Sender::default(),
         });
         let reader = Reader {
             shared: Arc::clone(&shared),
             journal: journal.clone(),
             policy: limits.permissions,
+            patience: limits.permission_wait,
+            waiting: JoinSet::new(),
             claims: claims_in,
             outgoing: outgoing.clone(),
         };
@@ -175,12 +182,13 @@ impl Link {
     }
 
     pub(super) fn set_cancelling(&self, session: &SessionId, cancelling: bool) {
-        let mut state = self.shared.state();
-        if cancelling {
-            state.cancelling.insert(session.clone());
-        } else {
-            state.cancelling.remove(session);
-        }
+        self.shared.cancelling.send_modify(|sessions| {
+            if cancelling {
+                sessions.insert(session.clone());
+            } else {
+                sessions.remove(session);
+            }
+        });
     }
 
     pub(super) fn end(&self) {
@@ -243,12 +251,16 @@ struct Reader {
     shared: Arc<Shared>,
     journal: Journal,
     policy: PermissionPolicy,
+    /// How long a request for permission waits for its answer.
+    patience: Duration,
+    /// Requests for permission that wait.
+    waiting: JoinSet<()>,
     claims: mpsc::Sender<Claim>,
     outgoing: mpsc::Sender<Vec<u8>>,
 }
 
 impl Reader {
-    async fn run(self, mut read: impl AsyncRead + Unpin, line_bytes: usize) {
+    async fn run(mut self, mut read: impl AsyncRead + Unpin, line_bytes: usize) {
         let mut lines = Lines::new(line_bytes);
         let mut buffer = vec![0; 16 * 1024];
         let reason = loop {
@@ -271,7 +283,7 @@ impl Reader {
         self.shared.close(reason);
     }
 
-    async fn handle(&self, line: &[u8]) {
+    async fn handle(&mut self, line: &[u8]) {
         self.journal.record(Direction::FromAgent, line);
         let message = match serde_json::from_slice(line) {
             Ok(value) => jsonrpc::classify(value),
@@ -284,17 +296,16 @@ impl Reader {
                 self.claim(notified(method, params), line.len()).await;
             }
             Incoming::Request { id, method, params } => {
-                let (claim, answer) = if method == "session/request_permission" {
-                    self.permit(params)
-                } else {
-                    let message = format!("treefort does not offer {method}");
-                    let claim = Claim::Other {
-                        kind: method,
-                        raw: params,
-                    };
-                    (claim, Err(RpcError::new(METHOD_NOT_FOUND, message)))
+                if method == "session/request_permission" {
+                    return self.permit(&id, params, line.len()).await;
+                }
+                let message = format!("treefort does not offer {method}");
+                let claim = Claim::Other {
+                    kind: method,
+                    raw: params,
                 };
                 self.claim(claim, line.len()).await;
+                let answer = Err(RpcError::new(METHOD_NOT_FOUND, message));
                 // A closed channel means that the conversation is over.
                 let _over = self.outgoing.send(jsonrpc::response(&id, &answer)).await;
             }
@@ -310,27 +321,36 @@ impl Reader {
         }
     }
 
-    fn permit(&self, params: Value) -> (Claim, Result<Value, RpcError>) {
-        let session = params.get("sessionId").and_then(Value::as_str);
-        let cancelling = session.is_some_and(|id| {
-            let id = SessionId(id.to_owned());
-            self.shared.state().cancelling.contains(&id)
-        });
-        let choice = if cancelling {
-            None
-        } else {
-            choose(&params, self.policy)
-        };
-        let outcome = match &choice {
-            Some((_, option)) => json!({"outcome": "selected", "optionId": option}),
-            None => json!({"outcome": "cancelled"}),
-        };
+    async fn permit(&mut self, id: &Value, params: Value, size: usize) {
+        let request = Request::new(&params, self.policy, self.shared.cancelling.subscribe());
+        while self.waiting.try_join_next().is_some() {}
+        let waits = !self.patience.is_zero() && self.waiting.len() < PERMISSIONS;
+        let answer = request.handle();
+        if !waits {
+            answer.give();
+        }
         let claim = Claim::Permission(Permission {
             tool: claims::tool(params.get("toolCall").cloned().unwrap_or(Value::Null)),
-            answered: choice.map(|(kind, _)| kind.to_owned()),
+            answer,
             raw: params,
         });
-        (claim, Ok(json!({"outcome": outcome})))
+        // Nobody can answer before the claim is read, so its time begins with that.
+        self.claim(claim, size).await;
+        let (outgoing, id, patience) = (self.outgoing.clone(), id.clone(), self.patience);
+        let answered = async move {
+            if waits {
+                request.wait(patience).await;
+            }
+            let line = jsonrpc::response(&id, &Ok(request.result()));
+            // A closed channel means that the conversation is over.
+            let _over = outgoing.send(line).await;
+        };
+        if waits {
+            let span = tracing::debug_span!("permission");
+            self.waiting.spawn(answered.instrument(span));
+        } else {
+            answered.await;
+        }
     }
 
     async fn not_a_message(&self, line: &[u8]) {
@@ -363,14 +383,4 @@ fn notified(method: String, mut params: Value) -> Claim {
         kind: method,
         raw: params,
     }
-}
-
-/// The option to choose: its kind and its id.
-fn choose(params: &Value, policy: PermissionPolicy) -> Option<(&'static str, Value)> {
-    let options = params.get("options")?.as_array()?;
-    policy.kinds().into_iter().find_map(|kind| {
-        let of_kind = |option: &&Value| option.get("kind").and_then(Value::as_str) == Some(kind);
-        let option = options.iter().find(of_kind)?;
-        Some((kind, option.get("optionId")?.clone()))
-    })
 }

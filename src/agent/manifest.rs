@@ -1,8 +1,17 @@
 //! `agent.toml`: an agent as data, so that a new one needs no code.
+//!
+//! [`Manifest::parse`] says everything that is wrong at once, each with its line and what to write
+//! instead ([`Problem`]); [`Manifest::environment`] fills in what is known only when it starts.
 
-use std::path::{Component, Path};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+
+mod check;
+mod fill;
+
+pub use fill::{Launch, PLACEHOLDERS, TOKEN_VARIABLE};
 
 /// What treefort knows about one agent.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -14,19 +23,29 @@ pub struct Manifest {
     pub title: String,
     /// One sentence.
     pub description: String,
-    /// The version of the agent that the image holds.
+    /// The version of the agent that the image holds; the image's build gets it as `ARG VERSION`.
     pub version: String,
     /// The command inside the container, without `sandbox-init`.
     pub argv: Vec<String>,
-    /// Its environment, on top of what treefort sets.
+    /// How it is driven.
     #[serde(default)]
-    pub env: std::collections::BTreeMap<String, String>,
+    pub driver: Driver,
+    /// Its environment, on top of what treefort sets; values may hold [`PLACEHOLDERS`].
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Configuration files that it finds in its home; their content may hold [`PLACEHOLDERS`].
+    #[serde(default)]
+    pub files: Vec<HomeFile>,
     /// Job kinds that it may serve (5050, 5870).
     pub kinds: Vec<u16>,
     /// Whether it works on a copy of a project.
     pub workspace: bool,
     /// How it gets a conversation's earlier turns.
+    #[serde(default)]
     pub history: History,
+    /// Whether a container of it is worth keeping ready for the next job.
+    #[serde(default = "yes")]
+    pub prewarm: bool,
     /// Seconds between closing its input and killing it.
     #[serde(default = "default_grace")]
     pub grace_s: u64,
@@ -36,6 +55,9 @@ pub struct Manifest {
     /// The ACP session mode to set, for agents whose default does not work in a sandbox.
     #[serde(default)]
     pub session_mode: Option<String>,
+    /// How it speaks to its model.
+    #[serde(default)]
+    pub model: ModelUse,
     /// Its image.
     pub image: ImageSource,
     /// Its container's limits.
@@ -43,14 +65,76 @@ pub struct Manifest {
     pub limits: Limits,
 }
 
+/// How an agent is driven.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// The Agent Client Protocol on its standard input and output.
+    #[default]
+    Acp,
+    /// Its command, with the prompt as the last argument; what it writes is the answer, and its exit
+    /// code says whether it succeeded.
+    Exec,
+}
+
 /// How an agent gets a conversation's earlier turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum History {
     /// In `session/new`'s `_meta` (`treefort/history`).
     Meta,
     /// In front of the prompt.
+    #[default]
     Prompt,
+}
+
+/// A file that the agent finds in its home, which is empty otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeFile {
+    /// Its path below the agent's home.
+    pub path: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// How an agent speaks to its model, which it finds at `http://127.0.0.1:11434`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelUse {
+    /// Whose API it speaks.
+    pub dialect: Dialect,
+    /// Names of models that the agent asks for by itself, each with the model that answers instead;
+    /// `{model}` is the session's own.
+    pub names: BTreeMap<String, String>,
+}
+
+/// Whose API an agent speaks to its model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// `/v1/chat/completions`, which most agents can be told to use.
+    #[default]
+    Openai,
+    /// `/v1/messages`.
+    Anthropic,
+    /// `/v1beta/models/…`.
+    Gemini,
+    /// `/api/chat`.
+    Ollama,
+}
+
+impl Dialect {
+    /// The dialect's name, as a manifest has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+        }
+    }
 }
 
 /// Where an agent's image comes from.
@@ -58,7 +142,15 @@ pub enum History {
 #[serde(deny_unknown_fields)]
 pub struct ImageSource {
     /// The Dockerfile, relative to the agent's folder, which is also the build's context.
+    #[serde(default = "default_dockerfile")]
     pub dockerfile: String,
+    /// Whether it builds on treefort's own base, which is built first and given as `ARG BASE`.
+    #[serde(default)]
+    pub base: bool,
+    /// Whether its build may use the network. Agents in the home are then built only when the owner
+    /// says so by name.
+    #[serde(default)]
+    pub network: bool,
 }
 
 /// What a container of the agent may use.
@@ -87,44 +179,65 @@ fn default_grace() -> u64 {
     5
 }
 
+fn default_dockerfile() -> String {
+    "Dockerfile".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not TOML, or not this format.
+    /// Not of this format, though nothing in particular is wrong with it.
     #[error("{0}")]
     Parse(#[source] Box<toml::de::Error>),
-    /// The fields' values; all that is wrong.
+    /// All that is wrong.
     #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid {
-        /// Every problem found.
+        /// Every problem found, in the order of the file.
         problems: Vec<Problem>,
     },
 }
 
 /// One thing that is wrong with a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// The name.
-    #[error("name {0:?} is not 1 to 32 of a-z, 0-9 and -")]
-    Name(String),
-    /// No command.
-    #[error("argv is empty or its command is not an absolute path")]
-    Argv,
-    /// A NUL in the command or the environment, or `=` in a variable's name.
-    #[error("{0} holds a character that no process can be given")]
-    Character(String),
-    /// No kinds, or one that is no job request.
-    #[error("kinds holds {0:?}, not one or more NIP-90 request kinds (5000-5999)")]
-    Kinds(Vec<u16>),
-    /// The Dockerfile's path.
-    #[error("image.dockerfile {0:?} does not stay in the agent's folder")]
-    Dockerfile(String),
-    /// A limit.
-    #[error("limits.{0} is out of range")]
-    Limit(&'static str),
-    /// The grace.
-    #[error("grace_s is over 60")]
-    Grace,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: usize,
+    /// The field, like `limits.pids`; empty when the file is not TOML there.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead; may be empty.
+    pub fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        if !self.field.is_empty() {
+            write!(f, "{} ", self.field)?;
+        }
+        f.write_str(&self.message)?;
+        if !self.fix.is_empty() {
+            write!(f, " ({})", self.fix)?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of all fields, the outermost ones.
+#[cfg(test)]
+pub(super) fn fields() -> impl Iterator<Item = &'static str> {
+    check::names()
+}
+
+/// Whether a text can be an agent's name.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    check::name(text).is_ok()
 }
 
 impl Manifest {
@@ -132,91 +245,15 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`Error::Parse`] for the format, [`Error::Invalid`] with every wrong value.
+    /// [`Error::Invalid`] with everything that is wrong.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let manifest: Self = toml::from_str(text).map_err(|error| Error::Parse(Box::new(error)))?;
-        let problems = manifest.problems();
-        if problems.is_empty() {
-            Ok(manifest)
-        } else {
-            Err(Error::Invalid { problems })
+        let problems = check::problems(text);
+        if !problems.is_empty() {
+            return Err(Error::Invalid { problems });
         }
+        toml::from_str(text).map_err(|error| Error::Parse(Box::new(error)))
     }
-
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut check = |good: bool, problem: Problem| {
-            if !good {
-                problems.push(problem);
-            }
-        };
-        check(is_name(&self.name), Problem::Name(self.name.clone()));
-        check(
-            self.argv
-                .first()
-                .is_some_and(|command| command.starts_with('/')),
-            Problem::Argv,
-        );
-        check(
-            !self.argv.iter().any(|arg| arg.contains('\0')),
-            Problem::Character("argv".into()),
-        );
-        for (key, value) in &self.env {
-            let good = !key.is_empty() && !key.contains(['=', '\0']) && !value.contains('\0');
-            check(good, Problem::Character(format!("env.{key}")));
-        }
-        let requests = crate::nips::kind::JOB_REQUESTS;
-        check(
-            !self.kinds.is_empty() && self.kinds.iter().all(|kind| requests.contains(kind)),
-            Problem::Kinds(self.kinds.clone()),
-        );
-        let dockerfile = &self.image.dockerfile;
-        let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
-        check(
-            !dockerfile.is_empty() && Path::new(dockerfile).components().all(inside),
-            Problem::Dockerfile(dockerfile.clone()),
-        );
-        check(
-            (16..=1 << 20).contains(&self.limits.memory_mb),
-            Problem::Limit("memory_mb"),
-        );
-        check(
-            (0.05..=1024.0).contains(&self.limits.cpus),
-            Problem::Limit("cpus"),
-        );
-        check(
-            (8..=65_536).contains(&self.limits.pids),
-            Problem::Limit("pids"),
-        );
-        check(self.grace_s <= 60, Problem::Grace);
-        problems
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=32).contains(&name.len()) && name.bytes().all(good) && !name.starts_with('-')
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refuses_unknown_keys() {
-        let text = include_str!("../../agents/chat/agent.toml");
-        let error = Manifest::parse(&format!("colour = \"red\"\n{text}")).unwrap_err();
-        assert!(error.to_string().contains("colour"), "{error}");
-    }
-
-    #[test]
-    fn names_every_problem_at_once() {
-        let text = "name = \"../x\"\ntitle = \"\"\ndescription = \"\"\nversion = \"\"\nargv = [\"sh\"]\n\
-            kinds = [1]\nworkspace = true\nhistory = \"prompt\"\ngrace_s = 61\nenv = { \"A=\" = \"\" }\n\
-            image = { dockerfile = \"../Dockerfile\" }\nlimits = { memory_mb = 1, cpus = 0.0, pids = 1 }";
-        let Err(Error::Invalid { problems }) = Manifest::parse(text) else {
-            panic!()
-        };
-        assert_eq!(problems.len(), 9, "{problems:?}");
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Agents: what is known about each ([`manifest`], [`registry`]), how one is driven ([`acp`]), what it
+//! Agents: what is known about each ([`manifest`], [`registry`], [`image`]), how one is driven ([`acp`]), what it
 //! claims ([`claims`]) and treefort's own small one ([`chat`]).
 //!
 //! An agent is data plus a program in a container that speaks the Agent Client Protocol on its stdio.
@@ -7,8 +7,11 @@
 pub mod acp;
 pub mod chat;
 pub mod claims;
+pub mod folder;
+pub mod image;
 pub mod journal;
 pub mod jsonrpc;
 mod link;
 pub mod manifest;
+mod permission;
 pub mod registry;

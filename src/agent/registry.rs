@@ -11,16 +11,36 @@ struct BuiltIn {
     name: &'static str,
     manifest: &'static str,
     dockerfile: &'static str,
-    /// Builds the same image from treefort's source.
-    source: &'static str,
+    /// Further files of its image's build, by name.
+    files: &'static [(&'static str, &'static str)],
 }
 
-const BUILT_IN: &[BuiltIn] = &[BuiltIn {
-    name: "chat",
-    manifest: include_str!("../../agents/chat/agent.toml"),
-    dockerfile: include_str!("../../agents/chat/Dockerfile"),
-    source: include_str!("../../agents/chat/Dockerfile.source"),
-}];
+const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        name: "chat",
+        manifest: include_str!("../../agents/chat/agent.toml"),
+        dockerfile: include_str!("../../agents/chat/Dockerfile"),
+        files: &[],
+    },
+    BuiltIn {
+        name: "opencode",
+        manifest: include_str!("../../agents/opencode/agent.toml"),
+        dockerfile: include_str!("../../agents/opencode/Dockerfile"),
+        files: &[
+            (
+                "models.json",
+                include_str!("../../agents/opencode/models.json"),
+            ),
+            ("tools.js", include_str!("../../agents/opencode/tools.js")),
+        ],
+    },
+    BuiltIn {
+        name: "shell",
+        manifest: include_str!("../../agents/shell/agent.toml"),
+        dockerfile: include_str!("../../agents/shell/Dockerfile"),
+        files: &[],
+    },
+];
 
 /// The largest `agent.toml` or Dockerfile that is read.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -32,14 +52,17 @@ pub struct Agent {
     pub manifest: Manifest,
     /// Its Dockerfile's text.
     pub dockerfile: String,
-    /// Its folder, the build's context; `None` for a built-in, whose context is the program itself.
+    /// Its folder, the build's context; `None` for a built-in.
     pub folder: Option<PathBuf>,
+    /// A built-in's files for the build, by name, beside the program itself.
+    pub files: &'static [(&'static str, &'static str)],
 }
 
 /// All agents by name.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     agents: BTreeMap<String, Agent>,
+    base: String,
 }
 
 /// An agent that cannot be used, and why.
@@ -94,6 +117,7 @@ impl Registry {
                         manifest,
                         dockerfile,
                         folder: None,
+                        files: built_in.files,
                     };
                     registry.agents.insert(built_in.name.to_owned(), agent);
                 }
@@ -119,6 +143,20 @@ impl Registry {
         (registry, problems)
     }
 
+    /// The same agents on another image, which treefort's own base then starts from; empty for the usual
+    /// one.
+    #[must_use]
+    pub fn with_base(mut self, base: impl Into<String>) -> Self {
+        self.base = base.into();
+        self
+    }
+
+    /// The image that treefort's own base starts from; empty for the usual one.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The agent of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Agent> {
@@ -131,12 +169,10 @@ impl Registry {
     }
 }
 
-/// The Dockerfile that builds a built-in agent's image from treefort's source, for hosts whose own
-/// binary does not run in a Linux container.
+/// Whether a name is that of a built-in agent.
 #[must_use]
-pub fn source_dockerfile(agent: &str) -> Option<&'static str> {
-    let built_in = BUILT_IN.iter().find(|built_in| built_in.name == agent)?;
-    Some(built_in.source)
+pub fn is_built_in(name: &str) -> bool {
+    BUILT_IN.iter().any(|built_in| built_in.name == name)
 }
 
 fn folders(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
@@ -166,7 +202,12 @@ fn folders(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     folders
 }
 
-fn read(folder: &Path) -> Result<Agent, Problem> {
+/// Reads the agent in a folder: its manifest and its Dockerfile.
+///
+/// # Errors
+///
+/// [`Problem`].
+pub fn read(folder: &Path) -> Result<Agent, Problem> {
     let path = folder.join("agent.toml");
     let manifest =
         Manifest::parse(&text(&path)?).map_err(|source| Problem::Manifest { path, source })?;
@@ -184,6 +225,7 @@ fn read(folder: &Path) -> Result<Agent, Problem> {
         manifest,
         dockerfile,
         folder: Some(folder.to_owned()),
+        files: &[],
     })
 }
 
@@ -212,15 +254,14 @@ mod tests {
         for built_in in BUILT_IN {
             let agent = registry.get(built_in.name).unwrap();
             assert_eq!(agent.manifest.name, built_in.name);
-            // They are part of the program, so they have its version.
-            assert_eq!(agent.manifest.version, env!("CARGO_PKG_VERSION"));
             assert_eq!(agent.manifest.image.dockerfile, "Dockerfile");
+            assert!(is_built_in(built_in.name));
         }
-        assert!(
-            source_dockerfile("chat")
-                .unwrap()
-                .contains("ARG BASE=rust:1-bookworm")
-        );
+        // These are part of the program, so they have its version; the others are pinned.
+        for name in ["chat", "shell"] {
+            let version = &registry.get(name).unwrap().manifest.version;
+            assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     output, run, status, timeline, verify, view,
 };
 use crate::{
+    agent::registry::Registry,
     config::Config,
     model::{local::Local, scripted},
     nips::kind,
@@ -103,7 +104,14 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
         return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(fix));
     }
     output::progress(format!("› {QUESTION}"));
-    run::ask(&run::Args::question(QUESTION), QUESTION, connection).await?;
+    let (agents, _) = Registry::load(None);
+    run::ask(
+        &run::Args::question(QUESTION),
+        QUESTION,
+        &agents,
+        connection,
+    )
+    .await?;
     output::line("\nWhat happened, step by step:\n")?;
     let session = ended_session(connection).await?;
     timeline::print(connection, Target::Session(session), verbose).await?;

@@ -65,6 +65,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             checks.push(model_check(&report));
             checks.push(open_check(open));
             checks.push(admission_check(&report, allowed));
+            checks.extend(protection_checks(&report));
         }
         Err(error) => {
             let config = Config::load(context.home.dir()).unwrap_or_default();
@@ -98,7 +99,10 @@ fn broken(error: &CommandError) -> Check {
 /// Looks at sandbox and model server from a home that is made for it, when the person's own cannot be used.
 async fn elsewhere(config: Config) -> Vec<Check> {
     match look_elsewhere(config).await {
-        Ok(report) => vec![sandbox_check(&report), model_check(&report)],
+        Ok(report) => [sandbox_check(&report), model_check(&report)]
+            .into_iter()
+            .chain(protection_checks(&report))
+            .collect(),
         Err(error) => {
             tracing::debug!(error = %error.message(), "nothing can be looked at");
             Vec::new()
@@ -239,6 +243,21 @@ fn sandbox_check(report: &StatusReport) -> Check {
     }
 }
 
+/// What the sandbox protects and what it does not: one row each for a person's eyes.
+fn protection_checks(report: &StatusReport) -> Vec<Check> {
+    let sentences = |sentences: &[String], found: fn(String) -> Found, what| {
+        let row = move |sentence: &String| Check {
+            what,
+            found: found(one_line(sentence)),
+        };
+        sentences.iter().map(row).collect::<Vec<_>>()
+    };
+    let mut checks = sentences(&report.runtime.protects, Found::Fine, "protected");
+    let exposed = sentences(&report.runtime.exposes, Found::Note, "careful");
+    checks.extend(exposed);
+    checks
+}
+
 fn model_check(report: &StatusReport) -> Check {
     let line = status::models_line(report);
     let found = if report.models.is_empty() {
@@ -305,7 +324,7 @@ mod tests {
                 kind: "docker".into(),
                 ok: false,
                 detail: "Docker does not run\u{1b}[2J".into(),
-                fix: None,
+                ..RuntimeReport::default()
             },
             ..StatusReport::default()
         };

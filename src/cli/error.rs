@@ -230,6 +230,21 @@ impl From<client::Error> for CommandError {
 /// What can go wrong in a command itself, as one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
+    /// A question was not answered with yes.
+    #[error("nothing was done: it was not confirmed")]
+    NotConfirmed,
+    /// The agent has no use for a folder.
+    #[error("the agent {0} does not work on files")]
+    NoFiles(String),
+    /// The folder to work on is not there.
+    #[error("the folder {0} cannot be worked on")]
+    NoFolder(String, #[source] io::Error),
+    /// A command ended with another exit code than 0.
+    #[error("the command ended with exit code {0}")]
+    Exit(String),
+    /// Both sides changed the same lines.
+    #[error("these files need a look, because you and the agent changed the same lines: {0}")]
+    Conflicts(String),
     /// Nothing has happened yet.
     #[error("there is no session yet")]
     NoSession,

@@ -1,10 +1,11 @@
 //! The command line: clap's derive, one file a command.
 //!
-//! Every command but `up`, `verify FILE` and `key` talks to treefort as a Nostr client ([`client`]), which
+//! Every command but `up`, `verify FILE`, `key` and `agent` talks to treefort as a Nostr client ([`client`]), which
 //! proves that any client can do what ours does. Data goes to stdout, progress and logs to stderr; a failure
 //! is a [`error::CommandError`] with a documented exit code. What comes from an event reaches a terminal
 //! through [`text`] only.
 
+pub mod agent;
 pub mod allow;
 pub mod client;
 pub mod demo;
@@ -26,6 +27,7 @@ pub mod timeline;
 pub mod up;
 pub mod verify;
 pub mod view;
+pub mod workspace;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -57,7 +59,15 @@ enum Command {
     Status(status::Args),
     Jobs(jobs::Args),
     Timeline(timeline::Args),
+    Checkpoints(workspace::checkpoints::Args),
+    Diff(workspace::diff::Args),
+    Undo(workspace::undo::Args),
+    Apply(workspace::apply::Args),
+    Discard(workspace::discard::Args),
+    Open(workspace::open::Args),
+    Clean(workspace::clean::Args),
     Agents(status::AgentsArgs),
+    Agent(agent::Args),
     Models(models::Args),
     Allow(allow::Args),
     Verify(verify::Args),
@@ -122,7 +132,15 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Status(args) => status::run(args, &context).await,
         Command::Jobs(args) => jobs::run(args, &context).await,
         Command::Timeline(args) => timeline::run(args, &context).await,
+        Command::Checkpoints(args) => workspace::checkpoints::run(args, &context).await,
+        Command::Diff(args) => workspace::diff::run(args, &context).await,
+        Command::Undo(args) => workspace::undo::run(args, &context).await,
+        Command::Apply(args) => workspace::apply::run(args, &context).await,
+        Command::Discard(args) => workspace::discard::run(args, &context).await,
+        Command::Open(args) => workspace::open::run(args, &context).await,
+        Command::Clean(args) => workspace::clean::run(args, &context).await,
         Command::Agents(args) => status::agents(args, &context).await,
+        Command::Agent(args) => agent::run(args, &context).await,
         Command::Models(args) => models::run(args, &context).await,
         Command::Allow(args) => allow::run(args, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,

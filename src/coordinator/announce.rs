@@ -77,12 +77,15 @@ pub(super) async fn status(context: &Context) -> StatusReport {
             ok: true,
             detail: probe.detail,
             fix: None,
+            protects: probe.protection.protects,
+            exposes: probe.protection.exposes,
         },
         Err(error) => RuntimeReport {
             kind: context.runtime.kind().to_owned(),
             ok: false,
             detail: error.to_string(),
             fix: Some(error.hint().to_string()),
+            ..RuntimeReport::default()
         },
     };
     let listed = context.local.list().await;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use nostr::{Event, EventId, Keys};
 
-use super::{Error, context::Context, executor::Order, publisher::Publisher, turn};
+use super::{Error, context::Context, executor::Order, publisher::Publisher, saying};
 use crate::{
     job::{Effect, Failure, Job, JobRecord},
     nips::{
@@ -54,7 +54,7 @@ pub(super) fn sign(
             (context.publisher.sign(draft, keys)?, keep)
         }
         Effect::Result(answer) => {
-            let draft = reply.result(&clean(&answer.text), Some(&answer.inner), answer.tags)?;
+            let draft = reply.result(&clean(&answer.text), answer.inner.as_ref(), answer.tags)?;
             let event = context.publisher.sign(draft, keys)?;
             record.result = Some(event.id);
             (event, Keep::Outbox)
@@ -144,7 +144,7 @@ pub(super) fn closing_note(
         .outbox
         .iter()
         .find(|event| Some(event.id) == record.result)?;
-    let draft = turn::closing_note(root, result, text, &context.relay_url);
+    let draft = saying::closing_note(root, result, text, &context.relay_url);
     match context.publisher.sign(draft, keys) {
         Ok(note) => Some(note),
         Err(error) => {

@@ -7,6 +7,7 @@ use nostr::PublicKey;
 use super::{
     config::{JobsConfig, SessionsConfig},
     publisher::Publisher,
+    workspaces::Workspaces,
 };
 use crate::{
     agent::registry::Registry,
@@ -14,7 +15,7 @@ use crate::{
     model::{gateway::Gateway, local::Local},
     recorder::Redactor,
     relay::Relay,
-    sandbox::Runtime,
+    sandbox::{self, Runtime},
     store::{blobs::Blobs, state::State},
 };
 
@@ -46,6 +47,10 @@ pub struct Context {
     pub agents: Registry,
     /// The sandbox.
     pub runtime: Arc<dyn Runtime>,
+    /// What an owner set about sandboxes.
+    pub sandbox: sandbox::Config,
+    /// The copies of projects that agents work on.
+    pub workspaces: Arc<Workspaces>,
     /// The way of sessions to their models.
     pub gateway: Gateway,
     /// The local model server.

@@ -185,7 +185,7 @@ impl Dispatcher {
                 }
                 let answer = match &report {
                     Report::Answered(answer) => Some(answer.text.clone()),
-                    Report::Partial(_) | Report::Failed(_) => None,
+                    Report::Partial(_) | Report::Notice(_) | Report::Failed(_) => None,
                 };
                 self.step(job, Input::Report { attempt, report }, &mut response);
                 if let (Some(text), Some(thread)) = (answer, thread) {

@@ -16,12 +16,13 @@ use tracing::Instrument as _;
 
 use super::{
     context::Context,
+    operation,
     process::Process,
     session::{self, Turn},
 };
 use crate::{
     job::{Failure, Report},
-    nips::{Reference, nip90::JobRequest},
+    nips::{Reference, kind, nip90::JobRequest},
 };
 
 /// How long after a container was taken the next one is started.
@@ -56,6 +57,13 @@ pub(super) struct Order {
     pub(super) stranger: bool,
     /// The job whose conversation goes on.
     pub(super) continues: Option<EventId>,
+}
+
+impl Order {
+    /// Whether it is the owner's task with a copy, which no agent does.
+    fn is_operation(&self) -> bool {
+        self.event.kind.as_u16() == kind::WORKSPACE_TASK
+    }
 }
 
 /// What an attempt reports, stamped.
@@ -118,6 +126,10 @@ pub(super) struct Executor {
     queue: VecDeque<Order>,
     warm: Vec<Process>,
     warming: JoinSet<Result<Process, Failure>>,
+    /// Which agent each of them is.
+    warming_up: HashMap<tokio::task::Id, String>,
+    /// The agent beside the one for conversations that was used last.
+    used: Option<String>,
 }
 
 impl Executor {
@@ -140,6 +152,8 @@ impl Executor {
             queue: VecDeque::new(),
             warm: Vec::new(),
             warming: JoinSet::new(),
+            warming_up: HashMap::new(),
+            used: None,
         }
     }
 
@@ -149,6 +163,7 @@ impl Executor {
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
                 command = self.commands.recv() => match command {
+                    Some(Command::Start(order)) if order.is_operation() => self.operate(*order),
                     Some(Command::Start(order)) => self.queue.push_back(*order),
                     Some(Command::Stop { job, attempt }) => self.stop(&job, attempt),
                     None => break,
@@ -166,15 +181,30 @@ impl Executor {
                     Ok((task, ())) => drop(self.ended(task)),
                     Err(error) => self.lost(&error),
                 },
-                Some(warmed) = self.warming.join_next() => match warmed {
-                    Ok(Ok(process)) => self.warm.push(process),
-                    Ok(Err(failure)) => tracing::debug!(reason = failure.sentence, "no warm container"),
-                    Err(error) => tracing::error!(%error, "warming a container failed"),
+                Some(warmed) = self.warming.join_next_with_id() => match warmed {
+                    Ok((task, warmed)) => {
+                        self.warming_up.remove(&task);
+                        match warmed {
+                            Ok(process) => self.warm.push(process),
+                            Err(failure) => tracing::debug!(reason = failure.sentence, "no warm container"),
+                        }
+                    }
+                    Err(error) => {
+                        self.warming_up.remove(&error.id());
+                        tracing::error!(%error, "warming a container failed");
+                    }
                 },
             }
             self.place();
         }
         self.close().await;
+    }
+
+    /// What the owner does with a copy needs no place: an agent at work is what it is often about.
+    fn operate(&mut self, order: Order) {
+        let span = tracing::info_span!("workspace_task", job = %order.event.id);
+        let task = operation::run(self.context.clone(), order, self.reports.clone());
+        self.sessions.spawn(task.instrument(span));
     }
 
     /// A session ended; its place is free.
@@ -259,11 +289,16 @@ impl Executor {
     fn open(&mut self, order: Order) {
         let place = self.next_place;
         self.next_place += 1;
-        let warm = self
-            .warm
-            .iter()
-            .position(|process| process.agent() == order.agent && process.is_alive());
+        // One that works on files and waits has an empty folder, not that of the conversation before.
+        let warm = self.warm.iter().position(|process| {
+            process.agent() == order.agent
+                && process.is_alive()
+                && !(process.manifest.workspace && order.continues.is_some())
+        });
         let process = warm.map(|at| self.warm.swap_remove(at));
+        if self.context.jobs.agent_for(kind::TEXT_GENERATION) != Some(order.agent.as_str()) {
+            self.used = Some(order.agent.clone());
+        }
         let (turns, inbox) = mpsc::channel(1);
         let (close, cancel) = (CancellationToken::new(), CancellationToken::new());
         let active = Active {
@@ -311,23 +346,38 @@ impl Executor {
         }
     }
 
+    /// Keeps containers ready: for conversations from the start, for another agent once it was used, since a
+    /// person who asked for it will again.
     fn keep_warm(&mut self, after: Duration) {
         self.warm.retain(Process::is_alive);
-        let Some(agent) = self
-            .context
-            .jobs
-            .agent_for(crate::nips::kind::TEXT_GENERATION)
-        else {
-            return;
-        };
-        while self.warm.len() + self.warming.len() < self.context.sessions.warm {
-            let (context, agent) = (self.context.clone(), agent.to_owned());
-            let span = tracing::info_span!("warm", agent);
-            let warming = async move {
-                tokio::time::sleep(after).await;
-                Process::start(&context, &agent).await
-            };
-            self.warming.spawn(warming.instrument(span));
+        let chat = self.context.jobs.agent_for(kind::TEXT_GENERATION);
+        let wanted: Vec<String> = chat
+            .into_iter()
+            .chain(self.used.iter().map(String::as_str))
+            .filter(|name| {
+                let agent = self.context.agents.get(name);
+                agent.is_some_and(|agent| agent.manifest.prewarm)
+            })
+            .map(str::to_owned)
+            .collect();
+        for agent in wanted {
+            let here = self.warm.iter().filter(|warm| warm.agent() == agent);
+            let coming = self.warming_up.values().filter(|name| **name == agent);
+            let missing = self
+                .context
+                .sessions
+                .warm
+                .saturating_sub(here.count() + coming.count());
+            for _ in 0..missing {
+                let (context, name) = (self.context.clone(), agent.clone());
+                let span = tracing::info_span!("warm", agent);
+                let warming = async move {
+                    tokio::time::sleep(after).await;
+                    Process::warm(&context, &name).await
+                };
+                let task = self.warming.spawn(warming.instrument(span));
+                self.warming_up.insert(task.id(), agent.clone());
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nostr::PublicKey;
 use tokio::time::Instant;
 
-use super::{session::Session, turn::MAX_ANSWER};
+use super::{saying::MAX_ANSWER, session::Session};
 use crate::{nips::session::live_delta, recorder::Redactor};
 
 /// When a customer gets a part of the answer, after the beginning; then at the last distance again.

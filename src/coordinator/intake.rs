@@ -96,6 +96,9 @@ fn read_job(
     {
         return Intake::Ignore;
     }
+    if event.kind.as_u16() == kind::WORKSPACE_TASK {
+        return read_workspace_task(event, context, for_us);
+    }
     let Some(agent) = config.agent_for(event.kind.as_u16()) else {
         // A job for anyone, of a kind that is not ours, is somebody else's to take.
         return if for_us {
@@ -150,6 +153,27 @@ fn read_job(
             "unsupported",
             format!("there is no agent called {agent}"),
         )),
+    }
+}
+
+/// What an owner does with a copy: nobody else's to ask, and done by no agent.
+fn read_workspace_task(event: &Event, context: &Context, for_us: bool) -> Intake {
+    if event.pubkey != context.admission.operator() {
+        if !for_us {
+            return Intake::Ignore;
+        }
+        return Intake::Refuse(Failure::new(
+            "not-admitted",
+            "only the owner of this machine may do this",
+        ));
+    }
+    match JobRequest::parse(event, context.keyring.coordinator()) {
+        Ok(request) => Intake::Accept(Accepted {
+            request,
+            agent: String::new(),
+            stranger: false,
+        }),
+        Err(error) => Intake::Refuse(Failure::new("input", error.to_string())),
     }
 }
 

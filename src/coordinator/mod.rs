@@ -6,22 +6,34 @@
 mod announce;
 mod answers;
 mod choice;
+mod claimed;
 mod config;
 mod context;
 mod conversation;
 mod dispatcher;
 mod executor;
+mod facts;
+mod files;
 mod growing;
+mod housekeeping;
 mod image;
 mod intake;
+mod opening;
+mod operation;
 mod perform;
 mod process;
 mod publisher;
 mod quota;
 mod recovery;
+mod saying;
 mod session;
+mod shell;
+mod states;
 mod turn;
 mod usage;
+mod watch;
+mod words;
+mod workspaces;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,6 +45,7 @@ pub use self::{
     config::{JobsConfig, SessionsConfig, StrangersConfig},
     context::{Context, now},
     publisher::{PublishError, Publisher},
+    workspaces::Workspaces,
 };
 use crate::nips::{draft::SignError, kind, nip89, nip90::encryption::EncryptionError};
 
@@ -92,7 +105,7 @@ impl Coordinator {
     pub async fn start(context: Arc<Context>, role: Role) -> Result<Self, Error> {
         let shutdown = CancellationToken::new();
         recovery::end_abandoned(&context).await?;
-        recovery::forget_unused(&context)?;
+        recovery::forget_unused(&context).await?;
         restore_allowed(&context).await?;
         announce::announce(&context).await;
         // What an earlier run said may be out of date; a model server that hangs holds nothing up for long.

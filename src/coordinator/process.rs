@@ -1,8 +1,12 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use nostr::Keys;
+use nostr::{Keys, PublicKey};
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
@@ -15,16 +19,21 @@ use crate::{
         acp::{Limits, Peer},
         claims::Claim,
         journal::Journal,
-        manifest::Manifest,
+        manifest::{Driver, Launch, Manifest},
     },
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
-    sandbox::{self, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
+    sandbox::{self, AgentIo, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
 };
 
+/// How long a permission may wait for its checkpoint; then the agent is answered all the same.
+const PERMISSION_WAIT: Duration = Duration::from_secs(20);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
+/// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
+/// be ready before anybody chose one.
+const SESSION_MODEL: &str = "session";
 /// An agent's raw lines are kept up to this size.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
@@ -35,10 +44,10 @@ pub(super) struct Process {
     pub(super) manifest: Manifest,
     /// The image, by content.
     pub(super) image: String,
-    /// The conversation with the agent.
-    pub(super) peer: Peer,
-    /// What it says.
-    pub(super) claims: mpsc::Receiver<Claim>,
+    /// How it is spoken to.
+    pub(super) talk: Talk,
+    /// The command that it is, for an agent that is one.
+    pub(super) command: Option<String>,
     /// The session's keys, made beforehand so that a warm process can start at once.
     pub(super) keys: Keys,
     /// What the agent shows to the gateway.
@@ -50,12 +59,79 @@ pub(super) struct Process {
     control: Control,
 }
 
+/// How an agent is spoken to.
+pub(super) enum Talk {
+    /// The Agent Client Protocol: what is asked, and what it says.
+    Acp {
+        /// The conversation.
+        peer: Peer,
+        /// What it says.
+        claims: mpsc::Receiver<Claim>,
+    },
+    /// A command that writes and ends.
+    Exec {
+        /// What it writes; nothing once that was taken.
+        output: Mutex<Option<AgentIo>>,
+    },
+}
+
+/// What a process is started with.
+pub(super) struct Start<'a> {
+    /// Which agent.
+    pub(super) agent: &'a str,
+    /// The session's keys.
+    pub(super) keys: Keys,
+    /// The folder that it works on, when the agent has one.
+    pub(super) tree: Option<PathBuf>,
+    /// The command, for an agent that is one.
+    pub(super) command: Option<&'a str>,
+    /// Where the lines of its image's build go, should that have to be built first.
+    pub(super) progress: Option<sandbox::Progress>,
+}
+
 impl Process {
-    /// Builds the image if it is not there, starts a container, and has the agent initialise.
+    /// A process that waits for its session: with keys and, if it works on files, an empty folder of its own.
     ///
     /// # Errors
     /// A sentence for the customer.
-    pub(super) async fn start(context: &Arc<Context>, agent: &str) -> Result<Self, Failure> {
+    pub(super) async fn warm(context: &Arc<Context>, agent: &str) -> Result<Self, Failure> {
+        let keys = new_keys(context)?;
+        let works_on_files = context
+            .agents
+            .get(agent)
+            .is_some_and(|agent| agent.manifest.workspace);
+        let tree = if works_on_files {
+            Some(context.workspaces.reserve(keys.public_key()).await?)
+        } else {
+            None
+        };
+        let start = Start {
+            agent,
+            keys: keys.clone(),
+            tree,
+            command: None,
+            progress: None,
+        };
+        let started = Self::start(context, start).await;
+        if started.is_err() {
+            forget(context, &keys.public_key()).await;
+        }
+        started
+    }
+
+    /// Builds the image if it is not there, starts a container, and has the agent initialise. What was
+    /// reserved for the keys is the caller's to forget when this fails.
+    ///
+    /// # Errors
+    /// A sentence for the customer.
+    pub(super) async fn start(context: &Arc<Context>, start: Start<'_>) -> Result<Self, Failure> {
+        let Start {
+            agent,
+            keys,
+            tree,
+            command,
+            progress,
+        } = start;
         let Some(agent) = context.agents.get(agent) else {
             return Err(Failure::new(
                 "agent",
@@ -63,31 +139,29 @@ impl Process {
             ));
         };
         let manifest = agent.manifest.clone();
-        let image = super::image::of(agent)?;
+        let image = super::image::of(agent, context.agents.base())?;
         let image = context
             .runtime
-            .prepare(&image)
+            .prepare(&image, progress)
             .await
             .map_err(|error| no_sandbox(&error))?;
-        let keys = context
-            .keyring
-            .new_session()
-            .map_err(|error| internal(&error))?;
         let token = random_hex()?;
         context.redactor.learn(spellings(&keys));
         context.redactor.learn([token.clone()]);
 
         let public = keys.public_key().to_hex();
-        let mut env: Vec<(String, String)> = manifest
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        env.push(("TREEFORT_TOKEN".to_owned(), token.clone()));
+        let env = manifest.environment(&Launch {
+            model: SESSION_MODEL.to_owned(),
+            context: context.num_ctx,
+            output: context.num_ctx / 4,
+            token: token.clone(),
+        });
+        let mut argv = manifest.argv.clone();
+        argv.extend(command.map(str::to_owned));
         let spec = Spec {
             name: format!("treefort-{}-{}", manifest.name, &public[..12]),
             image: image.clone(),
-            argv: manifest.argv.clone(),
+            argv,
             env,
             limits: sandbox::Limits {
                 memory_mb: u32::try_from(manifest.limits.memory_mb).unwrap_or(u32::MAX),
@@ -99,7 +173,8 @@ impl Process {
                 (LABEL_AGENT.to_owned(), manifest.name.clone()),
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
-            workspace: None,
+            workspace: tree,
+            runtime: None,
         };
         let sandbox = context
             .runtime
@@ -113,15 +188,24 @@ impl Process {
         .map_err(|error| internal(&error))?;
         let limits = Limits {
             prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
+            permission_wait: PERMISSION_WAIT,
             ..Limits::default()
         };
-        let (peer, claims) = Peer::connect(sandbox.agent, journal, limits);
+        let talk = match manifest.driver {
+            Driver::Acp => {
+                let (peer, claims) = Peer::connect(sandbox.agent, journal, limits);
+                Talk::Acp { peer, claims }
+            }
+            Driver::Exec => Talk::Exec {
+                output: Mutex::new(Some(sandbox.agent)),
+            },
+        };
         let process = Self {
             context: context.clone(),
             manifest,
             image: image.to_string(),
-            peer,
-            claims,
+            talk,
+            command: command.map(str::to_owned),
             keys,
             token,
             http: Some(sandbox.http),
@@ -140,17 +224,28 @@ impl Process {
     }
 
     async fn initialize(&self) -> Result<(), Failure> {
-        self.peer
-            .initialize()
+        let Talk::Acp { peer, .. } = &self.talk else {
+            return Ok(());
+        };
+        peer.initialize()
             .await
             .map_err(|error| self.agent_failed(&error))?;
         if let Some(method) = &self.manifest.auth_method {
-            self.peer
-                .authenticate(method)
+            peer.authenticate(method)
                 .await
                 .map_err(|error| self.agent_failed(&error))?;
         }
         Ok(())
+    }
+
+    /// Stops the agent for a moment, from another task.
+    pub(super) fn pause(&self) -> sandbox::Handle {
+        self.control.handle()
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(super) fn exit(&self) -> watch::Receiver<Option<Exit>> {
+        self.exit.clone()
     }
 
     /// The agent's name.
@@ -209,7 +304,17 @@ impl Process {
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless
     /// somebody wants its place.
     pub(super) async fn stop(mut self, grace: Duration, wanted: impl Future<Output = ()>) {
-        self.peer.end();
+        match &mut self.talk {
+            Talk::Acp { peer, .. } => peer.end(),
+            Talk::Exec { output } => {
+                drop(
+                    output
+                        .get_mut()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                );
+            }
+        }
         self.serving.abort_all();
         while self.serving.join_next().await.is_some() {}
         drop(self.http);
@@ -231,14 +336,31 @@ impl Process {
     pub(super) async fn discard(self) {
         let (context, session) = (self.context.clone(), self.keys.public_key());
         self.stop(Duration::ZERO, std::future::pending()).await;
-        if let Err(error) = context.keyring.forget_session(&session) {
-            tracing::warn!(%error, "the key of an unused session stays");
-        }
-        let journal = context.journal.join(format!("{}.jsonl", session.to_hex()));
-        if let Err(error) = std::fs::remove_file(journal) {
-            tracing::debug!(%error, "no journal to remove");
-        }
+        forget(&context, &session).await;
     }
+}
+
+/// Keys for a session.
+///
+/// # Errors
+/// When they cannot be stored.
+pub(super) fn new_keys(context: &Context) -> Result<Keys, Failure> {
+    context
+        .keyring
+        .new_session()
+        .map_err(|error| internal(&error))
+}
+
+/// Removes what was kept for a session that never began: its key, its journal, its folder.
+pub(super) async fn forget(context: &Arc<Context>, session: &PublicKey) {
+    if let Err(error) = context.keyring.forget_session(session) {
+        tracing::warn!(%error, "the key of an unused session stays");
+    }
+    let journal = context.journal.join(format!("{}.jsonl", session.to_hex()));
+    if let Err(error) = std::fs::remove_file(journal) {
+        tracing::debug!(%error, "no journal to remove");
+    }
+    context.workspaces.forget(*session).await;
 }
 
 /// The parameters of `session/new` beside its folder.

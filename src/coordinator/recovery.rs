@@ -1,11 +1,16 @@
 //! After a crash: containers that were left behind go, and every open session gets its end.
 
+use std::sync::Arc;
+
+use nostr::Event;
+
 use super::{
     Error,
     context::{Context, now},
+    process, states,
 };
 use crate::{
-    nips::{kind, session::Outcome},
+    nips::{draft::SignError, kind, session::Outcome},
     recorder::{Belonging, SessionLog},
     store::state::SessionRecord,
 };
@@ -14,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// When the state or the log cannot be used.
-pub(super) async fn end_abandoned(context: &Context) -> Result<usize, Error> {
+pub(super) async fn end_abandoned(context: &Arc<Context>) -> Result<usize, Error> {
     let open = context.state.open_sessions()?;
     let count = open.len();
     for session in open {
@@ -26,24 +31,20 @@ pub(super) async fn end_abandoned(context: &Context) -> Result<usize, Error> {
     Ok(count)
 }
 
-/// Removes keys and journals of containers that were kept warm for a session that never began.
+/// Removes keys, journals and folders of containers that were kept warm for a session that never began.
 ///
 /// # Errors
 /// When the state or the keyring cannot be used.
-pub(super) fn forget_unused(context: &Context) -> Result<(), Error> {
+pub(super) async fn forget_unused(context: &Arc<Context>) -> Result<(), Error> {
     for session in context.keyring.sessions()? {
         if !context.state.is_session(&session)? {
-            context.keyring.forget_session(&session)?;
-            let journal = context.journal.join(format!("{}.jsonl", session.to_hex()));
-            if let Err(error) = std::fs::remove_file(journal) {
-                tracing::debug!(%error, "no journal to remove");
-            }
+            process::forget(context, &session).await;
         }
     }
     Ok(())
 }
 
-async fn end(context: &Context, mut session: SessionRecord) -> Result<(), Error> {
+async fn end(context: &Arc<Context>, mut session: SessionRecord) -> Result<(), Error> {
     match context.keyring.session(&session.session)? {
         None => {
             tracing::error!(session = %session.session, "the key of an open session is gone; it stays without its end");
@@ -59,20 +60,60 @@ async fn end(context: &Context, mut session: SessionRecord) -> Result<(), Error>
                 root: None,
                 relay: context.relay_url.clone(),
             };
-            if let Some(log) =
+            if let Some(mut log) =
                 SessionLog::resume(keys, context.redactor.clone(), belonging, &stored)
             {
+                let mut events: Vec<Event> = last_state(context, &session, &mut log)
+                    .await
+                    .transpose()?
+                    .into_iter()
+                    .collect();
                 let entry = log.end(
                     Outcome::Abandoned,
                     "abandoned",
                     "treefort was stopped while this session was at work.",
                     now(),
                 )?;
-                context.publisher.publish(entry.event).await?;
+                events.push(entry.event);
+                context.publisher.publish_all(events).await?;
             }
         }
     }
     session.ended = true;
     context.state.put_session(&session)?;
     Ok(())
+}
+
+/// What the agent's files were when it was cut off: a checkpoint, if they changed since the last one. Opening
+/// them also brings a restore to its end that the crash cut off.
+async fn last_state(
+    context: &Arc<Context>,
+    session: &SessionRecord,
+    log: &mut SessionLog,
+) -> Option<Result<Event, SignError>> {
+    const REASON: &str = "when treefort was stopped";
+    let shared = context.workspaces.open(session.workspace?).await;
+    let taken = match shared {
+        Ok(shared) => {
+            shared
+                .with(|files| Ok(files.checkpoint_if_changed(REASON, now())?))
+                .await
+        }
+        Err(failure) => Err(failure),
+    };
+    let checkpoint = match taken {
+        Ok(checkpoint) => checkpoint?,
+        Err(failure) => {
+            let sentence = format!("No checkpoint could be taken: {}", failure.sentence);
+            return Some(
+                log.error("checkpoint", true, &sentence, now())
+                    .map(|entry| entry.event),
+            );
+        }
+    };
+    // Whether the job was private is not kept: nothing is named that would tell of its files.
+    let detail = states::checkpoint_detail(session.workspace, &checkpoint, REASON, true);
+    let alt = format!("Checkpoint {}: {REASON}", checkpoint.number);
+    let entry = log.checkpoint(detail, alt, "", now());
+    Some(entry.map(|entry| entry.event))
 }

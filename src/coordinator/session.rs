@@ -5,33 +5,32 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nostr::{Event, EventId};
+use nostr::Event;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    choice,
     context::{Context, now},
-    conversation::{self, Said},
+    conversation,
     executor::{ExecutorEvent, Order, SessionEvent},
-    process::{self, Process},
+    facts::{self, Around, Bench},
+    opening::{Prepared, excerpt},
+    process::{Process, Talk},
     publisher::PublishError,
     turn,
+    workspaces::Told,
 };
 use crate::{
     agent::acp::SessionId,
     job::{Failure, Report},
-    model::{ModelCall, gateway::SessionPolicy, local::ModelInfo},
-    nips::{
-        Draft, Reference,
-        draft::SignError,
-        kind, nip10, nip89,
-        nip90::Scheme,
-        session::{Outcome, Start},
-    },
-    recorder::{Belonging, Entry, SessionLog},
+    model::ModelCall,
+    nips::{Reference, session::Outcome},
+    recorder::{Entry, SessionLog},
     store::state::SessionRecord,
 };
+
+/// How often a customer hears of a build that it waits for.
+const TELL_EVERY: Duration = Duration::from_secs(3);
 
 /// One job for a session.
 #[derive(Debug)]
@@ -72,7 +71,14 @@ pub(super) struct Session {
     pub(super) process: Process,
     pub(super) log: SessionLog,
     pub(super) calls: mpsc::Receiver<ModelCall>,
-    pub(super) acp: SessionId,
+    /// The conversation with the agent; a command has none.
+    pub(super) acp: Option<SessionId>,
+    /// The files that it works on.
+    pub(super) bench: Option<Bench>,
+    /// What its agent is told in front of the next prompt.
+    pub(super) introduction: Option<String>,
+    /// Records that go out with the next ones, so that they wait for the disk once.
+    pub(super) held: Vec<Event>,
     /// The customer's job that it is on.
     pub(super) root: Reference,
     /// Whether nothing of what is said may be readable on the relay.
@@ -81,7 +87,7 @@ pub(super) struct Session {
     pub(super) thread: Option<Reference>,
     /// The inner job of the first turn, which the start names.
     pub(super) first_inner: Option<Reference>,
-    record: SessionRecord,
+    pub(super) record: SessionRecord,
 }
 
 /// How a turn left the session.
@@ -107,25 +113,35 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     };
     let mut turn = first;
     // Nothing is on the record while this runs: it can be dropped, and what it started goes with it.
+    let (progress, mut building) = mpsc::channel(64);
+    let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
-        prepared = Box::pin(Session::prepare(context.clone(), &turn.order, process)) => prepared,
+        prepared = Box::pin(preparing) => prepared,
+        () = tell_of_build(&mut building, &turn.order, &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
-    let (mut session, mut prompt, model) = match prepared {
+    let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => return report_failure(&lines.reports, &turn.order, failure).await,
     };
+    let Prepared {
+        mut session,
+        mut prompt,
+        model,
+        imported,
+    } = prepared;
     // From here on the session has a record, which must come to its end.
-    if let Err(error) = Box::pin(session.begin(&turn.order, &prompt, &model)).await {
+    let begun = session.begin(&turn.order, &prompt, &model, imported.as_ref());
+    if let Err(error) = Box::pin(begun).await {
         let failure = Failure::new("agent", format!("the record could not be written: {error}"));
         report_failure(&lines.reports, &turn.order, failure).await;
         return session.end(Outcome::Failed, "record", &lines).await;
     }
-    let (outcome, ending) = loop {
+    let (outcome, ending) = 'session: loop {
         let after = Box::pin(turn::run(&mut session, &turn, &prompt, &lines)).await;
         if let After::Over(outcome, ending) = after {
-            break (outcome, ending);
+            break 'session (outcome, ending);
         }
         let answered = turn.order.event.id;
         if idle == 0
@@ -140,14 +156,27 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         {
             break (Outcome::Success, "completed");
         }
-        turn = tokio::select! {
-            next = lines.turns.recv() => match next {
-                Some(next) => next,
-                None => break (Outcome::Success, "completed"),
-            },
-            () = tokio::time::sleep(Duration::from_secs(idle)) => break (Outcome::Success, "completed"),
-            () = lines.close.cancelled() => break (Outcome::Success, "completed"),
-            () = lines.shutdown.cancelled() => break (Outcome::Interrupted, "stopped"),
+        let ends = Instant::now() + Duration::from_secs(idle);
+        turn = loop {
+            tokio::select! {
+                next = lines.turns.recv() => match next {
+                    Some(next) => break next,
+                    None => break 'session (Outcome::Success, "completed"),
+                },
+                around = facts::around(&mut session.bench) => match around {
+                    Around::Told(told) => {
+                        if let Err(error) = session.hear(*told).await {
+                            tracing::error!(%error, "an undo could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    }
+                    // Nobody waits for an answer: an agent over its quota is found with the next job.
+                    Around::Look => session.look_later(),
+                },
+                () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
+                () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
+                () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
+            }
         };
         prompt = match conversation::prompt(&session.context, &turn.order.request).await {
             Ok(prompt) => prompt,
@@ -168,6 +197,37 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     session.end(outcome, ending, &lines).await;
 }
 
+/// Tells the customer what a build says, now and then; never ends.
+async fn tell_of_build(
+    building: &mut mpsc::Receiver<String>,
+    order: &Order,
+    reports: &mpsc::Sender<ExecutorEvent>,
+) {
+    let mut next = Instant::now();
+    while let Some(line) = building.recv().await {
+        if Instant::now() < next || line.trim().is_empty() {
+            continue;
+        }
+        next = Instant::now() + TELL_EVERY;
+        let sentence = format!(
+            "making the image of {} (only the first time): {}",
+            order.agent,
+            excerpt(&line)
+        );
+        let event = ExecutorEvent {
+            job: order.event.id,
+            attempt: order.attempt,
+            session: None,
+            thread: None,
+            report: Report::Notice(sentence),
+        };
+        if reports.send(event).await.is_err() {
+            tracing::debug!("nobody hears a report any more");
+        }
+    }
+    std::future::pending().await
+}
+
 async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, failure: Failure) {
     let event = ExecutorEvent {
         job: order.event.id,
@@ -182,197 +242,44 @@ async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, fa
 }
 
 impl Session {
-    /// Everything that can fail before the first record: the prompt, the model, the container, the agent.
-    async fn prepare(
-        context: Arc<Context>,
-        order: &Order,
-        process: Option<Process>,
-    ) -> Result<(Self, String, ModelInfo), Failure> {
-        let prompt = conversation::prompt(&context, &order.request).await?;
-        let (model, history) = tokio::try_join!(
-            choice::model(&context, order),
-            conversation::history(&context, order.request.scheme, order.continues)
-        )?;
-        let mut process = match process {
-            Some(process) => process,
-            None => Process::start(&context, &order.agent).await?,
-        };
-        let (calls_in, calls) = mpsc::channel(64);
-        process.connect_model(context.gateway.admit(SessionPolicy {
-            token: process.token.clone(),
-            model: model.name.clone(),
-            fallback: choice::fallback(&context, order, &model),
-            options: choice::options(&context, order, &model).await,
-            budget: choice::budget(&context, order),
-            calls: calls_in,
-        }));
-        let record = SessionRecord {
-            v: 1,
-            session: process.keys.public_key(),
-            agent: order.agent.clone(),
-            job: order.event.id,
-            started_at: now(),
-            ended: false,
-        };
-        // The session is noted before its first record: a crash in between leaves nothing to end.
-        let (acp, noted) = tokio::join!(
-            acp_session(&process, &history),
-            note(&context, record.clone())
-        );
-        let acp = match noted.and(acp) {
-            Ok(acp) => acp,
-            Err(failure) => {
-                process.discard().await;
-                return Err(failure);
-            }
-        };
-        let root = Reference::to(&order.event, &context.relay_url);
-        let belonging = Belonging {
-            operator: context.admission.operator(),
-            root: Some(root.clone()),
-            relay: context.relay_url.clone(),
-        };
-        let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
-        let session = Self {
-            private: order.request.scheme.is_private(),
-            thread: None,
-            first_inner: None,
-            context,
-            process,
-            log,
-            calls,
-            acp,
-            root,
-            record,
-        };
-        Ok((session, prompt, model))
-    }
-
-    /// Profile, thread, inner job, start: what stands before the agent hears its first word.
-    async fn begin(
-        &mut self,
-        order: &Order,
-        prompt: &str,
-        model: &ModelInfo,
-    ) -> Result<(), PublishError> {
-        let context = self.context.clone();
-        let manifest = self.process.manifest.clone();
-        let name = self.name();
-        let profile = nip89::profile(
-            &name,
-            &format!("{} · {}", manifest.title, model.name),
-            "A session of an AI agent, under a key of its own; not a person.",
-            Some(&context.admission.operator()),
-        );
-        let mut events = vec![context.publisher.sign(profile, self.log.keys())?];
-        let inner = self.take_job(order, prompt, &mut events)?;
-        self.first_inner = Some(inner.clone());
-        let start = Start {
-            operator: Some(context.admission.operator()),
-            behavior: None,
-            role: manifest.name.clone(),
-            model: model.name.to_string(),
-            provider: model.provider.clone(),
-            tier: if model.local { "local" } else { "cloud" }.to_owned(),
-            adapter: manifest.name.clone(),
-            image: self.process.image.clone(),
-            env: vec![
-                format!("linux/{}", std::env::consts::ARCH),
-                format!("sandbox={}", context.runtime.kind()),
-                "network=none".to_owned(),
-            ],
-            config: Start::config_of(
-                &manifest.name,
-                "",
-                &model.name.0,
-                &model.provider,
-                &manifest.name,
-            ),
-            extra: continued(order),
-        };
-        let content = format!(
-            "{name} started on {} in a container without a network.",
-            model.name
-        );
-        events.push(self.log.start(start, &inner, &content, now())?.event);
-        context.publisher.publish_all(events).await
-    }
-
-    /// Turns to a job: the records from here on belong to it, a thread opens, the session is handed its
-    /// inner job. What is to be published is appended to `events`.
-    pub(super) fn take_job(
-        &mut self,
-        order: &Order,
-        prompt: &str,
-        events: &mut Vec<Event>,
-    ) -> Result<Reference, SignError> {
-        let context = self.context.clone();
-        self.root = Reference::to(&order.event, &context.relay_url);
-        self.private = order.request.scheme.is_private();
-        self.log.turn_to(self.root.clone());
-        self.thread = None;
-        if !self.private {
-            // What a guest wrote does not go out under the coordinator's key.
-            let asked = if order.stranger {
-                "A guest asks something.".to_owned()
-            } else {
-                excerpt(prompt)
-            };
-            let text = format!("🧭 {asked}\n{} is on it.", self.name());
-            let opening = nip10::opening(&self.root, &[self.log.session()], &text);
-            let note = context
-                .publisher
-                .sign(opening, context.keyring.coordinator())?;
-            self.thread = Some(Reference::to(&note, &context.relay_url));
-            events.push(note);
-        }
-        let inner = self.hand_over(prompt)?;
-        let reference = Reference::to(&inner, &context.relay_url);
-        events.push(inner);
-        Ok(reference)
-    }
-
-    /// A short name for people, such as `chat-7f3a`.
-    fn name(&self) -> String {
-        format!(
-            "{}-{}",
-            self.process.manifest.name,
-            &self.log.session().to_hex()[..4]
-        )
-    }
-
-    /// The inner hop: a job of the coordinator's own for this session (DESIGN.md #4a).
-    fn hand_over(&self, prompt: &str) -> Result<Event, SignError> {
-        let context = &self.context;
-        let keys = context.keyring.coordinator();
-        let session = self.log.session();
-        let prompt = context.redactor.redact(prompt);
-        let input = vec!["i".to_owned(), prompt.to_string(), "text".to_owned()];
-        let mut draft = Draft::new(kind::AGENT_TASK);
-        if self.private {
-            let hidden = serde_json::json!([input]).to_string();
-            draft = match Scheme::Nip44.encrypt(keys, &session, &hidden) {
-                Ok(content) => draft.tag(["encrypted"]).content(content),
-                // Longer than NIP-44 takes: the session has the prompt already, the relay gets its size.
-                Err(_) => draft
-                    .tag(["encrypted"])
-                    .tag(["withheld".to_owned(), prompt.len().to_string()]),
-            };
-        } else {
-            draft = draft.tags([input]);
-        }
-        draft = draft
-            .tag(["p", &session.to_hex()])
-            .tags([self.root.tag("E"), self.root.tag("e")])
-            .tag(["param", "depth", "1"])
-            .tag(["alt", "Job handed to a session"]);
-        context.publisher.sign(draft, keys)
-    }
-
     /// Stores what did not fit into a record, and publishes the record.
-    pub(super) async fn publish(&self, entry: Entry) -> Result<(), PublishError> {
+    pub(super) async fn publish(&mut self, entry: Entry) -> Result<(), PublishError> {
         let event = self.keep_whole(entry).await;
-        self.context.publisher.publish(event).await
+        self.emit(vec![event]).await
+    }
+
+    /// Publishes events after those that were held back for them.
+    ///
+    /// # Errors
+    /// When the relay refuses one.
+    pub(super) async fn emit(&mut self, events: Vec<Event>) -> Result<(), PublishError> {
+        let mut all = std::mem::take(&mut self.held);
+        all.extend(events);
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.context.publisher.publish_all(all).await
+    }
+
+    /// Takes in what the owner did with the files while no job ran.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub(super) async fn hear(&mut self, told: Told) -> Result<String, PublishError> {
+        let Told::Restored {
+            undone,
+            to,
+            recorded,
+        } = told;
+        facts::record_undo(self, &undone, to).await?;
+        // The one who asked may have stopped waiting.
+        let _ = recorded.send(());
+        let sentence = format!(
+            "The owner brought the files in /workspace back to an earlier state (checkpoint {to}). What you \
+             remember of them may be wrong: read a file again before you change it."
+        );
+        self.introduction = Some(format!("{sentence}\n\n"));
+        Ok(sentence)
     }
 
     /// Stores what did not fit into a record, and gives the record.
@@ -387,8 +294,25 @@ impl Session {
         entry.event
     }
 
+    fn look_later(&mut self) {
+        if let Some(bench) = &mut self.bench {
+            bench.watch.later();
+        }
+    }
+
     /// Writes the end, stops the agent, removes its container.
-    async fn end(self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+    async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        if self.log.start_reference().is_some() {
+            // What the agent did after its last word counts too. A record that fails is seen below.
+            let last = facts::end_turn(&mut self).await;
+            let flushed = self.emit(Vec::new()).await;
+            if let Err(error) = last.and(flushed) {
+                tracing::error!(%error, "the last checkpoint was not recorded");
+            }
+        }
+        if let Some(bench) = &self.bench {
+            bench.shared.set_live(None);
+        }
         let Self {
             context,
             process,
@@ -436,7 +360,9 @@ impl Session {
 
     /// What the agent said between two jobs belongs to neither.
     pub(super) fn forget_claims(&mut self) {
-        while self.process.claims.try_recv().is_ok() {}
+        if let Talk::Acp { claims, .. } = &mut self.process.talk {
+            while claims.try_recv().is_ok() {}
+        }
     }
 
     /// When a job has to be done.
@@ -448,47 +374,5 @@ impl Session {
         };
         // A year is as good as never, and can be added to any time.
         Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
-    }
-}
-
-async fn note(context: &Context, record: SessionRecord) -> Result<(), Failure> {
-    let state = context.state.clone();
-    match tokio::task::spawn_blocking(move || state.put_session(&record)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Failure::new(
-            "agent",
-            format!("the session could not be noted: {error}"),
-        )),
-        Err(_) => Err(Failure::new("agent", "the session could not be noted")),
-    }
-}
-
-async fn acp_session(process: &Process, history: &[Said]) -> Result<SessionId, Failure> {
-    let failed = |error: crate::agent::acp::Error| process.agent_failed(&error);
-    let acp = process
-        .peer
-        .new_session(crate::sandbox::WORKSPACE, process::meta(history))
-        .await
-        .map_err(failed)?;
-    if let Some(mode) = &process.manifest.session_mode {
-        process.peer.set_mode(&acp, mode).await.map_err(failed)?;
-    }
-    Ok(acp)
-}
-
-fn continued(order: &Order) -> Vec<Vec<String>> {
-    order
-        .continues
-        .map(|job: EventId| vec!["continues".to_owned(), job.to_hex()])
-        .into_iter()
-        .collect()
-}
-
-/// The beginning of a text, for a note.
-fn excerpt(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(140) {
-        Some((cut, _)) => format!("{}…", &line[..cut]),
-        None => line,
     }
 }

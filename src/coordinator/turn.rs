@@ -2,40 +2,36 @@
 
 use std::time::Duration;
 
-use nostr::Event;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{
+    claimed,
     context::now,
-    executor::{ExecutorEvent, Order},
+    facts::{self, Around},
     growing::Growing,
+    process::Talk,
     publisher::PublishError,
+    saying::{answer, message, record_error, record_tool, report, take_call},
     session::{After, Lines, Session, Turn},
+    shell,
     usage::Usage,
+    watch::watch_disk,
 };
 use crate::{
     agent::{
         acp::{self, StopReason},
-        claims::{Claim, Tool, ToolContent},
+        claims::Claim,
     },
-    job::{Answer, Failure, Report},
-    nips::{
-        Draft, Reference,
-        draft::SignError,
-        kind, nip10,
-        nip90::Scheme,
-        session::{ActionKind, Outcome},
-    },
-    recorder::Entry,
+    job::{Failure, Report},
+    nips::session::Outcome,
 };
 
 /// How often live text goes out.
 const DELTA_EVERY: Duration = Duration::from_millis(80);
 /// How long an agent may take to end a turn that was cancelled.
 const CANCEL_GRACE: Duration = Duration::from_millis(800);
-/// An answer holds at most this many bytes, which NIP-44 can carry; the whole is kept as a blob.
-pub(super) const MAX_ANSWER: usize = 60_000;
+/// How long an agent may take to stop when the files under it were brought back.
+const STOP_FOR_UNDO: Duration = Duration::from_secs(10);
 /// What an agent says about its tools is recorded up to this often in a turn.
 const MAX_TOOLS: usize = 1000;
 const FIRST_TOO_MANY: usize = MAX_TOOLS + 1;
@@ -43,12 +39,16 @@ const FIRST_TOO_MANY: usize = MAX_TOOLS + 1;
 const MAX_TEXT: usize = 4 << 20;
 
 /// What ended the wait for the agent.
-enum Ended {
+pub(super) enum Ended {
     Turn(Result<acp::Turn, acp::Error>),
     Cancelled,
     TimedOut,
     Shutdown,
     TooLong,
+    /// It did not stop although the files under it were brought back.
+    Stubborn,
+    /// A command ended, with the exit code that the host saw.
+    Exited(i64),
     /// A budget is used up.
     Budget(Failure),
 }
@@ -82,18 +82,23 @@ async fn work(
         None => {
             let mut events = Vec::new();
             let inner = session.take_job(order, prompt, &mut events)?;
-            session.context.publisher.publish_all(events).await?;
+            session.emit(events).await?;
             inner
         }
     };
+    facts::begin_turn(session).await?;
     let began = Instant::now();
     let mut growing = Growing::new(began);
     let mut usage = Usage::default();
     session.forget_claims();
-    let ended = listen(session, turn, prompt, lines, &mut growing, &mut usage).await?;
+    let ended = match session.process.talk {
+        Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
+        Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
+    };
     while let Ok(call) = session.calls.try_recv() {
-        usage.add(call);
+        take_call(session, &mut usage, call)?;
     }
+    facts::end_turn(session).await?;
     session.log.spend(usage.prompt_tokens + usage.output_tokens);
     if usage.truncated {
         let sentence =
@@ -130,6 +135,10 @@ async fn work(
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Cancelled => {
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
+        Ended::Exited(code) => {
+            return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
+                .await;
+        }
         Ended::Turn(Ok(_)) if growing.text.trim().is_empty() => {
             Some(Failure::new("model", "the model gave an empty answer"))
         }
@@ -138,6 +147,10 @@ async fn work(
         Ended::TooLong => Some(Failure::new(
             "agent",
             "the agent said more than an answer may hold",
+        )),
+        Ended::Stubborn => Some(Failure::new(
+            "agent",
+            "the agent went on although its files were brought back to an earlier state",
         )),
         Ended::TimedOut => {
             record_error(session, "timeout", "The job took longer than it may.").await?;
@@ -176,12 +189,8 @@ async fn work(
     let text = session.context.redactor.redact(&growing.text).into_owned();
     let message = message(session, &text, &usage, began.elapsed(), "Answered")?;
     let message = session.keep_whole(message).await;
-    let (answer, result) = answer(session, order, &inner, text).await?;
-    session
-        .context
-        .publisher
-        .publish_all(vec![message, result])
-        .await?;
+    let (answer, result) = answer(session, order, &inner, text, Vec::new()).await?;
+    session.emit(vec![message, result]).await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(After::Open)
 }
@@ -203,11 +212,17 @@ async fn listen(
     }
     let order = &turn.order;
     let deadline = session.deadline(order);
-    let peer = session.process.peer.clone();
-    let acp = session.acp.clone();
-    let blocks = vec![serde_json::json!({"type": "text", "text": prompt})];
-    let prompting = peer.prompt(&acp, blocks);
-    tokio::pin!(prompting);
+    let (Talk::Acp { peer, .. }, Some(acp)) = (&session.process.talk, session.acp.clone()) else {
+        return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
+    };
+    let peer = peer.clone();
+    let say = |text: String| {
+        let blocks = vec![serde_json::json!({"type": "text", "text": text})];
+        let (peer, acp) = (peer.clone(), acp.clone());
+        Box::pin(async move { peer.prompt(&acp, blocks).await })
+    };
+    let introduction = session.introduction.take().unwrap_or_default();
+    let mut prompting = say(format!("{introduction}{prompt}"));
     let mut ticks = tokio::time::interval(DELTA_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let ended = loop {
@@ -219,18 +234,39 @@ async fn listen(
             done = &mut prompting => break Ended::Turn(done),
             // The gateway waits when nobody takes its calls in.
             Some(call) = session.calls.recv() => {
-                usage.add(call);
+                take_call(session, usage, call)?;
                 if let Some(failure) = usage.exhausted.take() {
                     break Ended::Budget(failure);
                 }
             }
-            Some(claim) = session.process.claims.recv() => {
+            Some(claim) = next_claim(&mut session.process.talk) => {
                 take(session, growing, claim).await?;
                 if growing.text.len() > MAX_TEXT {
                     break Ended::TooLong;
                 }
             }
+            around = facts::around(&mut session.bench) => match around {
+                Around::Look => watch_disk(session, order, lines).await?,
+                Around::Told(told) => {
+                    let sentence = session.hear(*told).await?;
+                    // What it is about to do rests on files that are gone: it stops, and goes on from here.
+                    let stopping = async {
+                        let _asked = peer.cancel(&acp).await;
+                        let _ended = (&mut prompting).await;
+                    };
+                    if tokio::time::timeout(STOP_FOR_UNDO, stopping).await.is_err() {
+                        break Ended::Stubborn;
+                    }
+                    session.introduction = None;
+                    session.forget_claims();
+                    if !growing.text.is_empty() {
+                        growing.text.push_str("\n\n");
+                    }
+                    prompting = say(format!("{sentence}\n\nGo on from there with the task:\n{prompt}"));
+                }
+            },
             _ = ticks.tick() => {
+                session.emit(Vec::new()).await?;
                 growing.show(session, &order.request.customer, false).await;
                 if let Some(text) = growing.partial(&session.context.redactor) {
                     report(session, order, lines, Report::Partial(text)).await;
@@ -241,8 +277,15 @@ async fn listen(
     if matches!(ended, Ended::Turn(_)) {
         // Everything that the agent said before its answer is in the channel, and no more than it holds:
         // one that goes on talking is not heard for ever.
-        for _ in 0..session.process.claims.max_capacity() {
-            match session.process.claims.try_recv() {
+        let room = match &session.process.talk {
+            Talk::Acp { claims, .. } => claims.max_capacity(),
+            Talk::Exec { .. } => 0,
+        };
+        for _ in 0..room {
+            let Talk::Acp { claims, .. } = &mut session.process.talk else {
+                break;
+            };
+            match claims.try_recv() {
                 Ok(claim) => take(session, growing, claim).await?,
                 Err(_) => break,
             }
@@ -270,7 +313,12 @@ async fn take(
         {
             growing.tools += 1;
             match growing.tools {
-                ..=MAX_TOOLS => record_tool(session, &tool).await?,
+                ..=MAX_TOOLS => {
+                    let event = record_tool(session, &tool).await?;
+                    if let Some(bench) = &mut session.bench {
+                        bench.claim(event, &tool);
+                    }
+                }
                 FIRST_TOO_MANY => {
                     let sentence = "The agent said more about its tools than a record holds.";
                     let entry = session
@@ -280,6 +328,23 @@ async fn take(
                 }
                 _ => {}
             }
+            if claimed::may_change(&tool) {
+                let why = if session.private {
+                    "after a tool".to_owned()
+                } else {
+                    format!("after it {}", claimed::did(&tool))
+                };
+                facts::checkpoint(session, &why).await?;
+            }
+        }
+        Claim::Permission(permission) => {
+            let why = if session.private {
+                "before a tool".to_owned()
+            } else {
+                format!("before it {}", claimed::did(&permission.tool))
+            };
+            facts::checkpoint(session, &why).await?;
+            let _told = permission.answer.give();
         }
         Claim::NotJson(line) => tracing::debug!(
             bytes = line.len(),
@@ -291,35 +356,12 @@ async fn take(
     Ok(())
 }
 
-/// What an agent says that a tool did: a claim, marked as one.
-async fn record_tool(session: &mut Session, tool: &Tool) -> Result<(), PublishError> {
-    let title = tool.title.clone().unwrap_or_else(|| "a tool".to_owned());
-    let output: Vec<&str> = tool
-        .content
-        .iter()
-        .filter_map(|content| match content {
-            ToolContent::Text(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .collect();
-    let status = tool.status.clone().unwrap_or_default();
-    let mut detail = vec![vec!["claim".to_owned(), status.clone()]];
-    detail.extend(tool.kind.clone().map(|kind| vec!["tool".to_owned(), kind]));
-    let content = if session.private {
-        String::new()
-    } else {
-        output.join("\n")
-    };
-    let title = if session.private {
-        "a tool".to_owned()
-    } else {
-        title
-    };
-    let alt = format!("Says that it ran {title}: {status}");
-    let entry = session
-        .log
-        .action(ActionKind::Command, detail, alt, &content, now())?;
-    session.publish(entry).await
+/// What the agent says next.
+async fn next_claim(talk: &mut Talk) -> Option<Claim> {
+    match talk {
+        Talk::Acp { claims, .. } => claims.recv().await,
+        Talk::Exec { .. } => None,
+    }
 }
 
 /// Why a turn failed: what the host saw of the model before what the agent says.
@@ -329,138 +371,4 @@ fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) ->
         (acp::Error::Rpc { error, .. }, None) => Failure::new("agent", error.message.clone()),
         (error, _) => session.process.agent_failed(error),
     }
-}
-
-async fn record_error(
-    session: &mut Session,
-    code: &str,
-    sentence: &str,
-) -> Result<(), PublishError> {
-    // The words of a private job are for its customer alone, and an agent may repeat them in its errors.
-    let sentence = if session.private {
-        "The job failed."
-    } else {
-        sentence
-    };
-    let entry = session.log.error(code, false, sentence, now())?;
-    session.publish(entry).await
-}
-
-/// The record of the answer, with what it cost.
-fn message(
-    session: &mut Session,
-    text: &str,
-    usage: &Usage,
-    took: Duration,
-    alt: &str,
-) -> Result<Entry, SignError> {
-    let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let mut detail = vec![
-        tag(
-            "tokens",
-            [
-                usage.prompt_tokens.to_string(),
-                usage.output_tokens.to_string(),
-            ],
-        ),
-        tag("ms", [took.to_string()]),
-        tag("model_ms", [usage.model_ms.to_string()]),
-        tag(
-            "overhead_ms",
-            [took.saturating_sub(usage.model_ms).to_string()],
-        ),
-    ];
-    detail.extend(
-        usage
-            .first_ms
-            .map(|first| tag("first_ms", [first.to_string()])),
-    );
-    if !usage.cost_unknown {
-        detail.push(tag("microusd", [usage.cost_microusd.to_string()]));
-    }
-    let content = if session.private {
-        detail.push(tag("withheld", [text.len().to_string()]));
-        ""
-    } else {
-        text
-    };
-    session
-        .log
-        .action(ActionKind::Message, detail, alt.to_owned(), content, now())
-}
-
-/// The answer, and the session's own result, which the customer's will quote.
-async fn answer(
-    session: &Session,
-    order: &Order,
-    inner: &Reference,
-    text: String,
-) -> Result<(Answer, Event), SignError> {
-    let context = &session.context;
-    let coordinator = context.keyring.coordinator().public_key();
-    let mut tags = Vec::new();
-    let text = if text.len() > MAX_ANSWER {
-        let blobs = context.blobs.clone();
-        let whole = text.clone();
-        let kept = tokio::task::spawn_blocking(move || blobs.put(whole.as_bytes())).await;
-        if !matches!(kept, Ok(Ok(_))) {
-            tracing::error!("the whole of a long answer could not be kept");
-        }
-        let hash = hex::encode(Sha256::digest(&text));
-        tags.push(tag("truncated", [text.len().to_string(), hash]));
-        text[..text.floor_char_boundary(MAX_ANSWER)].to_owned()
-    } else {
-        text
-    };
-    let mut draft = Draft::new(kind::AGENT_TASK_RESULT)
-        .tags([inner.tag("e"), session.root.tag("E")])
-        .tag(["p", &coordinator.to_hex()])
-        .tags(tags.clone())
-        .tag(["alt", "Result of a session"]);
-    draft = if session.private {
-        match Scheme::Nip44.encrypt(session.log.keys(), &coordinator, &text) {
-            Ok(content) => draft.tag(["encrypted"]).content(content),
-            // The customer's own result has it all the same.
-            Err(_) => draft
-                .tag(["encrypted"])
-                .tag(["withheld".to_owned(), text.len().to_string()]),
-        }
-    } else {
-        draft.content(text.clone())
-    };
-    let event = context.publisher.sign(draft, session.log.keys())?;
-    tracing::debug!(job = %order.event.id, result = %event.id, "the session answered");
-    let inner = Reference::to(&event, &context.relay_url);
-    Ok((Answer { text, inner, tags }, event))
-}
-
-async fn report(session: &Session, order: &Order, lines: &Lines, report: Report) {
-    let thread = session
-        .thread
-        .clone()
-        .map(|root| Box::new((root, session.log.keys().clone())));
-    let event = ExecutorEvent {
-        job: order.event.id,
-        attempt: order.attempt,
-        session: Some(session.log.session()),
-        thread,
-        report,
-    };
-    if lines.reports.send(event).await.is_err() {
-        tracing::debug!("nobody hears a report any more");
-    }
-}
-
-fn tag<const N: usize>(name: &str, values: [String; N]) -> Vec<String> {
-    std::iter::once(name.to_owned()).chain(values).collect()
-}
-
-/// The last note of a thread: the answer, quoting the result.
-pub(super) fn closing_note(thread: &Reference, result: &Event, text: &str, relay: &str) -> Draft {
-    const NOTE: usize = 1000;
-    let address = nip10::nevent(result.id, result.pubkey, relay);
-    let cut = text.floor_char_boundary(NOTE);
-    let dots = if cut < text.len() { "…" } else { "" };
-    let said = format!("✅ {}{dots}\n\n{address}", &text[..cut]);
-    nip10::reply(thread, Some(&Reference::to(result, relay)), &said)
 }

@@ -1,5 +1,6 @@
 //! What the model calls of a turn cost, as the gateway saw it: facts.
 
+use super::saying::tag;
 use crate::{
     job::Failure,
     model::{CallStatus, ModelCall, ModelError},
@@ -31,6 +32,45 @@ pub(super) struct Usage {
     pub(super) failed: Option<Failure>,
     /// The budget that is used up: the session cannot go on.
     pub(super) exhausted: Option<Failure>,
+}
+
+/// A call as a record tells it: details, and a line for people.
+pub(super) fn describe(call: &ModelCall) -> (Vec<Vec<String>>, String) {
+    let mut detail = vec![
+        tag("model", [call.model.to_string()]),
+        tag(
+            "tokens",
+            [
+                call.prompt_tokens.to_string(),
+                call.output_tokens.to_string(),
+            ],
+        ),
+        tag("ms", [call.latency_total_ms.to_string()]),
+    ];
+    detail.extend(
+        call.latency_first_ms
+            .map(|first| tag("first_ms", [first.to_string()])),
+    );
+    detail.push(tag("provider", [call.provider.clone()]));
+    detail.extend(
+        call.cost_microusd
+            .map(|cost| tag("microusd", [cost.to_string()])),
+    );
+    let how = match &call.status {
+        CallStatus::Ok => String::new(),
+        CallStatus::Failed(error) => {
+            detail.push(tag("failed", [error.code().to_owned()]));
+            ", which failed".to_owned()
+        }
+    };
+    let alt = format!(
+        "Asked {}: {} tokens in, {} out, {:.1} s{how}",
+        call.model,
+        call.prompt_tokens,
+        call.output_tokens,
+        call.latency_total_ms as f64 / 1000.0
+    );
+    (detail, alt)
 }
 
 impl Usage {

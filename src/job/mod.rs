@@ -85,6 +85,8 @@ pub enum Input {
 pub enum Report {
     /// Text so far.
     Partial(String),
+    /// Something that the customer should know while it goes on.
+    Notice(String),
     /// The answer.
     Answered(Answer),
     /// It failed.
@@ -96,8 +98,8 @@ pub enum Report {
 pub struct Answer {
     /// The text, redacted.
     pub text: String,
-    /// The session's own result, which this one rests on.
-    pub inner: Reference,
+    /// The session's own result, which this one rests on; none where the coordinator did the job itself.
+    pub inner: Option<Reference>,
     /// Further tags of the result, such as `truncated`.
     pub tags: Vec<Vec<String>>,
 }
@@ -150,17 +152,16 @@ pub enum Effect {
 }
 
 impl Job {
-    /// A job of this kind, not accepted yet. An agent task is attempted once, because what it did to its
-    /// workspace cannot be assumed undone; anything else once more after a crash.
+    /// A job of this kind, not accepted yet. What changes a workspace is attempted once, because what it did
+    /// cannot be assumed undone; anything else once more after a crash.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
         Self {
             state: State::Running,
             attempt: 0,
-            max_attempts: if kind.as_u16() == kind::AGENT_TASK {
-                1
-            } else {
-                2
+            max_attempts: match kind.as_u16() {
+                kind::AGENT_TASK | kind::WORKSPACE_TASK => 1,
+                _ => 2,
             },
         }
     }
@@ -204,6 +205,7 @@ impl Job {
                     code: None,
                     text,
                 }],
+                Report::Notice(sentence) => vec![feedback(Status::Processing, &sentence)],
                 Report::Answered(answer) => {
                     self.state = State::Done(Outcome::Delivered);
                     vec![Effect::Result(answer), feedback(Status::Success, "done")]
@@ -265,11 +267,11 @@ mod tests {
     use super::*;
 
     fn answered(attempt: u32) -> Input {
-        let inner = Reference {
+        let inner = Some(Reference {
             id: EventId::all_zeros(),
             relay: String::new(),
             author: None,
-        };
+        });
         Input::Report {
             attempt,
             report: Report::Answered(Answer {

@@ -32,6 +32,10 @@ pub const TEXT_GENERATION: u16 = 5050;
 pub const AGENT_TASK: u16 = 5870;
 /// Agent task result (NIP-90).
 pub const AGENT_TASK_RESULT: u16 = 6870;
+/// Workspace task request (NIP-90): the owner looks at, undoes, takes home or discards what an agent did.
+pub const WORKSPACE_TASK: u16 = 5871;
+/// Workspace task result (NIP-90).
+pub const WORKSPACE_TASK_RESULT: u16 = 6871;
 /// Job feedback (NIP-90).
 pub const JOB_FEEDBACK: u16 = 7000;
 /// Relay list (NIP-65).

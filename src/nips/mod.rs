@@ -16,5 +16,6 @@ pub mod nip89;
 pub mod nip90;
 pub mod reference;
 pub mod session;
+pub mod workspace;
 
 pub use self::{draft::Draft, reference::Reference};

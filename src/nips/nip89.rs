@@ -105,6 +105,12 @@ pub struct RuntimeReport {
     /// What to do when it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What an agent in it cannot do, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protects: Vec<String>,
+    /// What it does not protect from, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposes: Vec<String>,
 }
 
 /// An agent, for [`StatusReport`].

@@ -20,16 +20,22 @@ use super::docker_client::Address;
 use super::docker_run::{Launch, supervise};
 use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
-use super::{Control, Error, Image, ImageId, LABEL_HOME, Probe, Runtime, Sandbox, Spec};
+use super::image_build;
+use super::{
+    Config, Control, Error, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime,
+    Sandbox, Spec, docker_clean,
+};
 
 /// Sandboxes as containers of this machine's Docker Engine.
 #[derive(Debug)]
 pub struct DockerRuntime {
     home_id: String,
+    config: Config,
     /// The last client that answered.
     client: Mutex<Option<Docker>>,
+    hashes: AsyncMutex<Hashes>,
     /// One build at a time: two of the same image would do the work twice.
-    building: AsyncMutex<Hashes>,
+    building: AsyncMutex<()>,
     supervisors: TaskTracker,
     cancelled: CancellationToken,
 }
@@ -40,11 +46,20 @@ impl DockerRuntime {
     pub fn new(home_id: impl Into<String>) -> Self {
         Self {
             home_id: home_id.into(),
+            config: Config::default(),
             client: Mutex::new(None),
+            hashes: AsyncMutex::default(),
             building: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same, as its owner configured it.
+    #[must_use]
+    pub fn with_config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
     }
 
     async fn client(&self) -> Result<Docker, Error> {
@@ -65,18 +80,41 @@ impl DockerRuntime {
         // Always anew: the answer is about now, and the engine may have been replaced.
         let address = Address::from_env()?;
         let docker = address.connect().await?;
-        let probe = address.probe(&docker).await?;
+        let probe = address.probe(&docker, &self.config).await?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker);
         Ok(probe)
     }
 
-    async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
+    async fn prepare_inner(
+        &self,
+        image: &Image,
+        progress: Option<Progress>,
+    ) -> Result<ImageId, Error> {
         let docker = self.client().await?;
-        let mut hashes = self.building.lock().await;
-        image::prepare(&docker, image, &self.home_id, &mut hashes).await
+        let named = image::name(image, &mut *self.hashes.lock().await).await?;
+        // What is there does not wait for another image's build.
+        if image::size(&docker, &named.tag).await?.is_some() {
+            return Ok(ImageId::from(named.tag));
+        }
+        let _alone = self.building.lock().await;
+        image_build::build(&docker, image, &named, &self.home_id, progress.as_ref()).await
     }
 
-    async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
+    /// Looks for an image without building it: its name, and its size in bytes with all that it builds on.
+    ///
+    /// # Errors
+    /// When a file of the image cannot be read, or the engine cannot be asked.
+    pub async fn find(&self, image: &Image) -> Result<Option<(ImageId, u64)>, Error> {
+        let docker = self.client().await?;
+        let named = image::name(image, &mut *self.hashes.lock().await).await?;
+        let size = image::size(&docker, &named.tag).await?;
+        Ok(size.map(|size| (ImageId::from(named.tag), size)))
+    }
+
+    async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
+        spec.runtime = spec
+            .runtime
+            .or_else(|| self.config.runtime().map(str::to_owned));
         let body = create_body(&spec, &self.home_id, HostUser::current())?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {
@@ -88,6 +126,7 @@ impl DockerRuntime {
             docker,
             name: spec.name,
             image: spec.image.to_string(),
+            runtime: spec.runtime,
             body,
         };
         self.supervisors.spawn(supervise(launch, commands, ready));
@@ -132,8 +171,12 @@ impl Runtime for DockerRuntime {
         self.probe_inner().boxed()
     }
 
-    fn prepare<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<ImageId, Error>> {
-        self.prepare_inner(image).boxed()
+    fn prepare<'a>(
+        &'a self,
+        image: &'a Image,
+        progress: Option<Progress>,
+    ) -> BoxFuture<'a, Result<ImageId, Error>> {
+        self.prepare_inner(image, progress).boxed()
     }
 
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>> {
@@ -142,6 +185,15 @@ impl Runtime for DockerRuntime {
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, Error>> {
         self.sweep_inner().boxed()
+    }
+
+    fn leftovers(&self) -> BoxFuture<'_, Result<Leftovers, Error>> {
+        async { docker_clean::leftovers(&self.client().await?, &self.home_id).await }.boxed()
+    }
+
+    fn clean(&self, images: bool) -> BoxFuture<'_, Result<Leftovers, Error>> {
+        async move { docker_clean::clean(&self.client().await?, &self.home_id, images).await }
+            .boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum};
 use bollard::{API_DEFAULT_VERSION, Docker};
 
-use super::{BoxError, Error, Probe};
+use super::{BoxError, Config, Error, Facts, Probe, protection};
 
 /// How long one question to the engine may take, when we only want to know whether it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -117,13 +118,13 @@ impl Address {
     }
 
     /// Asks the engine what it is and what it can enforce.
-    pub(super) async fn probe(&self, docker: &Docker) -> Result<Probe, Error> {
+    pub(super) async fn probe(&self, docker: &Docker, config: &Config) -> Result<Probe, Error> {
         let ask = async {
             docker.ping().await?;
             tokio::try_join!(docker.version(), docker.info())
         };
         let (version, info) = self.within(ask).await?;
-        let os = info.os_type.or(version.os).unwrap_or_default();
+        let os = info.os_type.clone().or(version.os).unwrap_or_default();
         if os != "linux" {
             return Err(Error::NotLinux { os });
         }
@@ -133,29 +134,66 @@ impl Address {
             docker.client_version(),
             version.arch.as_deref().unwrap_or("?"),
         );
-        let options = info.security_options.unwrap_or_default();
-        let seccomp = options
-            .iter()
-            .any(|option| option.contains("name=seccomp") && !option.contains("unconfined"));
+        let facts = facts(&info, config)?;
         let unenforced = [
-            (info.memory_limit, "memory is not limited"),
-            (info.swap_limit, "swap is not limited"),
-            (info.cpu_cfs_quota, "processors are not limited"),
-            (info.pids_limit, "the number of processes is not limited"),
-            (Some(seccomp), "system calls are not filtered (no seccomp)"),
+            (facts.memory, "memory is not limited"),
+            (facts.swap, "swap is not limited"),
+            (facts.cpus, "processors are not limited"),
+            (facts.pids, "the number of processes is not limited"),
+            (facts.seccomp, "system calls are not filtered (no seccomp)"),
             // Docker has no way to do this on common file systems.
-            (
-                Some(false),
-                "the disk that a workspace takes is not limited",
-            ),
+            (false, "the disk that a workspace takes is not limited"),
         ];
         let unenforced = unenforced
             .into_iter()
-            .filter(|(enforced, _)| !enforced.unwrap_or(false))
+            .filter(|(enforced, _)| !enforced)
             .map(|(_, words)| words.to_owned())
             .collect();
-        Ok(Probe { detail, unenforced })
+        Ok(Probe {
+            detail,
+            unenforced,
+            protection: protection(&facts, config),
+        })
     }
+}
+
+/// What the engine says about isolation, in `docker info`'s terms.
+fn facts(info: &SystemInfo, config: &Config) -> Result<Facts, Error> {
+    let options = info.security_options.as_deref().unwrap_or_default();
+    let has = |name: &str| {
+        let name = format!("name={name}");
+        let of = |option: &String| option.split(',').next() == Some(&*name);
+        options
+            .iter()
+            .any(|option| of(option) && !option.contains("unconfined"))
+    };
+    let runtimes = info.runtimes.as_ref();
+    let runtime = match config.runtime() {
+        Some(asked) if runtimes.is_some_and(|known| !known.contains_key(asked)) => {
+            return Err(Error::NoRuntime {
+                runtime: asked.to_owned(),
+            });
+        }
+        Some(asked) => asked,
+        None => info.default_runtime.as_deref().unwrap_or("runc"),
+    };
+    // Rootless without systemd has no cgroups: it takes limits and enforces none.
+    let cgroups = info.cgroup_driver != Some(SystemInfoCgroupDriverEnum::NONE);
+    let limited = |enforced: Option<bool>| cgroups && enforced.unwrap_or(false);
+    let system = info.operating_system.as_deref().unwrap_or_default();
+    Ok(Facts {
+        runtime: runtime.to_owned(),
+        in_vm: system.contains("Docker Desktop"),
+        rootless: has("rootless"),
+        userns: has("userns"),
+        seccomp: has("seccomp"),
+        lsm: has("apparmor") || has("selinux"),
+        memory: limited(info.memory_limit),
+        swap: limited(info.swap_limit),
+        cpus: limited(info.cpu_cfs_quota),
+        pids: limited(info.pids_limit),
+        as_root: rustix::process::getuid().is_root(),
+    })
 }
 
 impl std::fmt::Display for Address {
@@ -207,6 +245,49 @@ mod tests {
             let parsed = Address::parse(remote);
             assert!(matches!(parsed, Err(Error::Remote { .. })), "{remote}");
         }
+    }
+
+    fn info(options: &[&str]) -> SystemInfo {
+        SystemInfo {
+            security_options: Some(options.iter().map(ToString::to_string).collect()),
+            memory_limit: Some(true),
+            default_runtime: Some("runc".to_owned()),
+            runtimes: Some([("runc".to_owned(), Default::default())].into()),
+            ..SystemInfo::default()
+        }
+    }
+
+    #[test]
+    fn what_the_engine_says_of_itself_is_read_by_name() {
+        let config = Config::default();
+        let plain = facts(
+            &info(&["name=seccomp,profile=default", "name=cgroupns"]),
+            &config,
+        )
+        .unwrap();
+        assert!(plain.seccomp && plain.memory && !plain.swap);
+        assert!(!plain.rootless && !plain.userns && !plain.lsm && !plain.in_vm);
+        let rootless = SystemInfo {
+            cgroup_driver: Some(SystemInfoCgroupDriverEnum::NONE),
+            ..info(&[
+                "name=seccomp,profile=unconfined",
+                "name=rootless",
+                "name=apparmor",
+            ])
+        };
+        let rootless = facts(&rootless, &config).unwrap();
+        assert!(rootless.rootless && rootless.lsm);
+        assert!(!rootless.seccomp && !rootless.memory);
+    }
+
+    #[test]
+    fn a_runtime_that_is_not_installed_is_an_error() {
+        let config = Config {
+            runtime: "runsc".to_owned(),
+            ..Config::default()
+        };
+        let missing = facts(&info(&[]), &config);
+        assert!(matches!(missing, Err(Error::NoRuntime { .. })));
     }
 
     async fn connect(path: &Path) -> Error {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::docker::{engine, remove, status};
+use super::docker_pause::Holds;
 use super::error::clip;
 use super::mux::{Driver, End, Streams};
 use super::{AgentIo, BoxedStream, Commands, Error, Exit, Tail};
@@ -37,6 +38,7 @@ pub(super) struct Launch {
     pub(super) docker: Docker,
     pub(super) name: String,
     pub(super) image: String,
+    pub(super) runtime: Option<String>,
     pub(super) body: ContainerCreateBody,
 }
 
@@ -85,9 +87,18 @@ async fn create(launch: &Launch) -> Result<String, Error> {
             Some(404) => Error::ImageMissing {
                 image: launch.image.clone(),
             },
-            Some(_) => Error::Start {
-                message: clip(&error.to_string()),
-            },
+            Some(_) => {
+                let message = clip(&error.to_string());
+                match &launch.runtime {
+                    // The engine tells this from other bad requests in its words only.
+                    Some(runtime) if message.to_lowercase().contains("unknown runtime") => {
+                        Error::NoRuntime {
+                            runtime: runtime.clone(),
+                        }
+                    }
+                    _ => Error::Start { message },
+                }
+            }
             None => engine("create a container")(error),
         })?;
     tracing::debug!(elapsed_ms = ms(began), "created");
@@ -102,9 +113,11 @@ async fn run(
 ) {
     let Commands {
         stop,
+        requests,
         cancelled,
         exit,
     } = commands;
+    let mut holds = Holds::new(docker, id, requests);
     let stderr = Tail::default();
     let closing = CancellationToken::new();
 
@@ -172,7 +185,7 @@ async fn run(
             biased;
             end = &mut driver => Some(end),
             () = cancelled.cancelled() => None,
-            Ok(grace) = stop => tokio::select! {
+            grace = holds.serve(stop) => tokio::select! {
                 end = stop_gently(docker, id, grace, &mut driver) => end,
                 () = cancelled.cancelled() => None,
             },
@@ -187,11 +200,15 @@ async fn run(
     };
     if end != Some(End::Closed) {
         kill(docker, id).await;
+        // Engines wake what they kill; one that does not would leave it frozen for ever.
+        holds.wake().await;
         closing.cancel();
         if end.is_none() {
             driver.await;
         }
     }
+    // Whoever would pause it now hears that it has ended.
+    drop(holds);
     let mut seen = inspect_end(docker, id).await;
     seen.violation = violation;
     exit.send_replace(Some(seen));

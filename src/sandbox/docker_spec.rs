@@ -13,8 +13,8 @@ use bollard::models::{
 
 use super::{AGENT_HOME, Error, LABEL_HOME, PROGRAM, Spec, WORKSPACE, init};
 
-/// The user inside when no workspace says otherwise.
-const AGENT_ID: u32 = 1000;
+/// The user and group inside when no workspace says otherwise, and always for a treefort that root runs.
+pub const AGENT_ID: u32 = 1000;
 /// Open files of one process.
 const NOFILE: i64 = 4096;
 /// Shared memory in bytes, within the memory limit.
@@ -144,6 +144,7 @@ fn host_config(spec: &Spec, user: HostUser) -> HostConfig {
         auto_remove: Some(false),
         // Our own PID 1 reaps.
         init: Some(false),
+        runtime: spec.runtime.clone(),
         publish_all_ports: Some(false),
         mounts: spec.workspace.as_deref().map(|path| vec![bind(path)]),
         ..HostConfig::default()
@@ -193,6 +194,12 @@ fn check(spec: &Spec) -> Result<(), Error> {
         tracing::debug!(key, "environment refused");
         return refuse("a name or value of its environment is not valid");
     }
+    if let Some(runtime) = &spec.runtime {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if runtime.is_empty() || runtime.len() > 128 || !runtime.chars().all(plain) {
+            return refuse("its runtime is not the name of one");
+        }
+    }
     if let Some(path) = &spec.workspace {
         let plain = path
             .components()
@@ -226,6 +233,7 @@ mod tests {
             limits: Limits::default(),
             labels: vec![("treefort.agent".to_owned(), "chat".to_owned())],
             workspace: None,
+            runtime: None,
         }
     }
 
@@ -414,6 +422,20 @@ mod tests {
             change(&mut spec.limits);
             let refused = create_body(&spec, "h", ALICE);
             assert!(matches!(refused, Err(Error::Spec { .. })));
+        }
+    }
+
+    #[test]
+    fn runs_in_the_runtime_that_is_asked_for() {
+        assert_eq!(body(&spec()).1.runtime, None);
+        let with = |name: &str| Spec {
+            runtime: Some(name.to_owned()),
+            ..spec()
+        };
+        assert_eq!(body(&with("runsc")).1.runtime.as_deref(), Some("runsc"));
+        for name in ["", "a b", "../runc", "runc\n"] {
+            let refused = create_body(&with(name), "h", ALICE);
+            assert!(matches!(refused, Err(Error::Spec { .. })), "{name}");
         }
     }
 

@@ -81,6 +81,14 @@ pub enum Error {
         image: String,
         /// The engine's words, cut to a bound.
         message: String,
+        /// The last lines of the build, for whoever wants to repair it.
+        last: Vec<String>,
+    },
+    /// The image may use the network while it is built, and is not treefort's own.
+    #[error("the image of the agent {agent} is not built yet")]
+    NotBuilt {
+        /// The agent.
+        agent: String,
     },
     /// The image was removed since it was prepared; prepare it again.
     #[error("the image {image} is not there any more")]
@@ -109,6 +117,15 @@ pub enum Error {
     /// The engine could not say how the sandbox ended.
     #[error("the sandbox is gone and nothing says how it ended")]
     Lost,
+    /// The sandbox has ended, so it cannot be paused or resumed.
+    #[error("the sandbox has ended")]
+    Ended,
+    /// The engine has no runtime of this name.
+    #[error("the Docker Engine has no runtime called {runtime}")]
+    NoRuntime {
+        /// The name that was asked for.
+        runtime: String,
+    },
     /// The runtime is shutting down and starts nothing any more.
     #[error("the sandbox runtime is shutting down")]
     ShuttingDown,
@@ -134,14 +151,23 @@ impl Error {
             Self::BaseImage { .. } => {
                 "Pull the base image with docker pull, or let this image's build use the network."
             }
+            Self::NotBuilt { .. } => {
+                "Its build uses the network, so it waits for you: treefort agent build NAME"
+            }
+            Self::ImageBuild { .. } => {
+                "To see the whole build: treefort agent build NAME. One that fetches something needs the network."
+            }
             Self::ImageMissing { .. } => "Try again: the image is built anew.",
             Self::ImageFile { .. } => "Check that the file exists and can be read.",
-            Self::ImageBuild { .. }
-            | Self::Spec { .. }
+            Self::NoRuntime { .. } => {
+                "Install it into Docker (docker info lists those it has), or set `runtime = \"\"` under [sandbox] in treefort.toml."
+            }
+            Self::Spec { .. }
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }
             | Self::Lost
+            | Self::Ended
             | Self::ShuttingDown => "",
         }
     }
@@ -155,6 +181,7 @@ impl Error {
                 | Self::Unresponsive { .. }
                 | Self::NotLinux { .. }
                 | Self::Remote { .. }
+                | Self::NoRuntime { .. }
         )
     }
 }

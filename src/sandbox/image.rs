@@ -1,6 +1,6 @@
 //! Images of agents: built from a Dockerfile and named files, once for every content.
 //!
-//! The tag is `treefort/<agent>:<12 hex of the content's hash>`, so an image that is there is the
+//! This file says what an image is and what it is called; `image_build.rs` builds it. The tag is `treefort/<agent>:<12 hex of the content's hash>`, so an image that is there is the
 //! right one. On Linux the running program itself goes in ([`Image::with_program`]); on another
 //! host the caller's Dockerfile has a stage that builds it from source. A build has no network and
 //! fetches no base image unless [`Image::network`] says so.
@@ -8,28 +8,24 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use bollard::query_parameters::{BuildImageOptions, ListImagesOptions, RemoveImageOptions};
-use bollard::{Docker, body_try_stream};
-use bytes::Bytes;
-use futures_util::StreamExt;
+use bollard::Docker;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::Error;
 use super::docker::{engine, status};
-use super::error::clip;
-use super::image_bases::bases;
-use super::{Error, LABEL_AGENT, LABEL_HOME};
 
 /// Changes when the same description builds something else.
 const FORMAT: &[u8] = b"treefort image 1\n";
 /// The name of the program in a build context.
 const PROGRAM_FILE: &str = "treefort";
-/// Bytes of the context that are on their way at once: this many pieces of this size.
-const PIECES: usize = 4;
+/// The build's argument that names the base.
+pub(super) const BASE_ARG: &str = "BASE";
+/// Bytes of a file that are read at once.
 const PIECE: usize = 256 * 1024;
 
 /// An image's name, as [`super::Runtime::prepare`] gives it.
@@ -47,6 +43,10 @@ impl fmt::Display for ImageId {
         f.write_str(&self.0)
     }
 }
+
+/// Where a build's lines go: plain text without control characters. Lines that nobody takes in time
+/// are left out, so that a slow reader does not hold up a build.
+pub type Progress = mpsc::Sender<String>;
 
 /// A file of a build context.
 #[derive(Debug, Clone)]
@@ -68,6 +68,12 @@ pub struct Image {
     pub files: Vec<(String, Content)>,
     /// Whether the build may use the network and fetch base images.
     pub network: bool,
+    /// Whether it must be there already: it is built only when the owner asks for it by name.
+    pub prebuilt: bool,
+    /// The image that is built first; its name is the build's `ARG BASE`.
+    pub base: Option<Box<Image>>,
+    /// Further `ARG`s of the build.
+    pub args: Vec<(String, String)>,
 }
 
 impl Image {
@@ -78,6 +84,9 @@ impl Image {
             dockerfile: dockerfile.into(),
             files: Vec::new(),
             network: false,
+            prebuilt: false,
+            base: None,
+            args: Vec::new(),
         }
     }
 
@@ -139,7 +148,7 @@ impl Hashes {
 }
 
 /// The hash of all that an image is built from.
-fn content_hash(image: &Image, hashes: &mut Hashes) -> Result<String, Error> {
+fn content_hash(image: &Image, base: &str, hashes: &mut Hashes) -> Result<String, Error> {
     let mut files = Vec::with_capacity(image.files.len());
     for (name, content) in &image.files {
         let hash = match content {
@@ -158,43 +167,70 @@ fn content_hash(image: &Image, hashes: &mut Hashes) -> Result<String, Error> {
         hasher.update(name);
         hasher.update(hash);
     }
+    // Without them the hash is what it was before there were any.
+    let base = (!base.is_empty()).then_some((BASE_ARG, base));
+    let args = image.args.iter();
+    for (name, value) in base
+        .into_iter()
+        .chain(args.map(|(a, b)| (a.as_str(), b.as_str())))
+    {
+        for part in [name, value] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
     Ok(hex::encode(hasher.finalize()))
 }
 
-/// Builds the image unless it is there, and forgets older ones of the same agent and home.
-pub(super) async fn prepare(
-    docker: &Docker,
-    image: &Image,
-    home_id: &str,
-    hashes: &mut Hashes,
-) -> Result<ImageId, Error> {
-    check(image)?;
-    let hash = hash_in_background(image, hashes).await?;
-    let tag = format!("treefort/{}:{}", image.agent, &hash[..12]);
-    match docker.inspect_image(&tag).await {
-        Ok(_) => return Ok(ImageId(tag)),
-        Err(error) if status(&error) == Some(404) => {}
-        Err(error) => return Err(engine("look for an image")(error)),
-    }
-    if !image.network {
-        require_local_bases(docker, image, &tag).await?;
-    }
-    build(docker, image, home_id, &tag).await?;
-    remove_older(docker, image, home_id, &tag).await;
-    Ok(ImageId(tag))
+/// An image's name, found from its content alone, and how its base is to be given to its build.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) tag: String,
+    pub(super) base: Option<Box<Named>>,
 }
 
-/// Hashing the program takes long enough to keep it off the runtime's threads.
-async fn hash_in_background(image: &Image, hashes: &mut Hashes) -> Result<String, Error> {
+/// The names of an image and of what it builds on. Nothing is built, and the engine is not asked.
+pub(super) async fn name(image: &Image, hashes: &mut Hashes) -> Result<Named, Error> {
+    let mut described = Some(image);
+    while let Some(image) = described {
+        check(image)?;
+        described = image.base.as_deref();
+    }
+    // Hashing the program takes long enough to keep it off the runtime's threads.
     let mut known = std::mem::take(hashes);
     let image = image.clone();
     let job = tokio::task::spawn_blocking(move || {
-        let hash = content_hash(&image, &mut known);
-        (known, hash)
+        let named = name_blocking(&image, &mut known);
+        (known, named)
     });
-    let (known, hash) = job.await.map_err(|_| Error::ShuttingDown)?;
+    let (known, named) = job.await.map_err(|_| Error::ShuttingDown)?;
     *hashes = known;
-    hash
+    named
+}
+
+fn name_blocking(image: &Image, hashes: &mut Hashes) -> Result<Named, Error> {
+    let base = match &image.base {
+        Some(base) => Some(Box::new(name_blocking(base, hashes)?)),
+        None => None,
+    };
+    let tag = base.as_ref().map_or("", |base| &base.tag);
+    let hash = content_hash(image, tag, hashes)?;
+    Ok(Named {
+        tag: format!("treefort/{}:{}", image.agent, &hash[..12]),
+        base,
+    })
+}
+
+/// The size in bytes of an image that is on this machine.
+pub(super) async fn size(docker: &Docker, tag: &str) -> Result<Option<u64>, Error> {
+    match docker.inspect_image(tag).await {
+        Ok(found) => {
+            let size = found.size.and_then(|size| u64::try_from(size).ok());
+            Ok(Some(size.unwrap_or_default()))
+        }
+        Err(error) if status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(engine("look for an image")(error)),
+    }
 }
 
 fn check(image: &Image) -> Result<(), Error> {
@@ -215,190 +251,12 @@ fn check(image: &Image) -> Result<(), Error> {
     Ok(())
 }
 
-/// The classic builder fetches what is not there, whatever it is told; so it is not asked to.
-async fn require_local_bases(docker: &Docker, image: &Image, tag: &str) -> Result<(), Error> {
-    for base in bases(&image.dockerfile) {
-        let there =
-            !base.is_empty() && !base.contains('$') && docker.inspect_image(&base).await.is_ok();
-        if !there {
-            return Err(Error::BaseImage {
-                image: tag.to_owned(),
-                base,
-            });
-        }
-    }
-    Ok(())
-}
-
-async fn build(docker: &Docker, image: &Image, home_id: &str, tag: &str) -> Result<(), Error> {
-    let began = Instant::now();
-    let labels = HashMap::from([
-        (LABEL_AGENT.to_owned(), image.agent.clone()),
-        (LABEL_HOME.to_owned(), home_id.to_owned()),
-    ]);
-    let options = BuildImageOptions {
-        dockerfile: "Dockerfile".to_owned(),
-        t: Some(tag.to_owned()),
-        labels: Some(labels),
-        networkmode: (!image.network).then(|| "none".to_owned()),
-        rm: true,
-        forcerm: true,
-        ..BuildImageOptions::default()
-    };
-    let (pieces, mut context) = mpsc::channel(PIECES);
-    let source = image.clone();
-    // Ends when the context is written, or when the builder drops the other side.
-    let writer = tokio::task::spawn_blocking(move || write_context(&source, pieces));
-    let context = futures_util::stream::poll_fn(move |cx| context.poll_recv(cx));
-
-    let mut progress = docker.build_image(options, None, Some(body_try_stream(context)));
-    let mut last = String::new();
-    let mut failed = None;
-    while let Some(step) = progress.next().await {
-        match step {
-            Ok(info) => {
-                if let Some(text) = info.stream.map(|text| clip(&text))
-                    && !text.is_empty()
-                {
-                    tracing::debug!(image = tag, step = text, "building");
-                    last = text;
-                }
-            }
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
-    }
-    drop(progress);
-    let written = writer.await.map_err(|_| Error::ShuttingDown)?;
-    if let Some(error) = failed {
-        // A file that could not be read breaks the build too, and says more.
-        written?;
-        return Err(Error::ImageBuild {
-            image: tag.to_owned(),
-            message: clip(&format!("{error} (after: {last})")),
-        });
-    }
-    written?;
-    tracing::info!(
-        image = tag,
-        elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "image built"
-    );
-    Ok(())
-}
-
-/// Sends what is written to it, in pieces, to an async receiver. Blocks when that one is slow.
-struct PieceWriter {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-}
-
-impl Write for PieceWriter {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let piece = Bytes::copy_from_slice(&buf[..buf.len().min(PIECE)]);
-        let n = piece.len();
-        self.pieces
-            .blocking_send(Ok(piece))
-            .map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes the build context as a tar archive whose bytes depend on its content alone.
-fn write_context(image: &Image, pieces: mpsc::Sender<io::Result<Bytes>>) -> Result<(), Error> {
-    let failed = pieces.clone();
-    let out = io::BufWriter::with_capacity(PIECE, PieceWriter { pieces });
-    let mut tar = tar::Builder::new(out);
-    let fail = |path: &Path, source: io::Error| match source.kind() {
-        // The builder went away, and says itself why.
-        io::ErrorKind::BrokenPipe => Ok(()),
-        kind => {
-            // Breaks the request off: an image must not be built from half of its context.
-            let _ = failed.blocking_send(Err(kind.into()));
-            Err(Error::ImageFile {
-                path: path.to_owned(),
-                source,
-            })
-        }
-    };
-    let mut add = |name: &str, size: u64, data: &mut dyn Read| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(size);
-        header.set_mode(0o755);
-        header.set_mtime(0);
-        tar.append_data(&mut header, name, data)
-    };
-    let dockerfile = image.dockerfile.as_bytes();
-    if let Err(error) = add("Dockerfile", dockerfile.len() as u64, &mut &*dockerfile) {
-        return fail(Path::new("Dockerfile"), error);
-    }
-    for (name, content) in &image.files {
-        let added = match content {
-            Content::Bytes(bytes) => add(name, bytes.len() as u64, &mut bytes.as_slice()),
-            Content::File(path) => File::open(path).and_then(|mut file| {
-                let size = file.metadata()?.len();
-                add(name, size, &mut file)
-            }),
-        };
-        if let Err(error) = added {
-            return fail(Path::new(name), error);
-        }
-    }
-    let finished = tar.into_inner().and_then(|mut out| out.flush());
-    finished.or_else(|error| fail(Path::new("Dockerfile"), error))
-}
-
-/// Removes this home's other images of the agent; those in use stay. Best effort.
-async fn remove_older(docker: &Docker, image: &Image, home_id: &str, keep: &str) {
-    let labels = vec![
-        format!("{LABEL_AGENT}={}", image.agent),
-        format!("{LABEL_HOME}={home_id}"),
-    ];
-    let options = ListImagesOptions {
-        filters: Some(HashMap::from([("label".to_owned(), labels)])),
-        ..ListImagesOptions::default()
-    };
-    let found = match docker.list_images(Some(options)).await {
-        Ok(found) => found,
-        Err(error) => {
-            tracing::debug!(%error, "cannot list older images");
-            return;
-        }
-    };
-    let prefix = format!("treefort/{}:", image.agent);
-    for older in found {
-        // An untagged one was built twice at once, and lost its tag to the other.
-        let untagged = older.repo_tags.iter().all(|tag| tag == "<none>:<none>");
-        let name = if untagged {
-            older.id
-        } else {
-            let ours = |tag: &String| tag.starts_with(&prefix) && tag != keep;
-            let Some(tag) = older.repo_tags.into_iter().find(ours) else {
-                continue;
-            };
-            tag
-        };
-        match docker
-            .remove_image(&name, None::<RemoveImageOptions>, None)
-            .await
-        {
-            Ok(_) => tracing::debug!(image = name, "older image removed"),
-            Err(error) => tracing::debug!(image = name, %error, "older image stays"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hash(image: &Image) -> String {
-        content_hash(image, &mut Hashes::default()).unwrap()
+        content_hash(image, "", &mut Hashes::default()).unwrap()
     }
 
     fn image(dockerfile: &str, files: &[(&str, &str)]) -> Image {
@@ -439,7 +297,7 @@ mod tests {
         for text in ["one", "and two"] {
             std::fs::write(&path, text).unwrap();
             let expected = hash(&image("FROM scratch", &[("a", text)]));
-            assert_eq!(content_hash(&from_file, &mut hashes).unwrap(), expected);
+            assert_eq!(content_hash(&from_file, "", &mut hashes).unwrap(), expected);
         }
     }
 
@@ -456,30 +314,5 @@ mod tests {
             assert!(refused.is_err(), "{path}");
         }
         assert!(check(&image("FROM scratch", &[("bin/agent", "")])).is_ok());
-    }
-
-    #[tokio::test]
-    async fn the_context_is_a_tar_archive_with_all_files() {
-        let (pieces, mut context) = mpsc::channel(PIECES);
-        let image = image("FROM scratch", &[("bin/agent", "program")]);
-        let writer = tokio::task::spawn_blocking(move || write_context(&image, pieces));
-        let mut bytes = Vec::new();
-        while let Some(piece) = context.recv().await {
-            bytes.extend(piece.unwrap());
-        }
-        writer.await.unwrap().unwrap();
-        let mut archive = tar::Archive::new(bytes.as_slice());
-        let seen: Vec<_> = archive
-            .entries()
-            .unwrap()
-            .map(|entry| {
-                let mut entry = entry.unwrap();
-                let mut text = String::new();
-                entry.read_to_string(&mut text).unwrap();
-                (entry.path().unwrap().display().to_string(), text)
-            })
-            .collect();
-        let expected = [("Dockerfile", "FROM scratch"), ("bin/agent", "program")];
-        assert_eq!(seen, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 }

@@ -3,7 +3,8 @@
 //! It starts the agent, carries its standard streams and every TCP connection to
 //! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side),
 //! reaps whatever is left to it, and ends with the agent's exit code. When the host goes away, so
-//! does everything in the sandbox. It never touches a file, and the agent, which has the same user
+//! does everything in the sandbox. The only files that it touches are those that
+//! it writes into the agent's home before the agent starts ([`init_files`]). The agent, which has the same user
 //! id, cannot trace it or open its streams.
 
 use std::ffi::OsString;
@@ -27,8 +28,10 @@ use tokio::task::JoinSet;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::sync::CancellationToken;
 
-use super::MODEL_PORT;
+use super::duplex::Duplex;
+use super::init_files;
 use super::mux::{Tag, yamux_config};
+use super::{AGENT_HOME, MODEL_PORT};
 
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "sandbox-init";
@@ -76,6 +79,10 @@ pub fn run(argv: &[OsString]) -> ExitCode {
 
 async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     hide_from_the_agent()?;
+    super::syscalls::restrict()?;
+    if let Ok(files) = std::env::var(init_files::VARIABLE) {
+        init_files::write(std::path::Path::new(AGENT_HOME), &files)?;
+    }
     let mut child_signals = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -187,6 +194,7 @@ fn spawn(argv: &[OsString]) -> io::Result<Agent> {
     let (program, args) = argv.split_first().ok_or(io::ErrorKind::NotFound)?;
     let mut child = Command::new(program)
         .args(args)
+        .env_remove(init_files::VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -286,7 +294,7 @@ async fn serve(listener: TcpListener, opener: Opener) {
     }
 }
 
-type MuxStream = Compat<yamux::Stream>;
+type MuxStream = Duplex<Compat<yamux::Stream>>;
 
 /// Opens streams to the host.
 #[derive(Clone)]
@@ -299,7 +307,7 @@ impl Opener {
     async fn open(&self, tag: Tag) -> Option<MuxStream> {
         let (reply, stream) = oneshot::channel();
         self.requests.send(reply).await.ok()?;
-        let mut stream = stream.await.ok()?.compat();
+        let mut stream = Duplex::new(stream.await.ok()?.compat());
         stream.write_u8(tag as u8).await.ok()?;
         stream.flush().await.ok()?;
         Some(stream)

@@ -14,24 +14,39 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{mpsc, watch};
 
+pub mod config;
+mod control;
+pub mod disk;
 pub mod docker;
+mod docker_clean;
 mod docker_client;
+mod docker_pause;
 mod docker_run;
 mod docker_spec;
+mod duplex;
 mod error;
 mod frame_guard;
 pub mod image;
 mod image_bases;
+mod image_build;
 pub mod init;
+mod init_files;
 pub mod mux;
+mod protection;
+mod syscalls;
 
+pub use config::Config;
+pub use control::{Commands, Control, Handle, Request};
 pub use docker::DockerRuntime;
+pub use docker_clean::{ImageUse, Leftovers};
+pub use docker_spec::AGENT_ID;
 pub use error::{BoxError, Error};
 pub use frame_guard::Violation;
-pub use image::{Content, Image, ImageId};
+pub use image::{Content, Image, ImageId, Progress};
+pub use init_files::VARIABLE as FILES_VARIABLE;
+pub use protection::{Facts, Protection, protection};
 
 /// The label that says which home a container belongs to.
 pub const LABEL_HOME: &str = "treefort.home";
@@ -102,6 +117,9 @@ pub struct Spec {
     pub labels: Vec<(String, String)>,
     /// The folder that the agent works on, bound at [`WORKSPACE`].
     pub workspace: Option<PathBuf>,
+    /// The engine's runtime that isolates it, like `runsc`; `None` is the one that the owner
+    /// configured, or else the engine's default.
+    pub runtime: Option<String>,
 }
 
 /// What a runtime says about itself.
@@ -111,6 +129,8 @@ pub struct Probe {
     pub detail: String,
     /// What this engine does not isolate or limit, in words; empty when it does all of it.
     pub unenforced: Vec<String>,
+    /// What its sandboxes protect and what they do not.
+    pub protection: Protection,
 }
 
 /// How a sandbox ended, as the host saw it.
@@ -130,12 +150,20 @@ pub trait Runtime: Send + Sync {
     fn kind(&self) -> &'static str;
     /// Asks the backend whether it can run a sandbox; answers within a few seconds.
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>>;
-    /// Builds the image unless an identical one is there.
-    fn prepare<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<ImageId, Error>>;
+    /// Builds the image unless an identical one is there; `progress` gets the build's lines.
+    fn prepare<'a>(
+        &'a self,
+        image: &'a Image,
+        progress: Option<Progress>,
+    ) -> BoxFuture<'a, Result<ImageId, Error>>;
     /// Starts a sandbox, and returns when the agent's streams are open.
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>>;
     /// Removes the containers that an earlier run of this home left behind; says how many.
     fn sweep(&self) -> BoxFuture<'_, Result<usize, Error>>;
+    /// What this home left at the backend: images, and containers that have ended.
+    fn leftovers(&self) -> BoxFuture<'_, Result<Leftovers, Error>>;
+    /// Removes them; images that are in use stay.
+    fn clean(&self, images: bool) -> BoxFuture<'_, Result<Leftovers, Error>>;
     /// Ends every sandbox and waits until they are removed. Nothing starts afterwards.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
@@ -176,70 +204,6 @@ impl fmt::Debug for Sandbox {
         f.debug_struct("Sandbox")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-/// The handle that ends a sandbox. Dropping it does so without waiting.
-#[derive(Debug)]
-pub struct Control {
-    stop: Option<oneshot::Sender<Duration>>,
-    exit: watch::Receiver<Option<Exit>>,
-    _cancel_on_drop: DropGuard,
-}
-
-/// The backend's side of a [`Control`].
-#[derive(Debug)]
-pub struct Commands {
-    /// A request to stop, with its grace.
-    pub stop: oneshot::Receiver<Duration>,
-    /// Cancelled when the sandbox was dropped or the runtime shuts down.
-    pub cancelled: CancellationToken,
-    /// Where the backend says how the sandbox ended. Dropped when the sandbox is removed.
-    pub exit: watch::Sender<Option<Exit>>,
-}
-
-impl Control {
-    /// Both sides of a sandbox's control, for a backend; `parent` cancels it too.
-    pub fn new(parent: &CancellationToken) -> (Self, Commands) {
-        let (stop_tx, stop) = oneshot::channel();
-        let (exit, exit_rx) = watch::channel(None);
-        let cancelled = parent.child_token();
-        let control = Self {
-            stop: Some(stop_tx),
-            exit: exit_rx,
-            _cancel_on_drop: cancelled.clone().drop_guard(),
-        };
-        let commands = Commands {
-            stop,
-            cancelled,
-            exit,
-        };
-        (control, commands)
-    }
-
-    /// How the sandbox ended; `None` while it runs.
-    pub fn exit(&self) -> watch::Receiver<Option<Exit>> {
-        self.exit.clone()
-    }
-
-    /// Asks the agent to end, waits up to `grace`, then kills it; returns when the container is
-    /// removed. A sandbox that has ended already is no error.
-    ///
-    /// # Errors
-    /// [`Error::Protocol`] when the sandbox was ended because it broke the multiplexer's rules.
-    /// [`Error::Lost`] when the engine could not say how it ended.
-    pub async fn stop(mut self, grace: Duration) -> Result<Exit, Error> {
-        if let Some(stop) = self.stop.take() {
-            // The sandbox may have ended by itself: then nobody listens, and that is fine.
-            let _ = stop.send(grace);
-        }
-        // The backend drops its sender once the container is gone.
-        while self.exit.changed().await.is_ok() {}
-        let exit = self.exit.borrow().clone().ok_or(Error::Lost)?;
-        match exit.violation {
-            Some(violation) => Err(Error::Protocol(violation)),
-            None => Ok(exit),
-        }
     }
 }
 
@@ -290,28 +254,5 @@ mod tests {
         let tail = Tail::default();
         tail.push(b"\x1b[2Jred\x07\n\tok");
         assert_eq!(tail.text(), "[2Jred\n\tok");
-    }
-
-    #[tokio::test]
-    async fn stop_returns_the_exit_that_the_backend_saw() {
-        let (control, commands) = Control::new(&CancellationToken::new());
-        let backend = tokio::spawn(async move {
-            let grace = commands.stop.await.unwrap();
-            commands.exit.send_replace(Some(Exit {
-                code: Some(3),
-                ..Exit::default()
-            }));
-            grace
-        });
-        let exit = control.stop(Duration::from_secs(7)).await.unwrap();
-        assert_eq!(exit.code, Some(3));
-        assert_eq!(backend.await.unwrap(), Duration::from_secs(7));
-    }
-
-    #[tokio::test]
-    async fn dropping_the_control_cancels_the_backend() {
-        let (control, commands) = Control::new(&CancellationToken::new());
-        drop(control);
-        commands.cancelled.cancelled().await;
     }
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::sync::CancellationToken;
 
+use super::duplex::Duplex;
 use super::frame_guard::{Guard, MAX_STREAMS, Verdict, Violation};
 use super::{AgentIo, BoxedStream, Tail};
 
@@ -190,7 +191,7 @@ fn deliver(
         Tag::Stdio => {
             let waiting = agent.take().ok_or(Violation::DuplicateAgent)?;
             // Nobody waits when the start was given up; the supervisor ends the sandbox then.
-            let _ = waiting.send(Box::new(stream));
+            let _ = waiting.send(Box::new(Duplex::new(stream)));
         }
         Tag::Stderr => {
             let tail = stderr.clone();
@@ -205,7 +206,7 @@ fn deliver(
                 return Ok(());
             };
             let stream = Counted {
-                inner: stream,
+                inner: Duplex::new(stream),
                 _permit: permit,
             };
             if http.try_send(Box::new(stream)).is_err() {
@@ -238,7 +239,7 @@ async fn drain(mut stream: MuxStream, tail: &Tail) {
 
 /// A connection that gives its place back when it is dropped.
 struct Counted {
-    inner: MuxStream,
+    inner: Duplex<MuxStream>,
     _permit: OwnedSemaphorePermit,
 }
 

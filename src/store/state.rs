@@ -38,6 +38,9 @@ pub struct SessionRecord {
     pub agent: String,
     /// The customer's job that it began with.
     pub job: EventId,
+    /// The workspace that it works on: the key of the session that began it.
+    #[serde(default)]
+    pub workspace: Option<PublicKey>,
     /// When it began, in Unix seconds.
     pub started_at: u64,
     /// Whether its end is on the relay.
@@ -237,6 +240,17 @@ impl State {
         Ok(sessions)
     }
 
+    /// One session.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn session(&self, key: &PublicKey) -> Result<Option<SessionRecord>, StateError> {
+        match self.sessions.get(key.as_bytes())? {
+            Some(value) => Ok(Some(serde_json::from_slice(&value)?)),
+            None => Ok(None),
+        }
+    }
+
     /// Whether a key is that of a session of this home.
     ///
     /// # Errors
@@ -344,6 +358,7 @@ mod tests {
             session: Keys::generate().public_key(),
             agent: "chat".into(),
             job: EventId::all_zeros(),
+            workspace: None,
             started_at: 1,
             ended: false,
         };

@@ -9,6 +9,9 @@ use treefort::agent::acp::{Closed, Error, Limits, Peer, PermissionPolicy, StopRe
 use treefort::agent::claims::{Claim, ToolContent};
 use treefort::agent::journal::Journal;
 
+mod permissions;
+mod pinned;
+
 /// The agent's side of a connection.
 struct Fake(BufReader<DuplexStream>);
 
@@ -156,7 +159,7 @@ fn permissions(claims: &[Claim]) -> Vec<Option<&str>> {
     claims
         .iter()
         .filter_map(|claim| match claim {
-            Claim::Permission(permission) => Some(permission.answered.as_deref()),
+            Claim::Permission(permission) => Some(permission.answer.told()),
             _ => None,
         })
         .collect()

@@ -19,12 +19,13 @@ use treefort::sandbox::{
 mod hardening;
 mod images;
 mod life;
+mod pause;
 mod streams;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\n";
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-fn busybox() -> PathBuf {
+pub(crate) fn busybox() -> PathBuf {
     ["/usr/bin/busybox", "/bin/busybox"]
         .into_iter()
         .map(PathBuf::from)
@@ -32,7 +33,7 @@ fn busybox() -> PathBuf {
         .expect("install busybox-static")
 }
 
-fn unique(prefix: &str) -> String {
+pub(crate) fn unique(prefix: &str) -> String {
     let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     format!("{prefix}-{}-{nanos:x}", std::process::id())
 }
@@ -50,19 +51,29 @@ fn image() -> Image {
 }
 
 /// One home with its runtime; its containers go with `end`.
-struct Home {
-    id: String,
-    runtime: DockerRuntime,
+pub(crate) struct Home {
+    pub(crate) id: String,
+    pub(crate) runtime: DockerRuntime,
     image: ImageId,
 }
 
 impl Home {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        Self::of(&image()).await
+    }
+
+    /// A home whose sandboxes have this image.
+    pub(crate) async fn of(image: &Image) -> Self {
         // One name for all tests of this build tree, so that each build replaces the last one's.
         let tree =
             env!("CARGO_BIN_EXE_treefort").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let images = DockerRuntime::new(format!("test{tree}"));
-        let image = images.prepare(&image()).await.unwrap();
+        // One build at a time, over all processes that run tests: two of the same would replace each other.
+        let lock =
+            std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/image.lock")).unwrap();
+        lock.lock().unwrap();
+        let image = images.prepare(image, None).await.unwrap();
+        drop(lock);
         let id = unique("test");
         Self {
             runtime: DockerRuntime::new(id.clone()),
@@ -71,7 +82,7 @@ impl Home {
         }
     }
 
-    fn spec(&self, script: &str) -> Spec {
+    pub(crate) fn spec(&self, script: &str) -> Spec {
         Spec {
             name: unique("treefort-test"),
             image: self.image.clone(),
@@ -85,19 +96,20 @@ impl Home {
             },
             labels: vec![("treefort.session".to_owned(), "warm".to_owned())],
             workspace: None,
+            runtime: None,
         }
     }
 
-    async fn start(&self, script: &str) -> Sandbox {
+    pub(crate) async fn start(&self, script: &str) -> Sandbox {
         self.runtime.start(self.spec(script)).await.unwrap()
     }
 
     /// Runs a script to its end: its output, the end of its errors, and its exit.
-    async fn run(&self, script: &str) -> (String, String, Exit) {
+    pub(crate) async fn run(&self, script: &str) -> (String, String, Exit) {
         finish(self.start(script).await).await
     }
 
-    async fn containers(&self) -> usize {
+    pub(crate) async fn containers(&self) -> usize {
         let docker = docker().await;
         let label = format!("treefort.home={}", self.id);
         let options = bollard::query_parameters::ListContainersOptions {
@@ -108,7 +120,7 @@ impl Home {
         docker.list_containers(Some(options)).await.unwrap().len()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.runtime.shutdown().await;
         assert_eq!(self.containers().await, 0, "nothing is left behind");
     }
@@ -128,7 +140,7 @@ impl Drop for Home {
     }
 }
 
-async fn finish(mut sandbox: Sandbox) -> (String, String, Exit) {
+pub(crate) async fn finish(mut sandbox: Sandbox) -> (String, String, Exit) {
     let mut output = Vec::new();
     let read = sandbox.agent.read_to_end(&mut output);
     tokio::time::timeout(Duration::from_secs(60), read)

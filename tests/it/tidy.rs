@@ -81,12 +81,13 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    // `model` for the demo's scripted server, `relay` to count the clients of a server of its own, `recorder`
+    // `sandbox` to build an agent's image, which needs no server, `model` for the demo's scripted server, `relay` to count the clients of a server of its own, `recorder`
     // to cut secrets out of a question before the person's key signs it.
     (
         "cli",
         &[
-            "config", "nips", "server", "keys", "recipe", "agent", "model", "relay", "recorder",
+            "config", "nips", "server", "keys", "recipe", "agent", "sandbox", "model", "relay",
+            "recorder",
         ],
     ),
     // The program is the command line, and inside a container the multiplexer and the chat agent.

@@ -183,6 +183,11 @@ impl Renderer {
     fn action(&mut self, action: &Action, content: String, alt: String) -> Entry {
         let verbose = self.view.verbose;
         let first = |name: &str| detail(&action.detail, name);
+        if first("claim").is_some() {
+            // What an agent says of itself stands back behind what really happened.
+            let entry = Entry::new("·", DIM, format!("{DIM}{}{DIM:#}", or(alt, "a tool")));
+            return if verbose { entry.body(content) } else { entry };
+        }
         match &action.kind {
             ActionKind::Message => {
                 self.said.clone_from(&content);
@@ -196,6 +201,8 @@ impl Renderer {
                     Some("create") => "created",
                     Some("delete") => "deleted",
                     Some("move" | "rename") => "moved",
+                    Some("mode") => "changed the rights of",
+                    Some("many") => return Entry::new("✎", CALM, alt).body(content),
                     _ => "edited",
                 };
                 let lines = action
@@ -204,7 +211,18 @@ impl Renderer {
                     .find(|tag| tag[0] == "lines")
                     .map(|tag| format!("  {DIM}{}{DIM:#}", one_line(&tag[1..].join(" "))))
                     .unwrap_or_default();
-                let entry = Entry::new("✎", CALM, format!("{what} {path}{lines}"));
+                // A private job's record does not name its files.
+                let path = if path.is_empty() {
+                    "a file".to_owned()
+                } else {
+                    path
+                };
+                let unclaimed = if action.detail.iter().any(|tag| tag[0] == "unclaimed") {
+                    format!("  {BAD}the agent did not say so{BAD:#}")
+                } else {
+                    String::new()
+                };
+                let entry = Entry::new("✎", CALM, format!("{what} {path}{lines}{unclaimed}"));
                 if verbose { entry.body(content) } else { entry }
             }
             ActionKind::Command => {
@@ -233,6 +251,14 @@ impl Renderer {
                 if verbose { entry.body(content) } else { entry }
             }
             ActionKind::Git => Entry::new("⎇", CALM, or(alt, &one_line(&content))),
+            ActionKind::Other(label) if label == "model" => Entry::new(
+                "·",
+                DIM,
+                format!("{DIM}{}{DIM:#}", or(alt, "asked the model")),
+            ),
+            ActionKind::Other(label) if label == "undo" => {
+                Entry::new("↶", GOOD, or(alt, "an undo"))
+            }
             ActionKind::Other(label) => Entry::new("·", CALM, or(alt, &one_line(label))),
         }
     }

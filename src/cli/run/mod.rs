@@ -5,13 +5,17 @@
 
 mod flow;
 mod progress;
+mod work;
 
-use std::{borrow::Cow, io::Read as _, time::Duration};
+use std::{borrow::Cow, io::Read as _, path::PathBuf, time::Duration};
 
 use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
-use self::progress::{Heard, Progress};
+use self::{
+    progress::{Heard, Progress},
+    work::Work,
+};
 use super::{
     Context,
     client::Update,
@@ -22,6 +26,7 @@ use super::{
     text::one_line,
 };
 use crate::{
+    agent::registry::Registry,
     nips::{Draft, Reference, kind},
     recorder::{Redactor, redact::environment_secrets},
 };
@@ -57,6 +62,13 @@ pub struct Args {
         default_missing_value = ""
     )]
     go_on: Option<String>,
+    /// The folder to work on, for agents that work on files: the current one when left out. The agent gets a
+    /// copy; your folder stays as it is until you say `treefort apply`.
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+    /// Copies files that git ignores too.
+    #[arg(long)]
+    ignored: bool,
     /// Gives up after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
@@ -73,6 +85,8 @@ impl Args {
             agent: None,
             model: None,
             go_on: None,
+            workspace: None,
+            ignored: false,
             timeout: None,
             json: false,
         }
@@ -98,8 +112,9 @@ enum End {
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let outcome = match read_prompt(&args.prompt) {
         Ok(prompt) => {
+            let agents = Registry::load(Some(context.home.dir())).0;
             launch::with_jobs(context, async |connection| {
-                ask(&args, &prompt, connection).await
+                Box::pin(ask(&args, &prompt, &agents, connection)).await
             })
             .await
         }
@@ -122,6 +137,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
 pub(super) async fn ask(
     args: &Args,
     prompt: &str,
+    agents: &Registry,
     connection: &mut Connection,
 ) -> Result<(), CommandError> {
     let prompt = without_secrets(prompt, connection);
@@ -131,12 +147,21 @@ pub(super) async fn ask(
             Some(last_result(connection, Some(session).filter(|name| !name.is_empty())).await?)
         }
     };
-    let job = draft(args, &prompt, connection, earlier.as_ref())
+    let before = earlier.as_ref().and_then(|(_, agent)| agent.as_deref());
+    let work = Work::of(args, before, agents)?;
+    let earlier = earlier.as_ref().map(|(result, _)| result);
+    let job = draft(args, &work, &prompt, connection, earlier)
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     match attend(args, connection, &job).await? {
-        End::Answered(result) if args.json => Ok(output::event(&result)?),
-        End::Answered(_) => Ok(()),
+        End::Answered(result) => {
+            if args.json {
+                output::event(&result)?;
+            } else {
+                work.what_next(connection).await?;
+            }
+            work::exit_of(&result)
+        }
         End::Failed { sentence, code } => {
             let error = failure(sentence, code.as_deref());
             Err(with_choices(error, args, code.as_deref(), connection).await)
@@ -263,12 +288,18 @@ fn read_prompt(words: &[String]) -> Result<String, CommandError> {
 }
 
 /// The job as an event, before it is signed.
-fn draft(args: &Args, prompt: &str, connection: &Connection, earlier: Option<&Event>) -> Draft {
+fn draft(
+    args: &Args,
+    work: &Work,
+    prompt: &str,
+    connection: &Connection,
+    earlier: Option<&Event>,
+) -> Draft {
     let relay = connection.client.relay().url();
     job_draft(
         prompt,
         connection.coordinator(),
-        args.agent.as_deref(),
+        work,
         args.model.as_deref(),
         earlier.map(|result| Reference::to(result, &relay)).as_ref(),
     )
@@ -277,28 +308,29 @@ fn draft(args: &Args, prompt: &str, connection: &Connection, earlier: Option<&Ev
 fn job_draft(
     prompt: &str,
     coordinator: PublicKey,
-    agent: Option<&str>,
+    work: &Work,
     model: Option<&str>,
     earlier: Option<&Reference>,
 ) -> Draft {
-    Draft::new(kind::TEXT_GENERATION)
+    Draft::new(work.kind)
         .tag(["i", prompt, "text"])
         .tag(["p", &coordinator.to_hex()])
-        .tag_opt(agent.map(|agent| ["param", "agent", agent]))
+        .tags(work.params())
         .tag_opt(model.map(|model| ["param", "model", model]))
         .tag(["output", "text/markdown"])
         .tags(earlier.map(|result| result.tag("e")))
 }
 
-/// The newest result of a conversation, which the next job points at.
+/// The newest result of a conversation, which the next job points at, and the agent that gave it.
 async fn last_result(
     connection: &mut Connection,
     session: Option<&str>,
-) -> Result<Event, CommandError> {
+) -> Result<(Event, Option<String>), CommandError> {
     let coordinator = connection.coordinator();
     let operator = connection.keyring.operator().public_key();
     let target = gather::resolve(&mut connection.client, coordinator, session).await?;
     let story = gather::story(&mut connection.client, coordinator, target).await?;
+    let agent = work::agent_of(&story);
     story
         .into_iter()
         .rev()
@@ -307,6 +339,7 @@ async fn last_result(
                 && kind::is_job_result(event.kind)
                 && super::view::people(event).any(|key| key == operator)
         })
+        .map(|result| (result, agent))
         .ok_or_else(|| {
             let name = match target {
                 Target::Session(key) => super::view::short(&key.to_hex()),
@@ -319,10 +352,11 @@ async fn last_result(
 /// What to hear about a job.
 fn filters(job: EventId, coordinator: PublicKey) -> Vec<Filter> {
     let kinds = |kinds: &[u16]| Filter::new().kinds(kinds.iter().copied().map(EventKind::from));
-    let result = kind::result_of(EventKind::from(kind::TEXT_GENERATION)).as_u16();
+    let result = |request| kind::result_of(EventKind::from(request)).as_u16();
+    let (text, task) = (result(kind::TEXT_GENERATION), result(kind::AGENT_TASK));
     let records: Vec<u16> = (kind::SESSION_START..=kind::SESSION_END).collect();
     vec![
-        kinds(&[kind::JOB_FEEDBACK, result])
+        kinds(&[kind::JOB_FEEDBACK, text, task])
             .author(coordinator)
             .event(job),
         kinds(&[kind::AGENT_TASK])
@@ -437,7 +471,7 @@ mod tests {
         let job = job_draft(
             "hello",
             coordinator.public_key(),
-            Some("chat"),
+            &Work::text(Some("chat")),
             Some("llama3"),
             Some(&earlier),
         )

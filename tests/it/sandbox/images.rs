@@ -37,7 +37,7 @@ async fn an_image_is_built_once_and_replaces_its_older_version() {
         let mut image = Image::new(agent, "FROM scratch\nCOPY file /file\n");
         let content = Content::Bytes(text.as_bytes().to_vec());
         image.files.push(("file".to_owned(), content));
-        runtime.prepare(&image).await.unwrap()
+        runtime.prepare(&image, None).await.unwrap()
     };
     let text = unique("one");
     let first = build(&text).await;
@@ -59,13 +59,13 @@ async fn an_image_is_built_once_and_replaces_its_older_version() {
 async fn a_build_fetches_nothing_and_says_what_is_missing() {
     let runtime = DockerRuntime::new(unique("test-images"));
     let image = Image::new("test-base", "FROM no.such.registry.invalid/base:1\n");
-    let refused = runtime.prepare(&image).await;
+    let refused = runtime.prepare(&image, None).await;
     assert!(
         matches!(refused, Err(Error::BaseImage { .. })),
         "{refused:?}"
     );
     let broken = Image::new("test-base", "FROM scratch\nCOPY nothing /nothing\n");
-    let refused = runtime.prepare(&broken).await;
+    let refused = runtime.prepare(&broken, None).await;
     assert!(
         matches!(refused, Err(Error::ImageBuild { .. })),
         "{refused:?}"

@@ -1,0 +1,488 @@
+//! What may stand in `agent.toml`: one table of fields, and one walk that notes all that is wrong.
+
+use std::ops::RangeInclusive;
+use std::path::{Component, Path};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Problem;
+use super::fill::PLACEHOLDERS;
+
+/// The longest title or description.
+const MAX_LINE: usize = 200;
+/// Bytes of one text in a manifest, and of all its files: the system bounds a process's environment.
+const MAX_TEXT: usize = 32 * 1024;
+/// Entries of a list or a table.
+const MAX_ENTRIES: usize = 100;
+
+/// What a field holds. A rule returns what is wrong.
+enum Shape {
+    Text(fn(&str) -> Result<(), &'static str>),
+    Word(&'static [&'static str]),
+    Bool,
+    Integer(RangeInclusive<i64>),
+    Number(RangeInclusive<f64>),
+    /// A list of texts, not empty.
+    Argv,
+    /// A list of job kinds, not empty.
+    Kinds,
+    /// A table of texts, with a rule for its keys.
+    Texts(fn(&str) -> Result<(), &'static str>),
+    Table(&'static [Field]),
+    Tables(&'static [Field]),
+}
+
+struct Field {
+    name: &'static str,
+    required: bool,
+    shape: Shape,
+    /// What to write.
+    fix: &'static str,
+}
+
+const fn field(name: &'static str, shape: Shape, fix: &'static str) -> Field {
+    Field {
+        name,
+        required: false,
+        shape,
+        fix,
+    }
+}
+
+const fn required(name: &'static str, shape: Shape, fix: &'static str) -> Field {
+    Field {
+        name,
+        required: true,
+        shape,
+        fix,
+    }
+}
+
+static MANIFEST: &[Field] = &[
+    required(
+        "name",
+        Shape::Text(name),
+        "1 to 32 of a-z, 0-9 and -, like \"my-agent\"",
+    ),
+    required(
+        "title",
+        Shape::Text(line),
+        "its name for people, like \"My agent\"",
+    ),
+    required("description", Shape::Text(line), "one sentence"),
+    required(
+        "version",
+        Shape::Text(version),
+        "the agent's own version, like \"1.2.3\"",
+    ),
+    required(
+        "argv",
+        Shape::Argv,
+        "the command with its full path, like [\"/usr/bin/agent\", \"acp\"]",
+    ),
+    field("driver", Shape::Word(&["acp", "exec"]), ""),
+    field(
+        "env",
+        Shape::Texts(variable),
+        "a table of texts, like { NO_COLOR = \"1\" }",
+    ),
+    field(
+        "files",
+        Shape::Tables(FILE),
+        "[[files]] with path and content",
+    ),
+    required(
+        "kinds",
+        Shape::Kinds,
+        "5000 to 5999: 5050 is text generation, 5870 an agent task",
+    ),
+    required(
+        "workspace",
+        Shape::Bool,
+        "true when it works on a project's files",
+    ),
+    field("history", Shape::Word(&["meta", "prompt"]), ""),
+    field("prewarm", Shape::Bool, "true or false"),
+    field("grace_s", Shape::Integer(0..=60), "0 to 60 seconds"),
+    field(
+        "auth_method",
+        Shape::Text(line),
+        "the id of one of the agent's ACP authMethods",
+    ),
+    field(
+        "session_mode",
+        Shape::Text(line),
+        "the id of one of the agent's ACP modes",
+    ),
+    field("model", Shape::Table(MODEL), "[model]"),
+    required(
+        "image",
+        Shape::Table(IMAGE),
+        "[image] with dockerfile = \"Dockerfile\"",
+    ),
+    field("limits", Shape::Table(LIMITS), "[limits]"),
+];
+
+static FILE: &[Field] = &[
+    required(
+        "path",
+        Shape::Text(inside),
+        "a path below the agent's home, like \".config/agent.json\"",
+    ),
+    required("content", Shape::Text(template), "the file's text"),
+];
+
+static MODEL: &[Field] = &[
+    field(
+        "dialect",
+        Shape::Word(&["openai", "anthropic", "gemini", "ollama"]),
+        "",
+    ),
+    field(
+        "names",
+        Shape::Texts(line),
+        "a table of texts, like { \"gpt-5\" = \"{model}\" }",
+    ),
+];
+
+static IMAGE: &[Field] = &[
+    field(
+        "dockerfile",
+        Shape::Text(inside),
+        "a path in the agent's folder, like \"Dockerfile\"",
+    ),
+    field("base", Shape::Bool, "true or false"),
+    field("network", Shape::Bool, "true or false"),
+];
+
+static LIMITS: &[Field] = &[
+    field(
+        "memory_mb",
+        Shape::Integer(16..=1 << 20),
+        "16 to 1048576 MiB",
+    ),
+    field("cpus", Shape::Number(0.05..=1024.0), "0.05 to 1024"),
+    field("pids", Shape::Integer(8..=65_536), "8 to 65536"),
+];
+
+/// The names of all fields.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let inner = [FILE, MODEL, IMAGE, LIMITS].into_iter().flatten();
+    MANIFEST.iter().chain(inner).map(|field| field.name)
+}
+
+/// Everything that is wrong with a manifest, in the order of its lines.
+pub(super) fn problems(text: &str) -> Vec<Problem> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut walk = Walk {
+        text,
+        problems: Vec::new(),
+    };
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        walk.note(at, "", error.message().to_owned(), "");
+    }
+    // What follows from a text that is no TOML is not worth telling.
+    if errors.is_empty() {
+        walk.table("", 0, table.get_ref(), MANIFEST);
+    }
+    walk.problems.sort_by_key(|problem| problem.line);
+    walk.problems
+}
+
+struct Walk<'a> {
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn note(&mut self, at: usize, field: &str, message: String, fix: &str) {
+        let before = self.text.as_bytes().get(..at).unwrap_or_default();
+        self.problems.push(Problem {
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            field: field.to_owned(),
+            message,
+            fix: fix.to_owned(),
+        });
+    }
+
+    fn table(&mut self, prefix: &str, at: usize, table: &DeTable<'_>, fields: &'static [Field]) {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            let known = fields
+                .iter()
+                .find(|field| field.name == key.get_ref().as_ref());
+            match known {
+                Some(field) => self.field(&path, value, field),
+                None => {
+                    let fix = nearest(key.get_ref(), fields);
+                    let message = "is no field of a manifest".to_owned();
+                    self.note(key.span().start, &path, message, &fix);
+                }
+            }
+        }
+        for field in fields.iter().filter(|field| field.required) {
+            if !table.keys().any(|key| key.get_ref() == field.name) {
+                let path = format!("{prefix}{}", field.name);
+                self.note(at, &path, "is missing".to_owned(), field.fix);
+            }
+        }
+    }
+
+    fn field(&mut self, path: &str, value: &Spanned<DeValue<'_>>, field: &'static Field) {
+        let at = value.span().start;
+        let found = value.get_ref();
+        let outcome = match &field.shape {
+            Shape::Text(rule) => text_of(found).and_then(|text| Ok(rule(text)?)),
+            Shape::Word(words) => text_of(found).and_then(|word| {
+                let fix = || format!("is not one of {}", words.join(", "));
+                words.contains(&word).then_some(()).ok_or_else(fix)
+            }),
+            Shape::Bool => found
+                .as_bool()
+                .map(drop)
+                .ok_or_else(|| wrong(found, "true or false")),
+            Shape::Integer(range) => match integer(found) {
+                Some(number) if range.contains(&number) => Ok(()),
+                Some(number) => Err(format!("is {number}, which is out of range")),
+                None => Err(wrong(found, "a whole number")),
+            },
+            Shape::Number(range) => match number(found) {
+                Some(number) if range.contains(&number) => Ok(()),
+                Some(number) => Err(format!("is {number}, which is out of range")),
+                None => Err(wrong(found, "a number")),
+            },
+            Shape::Argv => argv(found),
+            Shape::Kinds => kinds(found),
+            Shape::Texts(rule) => return self.texts(path, value, *rule, field.fix),
+            Shape::Table(fields) => match found.as_table() {
+                Some(table) => return self.table(&format!("{path}."), at, table, fields),
+                None => Err(wrong(found, "a table")),
+            },
+            Shape::Tables(fields) => match found.as_array() {
+                Some(tables) if tables.len() <= MAX_ENTRIES => {
+                    for (n, table) in tables.iter().enumerate() {
+                        let path = format!("{path}[{n}].");
+                        let at = table.span().start;
+                        match table.get_ref().as_table() {
+                            Some(table) => self.table(&path, at, table, fields),
+                            None => {
+                                self.note(at, &path, wrong(table.get_ref(), "a table"), field.fix)
+                            }
+                        }
+                    }
+                    let text = |entry: &Spanned<DeValue<'_>>| {
+                        let content = entry.get_ref().as_table()?.get("content")?;
+                        content.get_ref().as_str().map(str::len)
+                    };
+                    if tables.iter().filter_map(text).sum::<usize>() > MAX_TEXT {
+                        Err("hold more than 32 KiB together".to_owned())
+                    } else {
+                        Ok(())
+                    }
+                }
+                Some(_) => Err("has too many entries".to_owned()),
+                None => Err(wrong(found, "a list of tables")),
+            },
+        };
+        if let Err(message) = outcome {
+            self.note(at, path, message, field.fix);
+        }
+    }
+
+    fn texts(
+        &mut self,
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+        rule: fn(&str) -> Result<(), &'static str>,
+        fix: &str,
+    ) {
+        let Some(table) = value.get_ref().as_table() else {
+            let message = wrong(value.get_ref(), "a table of texts");
+            return self.note(value.span().start, path, message, fix);
+        };
+        if table.len() > MAX_ENTRIES {
+            self.note(
+                value.span().start,
+                path,
+                "has too many entries".to_owned(),
+                "",
+            );
+        }
+        for (key, value) in table {
+            let path = format!("{path}.{}", key.get_ref());
+            if let Err(message) = rule(key.get_ref()) {
+                self.note(key.span().start, &path, message.to_owned(), "");
+            }
+            let outcome = text_of(value.get_ref()).and_then(|text| Ok(template(text)?));
+            if let Err(message) = outcome {
+                self.note(value.span().start, &path, message, "");
+            }
+        }
+    }
+}
+
+fn text_of<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
+    value.as_str().ok_or_else(|| wrong(value, "a text"))
+}
+
+fn wrong(value: &DeValue<'_>, wanted: &str) -> String {
+    format!("is of type {}, not {wanted}", value.type_str())
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let number = value.as_integer()?;
+    i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "numbers of processors are small"
+)]
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value.as_float() {
+        Some(number) => number.as_str().replace('_', "").parse().ok(),
+        None => integer(value).map(|number| number as f64),
+    }
+}
+
+fn argv(value: &DeValue<'_>) -> Result<(), String> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| wrong(value, "a list of texts"))?;
+    let words: Vec<&str> = list
+        .iter()
+        .map(|word| text_of(word.get_ref()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "is not a list of texts".to_owned())?;
+    if words.len() > MAX_ENTRIES {
+        return Err("has too many words".to_owned());
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err("holds a character that no process can be given".to_owned());
+    }
+    match words.first() {
+        Some(program) if program.starts_with('/') => Ok(()),
+        Some(program) => Err(format!("starts with {program:?}, which is no full path")),
+        None => Err("is empty".to_owned()),
+    }
+}
+
+fn kinds(value: &DeValue<'_>) -> Result<(), String> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| wrong(value, "a list of numbers"))?;
+    let requests = crate::nips::kind::JOB_REQUESTS;
+    let is_request = |kind: &Spanned<DeValue<'_>>| {
+        let kind = integer(kind.get_ref()).and_then(|kind| u16::try_from(kind).ok());
+        kind.is_some_and(|kind| requests.contains(&kind))
+    };
+    if list.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if !list.iter().all(is_request) {
+        return Err("holds what is no kind of job".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn name(text: &str) -> Result<(), &'static str> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let all = (1..=32).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('-');
+    all.then_some(()).ok_or("is no name of an agent")
+}
+
+fn version(text: &str) -> Result<(), &'static str> {
+    // It is put into a command of the image's build.
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte);
+    let all = (1..=64).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('-');
+    all.then_some(()).ok_or("is no version")
+}
+
+fn line(text: &str) -> Result<(), &'static str> {
+    if text.trim().is_empty() {
+        return Err("is empty");
+    }
+    if text.len() > MAX_LINE || text.chars().any(char::is_control) {
+        return Err("is not one line of at most 200 bytes");
+    }
+    Ok(())
+}
+
+fn inside(text: &str) -> Result<(), &'static str> {
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if text.is_empty() || text.contains('\0') || !Path::new(text).components().all(plain) {
+        return Err("leads out of its folder");
+    }
+    Ok(())
+}
+
+fn variable(text: &str) -> Result<(), &'static str> {
+    if text.starts_with("TREEFORT_") {
+        return Err("is treefort's own to set");
+    }
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let digit = text.starts_with(|first: char| first.is_ascii_digit());
+    let all = !text.is_empty() && text.bytes().all(good) && !digit;
+    all.then_some(()).ok_or("is no name of a variable")
+}
+
+fn template(text: &str) -> Result<(), &'static str> {
+    if text.contains('\0') {
+        return Err("holds a character that no process can be given");
+    }
+    if text.len() > MAX_TEXT {
+        return Err("is longer than 32 KiB");
+    }
+    // `{word}` and nothing else is a placeholder: `{}`, `{"json"…` and `${shell}` are not.
+    for (at, _) in text.match_indices('{') {
+        let Some((word, _)) = text[at + 1..].split_once('}') else {
+            continue;
+        };
+        let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+        let known = PLACEHOLDERS
+            .iter()
+            .any(|name| name[1..name.len() - 1] == *word);
+        if is_word && !known && !text[..at].ends_with('$') {
+            return Err(
+                "has a placeholder that is none of {model}, {context}, {output}, {token}, {dialect}",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The field that was probably meant.
+fn nearest(key: &str, fields: &'static [Field]) -> String {
+    let near = fields
+        .iter()
+        .map(|field| (distance(key, field.name), field.name))
+        .min()
+        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2));
+    match near {
+        Some((_, name)) => format!("did you mean {name}?"),
+        None => {
+            let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+            format!("there are: {}", names.join(", "))
+        }
+    }
+}
+
+/// Letters to insert, remove or change.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (corner + usize::from(x != *y))
+                .min(above + 1)
+                .min(row[j] + 1);
+            corner = above;
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,225 @@
+//! `treefort agent build`: the image now instead of at the first job.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use super::super::{
+    Context,
+    error::{CommandError, Kind},
+    output,
+    text::{one_line, truncate},
+};
+use crate::{
+    agent::{
+        image::{self, Asked},
+        registry::Registry,
+    },
+    keys::Keyring,
+    sandbox::{self, DockerRuntime, Runtime as _},
+};
+
+/// Lines of a build that wait to be shown.
+const LINES: usize = 256;
+/// How often the seconds on the screen go on.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no such agent, no engine, or the build fails.
+pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<(), CommandError> {
+    let agents = super::agents(context)?;
+    let Some(agent) = agents.get(name) else {
+        return Err(super::unknown(context, name));
+    };
+    let described = image::of(agent, agents.base(), Asked::ByName)
+        .map_err(|error| CommandError::new(Kind::Failed, error))?;
+    let runtime = runtime(context)?;
+    let began = Instant::now();
+    let there = runtime.find(&described).await.map_err(failed)?.is_some();
+    let (lines, shown) = mpsc::channel(LINES);
+    let mut screen = Screen::new(quiet || there, context.verbose);
+    let built = {
+        let mut prepare = runtime.prepare(&described, Some(lines));
+        let mut shown = Some(shown);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                biased;
+                line = next(&mut shown) => match line {
+                    Some(line) => screen.line(&line),
+                    None => shown = None,
+                },
+                built = &mut prepare => break built,
+                _ = tick.tick() => screen.tick(),
+            }
+        }
+    };
+    screen.clear();
+    let tag = built.map_err(|error| {
+        if let sandbox::Error::ImageBuild { last, .. } = &error
+            && !screen.shows_all()
+        {
+            output::progress("the last lines of the build:");
+            for line in last {
+                output::progress(format!("  {}", one_line(line)));
+            }
+        }
+        failed(error)
+    })?;
+    let bytes = runtime.find(&described).await.map_err(failed)?;
+    let size = megabytes(bytes.map_or(0, |(_, bytes)| bytes));
+    let tag = tag.to_string();
+    if quiet {
+        output::line(tag)?;
+    } else if there {
+        output::line(format!("{tag} is there already ({size})"))?;
+    } else {
+        let seconds = began.elapsed().as_secs_f64();
+        output::line(format!("{tag} built in {seconds:.1} s ({size})"))?;
+    }
+    Ok(())
+}
+
+async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The size of each agent's image in order: `None` where nobody could look, `Some(None)` where it is not
+/// built.
+pub(super) async fn sizes(context: &Context, agents: &Registry) -> Vec<Option<Option<u64>>> {
+    let mut sizes = Vec::new();
+    let mut runtime = runtime(context).ok();
+    for agent in agents.iter() {
+        let described = image::of(agent, agents.base(), Asked::ByName);
+        let found = match (&runtime, described) {
+            (Some(engine), Ok(described)) => engine.find(&described).await,
+            _ => {
+                sizes.push(None);
+                continue;
+            }
+        };
+        match found {
+            Ok(found) => sizes.push(Some(found.map(|(_, bytes)| bytes))),
+            Err(error) => {
+                tracing::info!(%error, "the images cannot be looked at");
+                // An engine that is not there is not asked for each agent.
+                runtime = None;
+                sizes.push(None);
+            }
+        }
+    }
+    sizes
+}
+
+fn runtime(context: &Context) -> Result<DockerRuntime, CommandError> {
+    let keyring = Keyring::open(context.home.dir())?;
+    let home_id = &keyring.relay().public_key().to_hex()[..16];
+    Ok(DockerRuntime::new(home_id))
+}
+
+fn failed(error: sandbox::Error) -> CommandError {
+    let kind = if error.is_unavailable() {
+        Kind::NoSandbox
+    } else {
+        Kind::Failed
+    };
+    let hint = match &error {
+        // It was just this command.
+        sandbox::Error::ImageBuild { .. } => {
+            "A build that fetches something needs the network; `[sandbox] base` in treefort.toml names another image to start from."
+        }
+        other => other.hint(),
+    };
+    let error = CommandError::new(kind, error);
+    match hint {
+        "" => error,
+        hint => error.hint(hint),
+    }
+}
+
+/// Bytes as people say them.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}
+
+/// The build as a person sees it: one line that changes on a terminal, the steps elsewhere.
+struct Screen {
+    silent: bool,
+    verbose: bool,
+    terminal: bool,
+    began: Instant,
+    now: String,
+}
+
+impl Screen {
+    fn new(silent: bool, verbose: bool) -> Self {
+        Self {
+            silent,
+            verbose,
+            terminal: std::io::stderr().is_terminal(),
+            began: Instant::now(),
+            now: String::new(),
+        }
+    }
+
+    fn shows_all(&self) -> bool {
+        self.verbose && !self.silent
+    }
+
+    fn line(&mut self, line: &str) {
+        let line = one_line(line);
+        if self.silent || (!self.verbose && is_noise(&line)) {
+            return;
+        }
+        if self.verbose || !self.terminal {
+            self.clear();
+            output::progress(&line);
+        }
+        self.now = line;
+        self.tick();
+    }
+
+    fn tick(&self) {
+        if self.silent || !self.terminal || self.now.is_empty() {
+            return;
+        }
+        let seconds = self.began.elapsed().as_secs();
+        let line = format!("{seconds:>4} s  {}", self.now);
+        let line = truncate(&line, output::terminal_columns().saturating_sub(1));
+        let mut stderr = std::io::stderr().lock();
+        // Nobody may be looking any more.
+        let _ = write!(stderr, "\r\u{1b}[K{line}").and_then(|()| stderr.flush());
+    }
+
+    fn clear(&self) {
+        if !self.silent && self.terminal {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "\r\u{1b}[K").and_then(|()| stderr.flush());
+        }
+    }
+}
+
+/// The engine's talk about its own means.
+fn is_noise(line: &str) -> bool {
+    line.starts_with("--->") || line.starts_with("Removing intermediate container")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_shown_and_the_engines_own_affairs_are_not() {
+        assert!(is_noise("---> Running in 0123"));
+        assert!(!is_noise("Step 1/3 : FROM ${BASE}"));
+        assert_eq!(megabytes(691_000_001), "692 MB");
+    }
+}

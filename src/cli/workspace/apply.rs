@@ -1,0 +1,210 @@
+//! `treefort apply`: takes an agent's changes home.
+
+use crate::{
+    cli::{
+        Context,
+        error::{CommandError, Kind, Problem},
+        launch::{self, Connection},
+        output,
+        text::one_line,
+    },
+    nips::workspace::{Answer, Operation, Outcome, StepLine},
+};
+
+/// Shows what an agent's changes would do to your folder, asks, and brings them in.
+///
+/// Your own changes since then stay: both are merged. Nothing of the project is run, and no file of git's is
+/// touched. What a change could run on this machine later is pointed out.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The session; the newest one of this folder when left out.
+    session: Option<String>,
+    /// Does not ask.
+    #[arg(long, short)]
+    yes: bool,
+    /// Takes the last apply back: your files become what they were.
+    #[arg(long)]
+    take_back: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no copy, it is not confirmed, or files are in conflict.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    launch::with_jobs(context, async |connection| {
+        if args.take_back {
+            take_back(&args, connection).await
+        } else {
+            take_home(&args, connection).await
+        }
+    })
+    .await
+}
+
+async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), CommandError> {
+    let session = args.session.as_deref();
+    let planned = super::ask(connection, session, Operation::Plan).await?;
+    let Outcome::Plan {
+        plan,
+        steps,
+        total,
+        conflicts,
+    } = &planned.outcome
+    else {
+        return Ok(());
+    };
+    if *total == 0 {
+        if args.json {
+            output::json(&serde_json::json!(planned))?;
+        } else {
+            output::progress("there is nothing to apply: your folder has it all");
+        }
+        return Ok(());
+    }
+    if !args.json {
+        for line in preview(&planned, steps, *total, *conflicts) {
+            output::line(line)?;
+        }
+    }
+    if !args.yes {
+        let project = planned.project.as_deref().unwrap_or("your folder");
+        if !super::confirmed(&format!("Apply this to {}?", one_line(project)))? {
+            if args.json {
+                return Ok(output::json(&serde_json::json!(planned))?);
+            }
+            return Err(super::not_confirmed("treefort apply --yes"));
+        }
+    }
+    let operation = Operation::Apply { plan: plan.clone() };
+    let answer = super::ask(connection, session, operation).await?;
+    if args.json {
+        output::json(&serde_json::json!(answer))?;
+    }
+    let Outcome::Apply {
+        written,
+        removed,
+        conflicts,
+    } = answer.outcome
+    else {
+        return Ok(());
+    };
+    if !args.json {
+        output::line(format!("applied: {written} written, {removed} removed"))?;
+    }
+    if conflicts.is_empty() {
+        super::aside("to take it back: treefort apply --take-back");
+        return Ok(());
+    }
+    let named: Vec<String> = conflicts
+        .iter()
+        .take(10)
+        .map(|path| one_line(path))
+        .collect();
+    Err(
+        CommandError::new(Kind::Failed, Problem::Conflicts(named.join(", ")))
+            .hint("look for <<<<<<< in them, and keep what you want")
+            .hint("to take all of it back: treefort apply --take-back"),
+    )
+}
+
+async fn take_back(args: &Args, connection: &mut Connection) -> Result<(), CommandError> {
+    let answer = super::ask(connection, args.session.as_deref(), Operation::TakeBack).await?;
+    if args.json {
+        return Ok(output::json(&serde_json::json!(answer))?);
+    }
+    if let Outcome::TakeBack { restored } = answer.outcome {
+        output::line(format!("taken back: {restored} files are what they were"))?;
+    }
+    Ok(())
+}
+
+/// What an apply would do, for people: what needs a look comes last, next to the question.
+fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize) -> Vec<String> {
+    use anstyle::AnsiColor;
+    let bold = anstyle::Style::new().bold();
+    let (warn, bad) = (AnsiColor::Yellow.on_default(), AnsiColor::Red.on_default());
+    let project = planned.project.as_deref().unwrap_or("your folder");
+    let mut lines = vec![format!("{bold}Changes for {}{bold:#}", one_line(project))];
+    for step in steps {
+        let word = match step.action.as_str() {
+            "create" => "new",
+            "replace" => "changed",
+            "merge" => "merged",
+            "delete" => "deleted",
+            "mode" => "rights",
+            "link" => "link",
+            _ => "conflict",
+        };
+        let style = if word == "conflict" {
+            bad
+        } else {
+            anstyle::Style::new()
+        };
+        lines.push(format!(
+            "  {style}{word:<9}{style:#} {}",
+            one_line(&step.path)
+        ));
+    }
+    if total > steps.len() {
+        lines.push(format!("  and {} more", total - steps.len()));
+    }
+    let noted: Vec<&StepLine> = steps.iter().filter(|step| !step.notes.is_empty()).collect();
+    if !noted.is_empty() {
+        lines.push(format!("\n{warn}Look at these before you say yes{warn:#}"));
+        for step in noted {
+            lines.push(format!(
+                "  {}: {}",
+                one_line(&step.path),
+                one_line(&step.notes.join("; "))
+            ));
+        }
+    }
+    if conflicts > 0 {
+        lines.push(format!(
+            "\n{bad}{conflicts} in conflict{bad:#}: you and the agent changed the same lines. Both versions will stand in the file."
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use nostr::Keys;
+
+    use super::*;
+
+    #[test]
+    fn the_preview_points_out_what_would_run_later() {
+        let steps = vec![
+            StepLine {
+                path: "src/a.rs".into(),
+                action: "replace".into(),
+                notes: Vec::new(),
+            },
+            StepLine {
+                path: ".envrc".into(),
+                action: "create".into(),
+                notes: vec!["runs when you enter the folder with direnv".into()],
+            },
+        ];
+        let planned = Answer {
+            workspace: Some(Keys::generate().public_key()),
+            project: Some("/home/me/shop".into()),
+            path: None,
+            outcome: Outcome::Locate,
+        };
+        let text = preview(&planned, &steps, 2, 0).join("\n");
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"
+        Changes for /home/me/shop
+          changed   src/a.rs
+          new       .envrc
+
+        Look at these before you say yes
+          .envrc: runs when you enter the folder with direnv
+        ");
+    }
+}

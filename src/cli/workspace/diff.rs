@@ -1,0 +1,153 @@
+//! `treefort diff`: what changed in an agent's copy.
+
+use crate::{
+    cli::{
+        Context,
+        error::{CommandError, Kind},
+        launch, output,
+        text::{one_line, sanitize},
+    },
+    nips::workspace::{FileLine, Operation, Outcome, State},
+};
+
+/// Shows what changed in an agent's copy: since it began, since a checkpoint, or between two.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The earlier checkpoint; the project as it was when left out.
+    #[arg(value_name = "A")]
+    from: Option<String>,
+    /// The later one; the files as they are now when left out.
+    #[arg(value_name = "B")]
+    to: Option<String>,
+    /// The session; the newest one of this folder when left out.
+    #[arg(long)]
+    session: Option<String>,
+    /// Only the names of the files and how much changed in them.
+    #[arg(long)]
+    stat: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no copy or no such checkpoint.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let operation = Operation::Diff {
+        from: state(args.from.as_deref())?,
+        to: state(args.to.as_deref())?,
+    };
+    let answer = launch::with_jobs(context, async |connection| {
+        super::ask(connection, args.session.as_deref(), operation).await
+    })
+    .await?;
+    if args.json {
+        return Ok(output::json(&serde_json::json!(answer))?);
+    }
+    let Outcome::Diff {
+        files,
+        changed,
+        text,
+        cut,
+    } = answer.outcome
+    else {
+        return Ok(());
+    };
+    if changed == 0 {
+        output::progress("nothing changed");
+        return Ok(());
+    }
+    if !args.stat {
+        for line in sanitize(&text).lines() {
+            output::line(coloured(line))?;
+        }
+        output::line("")?;
+    }
+    for line in stat(&files, changed) {
+        output::line(line)?;
+    }
+    if cut && !args.stat {
+        super::aside(&format!(
+            "The difference is longer than one answer; the files are in {}",
+            one_line(answer.path.as_deref().unwrap_or_default())
+        ));
+    }
+    Ok(())
+}
+
+/// A state as it was typed.
+///
+/// # Errors
+/// When it cannot name one.
+pub(super) fn state(word: Option<&str>) -> Result<Option<State>, CommandError> {
+    word.map(State::parse).transpose().map_err(|error| {
+        CommandError::new(Kind::Usage, error).hint("`treefort checkpoints` lists them")
+    })
+}
+
+/// A line of a unified diff in the colours that people know.
+fn coloured(line: &str) -> String {
+    use anstyle::{AnsiColor, Style};
+    let style = match line.as_bytes() {
+        [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] | [b'd', b'i', b'f', b'f', ..] => {
+            Style::new().bold()
+        }
+        [b'+', ..] => AnsiColor::Green.on_default(),
+        [b'-', ..] => AnsiColor::Red.on_default(),
+        [b'@', b'@', ..] => AnsiColor::Cyan.on_default(),
+        _ => return line.to_owned(),
+    };
+    format!("{style}{line}{style:#}")
+}
+
+/// Files and how much changed in them.
+pub(in crate::cli) fn stat(files: &[FileLine], changed: usize) -> Vec<String> {
+    use anstyle::AnsiColor;
+    let (plus, minus) = (AnsiColor::Green.on_default(), AnsiColor::Red.on_default());
+    let mut lines: Vec<String> = files
+        .iter()
+        .map(|file| {
+            let what = match file.op.as_str() {
+                "create" => "new",
+                "delete" => "deleted",
+                "mode" => "rights",
+                "type" => "replaced",
+                _ => "changed",
+            };
+            format!(
+                "  {what:<8} {}  {plus}+{}{plus:#} {minus}−{}{minus:#}",
+                one_line(&file.path),
+                file.added,
+                file.removed
+            )
+        })
+        .collect();
+    if changed > files.len() {
+        lines.push(format!("  and {} more files", changed - files.len()));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_listed_with_what_became_of_them() {
+        let files = [FileLine {
+            path: "a\u{1b}[2J.txt".into(),
+            op: "create".into(),
+            added: 3,
+            removed: 0,
+        }];
+        let lines: Vec<String> = stat(&files, 4)
+            .iter()
+            .map(|line| anstream::adapter::strip_str(line).to_string())
+            .collect();
+        assert!(!lines[0].contains('\u{1b}'));
+        assert!(lines[0].starts_with("  new "), "{}", lines[0]);
+        assert_eq!(lines[1], "  and 3 more files");
+    }
+}

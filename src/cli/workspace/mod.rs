@@ -1,0 +1,159 @@
+//! What a person does with the copy of a folder that an agent worked on: look, undo, take home, discard.
+//!
+//! Each is a workspace task (kind 5871), which treefort itself does; these commands only ask and show.
+
+pub mod apply;
+pub mod checkpoints;
+pub mod clean;
+pub mod diff;
+pub mod discard;
+pub mod open;
+pub mod undo;
+
+use std::{
+    io::{BufRead as _, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use nostr::{EventId, Filter, Kind as EventKind, Timestamp};
+use tokio::time::Instant;
+
+use super::{
+    client::Update,
+    error::{CommandError, Kind, Problem},
+    gather::{self, Target},
+    launch::Connection,
+    output,
+    view::Feedback,
+};
+use crate::nips::{
+    kind,
+    nip90::Status,
+    workspace::{Answer, Operation, Task, Which},
+};
+
+/// How long a task may take; an apply of many files waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Asks for a task on the copy that is meant: the one of the named session, else the newest of this folder.
+///
+/// # Errors
+/// When there is no such copy, or the task fails.
+pub(super) async fn ask(
+    connection: &mut Connection,
+    session: Option<&str>,
+    operation: Operation,
+) -> Result<Answer, CommandError> {
+    let which = which(connection, session).await?;
+    request(connection, &Task { which, operation }).await
+}
+
+/// The copy that is meant.
+///
+/// # Errors
+/// When nothing or several things are called so.
+pub(super) async fn which(
+    connection: &mut Connection,
+    session: Option<&str>,
+) -> Result<Which, CommandError> {
+    if session.is_some() {
+        let coordinator = connection.coordinator();
+        let target = gather::resolve(&mut connection.client, coordinator, session).await?;
+        return match target {
+            Target::Session(key) => Ok(Which::Session(key)),
+            Target::Job(id) => session_of(connection, id).await,
+        };
+    }
+    let here = std::env::current_dir()?;
+    Ok(Which::Project(here.to_string_lossy().into_owned()))
+}
+
+/// The session that a job was given to.
+async fn session_of(connection: &mut Connection, job: EventId) -> Result<Which, CommandError> {
+    let handed = super::view::of_kind(kind::AGENT_TASK)
+        .author(connection.coordinator())
+        .custom_tag(gather::ROOT, job.to_hex());
+    let newest = connection.client.newest(handed, 1).await?;
+    newest
+        .first()
+        .and_then(|inner| super::view::people(inner).next())
+        .map(Which::Session)
+        .ok_or_else(|| CommandError::new(Kind::Failed, Problem::NoSession))
+}
+
+/// Asks for a task and waits for what became of it.
+///
+/// # Errors
+/// When it fails.
+pub(super) async fn request(
+    connection: &mut Connection,
+    task: &Task,
+) -> Result<Answer, CommandError> {
+    let coordinator = connection.coordinator();
+    let job = task
+        .draft(&coordinator)
+        .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+        .map_err(super::client::Error::from)?;
+    let filter = Filter::new()
+        .kinds([kind::JOB_FEEDBACK, kind::WORKSPACE_TASK_RESULT].map(EventKind::from))
+        .author(coordinator)
+        .event(job.id);
+    connection.client.subscribe(vec![filter]).await?;
+    connection.client.publish(&job).await?;
+    let deadline = Instant::now() + PATIENCE;
+    let answer = loop {
+        let update = tokio::time::timeout_at(deadline, connection.client.next())
+            .await
+            .map_err(|_| CommandError::new(Kind::Failed, Problem::TimedOut(PATIENCE.as_secs())))?;
+        let Update::Event(event) = update?.1 else {
+            continue;
+        };
+        // An earlier task's last word may still come.
+        if super::view::ids(&event, "e").next() != Some(job.id) {
+            continue;
+        }
+        if event.kind.as_u16() == kind::WORKSPACE_TASK_RESULT {
+            break serde_json::from_str(&event.content)
+                .map_err(|error| CommandError::new(Kind::Failed, error))?;
+        }
+        if let Some(feedback) = Feedback::of(&event)
+            && feedback.status == Status::Error
+        {
+            let code = feedback.code.as_deref();
+            let problem = Problem::Job(feedback.sentence.clone());
+            return Err(CommandError::new(Kind::of_job_code(code), problem).word(code));
+        }
+    };
+    Ok(answer)
+}
+
+/// Asks a person yes or no on the terminal. Without one the answer is no.
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub(super) fn confirmed(question: &str) -> Result<bool, CommandError> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    let mut err = anstream::stderr().lock();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(matches!(
+        line.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
+}
+
+/// What to do to go on without being asked.
+pub(super) fn not_confirmed(command: &str) -> CommandError {
+    CommandError::new(Kind::Usage, Problem::NotConfirmed)
+        .hint(format!("to do it without being asked: {command}"))
+}
+
+/// Writes a hint after the data, for a person only.
+pub(super) fn aside(text: &str) {
+    let dim = anstyle::Style::new().dimmed();
+    output::progress(format!("{dim}{text}{dim:#}"));
+}

@@ -1,0 +1,76 @@
+//! `treefort undo`: brings an earlier state of an agent's copy back.
+
+use crate::{
+    cli::{
+        Context,
+        error::{CommandError, Kind, Problem},
+        launch, output,
+        text::one_line,
+    },
+    nips::workspace::{Operation, Outcome, State},
+};
+
+/// Brings an earlier state of an agent's copy back. An undo can be undone.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The checkpoint: its number (`treefort checkpoints`).
+    #[arg(required_unless_present = "last", conflicts_with = "last")]
+    checkpoint: Option<String>,
+    /// The state before the last change.
+    #[arg(long)]
+    last: bool,
+    /// The session; the newest one of this folder when left out.
+    #[arg(long)]
+    session: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no copy or no such checkpoint.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let to = match super::diff::state(args.checkpoint.as_deref())? {
+        Some(state) => state,
+        None if args.last => State::Last,
+        None => return Err(CommandError::new(Kind::Usage, Problem::NoSession)),
+    };
+    let answer = launch::with_jobs(context, async |connection| {
+        super::ask(connection, args.session.as_deref(), Operation::Undo { to }).await
+    })
+    .await?;
+    if args.json {
+        return Ok(output::json(&serde_json::json!(answer))?);
+    }
+    let Outcome::Undo {
+        before,
+        to,
+        written,
+        removed,
+        uncovered,
+        ..
+    } = answer.outcome
+    else {
+        return Ok(());
+    };
+    let files = match (written, removed) {
+        (0, 0) => "nothing had to change".to_owned(),
+        (written, 0) => format!("{written} written"),
+        (0, removed) => format!("{removed} removed"),
+        (written, removed) => format!("{written} written, {removed} removed"),
+    };
+    output::line(format!("checkpoint {to} is back ({files})"))?;
+    if !uncovered.is_empty() {
+        output::line("not covered by checkpoints, so left as they are:")?;
+        for path in uncovered.iter().take(10) {
+            output::line(format!("  {}", one_line(path)))?;
+        }
+        if uncovered.len() > 10 {
+            output::line(format!("  and {} more", uncovered.len() - 10))?;
+        }
+    }
+    super::aside(&format!("to undo this: treefort undo {before}"));
+    Ok(())
+}

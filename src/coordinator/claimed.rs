@@ -1,0 +1,147 @@
+//! What an agent says that its tools did, read for what it means to files.
+
+use nostr::EventId;
+
+use super::opening::excerpt;
+use crate::{
+    agent::claims::{Tool, ToolContent},
+    sandbox::WORKSPACE,
+};
+
+/// Paths that one claim may name.
+const PATHS: usize = 100;
+
+/// What an agent says that a tool did to files.
+pub(super) struct Claimed {
+    pub(super) event: EventId,
+    pub(super) title: String,
+    pub(super) paths: Vec<Vec<u8>>,
+    /// Whether it may have changed files that it does not name.
+    pub(super) anything: bool,
+}
+
+impl Claimed {
+    /// The claim of a tool that ended, if it may have changed files.
+    pub(super) fn of(event: EventId, tool: &Tool) -> Option<Self> {
+        let kind = tool.kind.as_deref().unwrap_or("other");
+        if tool.status.as_deref() != Some("completed") || !may_change(tool) {
+            return None;
+        }
+        Some(Self {
+            event,
+            title: tool.title.clone().unwrap_or_else(|| kind.to_owned()),
+            paths: paths(tool),
+            anything: !matches!(kind, "edit" | "delete" | "move"),
+        })
+    }
+}
+
+/// What an agent says that it did with a tool, after "it".
+pub(super) fn did(tool: &Tool) -> String {
+    let title = tool.title.as_deref().unwrap_or("a tool");
+    let path = paths(tool).first().map_or_else(
+        || excerpt(title),
+        |path| excerpt(&String::from_utf8_lossy(path)),
+    );
+    match tool.kind.as_deref() {
+        Some("edit") => format!("edited {path}"),
+        Some("delete") => format!("deleted {path}"),
+        Some("move") => format!("moved {path}"),
+        Some("read") => format!("read {path}"),
+        Some("execute") => {
+            let command = tool.raw.pointer("/rawInput/command");
+            let command = command.and_then(serde_json::Value::as_str).unwrap_or(title);
+            format!("ran `{}`", excerpt(command))
+        }
+        Some("search") => format!("searched for {}", excerpt(title)),
+        Some("fetch") => format!("fetched {}", excerpt(title)),
+        _ => format!("used {}", excerpt(title)),
+    }
+}
+
+/// Whether a tool that ended may have changed files.
+pub(super) fn may_change(tool: &Tool) -> bool {
+    !matches!(
+        tool.kind.as_deref(),
+        Some("read" | "search" | "think" | "fetch" | "switch_mode")
+    )
+}
+
+/// The paths that a tool names, below the workspace.
+fn paths(tool: &Tool) -> Vec<Vec<u8>> {
+    let input = tool.raw.get("rawInput");
+    let named = ["filePath", "file_path", "path", "abs_path", "absolute_path"]
+        .iter()
+        .filter_map(|key| input?.get(key)?.as_str());
+    let located = tool.locations.iter().map(|at| at.path.as_str());
+    let changed = tool.content.iter().filter_map(|content| match content {
+        ToolContent::Diff { path, .. } => Some(path.as_str()),
+        _ => None,
+    });
+    let mut paths: Vec<Vec<u8>> = named
+        .chain(located)
+        .chain(changed)
+        .take(PATHS)
+        .map(|path| {
+            let inside = path.strip_prefix(WORKSPACE).unwrap_or(path);
+            inside
+                .trim_start_matches("./")
+                .trim_start_matches('/')
+                .as_bytes()
+                .to_vec()
+        })
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Which claim covers a change: one that names the path, else a command, which can change anything.
+pub(super) fn who_claimed<'a>(claims: &'a [Claimed], path: &[u8]) -> Option<&'a Claimed> {
+    let names = |claimed: &&Claimed| claimed.paths.iter().any(|named| named == path);
+    claims
+        .iter()
+        .rfind(names)
+        .or_else(|| claims.iter().rfind(|claimed| claimed.anything))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::claims::tool;
+
+    fn claimed(kind: &str, path: &str) -> Claimed {
+        let tool = tool(
+            json!({"toolCallId": "c", "kind": kind, "status": "completed",
+            "rawInput": {"filePath": path}}),
+        );
+        Claimed {
+            event: EventId::all_zeros(),
+            title: String::new(),
+            paths: paths(&tool),
+            anything: kind == "execute",
+        }
+    }
+
+    #[test]
+    fn a_claim_names_paths_below_the_workspace() {
+        let tool = tool(json!({"toolCallId": "c", "kind": "edit",
+            "rawInput": {"filePath": "/workspace/src/a.rs"},
+            "locations": [{"path": "./b.txt"}, {"path": "/workspace/src/a.rs"}],
+            "content": [{"type": "diff", "path": "c", "newText": "x"}]}));
+        let expected: Vec<Vec<u8>> = ["b.txt", "c", "src/a.rs"].map(|p| p.into()).into();
+        assert_eq!(paths(&tool), expected);
+    }
+
+    #[test]
+    fn a_command_may_have_changed_anything_and_an_edit_what_it_names() {
+        let edit = [claimed("edit", "/workspace/a")];
+        assert!(who_claimed(&edit, b"a").is_some());
+        assert!(who_claimed(&edit, b"b").is_none());
+        let both = [claimed("edit", "/workspace/a"), claimed("execute", "")];
+        assert!(!who_claimed(&both, b"a").unwrap().anything);
+        assert!(who_claimed(&both, b"b").unwrap().anything);
+    }
+}

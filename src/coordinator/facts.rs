@@ -1,0 +1,404 @@
+//! Facts beside claims: checkpoints of the workspace, what really changed between two of them, and whether
+//! the agent said so (DESIGN.md #7).
+
+use nostr::{Event, EventId};
+
+use super::{
+    claimed::{Claimed, who_claimed},
+    context::now,
+    publisher::PublishError,
+    session::Session,
+    states::{checkpoint_event, pair, undo_events},
+    workspaces::{Live, Shared, Told},
+};
+use crate::{
+    agent::claims::Tool,
+    job::Failure,
+    nips::session::ActionKind,
+    workspace::{
+        Checkpoint, ObjectId,
+        diff::{self, Change, ChangeKind, Rendered},
+    },
+};
+
+/// Up to this many changed files of a turn get a record each; the rest one together.
+const FILES: usize = 40;
+/// Changed files that the record of the rest names.
+const NAMED: usize = 500;
+
+/// A session's workspace, with what its turn claimed so far.
+pub(super) struct Bench {
+    /// The copy, shared with its owner's tasks.
+    pub(super) shared: std::sync::Arc<Shared>,
+    /// What its owner did with it meanwhile.
+    pub(super) told: tokio::sync::mpsc::Receiver<Told>,
+    /// Stops the agent when its files become too large.
+    pub(super) hold: crate::sandbox::Handle,
+    /// What is watched of its size.
+    pub(super) watch: super::watch::Watch,
+    claims: Vec<Claimed>,
+    /// Files that have a record of their own in this turn.
+    recorded: usize,
+    /// The state since which files have none.
+    unrecorded_since: Option<ObjectId>,
+    /// The state of the last checkpoint.
+    latest: Option<ObjectId>,
+    failed: bool,
+}
+
+/// A checkpoint with what changed since the one before.
+struct Taken {
+    checkpoint: Checkpoint,
+    changed: Vec<(Change, Rendered)>,
+    /// How many changed in all.
+    total: usize,
+}
+
+impl Bench {
+    /// A session begins to work on a copy.
+    pub(super) fn new(
+        shared: std::sync::Arc<Shared>,
+        process: &super::process::Process,
+        quota: crate::sandbox::disk::Quota,
+        latest: ObjectId,
+    ) -> Self {
+        let (tell, told) = tokio::sync::mpsc::channel(4);
+        shared.set_live(Some(Live {
+            pause: process.pause(),
+            told: tell,
+        }));
+        let watch = super::watch::Watch::new(shared.tree_dir(), quota);
+        Self {
+            shared,
+            told,
+            hold: process.pause(),
+            watch,
+            claims: Vec::new(),
+            recorded: 0,
+            unrecorded_since: None,
+            latest: Some(latest),
+            failed: false,
+        }
+    }
+
+    /// The next turn begins.
+    fn turn(&mut self) {
+        self.claims.clear();
+        self.recorded = 0;
+        self.unrecorded_since = None;
+    }
+
+    /// What a tool is said to have done, as far as files go.
+    pub(super) fn claim(&mut self, event: EventId, tool: &Tool) {
+        self.claims.extend(Claimed::of(event, tool));
+    }
+}
+
+/// The word for a change on the wire.
+pub(super) fn op(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Added => "create",
+        ChangeKind::Modified => "modify",
+        ChangeKind::Deleted => "delete",
+        ChangeKind::Mode => "mode",
+        ChangeKind::Type => "type",
+    }
+}
+
+/// What happens around the files of a session.
+#[derive(Debug)]
+pub(super) enum Around {
+    /// The owner did something with them.
+    Told(Box<Told>),
+    /// It is time to look at their size.
+    Look,
+}
+
+/// What happens next around the files; for a session without files it is never anything.
+pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
+    let Some(bench) = bench else {
+        return std::future::pending().await;
+    };
+    let due = bench.watch.due();
+    tokio::select! {
+        Some(told) = bench.told.recv() => Around::Told(Box::new(told)),
+        () = tokio::time::sleep_until(due) => Around::Look,
+    }
+}
+
+/// Takes the checkpoint before a prompt, which the turn's changes are compared with.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn begin_turn(session: &mut Session) -> Result<(), PublishError> {
+    if let Some(bench) = &mut session.bench {
+        bench.turn();
+    }
+    checkpoint(session, "before the prompt").await
+}
+
+/// Takes the checkpoint after a turn, and records together the files that have no record of their own.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn end_turn(session: &mut Session) -> Result<(), PublishError> {
+    checkpoint(session, "after the turn").await?;
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let (Some(from), Some(to)) = (bench.unrecorded_since.take(), bench.latest) else {
+        return Ok(());
+    };
+    let shared = bench.shared.clone();
+    let changes = shared
+        .with(move |files| Ok(diff::changes(files.store(), Some(&from), &to)?))
+        .await;
+    match changes {
+        Ok(changes) if changes.is_empty() => Ok(()),
+        Ok(changes) => record_many(session, &changes).await,
+        Err(failure) => not_taken(session, &failure).await,
+    }
+}
+
+/// Takes a checkpoint if anything changed since the last one, and records it with what changed.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let (shared, why, at) = (bench.shared.clone(), reason.to_owned(), now());
+    let known = bench.latest;
+    let room = if bench.unrecorded_since.is_some() {
+        0
+    } else {
+        FILES.saturating_sub(bench.recorded)
+    };
+    let taken = shared
+        .with(move |files| {
+            let Some(checkpoint) = files.checkpoint_if_changed(&why, at)? else {
+                return Ok(None);
+            };
+            let before = known.or(checkpoint.before);
+            let changes = match before {
+                Some(before) => diff::changes(files.store(), Some(&before), &checkpoint.tree)?,
+                None => Vec::new(),
+            };
+            let total = changes.len();
+            let mut changed = Vec::new();
+            if total <= room {
+                let limits = diff::Limits::default();
+                for change in changes {
+                    let rendered = diff::unified(files.store(), &change, &limits)?;
+                    changed.push((change, rendered));
+                }
+            }
+            Ok(Some(Taken {
+                checkpoint,
+                changed,
+                total,
+            }))
+        })
+        .await;
+    match taken {
+        Ok(Some(taken)) => record(session, taken, reason).await,
+        Ok(None) => record_nothing(session).await,
+        Err(failure) => not_taken(session, &failure).await,
+    }
+}
+
+/// A checkpoint that failed is on the record: nobody may count on it.
+async fn not_taken(session: &mut Session, failure: &Failure) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    // Once is enough while it goes on failing.
+    if std::mem::replace(&mut bench.failed, true) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "No checkpoint could be taken, so what happens now cannot be undone: {}",
+        failure.sentence
+    );
+    let entry = session.log.error("checkpoint", true, &sentence, now())?;
+    session.publish(entry).await
+}
+
+async fn record(session: &mut Session, taken: Taken, reason: &str) -> Result<(), PublishError> {
+    let private = session.private;
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let known = bench.latest.or(taken.checkpoint.before);
+    bench.latest = Some(taken.checkpoint.tree);
+    bench.failed = false;
+    let claims = std::mem::take(&mut bench.claims);
+    if taken.changed.len() < taken.total {
+        bench.unrecorded_since = bench.unrecorded_since.or(known);
+    }
+    bench.recorded += taken.changed.len();
+    let mut events = Vec::new();
+    for (change, rendered) in &taken.changed {
+        let claim = who_claimed(&claims, &change.path);
+        events.push(file(session, change, rendered, claim, private).await?);
+    }
+    let every_file_known = taken.changed.len() == taken.total;
+    if every_file_known {
+        let changed: Vec<&[u8]> = taken
+            .changed
+            .iter()
+            .map(|(c, _)| c.path.as_slice())
+            .collect();
+        events.extend(unkept_claims(session, &claims, &changed, private)?);
+    }
+    events.push(checkpoint_event(
+        session,
+        &taken.checkpoint,
+        reason,
+        taken.total,
+    )?);
+    session.emit(events).await
+}
+
+/// Nothing changed: an agent that says otherwise is wrong.
+async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
+    let private = session.private;
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let claims = std::mem::take(&mut bench.claims);
+    let events = unkept_claims(session, &claims, &[], private)?;
+    session.emit(events).await
+}
+
+/// Edits that were claimed and of which the files know nothing.
+fn unkept_claims(
+    session: &mut Session,
+    claims: &[Claimed],
+    changed: &[&[u8]],
+    private: bool,
+) -> Result<Vec<Event>, PublishError> {
+    let mut events = Vec::new();
+    for claimed in claims.iter().filter(|claimed| !claimed.anything) {
+        let kept = claimed.paths.is_empty()
+            || claimed
+                .paths
+                .iter()
+                .any(|path| changed.contains(&path.as_slice()));
+        if kept {
+            continue;
+        }
+        let sentence = if private {
+            "The agent says that it changed a file, but nothing changed there.".to_owned()
+        } else {
+            format!(
+                "The agent says “{}”, but nothing changed there.",
+                claimed.title
+            )
+        };
+        events.push(session.log.error("claim", true, &sentence, now())?.event);
+    }
+    Ok(events)
+}
+
+/// 4782 `file`: what really changed.
+async fn file(
+    session: &mut Session,
+    change: &Change,
+    rendered: &Rendered,
+    claim: Option<&Claimed>,
+    private: bool,
+) -> Result<Event, PublishError> {
+    let path = String::from_utf8_lossy(&change.path).into_owned();
+    let op = op(change.kind);
+    let mut detail = Vec::new();
+    if !private {
+        detail.push(pair("path", &path));
+    }
+    detail.push(pair("op", op));
+    detail.push(vec![
+        "lines".to_owned(),
+        format!("+{}", rendered.added),
+        format!("-{}", rendered.removed),
+    ]);
+    if rendered.binary {
+        detail.push(vec!["binary".to_owned()]);
+    }
+    match claim {
+        Some(claim) => detail.push(pair("claimed", &claim.event.to_hex())),
+        None => detail.push(vec!["unclaimed".to_owned()]),
+    }
+    let did = match op {
+        "create" => "Created",
+        "delete" => "Deleted",
+        "mode" => "Changed the rights of",
+        _ => "Edited",
+    };
+    let unclaimed = if claim.is_none() {
+        ", which the agent did not say"
+    } else {
+        ""
+    };
+    let (alt, content) = if private {
+        detail.push(pair("withheld", &rendered.text.len().to_string()));
+        (format!("{did} a file{unclaimed}"), "")
+    } else {
+        let alt = format!(
+            "{did} {path} (+{} −{}){unclaimed}",
+            rendered.added, rendered.removed
+        );
+        (alt, rendered.text.as_str())
+    };
+    let entry = session
+        .log
+        .action(ActionKind::File, detail, alt, content, now())?;
+    Ok(session.keep_whole(entry).await)
+}
+
+/// 4782 `file`, once for all files that have no record of their own.
+async fn record_many(session: &mut Session, changes: &[Change]) -> Result<(), PublishError> {
+    let count = changes.len();
+    let detail = vec![pair("op", "many"), pair("files", &count.to_string())];
+    let content = if session.private {
+        String::new()
+    } else {
+        let mut lines: Vec<String> = changes
+            .iter()
+            .take(NAMED)
+            .map(|change| {
+                let path = String::from_utf8_lossy(&change.path);
+                format!("{} {path}", op(change.kind))
+            })
+            .collect();
+        if count > NAMED {
+            lines.push(format!("and {} more", count - NAMED));
+        }
+        lines.join("\n")
+    };
+    let alt = format!("Changed {count} files");
+    let entry = session
+        .log
+        .action(ActionKind::File, detail, alt, &content, now())?;
+    session.publish(entry).await
+}
+
+/// The owner brought a state back while the session was open: that is on its record too.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn record_undo(
+    session: &mut Session,
+    undone: &crate::workspace::Undone,
+    to: u32,
+) -> Result<(), PublishError> {
+    let private = session.private;
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    bench.turn();
+    bench.latest = Some(undone.after.tree);
+    let id = bench.shared.id;
+    let events = undo_events(&mut session.log, id, undone, to, private)?;
+    session.emit(events).await
+}

@@ -1,0 +1,361 @@
+//! How a session begins, and how it turns to its next job.
+
+use std::sync::Arc;
+
+use nostr::{Event, EventId};
+use tokio::sync::mpsc;
+
+use super::{
+    choice,
+    context::{Context, now},
+    conversation::{self, Said},
+    executor::Order,
+    facts::Bench,
+    files::{self, Begun},
+    process::{self, Process, Talk},
+    publisher::PublishError,
+    session::Session,
+    states, words,
+};
+use crate::{
+    agent::acp::SessionId,
+    job::Failure,
+    model::{gateway::SessionPolicy, local::ModelInfo},
+    nips::{Draft, Reference, draft::SignError, kind, nip10, nip89, nip90::Scheme, session::Start},
+    recorder::{Belonging, SessionLog},
+    sandbox,
+    store::state::SessionRecord,
+    workspace::{Checkpoint, import::Imported},
+};
+
+/// Files that an import left out and that the start of a session names.
+const SKIPPED: usize = 20;
+
+/// What a session begins with beside itself.
+pub(super) struct Prepared {
+    pub(super) session: Session,
+    pub(super) prompt: String,
+    pub(super) model: ModelInfo,
+    /// What was copied, when that is new.
+    pub(super) imported: Option<(Imported, Checkpoint)>,
+}
+
+impl Session {
+    /// Everything that can fail before the first record: the prompt, the model, the files, the container,
+    /// the agent.
+    pub(super) async fn prepare(
+        context: Arc<Context>,
+        order: &Order,
+        process: Option<Process>,
+        progress: sandbox::Progress,
+    ) -> Result<Prepared, Failure> {
+        let prompt = conversation::prompt(&context, &order.request).await?;
+        let (model, history) = tokio::try_join!(
+            choice::model(&context, order),
+            conversation::history(&context, order.request.scheme, order.continues)
+        )?;
+        let Begun {
+            mut process,
+            shared,
+            imported,
+            latest,
+        } = Box::pin(files::begin(&context, order, &prompt, process, progress)).await?;
+        let (calls_in, calls) = mpsc::channel(64);
+        process.connect_model(context.gateway.admit(SessionPolicy {
+            token: process.token.clone(),
+            model: model.name.clone(),
+            fallback: choice::fallback(&context, order, &model),
+            options: choice::options(&context, order, &model).await,
+            budget: choice::budget(&context, order),
+            calls: calls_in,
+        }));
+        let record = SessionRecord {
+            v: 1,
+            session: process.keys.public_key(),
+            agent: order.agent.clone(),
+            job: order.event.id,
+            workspace: shared.as_ref().map(|shared| shared.id),
+            started_at: now(),
+            ended: false,
+        };
+        // The session is noted before its first record: a crash in between leaves nothing to end.
+        let (acp, noted) = tokio::join!(
+            acp_session(&process, &history),
+            note(&context, record.clone())
+        );
+        let acp = match noted.and(acp) {
+            Ok(acp) => acp,
+            Err(failure) => {
+                process.discard().await;
+                return Err(failure);
+            }
+        };
+        let root = Reference::to(&order.event, &context.relay_url);
+        let belonging = Belonging {
+            operator: context.admission.operator(),
+            root: Some(root.clone()),
+            relay: context.relay_url.clone(),
+        };
+        let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
+        let bench = match (shared, latest) {
+            (Some(shared), Some(latest)) => {
+                let quota = context.sandbox.quota();
+                Some(Bench::new(shared, &process, quota, latest.tree))
+            }
+            _ => None,
+        };
+        // Agents that know nothing of ours get the conversation before in front of the prompt.
+        let introduction = match process.manifest.history {
+            crate::agent::manifest::History::Prompt => introduction(&history),
+            crate::agent::manifest::History::Meta => None,
+        };
+        let session = Self {
+            private: order.request.scheme.is_private(),
+            thread: None,
+            first_inner: None,
+            introduction,
+            bench,
+            held: Vec::new(),
+            context,
+            process,
+            log,
+            calls,
+            acp,
+            root,
+            record,
+        };
+        Ok(Prepared {
+            session,
+            prompt,
+            model,
+            imported,
+        })
+    }
+
+    /// Profile, thread, inner job, start, first checkpoint: what stands before the agent hears its first
+    /// word.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub(super) async fn begin(
+        &mut self,
+        order: &Order,
+        prompt: &str,
+        model: &ModelInfo,
+        imported: Option<&(Imported, Checkpoint)>,
+    ) -> Result<(), PublishError> {
+        let context = self.context.clone();
+        let manifest = self.process.manifest.clone();
+        let name = self.name();
+        let profile = nip89::profile(
+            &name,
+            &format!("{} · {}", manifest.title, model.name),
+            "A session of an AI agent, under a key of its own; not a person.",
+            Some(&context.admission.operator()),
+        );
+        let mut events = vec![context.publisher.sign(profile, self.log.keys())?];
+        let inner = self.take_job(order, prompt, &mut events)?;
+        self.first_inner = Some(inner.clone());
+        let mut extra = continued(order);
+        if let Some(bench) = &self.bench {
+            extra.push(vec!["workspace".to_owned(), bench.shared.id.to_hex()]);
+        }
+        extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
+        let start = Start {
+            operator: Some(context.admission.operator()),
+            behavior: None,
+            role: manifest.name.clone(),
+            model: model.name.to_string(),
+            provider: model.provider.clone(),
+            tier: if model.local { "local" } else { "cloud" }.to_owned(),
+            adapter: manifest.name.clone(),
+            image: self.process.image.clone(),
+            env: vec![
+                format!("linux/{}", std::env::consts::ARCH),
+                format!("sandbox={}", context.runtime.kind()),
+                "network=none".to_owned(),
+            ],
+            config: Start::config_of(
+                &manifest.name,
+                "",
+                &model.name.0,
+                &model.provider,
+                &manifest.name,
+            ),
+            extra,
+        };
+        let content = format!(
+            "{name} started on {} in a container without a network.",
+            model.name
+        );
+        events.push(self.log.start(start, &inner, &content, now())?.event);
+        if let (Some(bench), Some((_, first))) = (&self.bench, imported) {
+            let detail = states::checkpoint_detail(
+                Some(bench.shared.id),
+                first,
+                &first.reason,
+                self.private,
+            );
+            let alt = format!("Checkpoint {}: {}", first.number, first.reason);
+            events.push(self.log.checkpoint(detail, alt, "", now())?.event);
+        }
+        context.publisher.publish_all(events).await
+    }
+
+    /// Turns to a job: the records from here on belong to it, a thread opens, the session is handed its
+    /// inner job. What is to be published is appended to `events`.
+    ///
+    /// # Errors
+    /// When something cannot be signed.
+    pub(super) fn take_job(
+        &mut self,
+        order: &Order,
+        prompt: &str,
+        events: &mut Vec<Event>,
+    ) -> Result<Reference, SignError> {
+        let context = self.context.clone();
+        self.root = Reference::to(&order.event, &context.relay_url);
+        self.private = order.request.scheme.is_private();
+        self.log.turn_to(self.root.clone());
+        self.thread = None;
+        if !self.private {
+            // What a guest wrote does not go out under the coordinator's key.
+            let asked = if order.stranger {
+                "A guest asks something.".to_owned()
+            } else {
+                excerpt(prompt)
+            };
+            let text = format!("🧭 {asked}\n{} is on it.", self.name());
+            let opening = nip10::opening(&self.root, &[self.log.session()], &text);
+            let note = context
+                .publisher
+                .sign(opening, context.keyring.coordinator())?;
+            self.thread = Some(Reference::to(&note, &context.relay_url));
+            events.push(note);
+        }
+        let inner = self.hand_over(prompt)?;
+        let reference = Reference::to(&inner, &context.relay_url);
+        events.push(inner);
+        Ok(reference)
+    }
+
+    /// A short name for people, such as `chat-7f3a`.
+    fn name(&self) -> String {
+        format!(
+            "{}-{}",
+            self.process.manifest.name,
+            &self.log.session().to_hex()[..4]
+        )
+    }
+
+    /// The inner hop: a job of the coordinator's own for this session (DESIGN.md #4a).
+    fn hand_over(&self, prompt: &str) -> Result<Event, SignError> {
+        let context = &self.context;
+        let keys = context.keyring.coordinator();
+        let session = self.log.session();
+        let prompt = context.redactor.redact(prompt);
+        let input = vec!["i".to_owned(), prompt.to_string(), "text".to_owned()];
+        let mut draft = Draft::new(kind::AGENT_TASK);
+        if self.private {
+            let hidden = serde_json::json!([input]).to_string();
+            draft = match Scheme::Nip44.encrypt(keys, &session, &hidden) {
+                Ok(content) => draft.tag(["encrypted"]).content(content),
+                // Longer than NIP-44 takes: the session has the prompt already, the relay gets its size.
+                Err(_) => draft
+                    .tag(["encrypted"])
+                    .tag(["withheld".to_owned(), prompt.len().to_string()]),
+            };
+        } else {
+            draft = draft.tags([input]);
+        }
+        draft = draft
+            .tag(["p", &session.to_hex()])
+            .tags([self.root.tag("E"), self.root.tag("e")])
+            .tag(["param", "depth", "1"])
+            .tag(["alt", "Job handed to a session"]);
+        context.publisher.sign(draft, keys)
+    }
+}
+
+/// What an import left out, for the session's start.
+fn left_out(imported: &Imported) -> Vec<Vec<String>> {
+    let mut tags: Vec<Vec<String>> = imported
+        .skipped
+        .iter()
+        .take(SKIPPED)
+        .map(|skipped| {
+            let path = String::from_utf8_lossy(&skipped.path).into_owned();
+            vec![
+                "skipped".to_owned(),
+                path,
+                words::skipped(skipped.why).to_owned(),
+            ]
+        })
+        .collect();
+    if imported.ignored > 0 {
+        tags.push(vec!["ignored".to_owned(), imported.ignored.to_string()]);
+    }
+    tags
+}
+
+async fn note(context: &Context, record: SessionRecord) -> Result<(), Failure> {
+    let state = context.state.clone();
+    match tokio::task::spawn_blocking(move || state.put_session(&record)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::new(
+            "agent",
+            format!("the session could not be noted: {error}"),
+        )),
+        Err(_) => Err(Failure::new("agent", "the session could not be noted")),
+    }
+}
+
+/// Opens the conversation with the agent; a command has none.
+async fn acp_session(process: &Process, history: &[Said]) -> Result<Option<SessionId>, Failure> {
+    let Talk::Acp { peer, .. } = &process.talk else {
+        return Ok(None);
+    };
+    let failed = |error: crate::agent::acp::Error| process.agent_failed(&error);
+    let meta = match process.manifest.history {
+        crate::agent::manifest::History::Meta => process::meta(history),
+        crate::agent::manifest::History::Prompt => serde_json::Value::Null,
+    };
+    let acp = peer
+        .new_session(sandbox::WORKSPACE, meta)
+        .await
+        .map_err(failed)?;
+    if let Some(mode) = &process.manifest.session_mode {
+        peer.set_mode(&acp, mode).await.map_err(failed)?;
+    }
+    Ok(Some(acp))
+}
+
+/// The conversation before, for the front of a prompt.
+fn introduction(history: &[Said]) -> Option<String> {
+    if history.is_empty() {
+        return None;
+    }
+    let mut text = "What was said before:\n".to_owned();
+    for said in history {
+        text.push_str(&format!("\n[{}]\n{}\n", said.role, said.text));
+    }
+    text.push_str("\nNow:\n");
+    Some(text)
+}
+
+fn continued(order: &Order) -> Vec<Vec<String>> {
+    order
+        .continues
+        .map(|job: EventId| vec!["continues".to_owned(), job.to_hex()])
+        .into_iter()
+        .collect()
+}
+
+/// The beginning of a text, for a note.
+pub(super) fn excerpt(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(140) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}

@@ -1,0 +1,352 @@
+//! Workspace tasks: the owner looks at, undoes, takes home or discards what an agent did (kind 5871).
+//!
+//! The coordinator does them itself. A state that is brought back under an agent at work: the agent stands
+//! still meanwhile, and is told afterwards.
+
+use std::sync::Arc;
+
+use nostr::PublicKey;
+use tokio::sync::mpsc;
+
+mod home;
+mod undo;
+
+use super::{
+    context::{Context, now},
+    executor::{ExecutorEvent, Order},
+    facts, housekeeping,
+    saying::MAX_ANSWER,
+    workspaces::{Live, Shared},
+};
+use crate::{
+    job::{Answer as JobAnswer, Failure, Report},
+    nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task},
+    workspace::{Checkpoint, diff, inventory},
+};
+
+/// Files that an answer names.
+const FILES: usize = 300;
+/// Checkpoints that an answer names.
+const CHECKPOINTS: usize = 200;
+/// Bytes of a diff in an answer; its JSON is longer.
+const DIFF: usize = 40_000;
+
+/// Does a task and reports what became of it.
+pub(in crate::coordinator) async fn run(
+    context: Arc<Context>,
+    order: Order,
+    reports: mpsc::Sender<ExecutorEvent>,
+) {
+    let report = match Box::pin(perform(&context, &order)).await {
+        Ok(answer) => Report::Answered(answer),
+        Err(failure) => Report::Failed(failure),
+    };
+    let event = ExecutorEvent {
+        job: order.event.id,
+        attempt: order.attempt,
+        thread: None,
+        session: None,
+        report,
+    };
+    if reports.send(event).await.is_err() {
+        tracing::debug!("nobody hears a report any more");
+    }
+}
+
+async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Failure> {
+    let task =
+        Task::parse(&order.request).map_err(|error| Failure::new("input", error.to_string()))?;
+    let shared = match &task.operation {
+        Operation::List => return answer(None, housekeeping::list(context).await?),
+        Operation::Clean { copies, images } => {
+            return answer(None, housekeeping::clean(context, copies, *images).await?);
+        }
+        _ => find(context, &task).await?,
+    };
+    let outcome = match task.operation {
+        Operation::Checkpoints => checkpoints(&shared).await?,
+        Operation::Diff { from, to } => difference(&shared, from, to).await?,
+        Operation::Undo { to } => undo::undo(context, order, &shared, &to).await?,
+        Operation::Plan => home::plan(&shared).await?,
+        Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
+        Operation::TakeBack => home::take_back(&shared).await?,
+        Operation::Discard => {
+            let (bytes, files) = discard(&shared).await?;
+            Outcome::Discard { bytes, files }
+        }
+        Operation::Locate | Operation::List | Operation::Clean { .. } => Outcome::Locate,
+    };
+    answer(Some(&shared), outcome)
+}
+
+async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failure> {
+    context
+        .workspaces
+        .find(&task.which, |session| workspace_of(context, session))
+        .await
+}
+
+fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failure> {
+    let lossy = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    let answer = Answer {
+        workspace: shared.map(|shared| shared.id),
+        project: shared.and_then(|shared| shared.about().project).map(lossy),
+        path: shared.map(|shared| lossy(shared.tree_dir())),
+        outcome,
+    };
+    let text = serde_json::to_string(&answer)
+        .map_err(|error| Failure::new("workspace", error.to_string()))?;
+    if text.len() > MAX_ANSWER {
+        return Err(Failure::new(
+            "workspace",
+            "the answer is larger than one event may be; ask for less at once",
+        ));
+    }
+    Ok(JobAnswer {
+        text,
+        inner: None,
+        tags: shared
+            .map(|shared| vec!["workspace".to_owned(), shared.id.to_hex()])
+            .into_iter()
+            .collect(),
+    })
+}
+
+/// The copy that a session worked on.
+fn workspace_of(context: &Context, session: &PublicKey) -> Option<PublicKey> {
+    context.state.session(session).ok().flatten()?.workspace
+}
+
+async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
+    let lines = shared
+        .with(|files| {
+            let all = files.checkpoints()?;
+            let skip = all.len().saturating_sub(CHECKPOINTS);
+            all.iter()
+                .skip(skip)
+                .map(|checkpoint| {
+                    let changed = match checkpoint.before {
+                        Some(before) if before != checkpoint.tree => {
+                            diff::changes(files.store(), Some(&before), &checkpoint.tree)?.len()
+                        }
+                        _ => 0,
+                    };
+                    Ok(CheckpointLine {
+                        number: checkpoint.number,
+                        commit: checkpoint.commit.to_string(),
+                        tree: checkpoint.tree.to_string(),
+                        reason: checkpoint.reason.clone(),
+                        at: checkpoint.at,
+                        changed,
+                    })
+                })
+                .collect::<Result<Vec<_>, super::workspaces::Error>>()
+        })
+        .await?;
+    Ok(Outcome::Checkpoints { checkpoints: lines })
+}
+
+/// The checkpoint that a person means.
+fn pick<'a>(all: &'a [Checkpoint], state: &State) -> Result<&'a Checkpoint, Failure> {
+    let none = || {
+        let numbers = match (all.first(), all.last()) {
+            (Some(first), Some(last)) => {
+                format!("there are checkpoints {} to {}", first.number, last.number)
+            }
+            _ => "there are no checkpoints".to_owned(),
+        };
+        Failure::new(
+            "workspace",
+            format!("there is no checkpoint {state}: {numbers}"),
+        )
+    };
+    match state {
+        State::Number(number) => all.iter().find(|at| at.number == *number).ok_or_else(none),
+        State::Id(id) => {
+            let mut fitting = all.iter().filter(|at| {
+                at.commit.to_string().starts_with(id) || at.tree.to_string().starts_with(id)
+            });
+            let first = fitting.next().ok_or_else(none)?;
+            // Several with one tree are one state.
+            if fitting.any(|other| other.tree != first.tree) {
+                return Err(Failure::new(
+                    "workspace",
+                    format!("several checkpoints begin with {id}: give more of it"),
+                ));
+            }
+            Ok(first)
+        }
+        // The one before the files became what they are.
+        State::Last => {
+            let latest = all.last().ok_or_else(none)?;
+            all.iter()
+                .rev()
+                .find(|at| at.tree != latest.tree)
+                .ok_or_else(|| {
+                    Failure::new("workspace", "nothing changed yet: there is nothing to undo")
+                })
+        }
+    }
+}
+
+async fn difference(
+    shared: &Arc<Shared>,
+    from: Option<State>,
+    to: Option<State>,
+) -> Result<Outcome, Failure> {
+    let all = shared.with(|files| Ok(files.checkpoints()?)).await?;
+    let from = match from {
+        Some(state) => pick(&all, &state)?.tree,
+        None => match shared.about().base {
+            Some(base) => base,
+            None => {
+                return Err(Failure::new(
+                    "workspace",
+                    "the copy has no beginning to compare with",
+                ));
+            }
+        },
+    };
+    let to = match to {
+        Some(state) => pick(&all, &state)?.tree,
+        None => latest(shared).await?.tree,
+    };
+    shared
+        .with(move |files| {
+            let changes = diff::changes(files.store(), Some(&from), &to)?;
+            let limits = diff::Limits::default();
+            let (mut text, mut cut, mut lines) = (String::new(), false, Vec::new());
+            for change in changes.iter().take(FILES) {
+                let rendered = diff::unified(files.store(), change, &limits)?;
+                lines.push(FileLine {
+                    path: String::from_utf8_lossy(&change.path).into_owned(),
+                    op: facts::op(change.kind).to_owned(),
+                    added: rendered.added,
+                    removed: rendered.removed,
+                });
+                cut |= rendered.cut;
+                let room = DIFF.saturating_sub(text.len());
+                let end = rendered
+                    .text
+                    .floor_char_boundary(room.min(rendered.text.len()));
+                cut |= end < rendered.text.len();
+                text.push_str(&rendered.text[..end]);
+            }
+            Ok(Outcome::Diff {
+                files: lines,
+                changed: changes.len(),
+                text,
+                cut: cut || changes.len() > FILES,
+            })
+        })
+        .await
+}
+
+/// The state of the files as they are now: a checkpoint of its own when they changed since the last.
+async fn latest(shared: &Arc<Shared>) -> Result<Checkpoint, Failure> {
+    let _still = Still::stand(shared.live()).await?;
+    let at = now();
+    shared
+        .with(move |files| {
+            if let Some(checkpoint) = files.checkpoint_if_changed("as it is now", at)? {
+                return Ok(Some(checkpoint));
+            }
+            Ok(files.checkpoints()?.pop())
+        })
+        .await?
+        .ok_or_else(|| Failure::new("workspace", "the copy has no checkpoint"))
+}
+
+/// An agent that stands still while the files under it are looked at or changed.
+struct Still(Option<Live>);
+
+impl Still {
+    async fn stand(live: Option<Live>) -> Result<Self, Failure> {
+        if let Some(live) = &live
+            && let Err(error) = live.pause.pause().await
+        {
+            // An agent that has ended changes nothing any more.
+            tracing::debug!(%error, "the agent could not be paused");
+            return Ok(Self(None));
+        }
+        Ok(Self(live))
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        if let Some(live) = self.0.take() {
+            tokio::spawn(async move {
+                if let Err(error) = live.pause.resume().await {
+                    tracing::debug!(%error, "the agent could not be resumed");
+                }
+            });
+        }
+    }
+}
+
+/// Deletes a copy with its checkpoints; gives bytes and files that went.
+///
+/// # Errors
+/// When an agent works on it, or the disk refuses.
+pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
+    if shared.live().is_some() {
+        return Err(Failure::new(
+            "workspace",
+            "an agent still works on this copy; let it end or stop it (Ctrl-C), then discard",
+        ));
+    }
+    let dir = shared.dir().to_owned();
+    let freed = shared
+        .with(move |files| {
+            let size = inventory::size(&dir)?;
+            let prefix = files.ref_prefix().to_owned();
+            for (name, _) in files.store().refs(&prefix)? {
+                files.store().delete_ref(&name)?;
+            }
+            inventory::remove(&dir)?;
+            Ok((size.bytes, size.entries))
+        })
+        .await?;
+    Ok(freed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(number: u32, tree: u8) -> Checkpoint {
+        Checkpoint {
+            number,
+            commit: format!("{number:02x}").repeat(20).parse().unwrap(),
+            tree: format!("{tree:02x}").repeat(20).parse().unwrap(),
+            before: None,
+            reason: String::new(),
+            at: 0,
+            files: 0,
+            bytes: 0,
+            uncovered: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_state_is_the_one_before_the_files_became_what_they_are() {
+        let all = [
+            checkpoint(1, 1),
+            checkpoint(2, 2),
+            checkpoint(3, 3),
+            checkpoint(4, 3),
+        ];
+        assert_eq!(pick(&all, &State::Last).unwrap().number, 2);
+        assert!(pick(&all[..1], &State::Last).is_err());
+    }
+
+    #[test]
+    fn a_state_is_named_by_number_or_by_the_beginning_of_its_id() {
+        let all = [checkpoint(1, 1), checkpoint(2, 2)];
+        assert_eq!(pick(&all, &State::Number(2)).unwrap().number, 2);
+        assert_eq!(pick(&all, &State::Id("0202020".into())).unwrap().number, 2);
+        let error = pick(&all, &State::Number(9)).unwrap_err();
+        assert!(error.sentence.contains("1 to 2"), "{}", error.sentence);
+    }
+}

@@ -1,0 +1,185 @@
+//! An earlier state of a copy comes back, also under an agent at work.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::{FILES, Still, pick};
+use crate::{
+    coordinator::{
+        context::{Context, now},
+        executor::Order,
+        states, words,
+        workspaces::{Live, Shared, Told},
+    },
+    job::Failure,
+    nips::{
+        Reference,
+        session::{Outcome as Ending, Start},
+        workspace::{Outcome, State},
+    },
+    recorder::{Belonging, SessionLog},
+    store::state::SessionRecord,
+    workspace::{Uncovered, Undone},
+};
+
+/// How long a session may take to write an undo into its record.
+const RECORD: Duration = Duration::from_secs(10);
+
+pub(super) async fn undo(
+    context: &Arc<Context>,
+    order: &Order,
+    shared: &Arc<Shared>,
+    to: &State,
+) -> Result<Outcome, Failure> {
+    let live = shared.live();
+    let still = Still::stand(live.clone()).await?;
+    let at = now();
+    // What is there now is a state too: `last` counts from it.
+    let all = shared
+        .with(move |files| {
+            files.checkpoint_if_changed("before the undo", at)?;
+            Ok(files.checkpoints()?)
+        })
+        .await?;
+    let target = pick(&all, to)?.clone();
+    let commit = target.commit;
+    let undone = shared
+        .with(move |files| Ok(files.undo(&commit, at)?))
+        .await?;
+    drop(still);
+    let outcome = Outcome::Undo {
+        before: undone.before.number,
+        to: target.number,
+        after: undone.after.number,
+        written: undone.written,
+        removed: undone.removed,
+        uncovered: undone.kept.iter().take(FILES).map(uncovered).collect(),
+    };
+    let undone = match live {
+        Some(live) => match tell(&live, undone, target.number).await {
+            None => return Ok(outcome),
+            // The session ended in this moment: its record takes nothing any more.
+            Some(undone) => undone,
+        },
+        None => undone,
+    };
+    record(context, order, shared, &undone, target.number).await?;
+    Ok(outcome)
+}
+
+fn uncovered(uncovered: &Uncovered) -> String {
+    format!(
+        "{} ({})",
+        String::from_utf8_lossy(&uncovered.path),
+        words::uncovered(uncovered.why)
+    )
+}
+
+/// Tells the session that works there; gives the undo back when nobody hears.
+async fn tell(live: &Live, undone: Undone, to: u32) -> Option<Undone> {
+    let (recorded, done) = oneshot::channel();
+    let told = Told::Restored {
+        undone,
+        to,
+        recorded,
+    };
+    match live.told.try_send(told) {
+        Ok(()) => {
+            // It is on its way into the record, whether we wait for it or not.
+            let _in_time = tokio::time::timeout(RECORD, done).await;
+            None
+        }
+        Err(error) => match error.into_inner() {
+            Told::Restored { undone, .. } => Some(undone),
+        },
+    }
+}
+
+/// An undo in a copy that no session works on has a small session of its own: every change of files is on a
+/// record that verifies.
+async fn record(
+    context: &Arc<Context>,
+    order: &Order,
+    shared: &Arc<Shared>,
+    undone: &Undone,
+    to: u32,
+) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(
+            "workspace",
+            format!("the files were brought back, but not recorded: {error}"),
+        )
+    };
+    let keys = context
+        .keyring
+        .new_session()
+        .map_err(|error| failed(&error))?;
+    context
+        .redactor
+        .learn(crate::keys::keyring::spellings(&keys));
+    let mut session = SessionRecord {
+        v: 1,
+        session: keys.public_key(),
+        agent: "treefort".to_owned(),
+        job: order.event.id,
+        workspace: Some(shared.id),
+        started_at: now(),
+        ended: false,
+    };
+    let state = context.state.clone();
+    let begun = session.clone();
+    tokio::task::spawn_blocking(move || state.put_session(&begun))
+        .await
+        .map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))?;
+    let root = Reference::to(&order.event, &context.relay_url);
+    let belonging = Belonging {
+        operator: context.admission.operator(),
+        root: Some(root.clone()),
+        relay: context.relay_url.clone(),
+    };
+    let mut log = SessionLog::new(keys, context.redactor.clone(), belonging);
+    let sign = |error: crate::nips::draft::SignError| failed(&error);
+    let started = log.start(start(context), &root, "", now()).map_err(sign)?;
+    let mut events = vec![started.event];
+    events.extend(states::undo_events(&mut log, shared.id, undone, to, false).map_err(sign)?);
+    events.push(
+        log.end(Ending::Success, "undone", "", now())
+            .map_err(sign)?
+            .event,
+    );
+    context
+        .publisher
+        .publish_all(events)
+        .await
+        .map_err(|error| failed(&error))?;
+    session.ended = true;
+    let state = context.state.clone();
+    let stored = tokio::task::spawn_blocking(move || state.put_session(&session)).await;
+    if !matches!(stored, Ok(Ok(()))) {
+        tracing::error!("the end of an undo's session could not be noted");
+    }
+    Ok(())
+}
+
+/// The start of a session that is the owner's own hand.
+fn start(context: &Context) -> Start {
+    Start {
+        operator: Some(context.admission.operator()),
+        behavior: None,
+        role: "undo".to_owned(),
+        model: "none".to_owned(),
+        provider: "none".to_owned(),
+        tier: "local".to_owned(),
+        adapter: "treefort".to_owned(),
+        image: "none".to_owned(),
+        env: vec![format!(
+            "{}/{}",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        )],
+        config: Start::config_of("treefort", "", "none", "none", "undo"),
+        extra: Vec::new(),
+    }
+}

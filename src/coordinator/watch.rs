@@ -1,0 +1,127 @@
+//! The size of a workspace while an agent works on it: over its quota the agent stands still until there is
+//! room, and the owner is told.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    context::now,
+    executor::Order,
+    publisher::PublishError,
+    saying::report,
+    session::{Lines, Session},
+};
+use crate::{
+    job::Report,
+    sandbox::disk::{self, Quota},
+};
+
+/// How long after one look the next one comes, at least; a long look makes the pause longer.
+const EVERY: Duration = Duration::from_secs(2);
+/// A look may take this long.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is watched of a workspace.
+#[derive(Debug)]
+pub(super) struct Watch {
+    tree: PathBuf,
+    quota: Quota,
+    next: Instant,
+    /// Whether the agent stands still because of it.
+    pub(super) over: bool,
+}
+
+/// What a look saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing new.
+    Same,
+    /// It is too large now: a sentence for the owner.
+    Over(String),
+    /// It is small enough again.
+    Within,
+}
+
+impl Watch {
+    pub(super) fn new(tree: PathBuf, quota: Quota) -> Self {
+        Self {
+            tree,
+            quota,
+            next: Instant::now() + EVERY,
+            over: false,
+        }
+    }
+
+    /// When the next look is due.
+    pub(super) fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// Puts the next look off.
+    pub(super) fn later(&mut self) {
+        self.next = Instant::now() + EVERY;
+    }
+
+    /// Measures the workspace.
+    pub(super) async fn look(&mut self) -> Seen {
+        let began = Instant::now();
+        let (tree, quota) = (self.tree.clone(), self.quota);
+        let look = tokio::task::spawn_blocking(move || disk::check(&tree, &quota, LOOK)).await;
+        // A tree that takes long to measure is not measured all the time.
+        self.next = Instant::now() + EVERY + began.elapsed() * 4;
+        let Ok(Ok((_, over))) = look else {
+            return Seen::Same;
+        };
+        match (self.over, over) {
+            (false, Some(over)) => {
+                self.over = true;
+                Seen::Over(over.to_string())
+            }
+            (true, None) => {
+                self.over = false;
+                Seen::Within
+            }
+            _ => Seen::Same,
+        }
+    }
+}
+
+/// Measures the files; stops the agent over its quota, lets it go on within, and tells the owner of both.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn watch_disk(
+    session: &mut Session,
+    order: &Order,
+    lines: &Lines,
+) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let hold = bench.hold.clone();
+    match bench.watch.look().await {
+        Seen::Same => Ok(()),
+        Seen::Over(why) => {
+            if let Err(error) = hold.pause().await {
+                tracing::warn!(%error, "an agent over its quota could not be paused");
+            }
+            let sentence = format!(
+                "The agent stands still: {why}. Undo its last step or delete files in its copy, and it goes \
+                 on; or stop it."
+            );
+            let entry = session.log.error("disk", true, &sentence, now())?;
+            session.publish(entry).await?;
+            report(session, order, lines, Report::Notice(sentence)).await;
+            Ok(())
+        }
+        Seen::Within => {
+            if let Err(error) = hold.resume().await {
+                tracing::warn!(%error, "a paused agent could not be resumed");
+            }
+            let sentence = "There is room again: the agent goes on.".to_owned();
+            report(session, order, lines, Report::Notice(sentence)).await;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! States of a path, compared, and look-ups in trees.
+
+use std::collections::HashMap;
+
+use super::{Error, State, Store};
+use crate::workspace::{
+    ObjectId, beneath,
+    diff::{Change, ChangeKind, is_folder, is_link},
+    objects::TreeEntry,
+};
+
+/// The bits that an agent may give a file in somebody's project: not writable for others.
+const GIVEN: u32 = 0o755;
+
+/// What a tree's entry is in a project.
+pub(super) fn state_of(mode: u32, id: ObjectId) -> State {
+    if is_folder(mode) {
+        State::Folder
+    } else if is_link(mode) {
+        State::Link { id }
+    } else {
+        State::File {
+            mode: mode & beneath::PERMISSIONS,
+            id,
+        }
+    }
+}
+
+/// An agent's new file with the permissions that it may have.
+pub(super) fn given(agents: State) -> State {
+    match agents {
+        State::File { mode, id } => State::File {
+            mode: mode & GIVEN,
+            id,
+        },
+        other => other,
+    }
+}
+
+/// Whether two states are of one kind and content, whatever the permissions.
+pub(super) fn same_content(one: State, other: State) -> bool {
+    match (one, other) {
+        (State::File { id: one, .. }, State::File { id: other, .. })
+        | (State::Link { id: one }, State::Link { id: other }) => one == other,
+        (State::Absent, State::Absent) | (State::Folder, State::Folder) => true,
+        _ => false,
+    }
+}
+
+/// The permissions that a file gets, and whether both sides changed them differently (then the person's stay).
+pub(super) fn permissions(base: State, yours: State, agents: State) -> (u32, bool) {
+    let mode = |state| match state {
+        State::File { mode, .. } => Some(mode),
+        _ => None,
+    };
+    match (mode(base), mode(yours), mode(agents)) {
+        (Some(base), Some(yours), Some(agents)) if agents == base || agents & GIVEN == yours => {
+            (yours, false)
+        }
+        (Some(base), Some(yours), Some(agents)) if yours == base => (agents & GIVEN, false),
+        (Some(_), Some(yours), _) => (yours, true),
+        (_, Some(yours), None) => (yours, false),
+        (_, _, Some(agents)) => (agents & GIVEN, false),
+        (_, None, None) => (0o644, false),
+    }
+}
+
+/// Look-ups of paths in one tree.
+pub(super) struct Trees<'a> {
+    store: &'a Store,
+    root: ObjectId,
+    read: HashMap<ObjectId, HashMap<Vec<u8>, (u32, ObjectId)>>,
+}
+
+impl<'a> Trees<'a> {
+    pub(super) fn new(store: &'a Store, root: ObjectId) -> Self {
+        Self {
+            store,
+            root,
+            read: HashMap::new(),
+        }
+    }
+
+    /// Mode and object at a path.
+    pub(super) fn find(&mut self, path: &[u8]) -> Result<Option<(u32, ObjectId)>, Error> {
+        let mut at = (0o040_000, self.root);
+        for part in path.split(|byte| *byte == b'/') {
+            if !is_folder(at.0) {
+                return Ok(None);
+            }
+            if !self.read.contains_key(&at.1) {
+                let named = |entry: TreeEntry| (entry.name, (entry.mode, entry.id));
+                let entries = self.store.tree(&at.1)?.into_iter().map(named).collect();
+                self.read.insert(at.1, entries);
+            }
+            match self.read.get(&at.1).and_then(|entries| entries.get(part)) {
+                Some(entry) => at = *entry,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+}
+
+/// A change as the planner takes it: what becomes a folder or was one is first taken away and then made.
+pub(super) fn parts(change: &Change) -> Vec<Change> {
+    match (change.old, change.new) {
+        (Some(old), Some(new)) if is_folder(old.0) != is_folder(new.0) => {
+            let gone = Change {
+                kind: ChangeKind::Deleted,
+                new: None,
+                ..change.clone()
+            };
+            let made = Change {
+                kind: ChangeKind::Added,
+                old: None,
+                ..change.clone()
+            };
+            vec![gone, made]
+        }
+        _ => vec![change.clone()],
+    }
+}

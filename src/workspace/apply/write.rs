@@ -1,0 +1,294 @@
+//! The writes, each of which either finds what it expects or leaves it alone.
+//!
+//! A new file is written beside its place and then swapped with what is there (`RENAME_EXCHANGE`), what was there is
+//! looked at once more, and put back when it is not what was expected. So no moment exists in which a change of the
+//! person's could be overwritten unseen.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+};
+
+use rustix::{
+    fs::{
+        AtFlags, Gid, Mode, OFlags, RenameFlags, Uid, chownat, fchmod, fchown, fstat, mkdirat,
+        openat, renameat, renameat_with, symlinkat, unlinkat,
+    },
+    io::Errno,
+};
+
+use super::{
+    Error, State, Store, Write,
+    project::{self, Project},
+};
+use crate::workspace::beneath;
+
+/// Why one write was not done.
+enum Failure {
+    Changed,
+    Io(io::Error),
+    Store(crate::workspace::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// Does all writes in order; when one fails, takes those before it back.
+pub(super) fn all(store: &Store, project: &Project, writes: &[Write]) -> Result<(), Error> {
+    for (done, write) in writes.iter().enumerate() {
+        let Err(failure) = one(store, &project.root, write) else {
+            continue;
+        };
+        let undone = writes[..done].iter().rev().all(|write| {
+            let inverse = Write {
+                path: write.path.clone(),
+                expect: write.put,
+                put: write.expect,
+            };
+            one(store, &project.root, &inverse).is_ok()
+        });
+        let path = write.path.clone();
+        return Err(match failure {
+            Failure::Changed if undone => Error::Changed { path },
+            Failure::Changed => Error::Write {
+                path,
+                source: io::Error::other("it changed in the meantime"),
+                undone,
+            },
+            Failure::Io(source) => Error::Write {
+                path,
+                source,
+                undone,
+            },
+            Failure::Store(error) => Error::Write {
+                path,
+                source: io::Error::other(error),
+                undone,
+            },
+        });
+    }
+    Ok(())
+}
+
+fn one(store: &Store, root: &OwnedFd, write: &Write) -> Result<(), Failure> {
+    let (folder, name) = match beneath::open_parent(root, &write.path) {
+        Ok(opened) => opened,
+        // Nothing is where its folder is gone.
+        Err(error) if write.put == State::Absent && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        Err(error) => {
+            return Err(match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Failure::Changed,
+                _ => Failure::Io(error),
+            });
+        }
+    };
+    match (write.expect, write.put) {
+        (State::Other, _) | (_, State::Other) => Err(Failure::Changed),
+        (State::Folder, State::Absent) => match unlinkat(&folder, name, AtFlags::REMOVEDIR) {
+            // What the person has in it stays.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(Errno::NOTDIR) => Err(Failure::Changed),
+            Err(error) => Err(error.into()),
+        },
+        (_, State::Folder) => match mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => Ok(adopt_new(&folder, name)?),
+            Err(Errno::EXIST) if beneath::open_dir(&folder, name).is_ok() => Ok(()),
+            Err(Errno::EXIST) => Err(Failure::Changed),
+            Err(error) => Err(error.into()),
+        },
+        (State::Absent, State::Absent) => Ok(()),
+        (_, State::Absent) => remove(&folder, name, write.expect),
+        (State::Folder, _) => Err(Failure::Changed),
+        (State::File { id: old, .. }, State::File { id: new, mode }) if old == new => {
+            permissions(&folder, name, write.expect, mode)
+        }
+        (State::Absent, put) => {
+            let temporary = prepare(store, &folder, put, None)?;
+            match rename(&folder, &temporary, name, RenameFlags::NOREPLACE) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    // The error that matters is the rename's.
+                    let _ = unlinkat(&folder, &temporary, AtFlags::empty());
+                    Err(match error {
+                        Errno::EXIST => Failure::Changed,
+                        error => error.into(),
+                    })
+                }
+            }
+        }
+        (expect, put) => replace(store, &folder, name, expect, put),
+    }
+}
+
+/// Takes a file or link away, when it is what was expected.
+fn remove(folder: &OwnedFd, name: &[u8], expect: State) -> Result<(), Failure> {
+    let aside = temporary_name()?;
+    match rename(folder, name, &aside, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    if project::state(folder, &aside).ok() != Some(expect) {
+        rename(folder, &aside, name, RenameFlags::NOREPLACE)?;
+        return Err(Failure::Changed);
+    }
+    Ok(unlinkat(folder, &aside, AtFlags::empty())?)
+}
+
+/// Changes only the permissions of a file, when it is what was expected.
+fn permissions(folder: &OwnedFd, name: &[u8], expect: State, mode: u32) -> Result<(), Failure> {
+    if project::state(folder, name)? != expect {
+        return Err(Failure::Changed);
+    }
+    let Some((file, _)) = beneath::open_file(folder, name)? else {
+        return Err(Failure::Changed);
+    };
+    Ok(fchmod(&file, Mode::from_raw_mode(mode))?)
+}
+
+/// Puts a file or link in the place of another, when that is what was expected.
+fn replace(
+    store: &Store,
+    folder: &OwnedFd,
+    name: &[u8],
+    expect: State,
+    put: State,
+) -> Result<(), Failure> {
+    let owner = beneath::stat(folder, name)?.map(|stat| (stat.st_uid, stat.st_gid));
+    let temporary = prepare(store, folder, put, owner)?;
+    let drop_temporary = || unlinkat(folder, &temporary, AtFlags::empty());
+    match renameat_with(folder, &temporary, folder, name, RenameFlags::EXCHANGE) {
+        Ok(()) => {
+            if project::state(folder, &temporary).ok() == Some(expect) {
+                return Ok(drop_temporary()?);
+            }
+            // If this fails, the person's version stays under the temporary name.
+            renameat_with(folder, &temporary, folder, name, RenameFlags::EXCHANGE)?;
+            drop_temporary()?;
+            Err(Failure::Changed)
+        }
+        // File systems that cannot exchange (NFS, some FUSE): look, then rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+            if project::state(folder, name).ok() == Some(expect) =>
+        {
+            Ok(renameat(folder, &temporary, folder, name)?)
+        }
+        Err(error) => {
+            drop_temporary()?;
+            Err(match error {
+                Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Failure::Changed,
+                error => error.into(),
+            })
+        }
+    }
+}
+
+/// Renames with flags, or without where the file system knows none, after a look.
+fn rename(folder: &OwnedFd, from: &[u8], to: &[u8], flags: RenameFlags) -> rustix::io::Result<()> {
+    match renameat_with(folder, from, folder, to, flags) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => renameat(folder, from, folder, to),
+                Ok(_) => Err(Errno::EXIST),
+                Err(error) => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+fn temporary_name() -> io::Result<Vec<u8>> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(format!(".treefort-{}", hex::encode(random)).into_bytes())
+}
+
+/// Writes a file or link under a temporary name.
+fn prepare(
+    store: &Store,
+    folder: &OwnedFd,
+    put: State,
+    owner: Option<(u32, u32)>,
+) -> Result<Vec<u8>, Failure> {
+    let name = temporary_name()?;
+    let made = fill(store, folder, &name, put, owner);
+    if made.is_err() {
+        // The error that matters is the first.
+        let _ = unlinkat(folder, &name, AtFlags::empty());
+    }
+    made.map(|()| name)
+}
+
+fn fill(
+    store: &Store,
+    folder: &OwnedFd,
+    name: &[u8],
+    put: State,
+    owner: Option<(u32, u32)>,
+) -> Result<(), Failure> {
+    match put {
+        State::Link { id } => {
+            let target = store.blob(&id).map_err(Failure::Store)?;
+            symlinkat(&target[..], folder, name)?;
+            if let Some((uid, gid)) = new_owner(folder, owner)? {
+                chownat(
+                    folder,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
+            }
+        }
+        State::File { mode, id } => {
+            let content = store.blob(&id).map_err(Failure::Store)?;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+            let mut file = File::from(fd);
+            file.write_all(&content)?;
+            if let Some((uid, gid)) = new_owner(folder, owner)? {
+                fchown(&file, Some(uid), Some(gid))?;
+            }
+            fchmod(&file, Mode::from_raw_mode(mode & beneath::PERMISSIONS))?;
+            file.sync_data()?;
+        }
+        State::Absent | State::Folder | State::Other => {}
+    }
+    Ok(())
+}
+
+/// Whom a new file belongs to, when treefort runs as root: whom the old one did, or the folder.
+fn new_owner(folder: &OwnedFd, old: Option<(u32, u32)>) -> io::Result<Option<(Uid, Gid)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let (uid, gid) = match old {
+        Some(owner) => owner,
+        None => {
+            let stat = fstat(folder)?;
+            (stat.st_uid, stat.st_gid)
+        }
+    };
+    Ok(Some((Uid::from_raw(uid), Gid::from_raw(gid))))
+}
+
+/// Gives a new folder to whom the folder around it belongs.
+fn adopt_new(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    if let Some((uid, gid)) = new_owner(folder, None)? {
+        fchown(beneath::open_dir(folder, name)?, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}

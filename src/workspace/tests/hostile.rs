@@ -1,0 +1,278 @@
+//! Trees that somebody made to hurt us.
+
+use std::{
+    os::unix::net::UnixListener,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use rustix::fs::{FileType, RenameFlags, mkdirat, mknodat, renameat_with};
+
+use super::*;
+
+pub(super) fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
+
+fn uncovered(found: &[Uncovered]) -> Vec<(String, Why)> {
+    found
+        .iter()
+        .map(|uncovered| {
+            (
+                String::from_utf8_lossy(&uncovered.path).into_owned(),
+                uncovered.why,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_not_covered_is_named_and_left() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    workspace.rules.max_file_bytes = 100;
+    let tree = workspace.tree_dir().to_owned();
+    fs::create_dir_all(tree.join("web/node_modules/x")).unwrap();
+    fs::write(tree.join("web/node_modules/x/y"), "y").unwrap();
+    fs::write(tree.join("web/page"), "page").unwrap();
+    fs::write(tree.join("target"), "a file may have the name").unwrap();
+    fs::write(tree.join("large"), [7; 101]).unwrap();
+    fifo(&tree.join("fifo"));
+    let _socket = UnixListener::bind(tree.join("socket")).unwrap();
+    let first = workspace.checkpoint("", 1).unwrap();
+    let expected = [
+        ("fifo", Why::Special),
+        ("large", Why::TooLarge(101)),
+        ("socket", Why::Special),
+        ("web/node_modules", Why::Rule),
+    ]
+    .map(|(path, why)| (path.to_owned(), why));
+    assert_eq!(uncovered(&first.uncovered), expected);
+    assert_eq!(first.files, 2);
+
+    fs::remove_file(tree.join("target")).unwrap();
+    fs::create_dir_all(tree.join("new/node_modules")).unwrap();
+    fs::write(tree.join("new/covered"), "goes").unwrap();
+    let done = workspace.undo(&first.commit, 2).unwrap();
+    assert_eq!(fs::read(tree.join("large")).unwrap(), [7; 101]);
+    assert_eq!(fs::read(tree.join("web/node_modules/x/y")).unwrap(), b"y");
+    assert!(tree.join("target").is_file());
+    assert!(!tree.join("new/covered").exists());
+    assert!(
+        tree.join("new/node_modules").is_dir(),
+        "what no checkpoint has is never removed"
+    );
+    let kept = uncovered(&done.kept);
+    assert!(
+        kept.contains(&("new/node_modules".to_owned(), Why::Rule)),
+        "{kept:?}"
+    );
+    assert!(
+        kept.contains(&("large".to_owned(), Why::TooLarge(101))),
+        "{kept:?}"
+    );
+}
+
+#[test]
+fn what_is_uncovered_and_in_the_way_is_moved_aside_not_lost() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    workspace.rules.max_file_bytes = 100;
+    let tree = workspace.tree_dir().to_owned();
+    for name in ["grows", "becomes-fifo", "target"] {
+        fs::write(tree.join(name), "small").unwrap();
+    }
+    fs::create_dir(tree.join("folder")).unwrap();
+    fs::write(tree.join("folder/x"), "x").unwrap();
+    let first = workspace.checkpoint("", 1).unwrap();
+    let was = state(&tree);
+    fs::write(tree.join("grows"), [9; 500]).unwrap();
+    for name in ["becomes-fifo", "target"] {
+        fs::remove_file(tree.join(name)).unwrap();
+    }
+    fifo(&tree.join("becomes-fifo"));
+    fs::create_dir(tree.join("target")).unwrap();
+    fs::write(tree.join("target/built"), "built").unwrap();
+    fs::remove_dir_all(tree.join("folder")).unwrap();
+    fs::write(tree.join("folder"), [8; 300]).unwrap();
+    let done = workspace.undo(&first.commit, 2).unwrap();
+    assert_eq!(state(&tree), was);
+    assert_eq!(done.after.tree, first.tree);
+    assert_eq!(done.kept.len(), 4, "{:?}", done.kept);
+    let mut aside: Vec<_> = fs::read_dir(workspace.dir().join("kept"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            if path.is_dir() {
+                path.join("built")
+            } else {
+                path
+            }
+        })
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    aside.sort();
+    assert_eq!(aside, [vec![8; 300], vec![9; 500], b"built".to_vec()]);
+}
+
+#[test]
+fn a_folder_that_becomes_a_link_again_and_again_leads_nowhere() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    let tree = workspace.tree_dir().to_owned();
+    let outside = home.folder.path().join("outside");
+    fs::create_dir_all(outside.join("in")).unwrap();
+    for number in 0..40 {
+        fs::write(outside.join(format!("in/f{number}")), "SECRET").unwrap();
+    }
+    fs::create_dir_all(tree.join("d/in")).unwrap();
+    for number in 0..40 {
+        fs::write(
+            tree.join(format!("d/in/f{number}")),
+            format!("one {number}"),
+        )
+        .unwrap();
+    }
+    symlink(&outside, tree.join("l")).unwrap();
+    let first = workspace.checkpoint("", 1).unwrap();
+    for number in 0..40 {
+        fs::write(
+            tree.join(format!("d/in/f{number}")),
+            format!("two {number}"),
+        )
+        .unwrap();
+        fs::write(tree.join(format!("d/in/g{number}")), "more").unwrap();
+    }
+    let second = workspace.checkpoint("", 1).unwrap();
+    let untouched = state(&outside);
+    let stop = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let folder = fs::File::open(&tree).unwrap();
+                let _ = renameat_with(&folder, "d", &folder, "l", RenameFlags::EXCHANGE);
+            }
+        });
+        for round in 0..60 {
+            let target = if round % 2 == 0 { &first } else { &second };
+            workspace.undo(&target.commit, 3).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(state(&outside), untouched);
+    let secret = ObjectId::of("blob", b"SECRET").unwrap();
+    assert!(!home.store.has(&secret));
+    // When nobody disturbs, it is exact again.
+    let done = workspace.undo(&first.commit, 4).unwrap();
+    assert_eq!(done.after.tree, first.tree);
+}
+
+#[test]
+fn a_very_deep_tree_is_kept_and_brought_back() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    let mut folder = workspace.root.try_clone().unwrap();
+    for depth in 0..3000 {
+        mkdirat(&folder, "d", Mode::RWXU).unwrap();
+        if depth % 100 == 0 {
+            // A second folder after the deep one: the way back up must be found.
+            mkdirat(&folder, "e", Mode::RWXU).unwrap();
+        }
+        folder = openat(&folder, "d", ladder::FOLDER, Mode::empty()).unwrap();
+    }
+    let first = workspace.checkpoint("", 1).unwrap();
+    let [last] = first.uncovered.as_slice() else {
+        panic!("{:?}", first.uncovered)
+    };
+    assert_eq!((last.path.len(), last.why), (4097, Why::TooMany));
+    // One that ends where paths end.
+    fs::remove_dir_all(workspace.tree_dir().join("d")).unwrap();
+    fs::remove_dir(workspace.tree_dir().join("e")).unwrap();
+    let mut folder = workspace.root.try_clone().unwrap();
+    for depth in 0..1500 {
+        mkdirat(&folder, "x", Mode::RWXU).unwrap();
+        if depth % 100 == 0 {
+            mkdirat(&folder, "y", Mode::RWXU).unwrap();
+        }
+        folder = openat(&folder, "x", ladder::FOLDER, Mode::empty()).unwrap();
+    }
+    let second = workspace.checkpoint("", 2).unwrap();
+    assert_eq!(second.uncovered, []);
+    let done = workspace.undo(&first.commit, 3).unwrap();
+    assert_eq!(done.after.tree, first.tree);
+    let done = workspace.undo(&second.commit, 3).unwrap();
+    assert_eq!(done.after.tree, second.tree);
+}
+
+#[test]
+fn a_flood_of_files_does_not_push_the_project_out() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    workspace.rules.max_files = 300;
+    let tree = workspace.tree_dir().to_owned();
+    fs::create_dir(tree.join("src")).unwrap();
+    for number in 0..100 {
+        fs::write(tree.join(format!("src/{number}")), format!("{number}")).unwrap();
+    }
+    let first = workspace.checkpoint("", 1).unwrap();
+    assert_eq!(first.uncovered, []);
+    let was = state(&tree.join("src"));
+    fs::create_dir(tree.join("a-flood")).unwrap();
+    for number in 0..2000 {
+        fs::write(tree.join(format!("a-flood/{number}")), "x").unwrap();
+    }
+    fs::remove_file(tree.join("src/5")).unwrap();
+    let second = workspace.checkpoint("", 1).unwrap();
+    assert_eq!(
+        uncovered(&second.uncovered),
+        [("a-flood".to_owned(), Why::TooMany)]
+    );
+    assert_eq!(second.files, 99 + 300 - 100 - 2 + 1);
+    let done = workspace.undo(&first.commit, 2).unwrap();
+    assert_eq!(state(&tree.join("src")), was);
+    assert!(!done.kept.is_empty());
+    // What goes makes room.
+    fs::remove_dir_all(&tree).unwrap();
+    fs::create_dir(&tree).unwrap();
+    let mut workspace = home.open();
+    workspace.rules.max_files = 300;
+    for number in 0..300 {
+        fs::write(tree.join(format!("n{number}")), "n").unwrap();
+    }
+    let third = workspace.checkpoint("", 3).unwrap();
+    assert_eq!((third.files, third.uncovered), (300, Vec::new()));
+}
+
+#[test]
+fn files_that_change_all_the_time_do_not_stop_a_checkpoint() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    let tree = workspace.tree_dir().to_owned();
+    let stop = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            use std::io::Write as _;
+            let mut file = fs::File::create(tree.join("log")).unwrap();
+            let mut number = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                number += 1;
+                file.write_all(&[b'x'; 64]).unwrap();
+                let path = tree.join(format!("t{}", number % 8));
+                let _ = fs::remove_file(&path);
+                let _ = fs::remove_dir_all(&path);
+                match number % 3 {
+                    0 => fs::create_dir_all(path.join("sub")).unwrap(),
+                    1 => fs::write(path, "file").unwrap(),
+                    _ => symlink("/etc/passwd", path).unwrap(),
+                }
+            }
+        });
+        for _ in 0..40 {
+            workspace.checkpoint("", 1).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let quiet = workspace.checkpoint("", 2).unwrap();
+    assert_eq!(quiet.uncovered, []);
+    assert_eq!(home.fsck(), "");
+}

@@ -1,0 +1,269 @@
+/* The adversary's hands: one system call an argument, said as it ends.
+ *
+ * `attack WHAT [ARGUMENTS]` prints `WHAT: got it` and exits with 0 when the kernel let it, or
+ * `WHAT: <errno's words>` and exits with 1. What is not known exits with 2, so that a misspelt
+ * attack cannot pass for a repelled one.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *what;
+
+static int verdict(long result) {
+    if (result >= 0) {
+        printf("%s: got it\n", what);
+        return 0;
+    }
+    printf("%s: %s\n", what, strerror(errno));
+    return 1;
+}
+
+static long open_it(const char *path, int flags) { return open(path, flags | O_CLOEXEC, 0600); }
+
+static long connect_to(const char *address, int port) {
+    struct sockaddr_storage storage = {0};
+    socklen_t length;
+    int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+    if (family == AF_INET6) {
+        struct sockaddr_in6 *to = (void *)&storage;
+        to->sin6_family = AF_INET6;
+        to->sin6_port = htons(port);
+        inet_pton(AF_INET6, address, &to->sin6_addr);
+        length = sizeof *to;
+    } else {
+        struct sockaddr_in *to = (void *)&storage;
+        to->sin_family = AF_INET;
+        to->sin_port = htons(port);
+        inet_pton(AF_INET, address, &to->sin_addr);
+        length = sizeof *to;
+    }
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (fd < 0) return -1;
+    if (connect(fd, (void *)&storage, length) == 0) return 0;
+    if (errno != EINPROGRESS) return -1;
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    if (poll(&ready, 1, 1500) == 0) {
+        errno = ETIMEDOUT;
+        return -1;
+    }
+    socklen_t size = sizeof errno;
+    int error = 0;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    errno = error;
+    return error ? -1 : 0;
+}
+
+static long unix_connect(const char *name, int is_abstract) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t length = strlen(name);
+    memcpy(to.sun_path + is_abstract, name, length);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    return connect(fd, (void *)&to, offsetof(struct sockaddr_un, sun_path) + is_abstract + length);
+}
+
+static long listen_at(const char *address, int port) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
+    inet_pton(AF_INET, address, &at.sin_addr);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
+    return bind(fd, (void *)&at, sizeof at) < 0 ? -1 : listen(fd, 1);
+}
+
+static long bind_socket(const char *path) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    strncpy(at.sun_path, path, sizeof at.sun_path - 1);
+    return bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at);
+}
+
+static long clone_with(unsigned long flags) {
+    long pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) _exit(0);
+    if (pid > 0) waitpid(pid, 0, 0);
+    return pid;
+}
+
+static long enter(const char *path) {
+    int fd = open_it(path, O_RDONLY);
+    return fd < 0 ? -1 : setns(fd, 0);
+}
+
+static long read_memory_of(pid_t pid) {
+    char byte;
+    struct iovec local = {&byte, 1}, remote = {(void *)0x400000, 1};
+    return process_vm_readv(pid, &local, 1, &remote, 1, 0);
+}
+
+static long steal_fd_of(pid_t pid) {
+    long fd = syscall(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? -1 : syscall(SYS_pidfd_getfd, fd, 1, 0);
+}
+
+static long limit(pid_t pid, int which, rlim_t value) {
+    struct rlimit to = {value, value};
+    return prlimit(pid, which, &to, 0);
+}
+
+int main(int argc, char **argv) {
+    what = argc > 1 ? argv[1] : "";
+    const char *one = argc > 2 ? argv[2] : "", *two = argc > 3 ? argv[3] : "";
+    long number = atol(two);
+    setvbuf(stdout, 0, _IOLBF, 0);
+#define IS(name) (strcmp(what, name) == 0)
+    if (IS("open-read")) return verdict(open_it(one, O_RDONLY));
+    if (IS("open-write")) return verdict(open_it(one, O_WRONLY));
+    if (IS("create")) return verdict(open_it(one, O_WRONLY | O_CREAT | O_TRUNC));
+    if (IS("link")) return verdict(link(one, two));
+    if (IS("rename")) return verdict(rename(one, two));
+    if (IS("unlink")) return verdict(unlink(one));
+    if (IS("chmod")) return verdict(chmod(one, 04777));
+    if (IS("chown-root")) return verdict(chown(one, 0, 0));
+    if (IS("mknod-block")) return verdict(mknod(one, S_IFBLK | 0666, makedev(8, 0)));
+    if (IS("mknod-char")) return verdict(mknod(one, S_IFCHR | 0666, makedev(1, 1)));
+    if (IS("mount-tmpfs")) return verdict(mount("none", one, "tmpfs", 0, 0));
+    if (IS("mount-proc")) return verdict(mount("proc", one, "proc", 0, 0));
+    if (IS("mount-bind")) return verdict(mount("/", one, 0, MS_BIND, 0));
+    if (IS("remount-rw")) return verdict(mount(0, "/", 0, MS_REMOUNT | MS_BIND, 0));
+    if (IS("umount")) return verdict(umount2(one, MNT_DETACH));
+    if (IS("fsopen")) return verdict(syscall(SYS_fsopen, "tmpfs", 0));
+    if (IS("open-tree")) return verdict(syscall(SYS_open_tree, AT_FDCWD, "/", 1));
+    if (IS("pivot-root")) return verdict(syscall(SYS_pivot_root, "/workspace", "/workspace"));
+    if (IS("chroot")) return verdict(chroot("/workspace"));
+    if (IS("unshare-user")) return verdict(unshare(CLONE_NEWUSER));
+    if (IS("unshare-mount")) return verdict(unshare(CLONE_NEWNS));
+    if (IS("unshare-net")) return verdict(unshare(CLONE_NEWNET));
+    if (IS("unshare-pid")) return verdict(unshare(CLONE_NEWPID));
+    if (IS("clone-user")) return verdict(clone_with(CLONE_NEWUSER));
+    if (IS("clone-mount")) return verdict(clone_with(CLONE_NEWNS));
+    if (IS("setns")) return verdict(enter(one));
+    if (IS("setuid-root")) return verdict(setuid(0));
+    if (IS("setgid-root")) return verdict(setgid(0));
+    if (IS("ptrace-attach")) return verdict(ptrace(PTRACE_ATTACH, atoi(one), 0, 0));
+    if (IS("ptrace-seize")) return verdict(ptrace(PTRACE_SEIZE, atoi(one), 0, 0));
+    if (IS("read-memory")) return verdict(read_memory_of(atoi(one)));
+    if (IS("steal-fd")) return verdict(steal_fd_of(atoi(one)));
+    if (IS("handle")) {
+        struct { struct file_handle head; uint64_t inode; } root = {{8, 1}, 2};
+        int mount_fd = open_it("/workspace", O_RDONLY);
+        return verdict(syscall(SYS_open_by_handle_at, mount_fd, &root, O_RDONLY));
+    }
+    if (IS("bpf")) return verdict(syscall(SYS_bpf, 0, 0, 0));
+    if (IS("perf")) return verdict(syscall(SYS_perf_event_open, 0, 0, 0, 0, 0));
+    if (IS("userfaultfd")) return verdict(syscall(SYS_userfaultfd, 0));
+    if (IS("io-uring")) {
+        char setup[256] = {0};
+        return verdict(syscall(SYS_io_uring_setup, 1, setup));
+    }
+    if (IS("keyring")) return verdict(syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 1));
+    if (IS("add-key")) return verdict(syscall(SYS_add_key, "user", "x", "x", 1, KEY_SPEC_USER_KEYRING));
+    if (IS("load-module")) return verdict(syscall(SYS_init_module, "", 0, ""));
+    if (IS("kernel-log")) return verdict(syscall(SYS_syslog, 10, 0, 0));
+    if (IS("swap-on")) return verdict(syscall(SYS_swapon, "/workspace/x", 0));
+    if (IS("reboot")) return verdict(reboot(RB_DISABLE_CAD));
+    if (IS("set-time")) {
+        struct timeval now;
+        gettimeofday(&now, 0);
+        return verdict(settimeofday(&now, 0));
+    }
+    if (IS("set-hostname")) return verdict(sethostname("x", 1));
+    if (IS("io-ports")) return verdict(syscall(SYS_iopl, 3));
+    if (IS("socket-raw")) return verdict(socket(AF_INET, SOCK_RAW, 1));
+    if (IS("socket-packet")) return verdict(socket(AF_PACKET, SOCK_RAW, 0));
+    if (IS("socket-vsock")) return verdict(socket(AF_VSOCK, SOCK_STREAM, 0));
+    if (IS("socket-alg")) return verdict(socket(AF_ALG, SOCK_SEQPACKET, 0));
+    if (IS("raise-limit")) return verdict(limit(0, RLIMIT_NOFILE, 1 << 20));
+    if (IS("limit-1")) {
+        int which = IS("limit-1") && strcmp(one, "cpu") == 0 ? RLIMIT_CPU
+                    : strcmp(one, "as") == 0                 ? RLIMIT_AS
+                                                             : RLIMIT_NOFILE;
+        return verdict(limit(1, which, number));
+    }
+    if (IS("connect")) return verdict(connect_to(one, number));
+    if (IS("unix")) return verdict(unix_connect(one, 0));
+    if (IS("abstract")) return verdict(unix_connect(one, 1));
+    if (IS("listen")) return verdict(listen_at(one, number));
+    if (IS("bind")) return verdict(bind_socket(one));
+    if (IS("kill-1")) return verdict(kill(1, atoi(one)));
+    if (IS("files")) {
+        char path[64];
+        for (long i = 0; i < number; i++) {
+            snprintf(path, sizeof path, "%s/%ld", one, i);
+            int fd = open_it(path, O_WRONLY | O_CREAT);
+            if (fd < 0) return verdict(-1);
+            close(fd);
+        }
+        return verdict(0);
+    }
+    if (IS("unnamed")) { /* megabytes in a file that has no name any more, held until killed */
+        static char block[1 << 20];
+        memset(block, 'x', sizeof block);
+        int fd = open_it(one, O_WRONLY | O_CREAT);
+        unlink(one);
+        for (long i = 0; i < number; i++)
+            if (write(fd, block, sizeof block) < 0) return verdict(-1);
+        verdict(0);
+        pause();
+    }
+    /* As somebody else's PID 1, which speaks to the host's multiplexer: see mux.rs. */
+    if (IS("sandbox-init")) {
+        const char *how = getenv("HOW");
+        static unsigned char noise[1 << 16];
+        if (strcmp(how, "zeros") == 0)
+            for (;;)
+                if (write(1, noise, sizeof noise) < 0) return 1;
+        if (strcmp(how, "noise") == 0)
+            for (uint32_t x = 2463534242u;;) {
+                for (size_t i = 0; i < sizeof noise; i++) noise[i] = x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+                if (write(1, noise, sizeof noise) < 0) return 1;
+            }
+        /* version, kind, flags, stream, length */
+        unsigned char header[12] = {0, 0, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff};
+        if (strcmp(how, "huge") == 0) write(1, header, 12);
+        if (strcmp(how, "half") == 0) write(1, header, 7);
+        if (strcmp(how, "streams") == 0)
+            for (unsigned i = 0;; i++) {
+                unsigned char open[13] = {0, 0, 0, 1, 0, i >> 15, i >> 7, i << 1 | 1, 0, 0, 0, 1, 3};
+                if (write(1, open, 13) < 0) return 1;
+            }
+        if (strcmp(how, "twice") == 0)
+            for (unsigned i = 1; i < 9; i += 2) {
+                unsigned char open[13] = {0, 0, 0, 1, 0, 0, 0, i, 0, 0, 0, 1, 1};
+                write(1, open, 13);
+            }
+        if (strcmp(how, "drip") == 0)
+            for (;; usleep(50000)) {
+                unsigned char ping[12] = {0, 2, 0, 1};
+                if (write(1, ping, 12) < 0) return 1;
+            }
+        if (strcmp(how, "closed") == 0) close(1), close(2);
+        if (strcmp(how, "stderr") == 0)
+            for (;;)
+                if (write(2, noise, sizeof noise) < 0) return 1;
+        for (;;) pause(); /* "silent", and what follows the others */
+    }
+    printf("%s: no such attack\n", what);
+    return 2;
+}

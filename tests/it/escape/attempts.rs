@@ -1,0 +1,194 @@
+//! One attempt after the other, and what the kernel has to say about each.
+
+use super::{Home, Host, attempt, image};
+
+const NOT_PERMITTED: &str = "Operation not permitted";
+const DENIED: &str = "Permission denied";
+const READ_ONLY: &str = "Read-only file system";
+const NOT_THERE: &str = "No such file or directory";
+const OTHER_DISK: &str = "Invalid cross-device link";
+
+/// What `attack` tries, grouped by how it has to fail. The same program as a container's own PID 1
+/// has succeeded with those on PID 1's streams, environment and memory: they can fail this test.
+const ATTEMPTS: &[(&str, &[&str])] = &[
+    (
+        READ_ONLY,
+        &[
+            "create /escaped",
+            "create /workspace/../outside",
+            "create /workspace/../../../../../../escaped",
+            "create /etc/cron.d",
+            "unlink /treefort",
+            "chmod /treefort",
+            "chmod /workspace/..",
+        ],
+    ),
+    (
+        DENIED,
+        &[
+            "open-write /treefort",
+            // PID 1 runs as the same user, and is closed to it all the same.
+            "open-read /proc/1/mem",
+            "open-read /proc/1/environ",
+            "open-read /proc/1/maps",
+            "open-read /proc/1/fd/0",
+            "open-write /proc/1/fd/1",
+            "open-write /proc/1/oom_score_adj",
+            "open-read /proc/1/root",
+            "open-read /proc/1/cwd",
+            "create /proc/1/root/escaped",
+            "create /proc/1/cwd/escaped",
+            "setns /proc/1/ns/mnt",
+            "open-write /proc/sys/kernel/core_pattern",
+            "open-write /proc/sys/kernel/randomize_va_space",
+            "open-write /proc/sys/vm/panic_on_oom",
+            "open-write /proc/sys/net/ipv4/ip_forward",
+            "open-write /etc/hosts",
+            "open-write /etc/resolv.conf",
+        ],
+    ),
+    (
+        NOT_THERE,
+        &[
+            "open-read /dev/mem",
+            "open-read /dev/kmsg",
+            "open-read /dev/sda",
+            "open-read /dev/vda",
+            "open-read /dev/fuse",
+            "open-read /dev/kvm",
+            "open-read /dev/vhost-vsock",
+            "unix /var/run/docker.sock",
+            "unix /run/docker.sock",
+            "unix /run/containerd/containerd.sock",
+            "unix /run/dbus/system_bus_socket",
+        ],
+    ),
+    (
+        OTHER_DISK,
+        &[
+            "link /treefort /workspace/treefort",
+            "link /etc/hosts /workspace/hosts",
+            "rename /workspace/inside /etc/x",
+        ],
+    ),
+    (
+        NOT_PERMITTED,
+        &[
+            "chown-root /workspace/inside",
+            "mknod-block /workspace/sda",
+            "mknod-char /workspace/mem",
+            "mknod-block /tmp/sda",
+            "mount-tmpfs /tmp",
+            "mount-proc /proc",
+            "mount-bind /workspace",
+            "remount-rw",
+            "umount /workspace",
+            "umount /proc",
+            "fsopen",
+            "open-tree",
+            "pivot-root",
+            "chroot",
+            "unshare-user",
+            "unshare-mount",
+            "unshare-net",
+            "unshare-pid",
+            "clone-user",
+            "clone-mount",
+            "setns /proc/self/ns/mnt",
+            "setns /proc/self/ns/user",
+            "setuid-root",
+            "setgid-root",
+            "ptrace-attach 1",
+            "ptrace-seize 1",
+            "read-memory 1",
+            "steal-fd 1",
+            "handle",
+            "bpf",
+            "perf",
+            "userfaultfd",
+            "io-uring",
+            "keyring",
+            "add-key",
+            "load-module",
+            "kernel-log",
+            "swap-on",
+            "reboot",
+            "set-time",
+            "set-hostname",
+            "io-ports",
+            "socket-raw",
+            "socket-packet",
+            "socket-vsock",
+            "socket-alg",
+            "raise-limit",
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn every_way_out_is_tried_and_fails_as_it_should() {
+    let home = Home::of(&image()).await;
+    let host = Host::new();
+    let all: Vec<(&str, String)> = ATTEMPTS
+        .iter()
+        .flat_map(|(expected, attempts)| {
+            let command = |attempt| (*expected, format!("/attack {attempt}"));
+            attempts.iter().map(command)
+        })
+        .collect();
+    let commands: Vec<&str> = all.iter().map(|(_, command)| command.as_str()).collect();
+    let results = attempt(&home, &host, &commands).await;
+    let wrong: Vec<_> = all
+        .iter()
+        .zip(&results)
+        .filter(|((expected, _), (said, code))| *code != 1 || !said.contains(expected))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    host.assert_unchanged();
+    home.end().await;
+}
+
+/// What an agent may do in its workspace, and what the host makes of it.
+#[tokio::test]
+async fn what_an_agent_leaves_in_its_workspace_leads_nowhere() {
+    let home = Home::of(&image()).await;
+    let host = Host::new();
+    let script = "cd /workspace && /busybox rm -rf folder && \
+        /busybox ln -s ../../outside out && /busybox ln -s / root && /busybox ln -s . round && \
+        /busybox ln -s ../../project folder && \
+        /busybox mkfifo fifo && /attack bind socket && \
+        /busybox mkdir -p .git/hooks deep && \
+        for hook in pre-commit post-checkout; do \
+          echo '#!/bin/sh' > .git/hooks/$hook; echo 'echo x > /tmp/treefort-escaped' >> .git/hooks/$hook; \
+          /busybox chmod 4777 .git/hooks/$hook; done && \
+        /busybox printf '[core]\\n fsmonitor = \"touch /tmp/treefort-escaped\"\\n[filter \"x\"]\\n \
+          clean = touch /tmp/treefort-escaped\\n smudge = touch /tmp/treefort-escaped\\n' > .git/config && \
+        echo '* filter=x diff=x merge=x' > .gitattributes && \
+        echo x > $(/busybox printf 'a\\nb\\033[2J') && /busybox chmod 000 deep; \
+        /busybox usleep 200000; /busybox ls -A";
+    let [(listed, code)] = attempt(&home, &host, &[script]).await.try_into().unwrap();
+    assert_eq!(code, 0, "{listed}");
+    for name in [
+        "out",
+        "root",
+        "fifo",
+        "socket",
+        ".git",
+        ".gitattributes",
+        "deep",
+    ] {
+        assert!(listed.lines().any(|line| line == name), "{name}: {listed}");
+    }
+    // The host counts it without following, opening or running any of it.
+    let quota = treefort::sandbox::Config::default().quota();
+    let patience = std::time::Duration::from_secs(5);
+    let (usage, over) = treefort::sandbox::disk::check(&host.tree(), &quota, patience).unwrap();
+    assert!(
+        over.is_none() && usage.stopped.is_none(),
+        "{usage:?} {over:?}"
+    );
+    assert!((10..30).contains(&usage.files), "{usage:?}");
+    assert!(!std::path::Path::new("/tmp/treefort-escaped").exists());
+    host.assert_unchanged();
+    home.end().await;
+}

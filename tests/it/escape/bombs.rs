@@ -1,0 +1,136 @@
+//! Too much of everything: the sandbox ends or stands still, and the host stays well.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt as _;
+use treefort::sandbox::{
+    Runtime, Sandbox,
+    disk::{self, Over, Quota, Stopped},
+};
+
+use super::{Home, Host, attempt, bound, image};
+
+const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As treefort watches a session: looks, and pauses it when it is over.
+async fn watch(host: &Host, sandbox: &Sandbox, quota: &Quota) -> Over {
+    let began = Instant::now();
+    loop {
+        let (_, over) = disk::check(&host.tree(), quota, PATIENCE).unwrap();
+        if let Some(over) = over {
+            sandbox.control.pause().await.unwrap();
+            return over;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "never over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_disk_bomb_is_seen_and_stands_still_when_paused() {
+    let home = Home::of(&image()).await;
+    let host = Host::new();
+    let quota = Quota {
+        bytes: 32 * MIB,
+        files: 1000,
+    };
+    let script = "i=0; while [ $i -lt 400 ]; do \
+        /busybox dd if=/dev/zero of=/workspace/$i bs=1M count=4 2>/dev/null; i=$((i+1)); done";
+    let sandbox = home
+        .runtime
+        .start(bound(&home, &host, script))
+        .await
+        .unwrap();
+    let over = watch(&host, &sandbox, &quota).await;
+    assert_eq!(over, Over::Bytes { quota: 32 * MIB });
+    assert!(over.to_string().contains("32 MiB"));
+    let plenty = Quota {
+        bytes: u64::MAX,
+        files: u64::MAX,
+    };
+    let at = disk::usage(&host.tree(), &plenty, PATIENCE).unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(disk::usage(&host.tree(), &plenty, PATIENCE).unwrap(), at);
+    sandbox.stop(Duration::ZERO).await.unwrap();
+    host.assert_unchanged();
+    home.end().await;
+}
+
+#[tokio::test]
+async fn two_hundred_thousand_files_are_seen_in_time() {
+    let home = Home::of(&image()).await;
+    let host = Host::new();
+    let script = "/attack files /workspace/folder 200000; echo made";
+    let mut sandbox = home
+        .runtime
+        .start(bound(&home, &host, script))
+        .await
+        .unwrap();
+    let mut said = String::new();
+    let made = sandbox.agent.read_to_string(&mut said);
+    tokio::time::timeout(Duration::from_secs(120), made)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(said.contains("made"), "{said}");
+    sandbox.stop(Duration::ZERO).await.unwrap();
+    let quota = treefort::sandbox::Config::default().quota();
+    let began = Instant::now();
+    let (usage, over) = disk::check(&host.tree(), &quota, PATIENCE).unwrap();
+    eprintln!("{} files looked at in {:?}", usage.files, began.elapsed());
+    assert_eq!(usage.stopped, Some(Stopped::Quota));
+    assert_eq!(over, Some(Over::Files { quota: 200_000 }));
+    host.assert_unchanged();
+    home.end().await;
+}
+
+/// A file that has lost its name is in no listing; the host's free space tells, and its end frees it.
+#[tokio::test]
+async fn what_is_hidden_in_a_file_without_a_name_is_given_back_when_the_sandbox_ends() {
+    let home = Home::of(&image()).await;
+    let host = Host::new();
+    let script = "/attack unnamed /workspace/x 512";
+    let before = disk::free(&host.tree()).unwrap();
+    let mut sandbox = home
+        .runtime
+        .start(bound(&home, &host, script))
+        .await
+        .unwrap();
+    let mut said = [0; 15];
+    sandbox.agent.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"unnamed: got it");
+    let during = disk::free(&host.tree()).unwrap();
+    // Others write and delete on this disk at the same time.
+    assert!(during + 128 * MIB < before, "{before} {during}");
+    sandbox.stop(Duration::ZERO).await.unwrap();
+    let after = disk::free(&host.tree()).unwrap();
+    assert!(during + 128 * MIB < after, "{during} {after}");
+    host.assert_unchanged();
+    home.end().await;
+}
+
+#[tokio::test]
+async fn memory_that_looks_like_a_disk_has_an_end() {
+    let home = Home::of(&image()).await;
+    let host = Host::new();
+    let results = attempt(
+        &home,
+        &host,
+        &[
+            "/busybox dd if=/dev/zero of=/tmp/big bs=1M count=64",
+            "/busybox dd if=/dev/zero of=/home/agent/big bs=1M count=64",
+            "/busybox rm /tmp/big /home/agent/big; echo x > /tmp/small && /busybox cat /tmp/small",
+        ],
+    )
+    .await;
+    for full in &results[..2] {
+        assert!(
+            full.1 != 0 && full.0.contains("No space left"),
+            "{results:?}"
+        );
+    }
+    assert_eq!(results[2], ("x\n".to_owned(), 0));
+    host.assert_unchanged();
+    home.end().await;
+}

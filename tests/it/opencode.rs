@@ -1,0 +1,329 @@
+//! The real OpenCode in its container, over the real engine: it writes a file, runs a command and reaches
+//! nothing but its model.
+//!
+//! Its image is built once for every build of the program, on the base that `tests/run` makes, and its
+//! npm package is fetched once for a machine.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+use treefort::agent::acp::{Limits, Peer, SessionId, StopReason};
+use treefort::agent::claims::Claim;
+use treefort::agent::image::{self, Asked, BASE_VARIABLE};
+use treefort::agent::journal::Journal;
+use treefort::agent::manifest::{Launch, Manifest};
+use treefort::agent::registry::Registry;
+use treefort::sandbox::{Content, Control, DockerRuntime, ImageId, Runtime, Spec, Tail};
+
+use self::model::{Model, Say};
+
+mod model;
+
+/// The image that `tests/run` makes.
+const BASE: &str = "treefort-test-base:1";
+const TOKEN: &str = "not-a-secret";
+/// The most bytes of a prompt in a conversation this short.
+const PROMPT_BYTES: usize = 5_000;
+
+/// The image of a built-in agent with the program under test in it.
+async fn image_of(name: &str) -> (Manifest, ImageId) {
+    let tree = env!("CARGO_BIN_EXE_treefort").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let runtime = DockerRuntime::new(format!("test{tree}"));
+    let (agents, _) = Registry::load(None);
+    let agent = agents.get(name).unwrap();
+    let base = std::env::var(BASE_VARIABLE).unwrap_or_else(|_| BASE.to_owned());
+    let mut image = image::of(agent, &base, Asked::ByName).unwrap();
+    for (file, content) in &mut image.files {
+        if file == "treefort" {
+            // Not this test.
+            *content = Content::File(env!("CARGO_BIN_EXE_treefort").into());
+        }
+    }
+    let id = runtime.prepare(&image, None).await.unwrap();
+    (agent.manifest.clone(), id)
+}
+
+/// A workspace as treefort makes them: the agent's own, and on this machine's disk.
+fn workspace() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    if rustix::process::getuid().is_root() {
+        chown(dir.path(), Some(1000), Some(1000)).unwrap();
+    }
+    dir
+}
+
+/// OpenCode at work.
+struct OpenCode {
+    peer: Peer,
+    claims: Receiver<Claim>,
+    session: SessionId,
+    model: Model,
+    control: Control,
+    stderr: Tail,
+    runtime: DockerRuntime,
+    workspace: tempfile::TempDir,
+    journal: PathBuf,
+    kept: tempfile::TempDir,
+    started: [Duration; 3],
+}
+
+impl OpenCode {
+    async fn start(script: Vec<Say>) -> Self {
+        let (manifest, image) = image_of("opencode").await;
+        let workspace = workspace();
+        let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let id = format!("test-{}-{nanos:x}", std::process::id());
+        let runtime = DockerRuntime::new(id.clone());
+        let launch = Launch {
+            model: "scripted".to_owned(),
+            context: 16_384,
+            output: 4096,
+            token: TOKEN.to_owned(),
+        };
+        let spec = Spec {
+            name: format!("treefort-{id}"),
+            image,
+            argv: manifest.argv.clone(),
+            env: manifest.environment(&launch),
+            limits: treefort::sandbox::Limits {
+                memory_mb: u32::try_from(manifest.limits.memory_mb).unwrap(),
+                cpus: manifest.limits.cpus,
+                pids: manifest.limits.pids,
+                ..Default::default()
+            },
+            labels: Vec::new(),
+            workspace: Some(workspace.path().to_owned()),
+            runtime: None,
+        };
+        let began = Instant::now();
+        let sandbox = runtime.start(spec).await.unwrap();
+        let container = began.elapsed();
+        let kept = tempfile::tempdir().unwrap();
+        let journal = kept.path().join("journal.jsonl");
+        let model = Model::serve(sandbox.http, script);
+        let lines = Journal::open(&journal, 16 << 20).unwrap();
+        let (peer, claims) = Peer::connect(sandbox.agent, lines, Limits::default());
+        let info = peer.initialize().await;
+        let info = info.unwrap_or_else(|error| panic!("{error}: {}", sandbox.stderr.text()));
+        assert_eq!(
+            (info.name.as_str(), info.version),
+            ("OpenCode", manifest.version)
+        );
+        let initialized = began.elapsed() - container;
+        let session = peer.new_session("/workspace", Value::Null).await.unwrap();
+        let opened = began.elapsed() - container - initialized;
+        Self {
+            peer,
+            claims,
+            session,
+            model,
+            control: sandbox.control,
+            stderr: sandbox.stderr,
+            runtime,
+            workspace,
+            journal,
+            kept,
+            started: [container, initialized, opened],
+        }
+    }
+
+    /// One turn to its end: the claims of it.
+    async fn turn(&mut self, text: &str) -> Vec<Claim> {
+        let blocks = vec![json!({"type": "text", "text": text})];
+        let mut claims = Vec::new();
+        let prompt = self.peer.prompt(&self.session, blocks);
+        let mut prompt = std::pin::pin!(prompt);
+        let turn = loop {
+            tokio::select! {
+                biased;
+                Some(claim) = self.claims.recv() => claims.push(claim),
+                turn = &mut prompt => break turn,
+            }
+        };
+        let turn = turn.unwrap_or_else(|error| panic!("{error}: {}", self.stderr.text()));
+        assert_eq!(turn.stop_reason, StopReason::EndTurn);
+        while let Ok(claim) = self.claims.try_recv() {
+            claims.push(claim);
+        }
+        claims
+    }
+
+    /// It leaves when its input is closed.
+    async fn end(self) -> Duration {
+        let began = Instant::now();
+        self.peer.end();
+        let mut exit = self.control.exit();
+        let left = exit.wait_for(Option::is_some);
+        tokio::time::timeout(Duration::from_secs(10), left)
+            .await
+            .expect("OpenCode leaves")
+            .unwrap();
+        let took = began.elapsed();
+        self.control.stop(Duration::from_secs(1)).await.unwrap();
+        self.runtime.shutdown().await;
+        took
+    }
+}
+
+/// What a shell in the container can tell of the world outside.
+const LOOK: &str = "cat /proc/net/route | wc -l; ls /sys/class/net; \
+    curl -sS -m 3 http://192.0.2.1/ 2>&1; curl -sS -m 3 http://127.0.0.1:4869/ 2>&1; \
+    touch /usr/x /etc/x 2>&1; id -u";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_a_file_and_runs_a_command_without_a_network() {
+    let file = "/workspace/src/hello.txt";
+    let script = vec![
+        Say::Tool(
+            "write",
+            json!({"filePath": file, "content": "hello from the fort\n"}),
+        ),
+        Say::Tool(
+            "bash",
+            json!({"command": LOOK, "description": "Looks around"}),
+        ),
+        Say::Text("I wrote it."),
+    ];
+    let mut agent = OpenCode::start(script).await;
+    // What the project says to agents reaches the model; what it would configure does not.
+    let project = agent.workspace.path();
+    std::fs::write(project.join("AGENTS.md"), "Use tabs only.").unwrap();
+    std::fs::write(project.join("opencode.json"), r#"{"permission": "ask"}"#).unwrap();
+    let began = Instant::now();
+    let claims = agent.turn("write hello.txt").await;
+    let turn = began.elapsed();
+
+    // The fact: on the host's disk, by the agent's user, and nothing else.
+    let path = agent.workspace.path().join("src/hello.txt");
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        "hello from the fort\n"
+    );
+    let owner = std::fs::metadata(agent.workspace.path()).unwrap().uid();
+    assert_eq!(std::fs::metadata(&path).unwrap().uid(), owner);
+    assert_eq!(
+        std::fs::read_dir(agent.workspace.path()).unwrap().count(),
+        3
+    );
+
+    // The claims: both tools by kind, both completed, and the words; nobody asked for permission.
+    let mut kinds: Vec<String> = Vec::new();
+    let mut completed = 0;
+    let mut words = String::new();
+    for claim in &claims {
+        match claim {
+            Claim::ToolCall(tool) => kinds.extend(tool.kind.clone()),
+            Claim::ToolUpdate(tool) if tool.status.as_deref() == Some("completed") => {
+                completed += 1
+            }
+            Claim::Text(text) => words.push_str(text),
+            Claim::Permission(_) | Claim::NotJson(_) => panic!("{claim:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(kinds, ["edit", "execute"]);
+    assert_eq!((completed, words.as_str()), (2, "I wrote it."));
+
+    // The model's side: as many calls as the script has steps, small, and under the session's token.
+    let calls = agent.model.calls();
+    let bytes: Vec<usize> = calls.iter().map(|call| call.bytes).collect();
+    assert_eq!(calls.len(), 3, "{bytes:?}");
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.authorization == format!("Bearer {TOKEN}"))
+    );
+    assert!(
+        bytes[0] <= PROMPT_BYTES && bytes[1] <= PROMPT_BYTES,
+        "{bytes:?}"
+    );
+    let told = calls[0].body["messages"][0].to_string();
+    assert!(told.contains("Use tabs only."), "{told}");
+    for tool in ["webfetch", "websearch", "task", "todowrite"] {
+        assert!(!calls[0].tools().contains(&tool), "{:?}", calls[0].tools());
+    }
+
+    // No network: one interface, no route (the table's head alone), and nothing answers.
+    let seen = calls[2].tool_results().pop().unwrap();
+    assert!(seen.starts_with("\"1\\nlo\\n"), "{seen}");
+    assert_eq!(seen.matches("curl: (7)").count(), 2, "{seen}");
+    assert_eq!(seen.matches("Read-only file system").count(), 2, "{seen}");
+    assert!(!seen.contains("\\n0\\n"), "{seen}");
+
+    let overhead: Vec<Duration> = calls
+        .windows(2)
+        .map(|pair| pair[1].at - pair[0].at)
+        .collect();
+    let started = agent.started;
+    let tools = calls[0].tools().join(" ");
+    let prompt = serde_json::to_string_pretty(&calls[0].body).unwrap();
+    if let Some(dir) = std::env::var_os("TREEFORT_TEST_KEEP") {
+        let dir = PathBuf::from(dir);
+        std::fs::write(dir.join("opencode-prompt.json"), prompt).unwrap();
+        std::fs::copy(&agent.journal, dir.join("opencode-journal.jsonl")).unwrap();
+    }
+    let kept = std::fs::read_dir(agent.kept.path()).unwrap().count();
+    assert_eq!(kept, 1);
+    let exit = agent.end().await;
+    eprintln!(
+        "opencode: container, initialize, session/new {started:?}; first call after {:?}, between calls \
+         {overhead:?}, turn {turn:?}; exit {exit:?}; prompts {bytes:?} bytes; tools {tools}",
+        calls[0].at - began
+    );
+}
+
+#[tokio::test]
+async fn the_shell_agent_runs_its_prompt_and_finds_the_files_of_its_manifest() {
+    let (mut manifest, image) = image_of("shell").await;
+    manifest.files.push(treefort::agent::manifest::HomeFile {
+        path: ".config/note".to_owned(),
+        content: "for {model}".to_owned(),
+    });
+    let launch = Launch {
+        model: "m:1".to_owned(),
+        context: 1,
+        output: 1,
+        token: TOKEN.to_owned(),
+    };
+    let workspace = workspace();
+    let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let id = format!("test-{}-{nanos:x}", std::process::id());
+    let runtime = DockerRuntime::new(id.clone());
+    let command = "cat ~/.config/note; echo \" [$TREEFORT_FILES]\"; git --version >&2; rg --version | head -n 1; \
+        echo made > made; find / -xdev -type f -perm /6000 2>/dev/null | wc -l; exit 3";
+    let mut argv = manifest.argv.clone();
+    argv.push(command.to_owned());
+    let spec = Spec {
+        name: format!("treefort-{id}"),
+        image,
+        argv,
+        env: manifest.environment(&launch),
+        limits: treefort::sandbox::Limits::default(),
+        labels: Vec::new(),
+        workspace: Some(workspace.path().to_owned()),
+        runtime: None,
+    };
+    let mut sandbox = runtime.start(spec).await.unwrap();
+    let mut output = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut sandbox.agent, &mut output)
+        .await
+        .unwrap();
+    let stderr = sandbox.stderr.clone();
+    let exit = sandbox.stop(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(exit.code, Some(3), "{output}{}", stderr.text());
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[0], "for m:1 []");
+    assert!(lines[1].starts_with("ripgrep "), "{output}");
+    // Programs that make somebody else of whoever runs them: none.
+    assert_eq!(lines[2], "0", "{output}");
+    assert!(stderr.text().contains("git version"));
+    assert_eq!(
+        std::fs::read_to_string(workspace.path().join("made")).unwrap(),
+        "made\n"
+    );
+    runtime.shutdown().await;
+}
