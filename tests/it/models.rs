@@ -15,7 +15,10 @@ const NOBODY: &str = "http://127.0.0.1:9";
 
 /// Runs a command in a home with a `treefort.toml`.
 async fn treefort(home: &tempfile::TempDir, ollama: &str, arguments: &[&str]) -> Output {
+    // An empty project, and not this one, is what a session would work on.
+    let project = tempfile::tempdir().unwrap();
     let running = tokio::process::Command::new(PROGRAM)
+        .current_dir(project.path())
         .args(arguments)
         .arg("--home")
         .arg(home.path())
