@@ -3,7 +3,7 @@
 use super::saying::tag;
 use crate::{
     job::Failure,
-    model::{CallStatus, ModelCall},
+    model::{CallStatus, ModelCall, ModelError},
 };
 
 /// Sentences about other models that one turn keeps.
@@ -105,7 +105,18 @@ impl Usage {
         self.failed = match call.status {
             CallStatus::Ok => None,
             CallStatus::Failed(error) => {
-                let failure = Failure::new(error.code(), error.to_string());
+                // What only the owner's configuration mends is said with the failure.
+                let sentence = match (&error, error.fix()) {
+                    (
+                        ModelError::NoKey { .. }
+                        | ModelError::KeyRefused { .. }
+                        | ModelError::NoPrice { .. }
+                        | ModelError::Dialect { .. },
+                        Some(fix),
+                    ) => format!("{error}. {fix}"),
+                    _ => error.to_string(),
+                };
+                let failure = Failure::new(error.code(), sentence);
                 if error.is_budget() {
                     self.exhausted = Some(failure.clone());
                 }

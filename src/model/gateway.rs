@@ -1,5 +1,5 @@
 //! The way from a session to its model: a small HTTP server per connection from the container, which
-//! speaks the part of the models' APIs that a conversation needs and nothing else ([`super::session`]).
+//! speaks the part of the models' APIs that a conversation needs and nothing else.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
