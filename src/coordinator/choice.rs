@@ -124,7 +124,10 @@ pub(super) fn budget(context: &Context, order: &Order) -> Budget {
             Some(quota) => Some(u64::from(quota.tokens) + u64::from(context.num_ctx)),
             None => order.request.number("budget_tokens"),
         },
-        seconds: stranger.map(|quota| quota.seconds),
+        seconds: match stranger {
+            Some(quota) => Some(quota.seconds),
+            None => order.request.number("budget_s"),
+        },
         microusd: if order.stranger {
             None
         } else {

@@ -184,10 +184,16 @@ impl Session {
             ),
             extra,
         };
-        let content = format!(
+        let mut content = format!(
             "{name} started on {} in a container without a network.",
             model.name
         );
+        if self.bench.is_some()
+            && let Some(protection) = context.protection.get()
+        {
+            content.push(' ');
+            content.push_str(protection);
+        }
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {
             let detail = states::checkpoint_detail(

@@ -69,6 +69,12 @@ pub struct Args {
     /// Copies files that git ignores too.
     #[arg(long)]
     ignored: bool,
+    /// Ends the session when the model has read and written this many tokens.
+    #[arg(long, value_name = "TOKENS")]
+    budget_tokens: Option<u64>,
+    /// Ends the session when the model has cost this many US dollars; for models whose price is in the settings.
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    budget_usd: Option<f64>,
     /// Gives up after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
@@ -87,6 +93,8 @@ impl Args {
             go_on: None,
             workspace: None,
             ignored: false,
+            budget_tokens: None,
+            budget_usd: None,
             timeout: None,
             json: false,
         }
@@ -103,6 +111,14 @@ enum End {
     },
     Cancelled,
     TimedOut(u64),
+}
+
+/// An amount of money.
+fn dollars(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
+        _ => Err("give an amount above zero, like 0.50".to_owned()),
+    }
 }
 
 /// Runs the command.
