@@ -74,7 +74,7 @@ pub fn protection(facts: &Facts, config: &Config) -> Protection {
         "Your network: an agent has none. It reaches neither the internet, nor your home network, \
          nor other programs on this computer, only its model, and that through treefort."
             .to_owned(),
-        "Your passwords: treefort keeps them, and those for cloud models, outside. The exception is \
+        "Your passwords: those of your accounts and of cloud models stay outside. The exception is \
          one that lies in a file of your project: that is in the copy too."
             .to_owned(),
         "Your system: an agent cannot become administrator (root) or install anything on this \
