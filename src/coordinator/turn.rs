@@ -95,6 +95,7 @@ async fn work(
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
         Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
     };
+    session.process.model_settled().await;
     while let Ok(call) = session.calls.try_recv() {
         take_call(session, &mut usage, call)?;
     }
