@@ -212,8 +212,8 @@ async fn the_real_opencode_talks_to_a_real_server() {
         .unwrap();
     let tokens = call.tags.iter().map(nostr_sdk::Tag::as_slice);
     let tokens = tokens.into_iter().find(|tag| tag[0] == "tokens").unwrap();
-    // A token is a byte here: OpenCode's prompt with its tools is some thousand of them.
-    assert!(tokens[1].parse::<u64>().unwrap() > 2_000, "{tokens:?}");
+    // A token is a byte here: this is OpenCode's own prompt, and not the question alone.
+    assert!(tokens[1].parse::<u64>().unwrap() > 500, "{tokens:?}");
     assert!(tokens[2].parse::<u64>().unwrap() <= 48, "{tokens:?}");
     assert_eq!(tag(call, "provider").as_deref(), Some("llama"));
     let start = records.iter().find(|record| record.kind.as_u16() == 4781);
