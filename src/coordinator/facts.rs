@@ -1,6 +1,8 @@
 //! Facts beside claims: checkpoints of the workspace, what really changed between two of them, and whether
 //! the agent said so (DESIGN.md #7).
 
+use std::collections::HashSet;
+
 use nostr::{Event, EventId};
 
 use super::{
@@ -39,6 +41,9 @@ pub(super) struct Bench {
     claims: Vec<Claimed>,
     /// Files that have a record of their own in this turn.
     recorded: usize,
+    /// Which ones: an agent may be further than what it says, so a claim can come after the state that holds
+    /// what it is about.
+    touched: HashSet<Vec<u8>>,
     /// The state since which files have none.
     unrecorded_since: Option<ObjectId>,
     /// The state of the last checkpoint.
@@ -75,6 +80,7 @@ impl Bench {
             watch,
             claims: Vec::new(),
             recorded: 0,
+            touched: HashSet::new(),
             unrecorded_since: None,
             latest: Some(latest),
             failed: false,
@@ -85,6 +91,7 @@ impl Bench {
     fn turn(&mut self) {
         self.claims.clear();
         self.recorded = 0;
+        self.touched.clear();
         self.unrecorded_since = None;
     }
 
@@ -238,6 +245,8 @@ async fn record(session: &mut Session, taken: Taken, reason: &str) -> Result<(),
         bench.unrecorded_since = bench.unrecorded_since.or(known);
     }
     bench.recorded += taken.changed.len();
+    let paths = taken.changed.iter().map(|(change, _)| change.path.clone());
+    bench.touched.extend(paths);
     let mut events = Vec::new();
     for (change, rendered) in &taken.changed {
         let claim = who_claimed(&claims, &change.path);
@@ -245,12 +254,7 @@ async fn record(session: &mut Session, taken: Taken, reason: &str) -> Result<(),
     }
     let every_file_known = taken.changed.len() == taken.total;
     if every_file_known {
-        let changed: Vec<&[u8]> = taken
-            .changed
-            .iter()
-            .map(|(c, _)| c.path.as_slice())
-            .collect();
-        events.extend(unkept_claims(session, &claims, &changed, private)?);
+        events.extend(unkept_claims(session, &claims, private)?);
     }
     events.push(checkpoint_event(
         session,
@@ -268,25 +272,27 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
         return Ok(());
     };
     let claims = std::mem::take(&mut bench.claims);
-    let events = unkept_claims(session, &claims, &[], private)?;
+    // Which files changed is not known one by one any more.
+    if bench.unrecorded_since.is_some() {
+        return Ok(());
+    }
+    let events = unkept_claims(session, &claims, private)?;
     session.emit(events).await
 }
 
-/// Edits that were claimed and of which the files know nothing.
+/// Edits that were claimed and of which the files know nothing in this turn.
 fn unkept_claims(
     session: &mut Session,
     claims: &[Claimed],
-    changed: &[&[u8]],
     private: bool,
 ) -> Result<Vec<Event>, PublishError> {
     let mut events = Vec::new();
     for claimed in claims.iter().filter(|claimed| !claimed.anything) {
-        let kept = claimed.paths.is_empty()
-            || claimed
-                .paths
-                .iter()
-                .any(|path| changed.contains(&path.as_slice()));
-        if kept {
+        let touched = |path: &Vec<u8>| {
+            let bench = session.bench.as_ref();
+            bench.is_some_and(|bench| bench.touched.contains(path))
+        };
+        if claimed.paths.is_empty() || claimed.paths.iter().any(touched) {
             continue;
         }
         let sentence = if private {

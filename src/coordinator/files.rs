@@ -1,7 +1,9 @@
 //! The process of a session with the files that it works on: a copy of a project, an empty folder, or the copy
 //! of the conversation before.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use nostr::PublicKey;
 
 use super::{
     context::{Context, now},
@@ -16,12 +18,64 @@ use crate::{
     workspace::{About, Checkpoint, about, import::Imported},
 };
 
+/// How often a folder that is not used is looked for again.
+const LEAVE_TRIES: u32 = 10;
+/// The pause between two looks.
+const LEAVE_EVERY: Duration = Duration::from_millis(500);
+
 /// The files of a session with its process.
 pub(super) struct Begun {
     pub(super) process: Process,
     pub(super) shared: Option<Arc<Shared>>,
     pub(super) imported: Option<(Imported, Checkpoint)>,
     pub(super) latest: Option<Checkpoint>,
+}
+
+/// Keys, journals and folders that were made for a session that has not begun. Dropped before it has, by a
+/// failure or because the job is withdrawn, they go.
+pub(super) struct Unused {
+    context: Arc<Context>,
+    sessions: Vec<PublicKey>,
+}
+
+impl Unused {
+    pub(super) fn new(context: &Arc<Context>, warm: Option<&Process>) -> Self {
+        Self {
+            context: context.clone(),
+            sessions: warm
+                .map(|process| process.keys.public_key())
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn add(&mut self, session: PublicKey) {
+        self.sessions.push(session);
+    }
+
+    /// The session begins.
+    pub(super) fn keep(mut self) {
+        self.sessions.clear();
+    }
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        for session in std::mem::take(&mut self.sessions) {
+            let context = self.context.clone();
+            tokio::spawn(async move {
+                // A process that was discarded is forgotten already.
+                if matches!(context.keyring.session(&session), Ok(Some(_))) {
+                    process::forget(&context, &session).await;
+                }
+                // A copy that was being written is written on for a moment.
+                for _ in 0..LEAVE_TRIES {
+                    tokio::time::sleep(LEAVE_EVERY).await;
+                    context.workspaces.forget(session).await;
+                }
+            });
+        }
+    }
 }
 
 /// The folder that a job wants to be worked on, for agents that work on files.
@@ -46,7 +100,7 @@ fn source(context: &Context, order: &Order) -> Result<Source, Failure> {
 }
 
 /// The copy that the conversation before worked on.
-fn earlier(context: &Context, order: &Order) -> Option<nostr::PublicKey> {
+fn earlier(context: &Context, order: &Order) -> Option<PublicKey> {
     let job = context.state.job(&order.continues?).ok().flatten()?;
     let session = context.state.session(&job.session?).ok().flatten()?;
     session.workspace
@@ -55,12 +109,13 @@ fn earlier(context: &Context, order: &Order) -> Option<nostr::PublicKey> {
 /// A process, and the files that it works on.
 ///
 /// # Errors
-/// A sentence for the customer; nothing is left behind.
+/// A sentence for the customer; what was made for the session is among the `unused`.
 pub(super) async fn begin(
     context: &Arc<Context>,
     order: &Order,
     prompt: &str,
     warm: Option<Process>,
+    unused: &mut Unused,
     progress: sandbox::Progress,
 ) -> Result<Begun, Failure> {
     let manifest = context
@@ -74,7 +129,7 @@ pub(super) async fn begin(
     if !manifest.workspace {
         let process = match warm {
             Some(process) => process,
-            None => start_alone(context, order, command, None, progress).await?,
+            None => start_alone(context, order, command, None, unused, progress).await?,
         };
         return Ok(Begun {
             process,
@@ -98,8 +153,8 @@ pub(super) async fn begin(
         let latest = shared
             .with(move |files| Ok(files.checkpoint("before going on", at)?))
             .await?;
-        let process =
-            start_alone(context, order, command, Some(shared.tree_dir()), progress).await?;
+        let tree = Some(shared.tree_dir());
+        let process = start_alone(context, order, command, tree, unused, progress).await?;
         return Ok(Begun {
             process,
             shared: Some(shared),
@@ -137,6 +192,7 @@ pub(super) async fn begin(
         None => {
             let keys = process::new_keys(context)?;
             let id = keys.public_key();
+            unused.add(id);
             let tree = context.workspaces.reserve(id).await?;
             let launch = Launch {
                 agent: &order.agent,
@@ -154,11 +210,7 @@ pub(super) async fn begin(
                 };
                 (process, filled)
             } else {
-                let (process, filled) = tokio::join!(Process::start(context, launch), fill(id));
-                if process.is_err() && filled.is_err() {
-                    process::forget(context, &id).await;
-                }
-                (process, filled)
+                tokio::join!(Process::start(context, launch), fill(id))
             }
         }
     };
@@ -173,11 +225,7 @@ pub(super) async fn begin(
             process.discard().await;
             Err(failure)
         }
-        (Err(failure), Ok((shared, _))) => {
-            process::forget(context, &shared.id).await;
-            Err(failure)
-        }
-        (Err(failure), Err(_)) => Err(failure),
+        (Err(failure), _) => Err(failure),
     }
 }
 
@@ -187,10 +235,11 @@ async fn start_alone(
     order: &Order,
     command: Option<&str>,
     tree: Option<PathBuf>,
+    unused: &mut Unused,
     progress: sandbox::Progress,
 ) -> Result<Process, Failure> {
     let keys = process::new_keys(context)?;
-    let id = keys.public_key();
+    unused.add(keys.public_key());
     let launch = Launch {
         agent: &order.agent,
         keys,
@@ -198,9 +247,5 @@ async fn start_alone(
         command,
         progress: Some(progress),
     };
-    let started = Process::start(context, launch).await;
-    if started.is_err() {
-        process::forget(context, &id).await;
-    }
-    started
+    Process::start(context, launch).await
 }

@@ -11,7 +11,7 @@ use super::{
     conversation::{self, Said},
     executor::Order,
     facts::Bench,
-    files::{self, Begun},
+    files::{self, Begun, Unused},
     process::{self, Process, Talk},
     publisher::PublishError,
     session::Session,
@@ -49,6 +49,7 @@ impl Session {
         process: Option<Process>,
         progress: sandbox::Progress,
     ) -> Result<Prepared, Failure> {
+        let mut unused = Unused::new(&context, process.as_ref());
         let prompt = conversation::prompt(&context, &order.request).await?;
         let (model, history) = tokio::try_join!(
             choice::model(&context, order),
@@ -62,7 +63,13 @@ impl Session {
             shared,
             imported,
             latest,
-        } = Box::pin(files::begin(&context, order, &prompt, process, progress)).await?;
+        } = {
+            let unused = &mut unused;
+            Box::pin(files::begin(
+                &context, order, &prompt, process, unused, progress,
+            ))
+            .await?
+        };
         let (calls_in, calls) = mpsc::channel(64);
         process.connect_model(context.gateway.admit(SessionPolicy {
             token: process.token.clone(),
@@ -93,6 +100,7 @@ impl Session {
                 return Err(failure);
             }
         };
+        unused.keep();
         let root = Reference::to(&order.event, &context.relay_url);
         let belonging = Belonging {
             operator: context.admission.operator(),

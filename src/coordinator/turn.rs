@@ -15,7 +15,7 @@ use super::{
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
-    watch::watch_disk,
+    watch::{let_go, watch_disk},
 };
 use crate::{
     agent::{
@@ -250,6 +250,7 @@ async fn listen(
                 Around::Look => watch_disk(session, order, lines).await?,
                 Around::Told(told) => {
                     let sentence = session.hear(*told).await?;
+                    let_go(session, order, lines).await?;
                     // What it is about to do rests on files that are gone: it stops, and goes on from here.
                     let stopping = async {
                         let _asked = peer.cancel(&acp).await;

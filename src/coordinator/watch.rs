@@ -125,3 +125,32 @@ pub(super) async fn watch_disk(
         }
     }
 }
+
+/// The files were brought back under an agent that stands still because of them: it goes on, if only to hear
+/// of it; the next look stops it again when there is still no room.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn let_go(
+    session: &mut Session,
+    order: &Order,
+    lines: &Lines,
+) -> Result<(), PublishError> {
+    let stands_still = |session: &Session| {
+        let bench = session.bench.as_ref();
+        bench.is_some_and(|bench| bench.watch.over)
+    };
+    if !stands_still(session) {
+        return Ok(());
+    }
+    watch_disk(session, order, lines).await?;
+    if stands_still(session)
+        && let Some(bench) = &mut session.bench
+    {
+        bench.watch.over = false;
+        if let Err(error) = bench.hold.resume().await {
+            tracing::warn!(%error, "a paused agent could not be resumed");
+        }
+    }
+    Ok(())
+}

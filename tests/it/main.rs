@@ -30,3 +30,4 @@ mod sandbox;
 mod secrets;
 mod tidy;
 mod vectors;
+mod workspace;

@@ -47,6 +47,8 @@ pub(crate) enum Behaviour {
     Answer,
     /// This text in one chunk, without any delay.
     Say(String),
+    /// Calls this tool with these arguments.
+    Call(&'static str, Value),
     /// This text, one character a chunk, with a pause before each.
     Letters(String, Duration),
     /// So many words, one a chunk, with a pause before each.
@@ -279,6 +281,12 @@ async fn script(behaviour: Behaviour, said: &str, body: &Chunks) -> Result<(), G
         Behaviour::Say(words) => {
             let whole = [text(&line(&words, false)), end()].concat();
             body.send(Ok(whole.into())).await
+        }
+        Behaviour::Call(tool, arguments) => {
+            let mut call = line("", false);
+            call["message"]["tool_calls"] =
+                json!([{"function": {"name": tool, "arguments": arguments}}]);
+            body.send(Ok([text(&call), end()].concat().into())).await
         }
         Behaviour::Letters(words, pause) => {
             for letter in words.chars() {

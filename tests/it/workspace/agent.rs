@@ -1,0 +1,88 @@
+//! An agent whose prompt is its script: a shell in a container that speaks the Agent Client Protocol, with
+//! words for everything that an agent may say and do.
+//!
+//! The last line of a prompt is run by its shell (so without quotation marks and backslashes). `$n` counts its
+//! prompts. `says WORD…`, `claims KIND PATH`, `asks KIND PATH` (permission; waits for the answer), `lingers`
+//! (until it is cancelled), `deaf` (for ever, whatever it is told).
+
+use std::path::Path;
+
+const MANIFEST: &str = r#"
+name = "scripted"
+title = "Scripted"
+description = "Does what its prompt says."
+version = "1"
+argv = ["/bin/sh", "/agent.sh"]
+kinds = [5050, 5870]
+workspace = true
+history = "prompt"
+grace_s = 1
+[image]
+dockerfile = "Dockerfile"
+"#;
+
+const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /bin/busybox\n\
+                          RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nCOPY agent.sh /agent.sh\n\
+                          USER 1000:1000\nWORKDIR /workspace\n\
+                          ENTRYPOINT [\"/treefort\", \"sandbox-init\", \"--\"]\n";
+
+const SCRIPT: &str = r#"
+cd /workspace
+n=0
+calls=0
+sends() { echo "{\"jsonrpc\":\"2.0\",$1}"; }
+updates() { sends "\"method\":\"session/update\",\"params\":{\"sessionId\":\"s\",\"update\":{$1}}"; }
+says() { updates "\"sessionUpdate\":\"agent_message_chunk\",\"content\":{\"type\":\"text\",\"text\":\"$*\"}"; }
+tool() { echo "\"toolCallId\":\"c$calls\",\"title\":\"$1 $2\",\"kind\":\"$1\",\"rawInput\":{\"filePath\":\"/workspace/$2\",\"command\":\"$2\"}"; }
+claims() {
+    calls=$((calls + 1))
+    updates "\"sessionUpdate\":\"tool_call\",\"status\":\"completed\",$(tool "$1" "$2")"
+}
+hears() {
+    read -r line || exit 0
+    id=$(echo "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+}
+asks() {
+    calls=$((calls + 1))
+    sends "\"id\":$((1000 + calls)),\"method\":\"session/request_permission\",\"params\":{\"sessionId\":\"s\",\"toolCall\":{$(tool "$1" "$2")},\"options\":[{\"kind\":\"allow_once\",\"optionId\":\"yes\",\"name\":\"Yes\"},{\"kind\":\"reject_once\",\"optionId\":\"no\",\"name\":\"No\"}]}"
+    answer=$((1000 + calls))
+    hears
+    while [ "$id" != "$answer" ]; do hears; done
+}
+lingers() {
+    while hears; do
+        case "$line" in *'"session/cancel"'*) stop=cancelled; return ;; esac
+    done
+}
+deaf() { while :; do sleep 1; done; }
+while hears; do
+    case "$line" in
+    *'"initialize"'*) result='{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}' ;;
+    *'"session/new"'*) result='{"sessionId":"s"}' ;;
+    *'"session/prompt"'*)
+        prompt=$id
+        text=$(echo "$line" | sed -n 's/.*"text":"\([^"]*\)".*/\1/p')
+        n=$((n + 1))
+        stop=end_turn
+        eval "${text##*\\n}"
+        id=$prompt
+        result='{"stopReason":"'$stop'"}' ;;
+    *) continue ;;
+    esac
+    sends "\"id\":$id,\"result\":$result"
+done
+"#;
+
+/// Puts the agent into a home, before treefort starts there.
+pub(super) fn install(home: &Path) {
+    let folder = home.join("agents/scripted");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("agent.toml"), MANIFEST).unwrap();
+    std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
+    std::fs::write(folder.join("agent.sh"), SCRIPT).unwrap();
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .expect("install busybox-static");
+    std::fs::copy(busybox, folder.join("busybox")).unwrap();
+}

@@ -1,0 +1,97 @@
+//! Conversations go on, on the same files, with the same agent.
+
+use super::*;
+
+fn workspaces(fort: &Fort) -> usize {
+    std::fs::read_dir(fort.treefort.home().join("workspaces"))
+        .unwrap()
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_go_on_in_the_same_copy_after_the_end_and_after_a_restart() {
+    let mut fort = Fort::start().await;
+    fort.run("echo one > log; claims edit log; says first")
+        .await
+        .ok();
+    let copy = fort.copy().await;
+    let said = fort
+        .say(&[
+            "run",
+            "--continue",
+            "echo two >> log; claims edit log; says second of $n",
+        ])
+        .await
+        .ok();
+    // Another container, with what was said before in front of its prompt.
+    assert_eq!(said.out.trim(), "second of 1");
+    assert!(fort.journals().contains("What was said before"));
+    assert_eq!(
+        std::fs::read_to_string(copy.join("log")).unwrap(),
+        "one\ntwo\n"
+    );
+    fort.treefort.terminate();
+    fort.treefort.up();
+    fort.say(&[
+        "run",
+        "--continue",
+        "echo three >> log; claims edit log; says third",
+    ])
+    .await
+    .ok();
+    assert_eq!(
+        std::fs::read_to_string(copy.join("log")).unwrap(),
+        "one\ntwo\nthree\n"
+    );
+    assert_eq!(workspaces(&fort), 1);
+    assert_eq!(fort.copy().await, copy);
+    let sessions = fort.sessions().await;
+    assert_eq!(sessions.len(), 3);
+    let id = copy
+        .parent()
+        .unwrap()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap();
+    for records in sessions.values() {
+        assert_eq!(tag(&records[0], "workspace").unwrap(), id);
+        assert_eq!(tag(&records[0], "adapter").unwrap(), "scripted");
+        fort.say(&["verify", &records[0].pubkey.to_hex()])
+            .await
+            .ok();
+    }
+    // All of it is one way home, and one way back.
+    let stat = fort.say(&["diff", "--stat"]).await.ok();
+    assert!(stat.out.contains("log  +3"), "{stat:?}");
+    fort.say(&["apply", "--yes"]).await.ok();
+    assert_eq!(fort.read("log"), "one\ntwo\nthree\n");
+    // A new conversation is a new copy, with what came home.
+    fort.run("wc -l < log > lines; says fresh").await.ok();
+    assert_eq!(workspaces(&fort), 2);
+    assert_eq!(
+        std::fs::read_to_string(fort.copy().await.join("lines")).unwrap(),
+        "3\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_an_open_session_the_same_container_goes_on() {
+    let fort = Fort::start_with("[sessions]\nidle_s = 60\nwarm = 0\n").await;
+    fort.run("echo one > log; claims edit log; says $n")
+        .await
+        .ok();
+    let said = fort
+        .say(&[
+            "run",
+            "--continue",
+            "echo two >> log; claims edit log; says $n",
+        ])
+        .await
+        .ok();
+    assert_eq!(said.out.trim(), "2");
+    assert_eq!(fort.sessions().await.len(), 1);
+    assert_eq!(workspaces(&fort), 1);
+    let discarding = fort.say(&["discard", "--yes"]).await;
+    discarding.fails(1, "an agent still works on this copy");
+}

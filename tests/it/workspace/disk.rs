@@ -1,0 +1,78 @@
+//! An agent that takes too much of the disk stands still until there is room.
+
+use super::*;
+
+const SMALL: &str = "[sessions]\nidle_s = 0\nwarm = 0\n[sandbox]\ndisk_mb = 20\n";
+/// Writes a MiB every tenth of a second, for ever.
+const WRITES: &str =
+    "(i=0; while :; do i=$((i + 1)); head -c 1000000 /dev/urandom > big$i; sleep 0.1; done) & ";
+
+fn size(copy: &Path) -> usize {
+    std::fs::read_dir(copy).unwrap().count()
+}
+
+/// Waits until the copy does not grow any more.
+async fn wait_until_it_stands_still(fort: &Fort) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut client = fort.client().await;
+        let errors = client.query(json!({"kinds": [4784]})).await;
+        if errors
+            .iter()
+            .any(|error| tag(error, "code").as_deref() == Some("disk"))
+        {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it was never stopped");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_paused_its_owner_is_told_and_an_undo_makes_room() {
+    let fort = Fort::start_with(SMALL).await;
+    let script = format!("case $n in 1) {WRITES} lingers; kill $!;; *) says went on;; esac");
+    let working = fort.begin(&["run", "--agent", "scripted", &script]);
+    let copy = fort.wait_for_copy("big1").await;
+    wait_until_it_stands_still(&fort).await;
+    let then = size(&copy);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(size(&copy), then, "it still writes");
+    let mut client = fort.client().await;
+    let notices = client.query(json!({"kinds": [7000]})).await;
+    let told = notices
+        .iter()
+        .any(|notice| notice.content.contains("The agent stands still"));
+    assert!(told, "{notices:?}");
+
+    fort.say(&["undo", "1"]).await.ok();
+    let said = working.await.unwrap().ok();
+    assert_eq!(said.out.trim(), "went on");
+    let records = fort.session().await;
+    let errors = of_kind(&records, 4784);
+    let codes: Vec<String> = errors
+        .iter()
+        .filter_map(|error| tag(error, "code"))
+        .collect();
+    assert_eq!(codes, ["disk"]);
+    assert_eq!(tag(records.last().unwrap(), "l").unwrap(), "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stands_still_can_be_looked_at_and_stopped() {
+    let fort = Fort::start_with(SMALL).await;
+    let script = format!("{WRITES} lingers; kill $!");
+    let working = fort.begin(&["run", "--agent", "scripted", "--timeout", "25", &script]);
+    let copy = fort.wait_for_copy("big1").await;
+    wait_until_it_stands_still(&fort).await;
+    let then = size(&copy);
+    // A look does not wake it.
+    fort.say(&["diff", "--stat"]).await.ok();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(size(&copy), then, "looking at it woke it");
+    let said = working.await.unwrap();
+    assert_eq!(said.code, 1, "{said:?}");
+    fort.treefort.wait_for_no_containers().await;
+    let records = fort.session().await;
+    assert_eq!(tag(records.last().unwrap(), "ending").unwrap(), "cancelled");
+}

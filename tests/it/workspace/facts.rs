@@ -1,0 +1,182 @@
+//! What is recorded of an agent's work: states that can be brought back, what really changed, and whether the
+//! agent said so.
+
+use super::*;
+
+/// Records of files that changed.
+fn changed(records: &[Event]) -> Vec<&Event> {
+    of_kind(records, 4782)
+        .into_iter()
+        .filter(|record| sort(record) == "file")
+        .collect()
+}
+
+fn position(records: &[Event], one: &Event) -> usize {
+    records.iter().position(|other| other.id == one.id).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_facts_stand_beside_each_other() {
+    let fort = Fort::start().await;
+    let before = tree(fort.project.path());
+    let script = "echo four >> a.txt; claims edit a.txt; sleep 1; echo new > n.txt; claims read a.txt; \
+                  claims edit never.txt; sleep 1; rm src/b.txt; claims delete src/b.txt; says I did it";
+    let said = fort.run(script).await.ok();
+    assert_eq!(said.out.trim(), "I did it");
+    assert_eq!(
+        tree(fort.project.path()),
+        before,
+        "the project is untouched"
+    );
+
+    let records = fort.session().await;
+    let files = changed(&records);
+    let of = |path: &str| -> Vec<&&Event> {
+        let named = files.iter();
+        named
+            .filter(|file| tag(file, "path").as_deref() == Some(path))
+            .collect()
+    };
+    // Said and done: the fact names the claim, which was there before it.
+    let [edited] = of("a.txt")[..] else {
+        panic!("{files:?}")
+    };
+    assert_eq!(tag(edited, "op").unwrap(), "modify");
+    assert!(edited.content.contains("\n+four\n"), "{}", edited.content);
+    let claim = tag(edited, "claimed").unwrap();
+    let claim = records
+        .iter()
+        .find(|record| record.id.to_hex() == claim)
+        .expect("the claim");
+    assert_eq!(tag(claim, "claim").unwrap(), "completed");
+    assert_eq!(tag(claim, "tool").unwrap(), "edit");
+    assert!(position(&records, claim) < position(&records, edited));
+    // Done and not said: flagged.
+    let [new] = of("n.txt")[..] else {
+        panic!("{files:?}")
+    };
+    let flagged = |file: &Event| {
+        let mut tags = file.tags.iter();
+        tags.any(|tag| tag.as_slice()[0] == "unclaimed")
+    };
+    assert!(flagged(new) && !flagged(edited), "{new:?}");
+    assert_eq!(tag(new, "op").unwrap(), "create");
+    assert_eq!(
+        tag(of("src/b.txt").last().unwrap(), "op").unwrap(),
+        "delete"
+    );
+    // Said and not done: an error that names what was said.
+    let errors = of_kind(&records, 4784);
+    let unkept = errors
+        .iter()
+        .find(|error| tag(error, "code").as_deref() == Some("claim"))
+        .expect("an error of code claim");
+    assert!(unkept.content.contains("never.txt"), "{}", unkept.content);
+    assert_eq!(
+        errors
+            .iter()
+            .filter(|error| tag(error, "code").as_deref() == Some("claim"))
+            .count(),
+        1
+    );
+
+    // A state that can be brought back comes before the first change.
+    let first = of_kind(&records, 4783)[0];
+    assert!(position(&records, first) < position(&records, claim));
+    for name in ["r", "commit", "tree", "reason", "size"] {
+        assert!(tag(first, name).is_some(), "{name}: {first:?}");
+    }
+    // Real git reads it.
+    let stores = std::fs::read_dir(fort.treefort.home().join("projects")).unwrap();
+    let store = stores.flatten().next().unwrap().path();
+    let store = store.to_str().unwrap();
+    let shown = fort.git(&[
+        "--git-dir",
+        store,
+        "show",
+        &format!("{}:a.txt", tag(first, "commit").unwrap()),
+    ]);
+    assert_eq!(shown, fort.read("a.txt"));
+    fort.git(&["--git-dir", store, "fsck", "--strict"]);
+    let session = records[0].pubkey.to_hex();
+    fort.say(&["verify", &session]).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_further_than_what_it_says_is_no_liar() {
+    let fort = Fort::start().await;
+    // Both edits are done before the first is told of, as with tools that run side by side.
+    let script = "echo 1 > one; echo 2 > two; claims edit one; sleep 1; claims edit two; says done";
+    fort.run(script).await.ok();
+    let records = fort.session().await;
+    assert_eq!(changed(&records).len(), 2);
+    assert!(of_kind(&records, 4784).is_empty(), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changed_files_are_one_record_of_the_turn() {
+    let fort = Fort::start().await;
+    let script = "mkdir m; for i in $(seq 1 60); do echo $i > m/$i; done; claims execute make; \
+                  echo x > last; claims edit last; says done";
+    fort.run(script).await.ok();
+    let records = fort.session().await;
+    let files = changed(&records);
+    let many: Vec<_> = files
+        .iter()
+        .filter(|file| tag(file, "op").as_deref() == Some("many"))
+        .collect();
+    assert_eq!(many.len(), 1, "{files:?}");
+    let count: usize = tag(many[0], "files").unwrap().parse().unwrap();
+    assert_eq!(count + files.len() - 1, 61, "{files:?}");
+    assert!(
+        many[0].content.contains("create m/17"),
+        "{}",
+        many[0].content
+    );
+    // Few are each their own.
+    let few = Fort::start().await;
+    few.run("for i in $(seq 1 12); do echo $i > f$i; done; claims execute make; says done")
+        .await
+        .ok();
+    let records = few.session().await;
+    assert_eq!(changed(&records).len(), 12);
+    assert!(
+        changed(&records)
+            .iter()
+            .all(|file| tag(file, "claimed").is_some())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_is_answered_after_its_checkpoint() {
+    let fort = Fort::start().await;
+    // The agent changes something unseen, then asks: what was there when it asked can be brought back.
+    fort.run(
+        "echo early > e.txt; asks edit a.txt; echo late > e.txt; claims edit e.txt; says done",
+    )
+    .await
+    .ok();
+    let records = fort.session().await;
+    let states = of_kind(&records, 4783);
+    let reasons: Vec<String> = states
+        .iter()
+        .map(|state| tag(state, "reason").unwrap())
+        .collect();
+    let at = reasons
+        .iter()
+        .position(|reason| reason.starts_with("before it edited a.txt"))
+        .unwrap_or_else(|| panic!("{reasons:?}"));
+    let number = tag(states[at], "r").unwrap();
+    let number = number.rsplit('/').next().unwrap();
+    let copy = fort.copy().await;
+    assert_eq!(
+        std::fs::read_to_string(copy.join("e.txt")).unwrap(),
+        "late\n"
+    );
+    fort.say(&["undo", number]).await.ok();
+    assert_eq!(
+        std::fs::read_to_string(copy.join("e.txt")).unwrap(),
+        "early\n"
+    );
+    assert!(fort.journals().contains("\"optionId\":\"yes\""));
+}

@@ -1,0 +1,84 @@
+//! The real OpenCode, from the prompt to the change in the person's folder and back.
+
+use super::*;
+use crate::model_server::Behaviour;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_works_on_a_copy_and_its_changes_come_home_and_go_again() {
+    let fort = Fort::start().await;
+    let write = json!({"filePath": "/workspace/hello.txt", "content": "hello from the fort\n"});
+    fort.model.then(Behaviour::Call("write", write));
+    let look = "echo more >> hello.txt; ls /sys/class/net; cat /proc/net/route | wc -l";
+    let look = json!({"command": look, "description": "Adds a line"});
+    fort.model.then(Behaviour::Call("bash", look));
+    fort.model
+        .then(Behaviour::Say("I wrote hello.txt.".to_owned()));
+    let mine = tree(fort.project.path());
+    let said = fort
+        .say(&["run", "--agent", "opencode", "write hello.txt"])
+        .await
+        .ok();
+    assert_eq!(said.out.trim(), "I wrote hello.txt.");
+    assert!(said.err.contains("hello.txt"), "{said:?}");
+    assert_eq!(
+        tree(fort.project.path()),
+        mine,
+        "the project is untouched until apply"
+    );
+    fort.treefort.wait_for_no_containers().await;
+
+    // It saw the project, and nothing beyond: one interface, no route.
+    let chats = fort.model.chats();
+    assert_eq!(chats.len(), 3, "{chats:?}");
+    let last = chats[2]["messages"].to_string();
+    assert!(
+        last.contains("lo\\\\n1") || last.contains("lo\\n1"),
+        "{last}"
+    );
+
+    let records = fort.session().await;
+    let file: Vec<&Event> = records
+        .iter()
+        .filter(|record| tag(record, "path").as_deref() == Some("hello.txt"))
+        .collect();
+    let ops: Vec<String> = file.iter().map(|file| tag(file, "op").unwrap()).collect();
+    assert_eq!(ops.first().unwrap(), "create", "{file:?}");
+    let diffs: String = file.iter().map(|file| file.content.as_str()).collect();
+    assert!(
+        diffs.contains("+hello from the fort") && diffs.contains("+more"),
+        "{diffs}"
+    );
+    for file in &file {
+        let claim = tag(file, "claimed").expect("it said so");
+        let claim = records
+            .iter()
+            .find(|record| record.id.to_hex() == claim)
+            .unwrap();
+        assert_eq!(
+            (sort(claim).as_str(), tag(claim, "claim").unwrap().as_str()),
+            ("command", "completed")
+        );
+    }
+    assert!(of_kind(&records, 4784).is_empty(), "{records:?}");
+    fort.say(&["verify", &records[0].pubkey.to_hex()])
+        .await
+        .ok();
+
+    let copy = fort.copy().await;
+    let worked = files(&copy);
+    assert_eq!(worked["hello.txt"].1, b"hello from the fort\nmore\n");
+    let undone = fort.say(&["undo", "1", "--json"]).await.ok().json();
+    assert_eq!(
+        files(&copy),
+        files(fort.project.path()),
+        "as the project was, byte for byte"
+    );
+    fort.say(&["undo", &undone["before"].to_string()])
+        .await
+        .ok();
+    assert_eq!(files(&copy), worked);
+    fort.say(&["apply", "--yes"]).await.ok();
+    assert_eq!(fort.read("hello.txt"), "hello from the fort\nmore\n");
+    fort.say(&["apply", "--take-back"]).await.ok();
+    assert_eq!(tree(fort.project.path()), mine);
+}
