@@ -89,7 +89,7 @@ async fn work(
     facts::begin_turn(session).await?;
     let began = Instant::now();
     let mut growing = Growing::new(began);
-    let mut usage = Usage::default();
+    let mut usage = Usage::new(began);
     session.forget_claims();
     let ended = match session.process.talk {
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
