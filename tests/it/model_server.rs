@@ -283,9 +283,7 @@ async fn script(behaviour: Behaviour, said: &str, body: &Chunks) -> Result<(), G
             body.send(Ok(whole.into())).await
         }
         Behaviour::Call(tool, arguments) => {
-            let mut call = line("", false);
-            call["message"]["tool_calls"] =
-                json!([{"function": {"name": tool, "arguments": arguments}}]);
+            let call = wire::call(tool, &arguments);
             body.send(Ok([text(&call), end()].concat().into())).await
         }
         Behaviour::Letters(words, pause) => {
