@@ -175,12 +175,16 @@ impl Server {
             agents,
             runtime: runtime.clone(),
             sandbox: config.sandbox,
+            protection: std::sync::OnceLock::new(),
             workspaces: Arc::new(Workspaces::new(home.to_owned())),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),
             gateway: Gateway::new(config.model)?,
         };
+        // The names of the owner's variables need not say that they hold keys.
+        let keys = context.gateway.providers().secrets();
+        context.redactor.learn(keys);
         private_directory(&context.journal)?;
         let relay_key = context.keyring.relay().public_key().to_hex();
         let coordinator = Coordinator::start(Arc::new(context), role).await?;

@@ -334,9 +334,8 @@ impl From<server::Error> for CommandError {
                 let hint = format!("make sure that you may read and write '{}'", path.display());
                 Self::new(Kind::Failed, error).hint(hint)
             }
-            server::Error::Model(_) => Self::new(Kind::Usage, error).hint(
-                "set OLLAMA_HOST, or `ollama` under [model] in treefort.toml, to an http address",
-            ),
+            server::Error::Model(_) => Self::new(Kind::Usage, error)
+                .hint("correct [model] in treefort.toml, or OLLAMA_HOST"),
             server::Error::Sandbox(_) => {
                 Self::new(Kind::NoSandbox, error).hint("`treefort doctor` says what is missing")
             }

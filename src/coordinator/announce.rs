@@ -72,14 +72,18 @@ pub(super) async fn say_status(context: &Context) {
 /// What the coordinator can do right now.
 pub(super) async fn status(context: &Context) -> StatusReport {
     let runtime = match context.runtime.probe().await {
-        Ok(probe) => RuntimeReport {
-            kind: context.runtime.kind().to_owned(),
-            ok: true,
-            detail: probe.detail,
-            fix: None,
-            protects: probe.protection.protects,
-            exposes: probe.protection.exposes,
-        },
+        Ok(probe) => {
+            // It does not change while the engine runs; who set it first said the same.
+            let _ = context.protection.set(probe.protection.short);
+            RuntimeReport {
+                kind: context.runtime.kind().to_owned(),
+                ok: true,
+                detail: probe.detail,
+                fix: None,
+                protects: probe.protection.protects,
+                exposes: probe.protection.exposes,
+            }
+        }
         Err(error) => RuntimeReport {
             kind: context.runtime.kind().to_owned(),
             ok: false,

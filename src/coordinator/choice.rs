@@ -2,9 +2,10 @@
 
 use super::{context::Context, executor::Order};
 use crate::{
+    agent::manifest::{self, Driver, Manifest},
     job::Failure,
     model::{
-        Budget, ModelError, ModelName, ModelOptions,
+        Budget, Dialect, ModelError, ModelName, ModelOptions,
         local::ModelInfo,
         provider::{OLLAMA, Target},
     },
@@ -17,6 +18,11 @@ use crate::{
 /// # Errors
 /// When it is not there, and nothing may be asked in its place.
 pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo, Failure> {
+    let agent = context.agents.get(&order.agent);
+    // A command works also where there is no model.
+    if agent.is_some_and(|agent| agent.manifest.driver == Driver::Exec) {
+        return Ok(ModelInfo::none());
+    }
     let providers = context.gateway.providers();
     let default = providers.resolve(&context.default_model);
     let target = match named(order) {
@@ -57,6 +63,36 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
         return Ok(ModelInfo::named(&chain.remove(0)));
     }
     Ok(ModelInfo::named(&target))
+}
+
+/// Whether an agent can speak to the model at all: what speaks OpenAI's or Ollama's language reaches every
+/// provider, the others reach their own.
+///
+/// # Errors
+/// When it cannot.
+pub(super) fn can_speak(
+    context: &Context,
+    agent: &Manifest,
+    model: &ModelInfo,
+) -> Result<(), Failure> {
+    let target = context.gateway.providers().resolve(&model.name.0);
+    let reached = match agent.model.dialect {
+        manifest::Dialect::Openai | manifest::Dialect::Ollama => true,
+        manifest::Dialect::Anthropic => target.provider.dialect() == Dialect::Anthropic,
+        manifest::Dialect::Gemini => target.provider.dialect() == Dialect::Gemini,
+    };
+    if reached || agent.driver == Driver::Exec {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "no-model",
+        format!(
+            "the agent {} speaks the language of {} only, and {} does not; name a model with --model",
+            agent.name,
+            agent.model.dialect.as_str(),
+            model.name
+        ),
+    ))
 }
 
 /// The models that are asked when the session's own fails: those of the configuration. Who asked for a local
@@ -124,7 +160,10 @@ pub(super) fn budget(context: &Context, order: &Order) -> Budget {
             Some(quota) => Some(u64::from(quota.tokens) + u64::from(context.num_ctx)),
             None => order.request.number("budget_tokens"),
         },
-        seconds: stranger.map(|quota| quota.seconds),
+        seconds: match stranger {
+            Some(quota) => Some(quota.seconds),
+            None => order.request.number("budget_s"),
+        },
         microusd: if order.stranger {
             None
         } else {

@@ -49,6 +49,8 @@ pub struct Context {
     pub runtime: Arc<dyn Runtime>,
     /// What an owner set about sandboxes.
     pub sandbox: sandbox::Config,
+    /// What the sandbox protects, in a sentence; known once the sandbox was looked at.
+    pub protection: std::sync::OnceLock<String>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
     /// The way of sessions to their models.

@@ -55,6 +55,9 @@ impl Session {
             choice::model(&context, order),
             conversation::history(&context, order.request.scheme, order.continues)
         )?;
+        if let Some(agent) = context.agents.get(&order.agent) {
+            choice::can_speak(&context, &agent.manifest, &model)?;
+        }
         let Begun {
             mut process,
             shared,
@@ -192,10 +195,18 @@ impl Session {
             ),
             extra,
         };
-        let content = format!(
-            "{name} started on {} in a container without a network.",
-            model.name
-        );
+        let with = if model.provider == "none" {
+            String::new()
+        } else {
+            format!(" on {}", model.name)
+        };
+        let mut content = format!("{name} started{with} in a container without a network.");
+        if self.bench.is_some()
+            && let Some(protection) = context.protection.get()
+        {
+            content.push(' ');
+            content.push_str(protection);
+        }
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {
             let detail = states::checkpoint_detail(

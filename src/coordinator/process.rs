@@ -29,6 +29,8 @@ use crate::{
 
 /// How long a permission may wait for its checkpoint; then the agent is answered all the same.
 const PERMISSION_WAIT: Duration = Duration::from_secs(20);
+/// How long a turn's end waits for model calls that are about to be recorded.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
@@ -52,6 +54,7 @@ pub(super) struct Process {
     pub(super) keys: Keys,
     /// What the agent shows to the gateway.
     pub(super) token: String,
+    gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
     serving: JoinSet<()>,
     stderr: Tail,
@@ -144,7 +147,7 @@ impl Process {
             .runtime
             .prepare(&image, progress)
             .await
-            .map_err(|error| no_sandbox(&error))?;
+            .map_err(|error| no_sandbox(&error, &manifest.name))?;
         let token = random_hex()?;
         context.redactor.learn(spellings(&keys));
         context.redactor.learn([token.clone()]);
@@ -180,7 +183,7 @@ impl Process {
             .runtime
             .start(spec)
             .await
-            .map_err(|error| no_sandbox(&error))?;
+            .map_err(|error| no_sandbox(&error, &manifest.name))?;
         let journal = Journal::open(
             &context.journal.join(format!("{public}.jsonl")),
             JOURNAL_BYTES,
@@ -208,6 +211,7 @@ impl Process {
             command: command.map(str::to_owned),
             keys,
             token,
+            gateway: None,
             http: Some(sandbox.http),
             serving: JoinSet::new(),
             stderr: sandbox.stderr,
@@ -263,6 +267,7 @@ impl Process {
         let Some(mut http) = self.http.take() else {
             return;
         };
+        self.gateway = Some(gateway.clone());
         self.serving.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -278,6 +283,13 @@ impl Process {
                 }
             }
         });
+    }
+
+    /// Waits until the gateway has recorded what the agent asked its model, within bounds.
+    pub(super) async fn model_settled(&self) {
+        if let Some(gateway) = &self.gateway {
+            gateway.settled(SETTLE).await;
+        }
     }
 
     /// What went wrong with the agent, with the facts that the host saw.
@@ -375,8 +387,10 @@ pub(super) fn meta(history: &[super::conversation::Said]) -> Value {
     serde_json::json!({"treefort/history": said})
 }
 
-fn no_sandbox(error: &sandbox::Error) -> Failure {
-    Failure::new("no-sandbox", format!("{error}. {}", error.hint()))
+fn no_sandbox(error: &sandbox::Error, agent: &str) -> Failure {
+    // A hint may name a command with the agent's name in it.
+    let hint = error.hint().replace("NAME", agent);
+    Failure::new("no-sandbox", format!("{error}. {hint}"))
 }
 
 /// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.

@@ -72,7 +72,8 @@ pub(super) fn take_call(
     usage: &mut Usage,
     call: ModelCall,
 ) -> Result<(), PublishError> {
-    let (detail, alt) = usage::describe(&call);
+    let agent_ms = usage.agent_ms(&call);
+    let (detail, alt) = usage::describe(&call, agent_ms);
     let kind = ActionKind::Other("model".to_owned());
     let entry = session.log.action(kind, detail, alt, "", now())?;
     session.held.push(entry.event);

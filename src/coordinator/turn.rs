@@ -89,12 +89,13 @@ async fn work(
     facts::begin_turn(session).await?;
     let began = Instant::now();
     let mut growing = Growing::new(began);
-    let mut usage = Usage::default();
+    let mut usage = Usage::new(began);
     session.forget_claims();
     let ended = match session.process.talk {
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
         Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
     };
+    session.process.model_settled().await;
     while let Ok(call) = session.calls.try_recv() {
         take_call(session, &mut usage, call)?;
     }

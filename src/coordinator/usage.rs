@@ -1,17 +1,21 @@
 //! What the model calls of a turn cost, as the gateway saw it: facts.
 
+use tokio::time::Instant;
+
 use super::saying::tag;
 use crate::{
     job::Failure,
-    model::{CallStatus, ModelCall},
+    model::{CallStatus, ModelCall, ModelError},
 };
 
 /// Sentences about other models that one turn keeps.
 const MOST: usize = 20;
 
 /// The sum of a turn's calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Usage {
+    /// When the turn began, or the last call ended: from there on it was the agent's time.
+    mark: Instant,
     /// Tokens read.
     pub(super) prompt_tokens: u64,
     /// Tokens written.
@@ -35,7 +39,7 @@ pub(super) struct Usage {
 }
 
 /// A call as a record tells it: details, and a line for people.
-pub(super) fn describe(call: &ModelCall) -> (Vec<Vec<String>>, String) {
+pub(super) fn describe(call: &ModelCall, agent_ms: u64) -> (Vec<Vec<String>>, String) {
     let mut detail = vec![
         tag("model", [call.model.to_string()]),
         tag(
@@ -46,6 +50,7 @@ pub(super) fn describe(call: &ModelCall) -> (Vec<Vec<String>>, String) {
             ],
         ),
         tag("ms", [call.latency_total_ms.to_string()]),
+        tag("agent_ms", [agent_ms.to_string()]),
     ];
     detail.extend(
         call.latency_first_ms
@@ -74,6 +79,32 @@ pub(super) fn describe(call: &ModelCall) -> (Vec<Vec<String>>, String) {
 }
 
 impl Usage {
+    /// A turn begins.
+    pub(super) fn new(began: Instant) -> Self {
+        Self {
+            mark: began,
+            prompt_tokens: 0,
+            output_tokens: 0,
+            first_ms: None,
+            model_ms: 0,
+            truncated: false,
+            cost_microusd: 0,
+            cost_unknown: false,
+            fell_back: Vec::new(),
+            failed: None,
+            exhausted: None,
+        }
+    }
+
+    /// How long the agent took before this call, which has just ended, in milliseconds; none where calls
+    /// overlap.
+    pub(super) fn agent_ms(&mut self, call: &ModelCall) -> u64 {
+        let now = Instant::now();
+        let since = now.duration_since(std::mem::replace(&mut self.mark, now));
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        since.saturating_sub(call.latency_total_ms)
+    }
+
     /// Takes a call in.
     pub(super) fn add(&mut self, call: ModelCall) {
         tracing::info!(
@@ -105,7 +136,18 @@ impl Usage {
         self.failed = match call.status {
             CallStatus::Ok => None,
             CallStatus::Failed(error) => {
-                let failure = Failure::new(error.code(), error.to_string());
+                // What only the owner's configuration mends is said with the failure.
+                let sentence = match (&error, error.fix()) {
+                    (
+                        ModelError::NoKey { .. }
+                        | ModelError::KeyRefused { .. }
+                        | ModelError::NoPrice { .. }
+                        | ModelError::Dialect { .. },
+                        Some(fix),
+                    ) => format!("{error}. {fix}"),
+                    _ => error.to_string(),
+                };
+                let failure = Failure::new(error.code(), sentence);
                 if error.is_budget() {
                     self.exhausted = Some(failure.clone());
                 }

@@ -1,5 +1,5 @@
 //! The way from a session to its model: a small HTTP server per connection from the container, which
-//! speaks the part of the models' APIs that a conversation needs and nothing else ([`super::session`]).
+//! speaks the part of the models' APIs that a conversation needs and nothing else.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -134,6 +134,14 @@ impl Gateway {
 }
 
 impl SessionGateway {
+    /// Waits until every call that runs has been recorded, but no longer than `patience`: an agent may have its
+    /// answer a moment before the record has its end.
+    pub async fn settled(&self, patience: Duration) {
+        let all = u32::try_from(CALLS).unwrap_or(u32::MAX);
+        // Out of patience or closed: either way nothing more is waited for.
+        let _idle = tokio::time::timeout(patience, self.0.running.acquire_many(all)).await;
+    }
+
     /// Refuses further calls: the session is over. Those that run end with their connections.
     pub fn close(&self) {
         self.0.running.close();

@@ -49,6 +49,21 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// In the place of a model, for what needs none.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            name: "none".into(),
+            provider: "none".to_owned(),
+            local: true,
+            size: 0,
+            digest: String::new(),
+            modified: String::new(),
+            family: String::new(),
+            parameters: String::new(),
+        }
+    }
+
     /// What is known about a model that is named and not looked for.
     #[must_use]
     pub fn named(target: &Target) -> Self {

@@ -30,7 +30,15 @@ pub(super) fn pieces(
         async |(first, mut call, slot)| {
             let piece = match first {
                 Some(piece) => piece,
-                None => call.next().await?,
+                None => match call.next().await {
+                    Some(piece) => piece,
+                    None => {
+                        // Recorded first: whoever waits for the slot finds the record.
+                        drop(call);
+                        drop(slot);
+                        return None;
+                    }
+                },
             };
             Some((Ok(Frame::data(piece)), (None, call, slot)))
         },

@@ -93,11 +93,15 @@ impl DockerRuntime {
         let docker = self.client().await?;
         let named = image::name(image, &mut *self.hashes.lock().await).await?;
         // What is there does not wait for another image's build.
-        if image::size(&docker, &named.tag).await?.is_some() {
-            return Ok(ImageId::from(named.tag));
+        if let Some((digest, _)) = image::look(&docker, &named.tag).await? {
+            return Ok(digest);
         }
         let _alone = self.building.lock().await;
-        image_build::build(&docker, image, &named, &self.home_id, progress.as_ref()).await
+        image_build::build(&docker, image, &named, &self.home_id, progress.as_ref()).await?;
+        match image::look(&docker, &named.tag).await? {
+            Some((digest, _)) => Ok(digest),
+            None => Err(Error::ImageMissing { image: named.tag }),
+        }
     }
 
     /// Looks for an image without building it: its name, and its size in bytes with all that it builds on.

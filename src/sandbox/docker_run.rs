@@ -134,7 +134,7 @@ async fn run(
         }
     };
     let Streams { mut agent, http } = streams;
-    let mut driver = std::pin::pin!(driver.run(closing.clone()));
+    let mut driver = Box::pin(driver.run(closing.clone()));
     let began = Instant::now();
 
     let mut ended = None;
@@ -155,6 +155,8 @@ async fn run(
     let agent = match opened {
         Ok(agent) => agent,
         Err(reason) => {
+            // The engine ends no container whose output it cannot hand on, and nobody reads it here.
+            drop(driver);
             if ended.is_none() {
                 kill(docker, id).await;
             }
@@ -199,13 +201,19 @@ async fn run(
         _ => None,
     };
     if end != Some(End::Closed) {
-        kill(docker, id).await;
-        // Engines wake what they kill; one that does not would leave it frozen for ever.
-        holds.wake().await;
-        closing.cancel();
-        if end.is_none() {
-            driver.await;
-        }
+        let killed = async {
+            kill(docker, id).await;
+            // Engines wake what they kill; one that does not would leave it frozen for ever.
+            holds.wake().await;
+            closing.cancel();
+        };
+        // What it still says is read meanwhile: the engine waits for that before it ends it.
+        let drained = async {
+            if end.is_none() {
+                driver.await;
+            }
+        };
+        tokio::join!(killed, drained);
     }
     // Whoever would pause it now hears that it has ended.
     drop(holds);
@@ -308,9 +316,12 @@ async fn kill(docker: &Docker, id: &str) {
     let options = KillContainerOptions {
         signal: "SIGKILL".to_owned(),
     };
-    if let Err(error) = docker.kill_container(id, Some(options)).await {
+    let killed = docker.kill_container(id, Some(options));
+    match tokio::time::timeout(END_TIMEOUT, killed).await {
+        Ok(Ok(())) => {}
         // It may have ended by itself: 409.
-        tracing::debug!(%error, "could not kill the container");
+        Ok(Err(error)) => tracing::debug!(%error, "could not kill the container"),
+        Err(_) => tracing::warn!("the engine is slow to kill the container"),
     }
 }
 

@@ -223,10 +223,17 @@ fn name_blocking(image: &Image, hashes: &mut Hashes) -> Result<Named, Error> {
 
 /// The size in bytes of an image that is on this machine.
 pub(super) async fn size(docker: &Docker, tag: &str) -> Result<Option<u64>, Error> {
+    Ok(look(docker, tag).await?.map(|(_, size)| size))
+}
+
+/// The digest of an image that is there, and its size in bytes. A container is started by the digest: a tag
+/// may come to mean something else.
+pub(super) async fn look(docker: &Docker, tag: &str) -> Result<Option<(ImageId, u64)>, Error> {
     match docker.inspect_image(tag).await {
         Ok(found) => {
             let size = found.size.and_then(|size| u64::try_from(size).ok());
-            Ok(Some(size.unwrap_or_default()))
+            let digest = found.id.unwrap_or_else(|| tag.to_owned());
+            Ok(Some((ImageId(digest), size.unwrap_or_default())))
         }
         Err(error) if status(&error) == Some(404) => Ok(None),
         Err(error) => Err(engine("look for an image")(error)),

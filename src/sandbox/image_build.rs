@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::docker::status;
 use super::error::clip;
-use super::image::{BASE_ARG, Content, Image, ImageId, Named, Progress, size};
+use super::image::{BASE_ARG, Content, Image, Named, Progress, size};
 use super::image_bases::bases;
 use super::{Error, LABEL_AGENT, LABEL_HOME};
 
@@ -34,9 +34,9 @@ pub(super) async fn build(
     named: &Named,
     home_id: &str,
     progress: Option<&Progress>,
-) -> Result<ImageId, Error> {
+) -> Result<(), Error> {
     if size(docker, &named.tag).await?.is_some() {
-        return Ok(ImageId::from(named.tag.clone()));
+        return Ok(());
     }
     if image.prebuilt {
         return Err(Error::NotBuilt {
@@ -68,7 +68,7 @@ pub(super) async fn build(
         tracing::info!(image = tag, elapsed_ms, "image built");
         remove_older(docker, image, home_id, tag).await;
     }
-    Ok(ImageId::from(named.tag.clone()))
+    Ok(())
 }
 
 /// The classic builder fetches what is not there, whatever it is told; so it is not asked to.

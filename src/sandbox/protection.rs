@@ -74,8 +74,8 @@ pub fn protection(facts: &Facts, config: &Config) -> Protection {
         "Your network: an agent has none. It reaches neither the internet, nor your home network, \
          nor other programs on this computer, only its model, and that through treefort."
             .to_owned(),
-        "Your keys: treefort keeps your passwords and keys (its own, and those for cloud models) \
-         outside. The exception is one that lies in a file of your project: that is in the copy too."
+        "Your passwords: those of your accounts and of cloud models stay outside. The exception is \
+         one that lies in a file of your project: that is in the copy too."
             .to_owned(),
         "Your system: an agent cannot become administrator (root) or install anything on this \
          computer, and all that it started ends with it."
@@ -101,7 +101,7 @@ fn short(facts: &Facts) -> String {
     } else {
         "It shares this computer's kernel. Look at what it made before you run it."
     };
-    format!("The agent works on a copy, without network, keys or your other files. {rest}")
+    format!("The agent works on a copy, without network, passwords or your other files. {rest}")
 }
 
 fn exposes(facts: &Facts, config: &Config, unlimited: &[&str]) -> Vec<String> {

@@ -411,12 +411,10 @@ impl Workspace {
         self.conclude(&journal).map(drop)
     }
 
-    /// After a restore: its files become durable, its state a checkpoint, and only then its journal goes.
+    /// After a restore: its state becomes a checkpoint, and only then its journal goes. The checkpoint is
+    /// durable. The files of the tree are not flushed, because that waits for everything that anybody else
+    /// wrote to the disk: if the power fails in the moment after an undo, the checkpoint brings them back.
     fn conclude(&mut self, journal: &Journal) -> Result<Checkpoint, Error> {
-        #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(&self.root).map_err(Error::errno("making durable", &self.tree))?;
-        #[cfg(not(target_os = "linux"))]
-        rustix::fs::sync();
         self.replant_git()?;
         let after = self.keep(&journal.reason, journal.at)?;
         let path = self.journal();

@@ -220,7 +220,10 @@ async fn every_class_of_failure_has_its_exit_code_and_plain_words() {
         plain(&output);
     }
     for (arguments, named) in [
-        (["run", "x", "--agent", "nope"], "chat (`treefort agents`)"),
+        (
+            ["run", "x", "--agent", "nope"],
+            "chat, opencode, shell (`treefort agents`)",
+        ),
         (["run", "x", "--model", "nope"], "(`treefort models`)"),
     ] {
         let output = quiet.command(&arguments).await;

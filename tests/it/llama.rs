@@ -13,6 +13,15 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
+use treefort::nips::Draft;
+
+use crate::{
+    harness::{
+        Treefort,
+        client::{status, tag},
+    },
+    model_server::ModelServer,
+};
 use treefort::model::{
     Budget, CallStatus, Config, Dialect, ModelCall, ModelError, ModelOptions, ProviderConfig,
     gateway::{Gateway, SessionPolicy},
@@ -43,10 +52,15 @@ pub(crate) struct Llama {
 
 impl Llama {
     pub(crate) async fn start() -> Self {
+        Self::start_with(CONTEXT).await
+    }
+
+    /// With a context of so many tokens.
+    pub(crate) async fn start_with(context: u32) -> Self {
+        assert!(context <= gguf::CONTEXT);
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("tiny.gguf");
         std::fs::write(&model, gguf::file()).unwrap();
-        const { assert!(CONTEXT <= gguf::CONTEXT) };
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -59,7 +73,7 @@ impl Llama {
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
             .args([
                 "--ctx-size",
-                &CONTEXT.to_string(),
+                &context.to_string(),
                 "--parallel",
                 "1",
                 "--threads",
@@ -161,6 +175,49 @@ impl Bench {
     async fn call(&mut self) -> ModelCall {
         self.calls.recv().await.unwrap()
     }
+}
+
+/// The whole way with nothing scripted: OpenCode in its container, the gateway, a real server. Random weights
+/// say nonsense, so what counts is that it is said, metered and signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_opencode_talks_to_a_real_server() {
+    let llama = Llama::start_with(16_384).await;
+    let model = ModelServer::start().await;
+    let config = format!(
+        "[sandbox]\nbase = \"treefort-test-base:1\"\n[model]\nnum_ctx = 16384\n\
+         [model.providers.llama]\ndialect = \"openai\"\nurl = \"{}\"\n",
+        llama.url
+    );
+    let treefort = Treefort::start_with(&model, &[], &config);
+    let mut customer = treefort.client(&treefort.operator()).await;
+    let job = Draft::new(5870)
+        .tag(["i", "Say something.", "text"])
+        .tag(["p", &treefort.coordinator().to_hex()])
+        .tag(["param", "agent", "opencode"])
+        .tag(["param", "model", "llama:tiny"])
+        .tag(["param", "max_tokens", "48"]);
+    let (job, answers) = customer.do_job(&job).await;
+    let said: Vec<String> = answers.iter().map(status).collect();
+    assert_eq!(
+        said.last().map(String::as_str),
+        Some("success"),
+        "{answers:?}"
+    );
+    let records = customer
+        .query(json!({"kinds": [4781, 4782], "#E": [job.id.to_hex()]}))
+        .await;
+    let call = records
+        .iter()
+        .find(|record| tag(record, "l").as_deref() == Some("model"))
+        .unwrap();
+    let tokens = call.tags.iter().map(nostr_sdk::Tag::as_slice);
+    let tokens = tokens.into_iter().find(|tag| tag[0] == "tokens").unwrap();
+    // A token is a byte here: this is OpenCode's own prompt, and not the question alone.
+    assert!(tokens[1].parse::<u64>().unwrap() > 500, "{tokens:?}");
+    assert!(tokens[2].parse::<u64>().unwrap() <= 48, "{tokens:?}");
+    assert_eq!(tag(call, "provider").as_deref(), Some("llama"));
+    let start = records.iter().find(|record| record.kind.as_u16() == 4781);
+    assert_eq!(tag(start.unwrap(), "tier").as_deref(), Some("local"));
 }
 
 fn asks(stream: bool, tokens: u32, text: &str) -> Value {

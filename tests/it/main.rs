@@ -22,6 +22,7 @@ mod jobs;
 mod llama;
 mod load;
 mod model_server;
+mod models;
 mod nips;
 mod opencode;
 mod relay;

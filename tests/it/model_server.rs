@@ -213,8 +213,30 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
         }
         "/api/show" => object(&show()),
         "/api/chat" => chat(&body, state),
+        "/api/pull" => pull(&body),
         _ => error(404, "404 page not found"),
     }
+}
+
+/// A pull in three steps; of a model called `missing`, the server's error inside a 200.
+fn pull(request: &Value) -> Response<Body> {
+    let lines = if request["name"] == "missing" {
+        vec![json!({"error": "pull model manifest: file does not exist"})]
+    } else {
+        let part = |come: u64| {
+            json!({"status": "pulling 5c5c", "digest": "sha256:5c5c",
+            "total": 2_000_000, "completed": come})
+        };
+        vec![
+            json!({"status": "pulling manifest"}),
+            part(0),
+            part(2_000_000),
+            json!({"status": "success"}),
+        ]
+    };
+    let whole: Vec<u8> = lines.iter().flat_map(text).collect();
+    let body = http_body_util::Full::new(Bytes::from(whole)).map_err(|never| match never {});
+    respond(200, "application/x-ndjson", body)
 }
 
 fn chat(request: &Value, state: &State) -> Response<Body> {
@@ -261,9 +283,7 @@ async fn script(behaviour: Behaviour, said: &str, body: &Chunks) -> Result<(), G
             body.send(Ok(whole.into())).await
         }
         Behaviour::Call(tool, arguments) => {
-            let mut call = line("", false);
-            call["message"]["tool_calls"] =
-                json!([{"function": {"name": tool, "arguments": arguments}}]);
+            let call = wire::call(tool, &arguments);
             body.send(Ok([text(&call), end()].concat().into())).await
         }
         Behaviour::Letters(words, pause) => {

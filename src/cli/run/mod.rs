@@ -69,6 +69,12 @@ pub struct Args {
     /// Copies files that git ignores too.
     #[arg(long)]
     ignored: bool,
+    /// Ends the session when the model has read and written this many tokens.
+    #[arg(long, value_name = "TOKENS")]
+    budget_tokens: Option<u64>,
+    /// Ends the session when the model has cost this many US dollars; for models whose price is in the settings.
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    budget_usd: Option<f64>,
     /// Gives up after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
@@ -87,6 +93,8 @@ impl Args {
             go_on: None,
             workspace: None,
             ignored: false,
+            budget_tokens: None,
+            budget_usd: None,
             timeout: None,
             json: false,
         }
@@ -103,6 +111,14 @@ enum End {
     },
     Cancelled,
     TimedOut(u64),
+}
+
+/// An amount of money.
+fn dollars(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
+        _ => Err("give an amount above zero, like 0.50".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -458,60 +474,4 @@ async fn withdraw(connection: &mut Connection, job: &Event) -> Result<(), Comman
 }
 
 #[cfg(test)]
-mod tests {
-    use nostr::Keys;
-
-    use super::*;
-
-    #[test]
-    fn the_job_is_one_that_any_provider_reads() {
-        let (operator, coordinator) = (Keys::generate(), Keys::generate());
-        let result = Draft::new(6050).sign(&coordinator, 1).unwrap();
-        let earlier = Reference::to(&result, "ws://r");
-        let job = job_draft(
-            "hello",
-            coordinator.public_key(),
-            &Work::text(Some("chat")),
-            Some("llama3"),
-            Some(&earlier),
-        )
-        .sign(&operator, 2)
-        .unwrap();
-        let request = crate::nips::nip90::JobRequest::parse(&job, &coordinator).unwrap();
-        assert_eq!(request.param("agent"), Some("chat"));
-        assert_eq!(request.param("model"), Some("llama3"));
-        assert_eq!(request.earlier, [result.id]);
-        assert_eq!(request.providers, [coordinator.public_key()]);
-        assert_eq!(super::super::view::prompt(&job), "hello");
-    }
-
-    #[test]
-    fn the_exit_code_follows_the_machine_word() {
-        let code = |word| failure("x".into(), word).kind().code();
-        assert_eq!(code(Some("no-model")), 4);
-        assert_eq!(code(Some("no-sandbox")), 3);
-        assert_eq!(code(Some("not-admitted")), 5);
-        assert_eq!(code(Some("timeout")), 1);
-        assert_eq!(code(None), 1);
-    }
-
-    #[test]
-    fn refuses_an_empty_or_endless_prompt() {
-        let read = |prompt: &str| read_prompt(&[prompt.to_owned()]);
-        assert_eq!(read(" \n").unwrap_err().kind(), Kind::Usage);
-        let endless = "x".repeat(MAX_PROMPT + 1);
-        assert_eq!(read(&endless).unwrap_err().kind(), Kind::Usage);
-        assert_eq!(read("hi").unwrap(), "hi");
-    }
-
-    #[test]
-    fn words_without_quotation_marks_get_a_hint() {
-        let words = ["why", "is", "the", "sky", "blue"].map(str::to_owned);
-        let error = read_prompt(&words).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage);
-        insta::assert_snapshot!(anstream::adapter::strip_str(&error.to_string()), @r#"
-        error: the question came in several parts: put it in quotation marks
-        hint: treefort run "why is …"
-        "#);
-    }
-}
+mod tests;

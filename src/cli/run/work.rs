@@ -34,6 +34,8 @@ pub(super) struct Work {
     /// The folder that it works on.
     folder: Option<PathBuf>,
     ignored: bool,
+    tokens: Option<u64>,
+    microusd: Option<u64>,
 }
 
 impl Work {
@@ -45,6 +47,8 @@ impl Work {
             agent: agent.map(str::to_owned),
             folder: None,
             ignored: false,
+            tokens: None,
+            microusd: None,
         }
     }
 
@@ -86,6 +90,11 @@ impl Work {
             agent: name.map(str::to_owned),
             folder: folder.transpose()?,
             ignored: args.ignored,
+            tokens: args.budget_tokens,
+            // At least one millionth: less is no budget.
+            microusd: args
+                .budget_usd
+                .map(|dollars| ((dollars * 1e6).ceil() as u64).max(1)),
         })
     }
 
@@ -94,6 +103,11 @@ impl Work {
         let param = |name: &str, value: String| vec!["param".to_owned(), name.to_owned(), value];
         let mut params = Vec::new();
         params.extend(self.agent.clone().map(|agent| param("agent", agent)));
+        let budget = |name: &'static str, amount: Option<u64>| {
+            amount.map(|amount| param(name, amount.to_string()))
+        };
+        params.extend(budget("budget_tokens", self.tokens));
+        params.extend(budget("budget_microusd", self.microusd));
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {

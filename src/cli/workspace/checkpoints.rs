@@ -101,9 +101,9 @@ mod tests {
             .map(|line| anstream::adapter::strip_str(line).to_string())
             .collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
-           1    1 minute ago            reason 1
-           2    1 minute ago  2 files   reason 2
-           4    1 minute ago  2 files   reason 4  ← now
+           1       1 min ago            reason 1
+           2       1 min ago  2 files   reason 2
+           4       1 min ago  2 files   reason 4  ← now
         ");
     }
 }

@@ -12,29 +12,29 @@ const TOKENS: &str = concat!(
     r"(?:nsec1|ncryptsec1)[02-9ac-hj-np-z]{20,}|(?:NSEC1|NCRYPTSEC1)[02-9AC-HJ-NP-Z]{20,}",
     r"|AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{20,}",
     // Models: OpenAI, Anthropic, OpenRouter; Groq, xAI, Perplexity, Replicate, Hugging Face.
-    r"|\bsk-(?:proj|svcacct|admin|ant|or|lf|None)-[A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9]{20,}",
-    r"|\bsk-[a-z]+-[0-9][A-Za-z0-9]{19,}",
-    r"|\bgsk_[A-Za-z0-9]{30,}|\bxai-[A-Za-z0-9]{30,}|\bpplx-[A-Za-z0-9]{30,}|\br8_[A-Za-z0-9]{30,}",
-    r"|\bhf_[A-Za-z0-9]{30,}",
+    r"|(?-u:\b)sk-(?:proj|svcacct|admin|ant|or|lf|None)-[A-Za-z0-9_-]{20,}|(?-u:\b)sk-[A-Za-z0-9]{20,}",
+    r"|(?-u:\b)sk-[a-z]+-[0-9][A-Za-z0-9]{19,}",
+    r"|(?-u:\b)gsk_[A-Za-z0-9]{30,}|(?-u:\b)xai-[A-Za-z0-9]{30,}|(?-u:\b)pplx-[A-Za-z0-9]{30,}|(?-u:\b)r8_[A-Za-z0-9]{30,}",
+    r"|(?-u:\b)hf_[A-Za-z0-9]{30,}",
     // Code hosts and package registries.
-    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}",
-    r"|\bgl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat|oas)-[A-Za-z0-9_.-]{20,}",
-    r"|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{30,}|\bdckr_pat_[A-Za-z0-9_-]{20,}",
-    r"|\bATATT3[A-Za-z0-9_=-]{30,}",
+    r"|(?-u:\b)gh[pousr]_[A-Za-z0-9]{30,}|(?-u:\b)github_pat_[A-Za-z0-9_]{30,}",
+    r"|(?-u:\b)gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat|oas)-[A-Za-z0-9_.-]{20,}",
+    r"|(?-u:\b)npm_[A-Za-z0-9]{30,}|(?-u:\b)pypi-[A-Za-z0-9_-]{30,}|(?-u:\b)dckr_pat_[A-Za-z0-9_-]{20,}",
+    r"|(?-u:\b)ATATT3[A-Za-z0-9_=-]{30,}",
     // Clouds.
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{35}|\bya29\.[A-Za-z0-9_-]{20,}",
-    r"|\bGOCSPX-[A-Za-z0-9_-]{20,}|\b[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{31,34}",
-    r"|\bdo[opr]_v1_[0-9a-f]{40,}|\bdapi[0-9a-f]{32}\b|\bhv[sb]\.[A-Za-z0-9_-]{20,}",
+    r"|(?-u:\b)(?:AKIA|ASIA)[0-9A-Z]{16}(?-u:\b)|(?-u:\b)AIza[0-9A-Za-z_-]{35}|(?-u:\b)ya29\.[A-Za-z0-9_-]{20,}",
+    r"|(?-u:\b)GOCSPX-[A-Za-z0-9_-]{20,}|(?-u:\b)[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{31,34}",
+    r"|(?-u:\b)do[opr]_v1_[0-9a-f]{40,}|(?-u:\b)dapi[0-9a-f]{32}(?-u:\b)|(?-u:\b)hv[sb]\.[A-Za-z0-9_-]{20,}",
     // Messengers, payments, mail.
-    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[0-9]-[A-Za-z0-9-]{20,}",
+    r"|(?-u:\b)xox[abeoprs]-[A-Za-z0-9-]{10,}|(?-u:\b)xapp-[0-9]-[A-Za-z0-9-]{20,}",
     r"|hooks\.slack\.com/services/[A-Za-z0-9/]{20,}",
     r"|discord(?:app)?\.com/api/webhooks/[0-9]+/[A-Za-z0-9_-]{40,}",
-    r"|\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}",
-    r"|\b[0-9]{8,10}:A[A-Za-z0-9_-]{34}",
-    r"|\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}|\bwhsec_[A-Za-z0-9+/]{20,}",
-    r"|\bSK[0-9a-f]{32}\b|\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
+    r"|(?-u:\b)[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}",
+    r"|(?-u:\b)[0-9]{8,10}:A[A-Za-z0-9_-]{34}",
+    r"|(?-u:\b)(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}|(?-u:\b)whsec_[A-Za-z0-9+/]{20,}",
+    r"|(?-u:\b)SK[0-9a-f]{32}(?-u:\b)|(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|(?-u:\b)shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
     // Any service's.
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    r"|(?-u:\b)eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     r"|-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----",
     r"(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
 );
@@ -42,12 +42,12 @@ const TOKENS: &str = concat!(
 /// Values that stand where secrets stand: what comes before them, and the value.
 const PLACES: &str = concat!(
     // A password in the address of a service.
-    r"(?P<url>://[^\s/:@\x22'<>]*:)(?P<password>[^\s/@\x22'<>]{3,})@",
+    r"(?P<url>://[^\x00-\x20/:@\x22'<>]*:)(?P<password>[^\x00-\x20/@\x22'<>]{3,})@",
     // A header.
-    r"|(?P<header>(?i:authorization\x22?[ \t]*[:=][ \t]*\x22?(?:bearer|basic|token)[ \t]+|\bbearer[ \t]+))",
+    r"|(?P<header>(?i:authorization\x22?[ \t]*[:=][ \t]*\x22?(?:bearer|basic|token)[ \t]+|(?-u:\b)bearer[ \t]+))",
     r"(?P<credential>[A-Za-z0-9._~+/=-]{8,})",
     // Azure's connection strings and signatures.
-    r"|(?P<azure>\b(?:Account|SharedAccess)Key=|[?&]sig=)(?P<signature>[A-Za-z0-9+/=%]{20,})",
+    r"|(?P<azure>(?-u:\b)(?:Account|SharedAccess)Key=|[?&]sig=)(?P<signature>[A-Za-z0-9+/=%]{20,})",
     // A name that says so, and what is assigned to it.
     r"|(?P<name>(?i:key|token|secret|passw(?:or)?d|passphrase|pwd|credentials?))",
     r"(?P<is>\\?[\x22']?[ \t]{0,4}(?:=>|:=|=|:)[ \t]{0,4}\\?[\x22'`]?)",

@@ -178,10 +178,8 @@ fn damage_is_an_error_and_never_other_bytes() {
         fs::write(path, bytes).unwrap();
     };
     damage(&store.loose(&loose[0]));
-    assert!(matches!(
-        store.blob(&loose[0]),
-        Err(Error::Corrupt(_)) | Ok(_)
-    ));
+    let result = store.blob(&loose[0]);
+    assert!(matches!(result, Err(Error::Corrupt(_))), "{result:?}");
     damage(&pack_path(&store).with_extension("pack"));
     let again = Store::open(store.path()).unwrap();
     let results: Vec<_> = packed.iter().map(|id| again.blob(id)).collect();

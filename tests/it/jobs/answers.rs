@@ -44,7 +44,8 @@ async fn a_job_ends_in_feedback_result_and_success_and_leaves_a_whole_record() {
         .query(json!({"authors": [session], "kinds": [4781, 4782, 4783, 4784, 4785]}))
         .await;
     let report = check_chain(&records).unwrap();
-    assert_eq!((report.actions, report.errors, report.ended), (1, 0, true));
+    // One call of the model, one message.
+    assert_eq!((report.actions, report.errors, report.ended), (2, 0, true));
 
     let thread = client.query(json!({"kinds": [1]})).await;
     assert_eq!(thread.len(), 2);

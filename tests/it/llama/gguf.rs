@@ -10,7 +10,7 @@ const HEADS: u32 = 2;
 /// Three words of control, then one for each byte.
 const WORDS: u64 = 3 + 256;
 /// What it was "made for", in tokens.
-pub(super) const CONTEXT: u32 = 2048;
+pub(super) const CONTEXT: u32 = 16_384;
 const ALIGNMENT: usize = 32;
 
 const TEMPLATE: &str = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n\

@@ -62,3 +62,10 @@ fn details() -> Value {
         "quantization_level": "Q4_0",
     })
 }
+
+/// A call of a tool.
+pub(super) fn call(tool: &str, arguments: &Value) -> Value {
+    let mut call = line("", false);
+    call["message"]["tool_calls"] = json!([{"function": {"name": tool, "arguments": arguments}}]);
+    call
+}

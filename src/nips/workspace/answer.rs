@@ -1,0 +1,179 @@
+//! What became of a workspace task: the content of kind 6871.
+
+use nostr::PublicKey;
+use serde::{Deserialize, Serialize};
+
+/// What became of a task: the result's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The copy: the key of the session that began it; none for what concerns all of them.
+    pub workspace: Option<PublicKey>,
+    /// The folder that it is a copy of; none when the agent began with nothing.
+    pub project: Option<String>,
+    /// Where the copy lies on the machine that treefort runs on.
+    pub path: Option<String>,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What was asked for, by task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "task")]
+pub enum Outcome {
+    /// The checkpoints, oldest first.
+    Checkpoints {
+        /// Each.
+        checkpoints: Vec<CheckpointLine>,
+    },
+    /// A difference.
+    Diff {
+        /// Changed files, with what changed in them.
+        files: Vec<FileLine>,
+        /// How many files changed in all; `files` may hold fewer.
+        changed: usize,
+        /// The unified diff.
+        text: String,
+        /// Whether the text was cut.
+        cut: bool,
+    },
+    /// A state was brought back.
+    Undo {
+        /// The state before: undoing this brings the work back.
+        before: u32,
+        /// The state that was asked for.
+        to: u32,
+        /// The new checkpoint that holds it.
+        after: u32,
+        /// Files written.
+        written: u64,
+        /// Files removed.
+        removed: u64,
+        /// Paths that no checkpoint covers, left as they were.
+        uncovered: Vec<String>,
+    },
+    /// What an apply would do.
+    Plan {
+        /// Its id, which [`Operation::Apply`](super::Operation::Apply) names.
+        plan: String,
+        /// What it would do, file by file.
+        steps: Vec<StepLine>,
+        /// How many steps there are in all; `steps` may hold fewer.
+        total: usize,
+        /// How many of them are conflicts.
+        conflicts: usize,
+    },
+    /// The changes are in the project.
+    Apply {
+        /// Files written.
+        written: u64,
+        /// Files removed.
+        removed: u64,
+        /// Files that need a look: both sides changed the same lines.
+        conflicts: Vec<String>,
+    },
+    /// The last apply was taken back.
+    TakeBack {
+        /// Files brought back.
+        restored: u64,
+    },
+    /// The copy is gone.
+    Discard {
+        /// Bytes that became free.
+        bytes: u64,
+        /// Files that were in it.
+        files: u64,
+    },
+    /// Where the copy is.
+    Locate,
+    /// What takes room.
+    List {
+        /// The copies, newest first.
+        copies: Vec<CopyLine>,
+        /// The agents' images.
+        images: Vec<ImageLine>,
+        /// Bytes of all checkpoints.
+        checkpoints: u64,
+    },
+    /// Room was made.
+    Clean {
+        /// Copies that went.
+        copies: usize,
+        /// Images that went.
+        images: usize,
+        /// Containers that had been left behind.
+        containers: usize,
+        /// Bytes that became free, of copies and checkpoints.
+        bytes: u64,
+    },
+}
+
+/// One copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyLine {
+    /// Its id.
+    pub workspace: PublicKey,
+    /// The folder that it is a copy of.
+    pub project: Option<String>,
+    /// The beginning of what was asked for.
+    pub title: String,
+    /// When it began, in Unix seconds.
+    pub at: u64,
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Whether it holds changes that are not in the project.
+    pub unapplied: bool,
+    /// Whether an agent works on it.
+    pub busy: bool,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLine {
+    /// Its name and tag.
+    pub name: String,
+    /// Bytes, of which several images may share a part.
+    pub bytes: u64,
+}
+
+/// One checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointLine {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its commit.
+    pub commit: String,
+    /// Its tree.
+    pub tree: String,
+    /// Why it was made.
+    pub reason: String,
+    /// When, in Unix seconds.
+    pub at: u64,
+    /// Files that changed since the checkpoint before.
+    pub changed: usize,
+}
+
+/// One changed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLine {
+    /// Its path in the copy.
+    pub path: String,
+    /// `create`, `modify`, `delete`, `mode` or `type`.
+    pub op: String,
+    /// Lines added.
+    pub added: u32,
+    /// Lines removed.
+    pub removed: u32,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepLine {
+    /// The path in the project.
+    pub path: String,
+    /// `create`, `replace`, `merge`, `delete`, `mode`, `link` or `conflict`.
+    pub action: String,
+    /// What to know about it before it is there: what would run on this machine later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
