@@ -243,7 +243,9 @@ pub enum Problem {
     #[error("the command ended with exit code {0}")]
     Exit(String),
     /// Both sides changed the same lines.
-    #[error("these files need a look, because you and the agent changed the same lines: {0}")]
+    #[error(
+        "these files need a look, because your version and the agent's do not fit together: {0}"
+    )]
     Conflicts(String),
     /// Nothing has happened yet.
     #[error("there is no session yet")]

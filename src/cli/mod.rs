@@ -40,7 +40,7 @@ use self::{
 
 /// Runs AI agents that can build anything and break nothing.
 #[derive(Debug, clap::Parser)]
-#[command(name = "treefort", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "treefort", version, after_help = EXIT_CODES)]
 struct Cli {
     /// Where treefort keeps its keys and records.
     #[arg(long, global = true, value_name = "DIR", env = "TREEFORT_HOME")]

@@ -21,6 +21,16 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
+    /// A command that the host ran.
+    pub(super) fn command(event: EventId, command: &str) -> Self {
+        Self {
+            event,
+            title: excerpt(command),
+            paths: Vec::new(),
+            anything: true,
+        }
+    }
+
     /// The claim of a tool that ended, if it may have changed files.
     pub(super) fn of(event: EventId, tool: &Tool) -> Option<Self> {
         let kind = tool.kind.as_deref().unwrap_or("other");

@@ -95,6 +95,11 @@ impl Bench {
         self.unrecorded_since = None;
     }
 
+    /// A command ran, and may have changed anything.
+    pub(super) fn ran(&mut self, event: EventId, command: &str) {
+        self.claims.push(Claimed::command(event, command));
+    }
+
     /// What a tool is said to have done, as far as files go.
     pub(super) fn claim(&mut self, event: EventId, tool: &Tool) {
         self.claims.extend(Claimed::of(event, tool));

@@ -51,14 +51,10 @@ pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
 
 async fn copy(workspaces: &Arc<Workspaces>, about: About) -> Result<CopyLine, Failure> {
     let shared = workspaces.open(about.id).await;
-    let (busy, unapplied) = match &shared {
+    let (busy, work) = match &shared {
         Ok(shared) => {
-            let base = about.base;
-            let latest = shared
-                .with(|files| Ok(files.checkpoints()?.pop()))
-                .await?
-                .map(|checkpoint| checkpoint.tree);
-            (shared.live().is_some(), latest != base)
+            // Also what was undone can still be brought back, and what was applied taken back.
+            (shared.live().is_some(), shared.has_work().await)
         }
         // What cannot be read may hold anything.
         Err(_) => (false, true),
@@ -73,7 +69,7 @@ async fn copy(workspaces: &Arc<Workspaces>, about: About) -> Result<CopyLine, Fa
         title: about.title,
         at: about.created_at,
         bytes,
-        unapplied,
+        work,
         busy,
     })
 }

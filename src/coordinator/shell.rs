@@ -137,9 +137,14 @@ pub(super) async fn answer_with(
         .log
         .action(ActionKind::Command, detail, alt, &content, now())?;
     let record = session.keep_whole(entry).await;
+    if let Some(bench) = &mut session.bench {
+        bench.ran(record.id, &command);
+    }
+    session.held.push(record);
+    facts::end_turn(session).await?;
     let tags = vec![tag("exit", [code.to_string()])];
     let (answer, result) = answer(session, order, inner, text, tags).await?;
-    session.emit(vec![record, result]).await?;
+    session.emit(vec![result]).await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(match code {
         0 => After::Over(Outcome::Success, "completed"),

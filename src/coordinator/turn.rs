@@ -86,7 +86,10 @@ async fn work(
             inner
         }
     };
-    facts::begin_turn(session).await?;
+    // A command runs already; the state before it is that of the start.
+    if matches!(session.process.talk, Talk::Acp { .. }) {
+        facts::begin_turn(session).await?;
+    }
     let began = Instant::now();
     let mut growing = Growing::new(began);
     let mut usage = Usage::new(began);
@@ -99,7 +102,10 @@ async fn work(
     while let Ok(call) = session.calls.try_recv() {
         take_call(session, &mut usage, call)?;
     }
-    facts::end_turn(session).await?;
+    // A command is recorded before what it changed.
+    if !matches!(ended, Ended::Exited(_)) {
+        facts::end_turn(session).await?;
+    }
     session.log.spend(usage.prompt_tokens + usage.output_tokens);
     if usage.truncated {
         let sentence =

@@ -27,6 +27,9 @@ use crate::{
     },
 };
 
+/// Copies of a folder that are looked at to find the last work on it.
+const LOOKED_AT: usize = 50;
+
 /// Why something could not be done with a copy.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -42,6 +45,9 @@ pub(super) enum Error {
     /// The way of its changes home.
     #[error(transparent)]
     Apply(#[from] workspace::apply::Error),
+    /// There is none any more.
+    #[error("this copy is gone: it was discarded or cleaned away")]
+    Gone,
     /// A file of ours.
     #[error("a file of treefort's own could not be used")]
     Io(#[from] std::io::Error),
@@ -206,7 +212,12 @@ impl Workspaces {
         let this = self.clone();
         blocking(move || {
             let dir = this.dir(&id);
-            let about = About::read(&dir)?;
+            let about = match About::read(&dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(Error::Gone);
+                }
+                about => about?,
+            };
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             Ok(this.share(about, dir, files))
@@ -272,13 +283,14 @@ impl Workspaces {
                 let path = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
                 let all = self.list().await?;
                 // A person may be in a folder of the project.
-                let newest = path.ancestors().find_map(|folder| {
-                    all.iter()
-                        .find(|about| about.project.as_deref() == Some(folder))
+                let of = path.ancestors().find_map(|folder| {
+                    let of = |about: &&About| about.project.as_deref() == Some(folder);
+                    let copies: Vec<PublicKey> =
+                        all.iter().filter(of).map(|about| about.id).collect();
+                    (!copies.is_empty()).then_some(copies)
                 });
-                newest
-                    .ok_or_else(|| none("no agent has worked on this folder"))?
-                    .id
+                let copies = of.ok_or_else(|| none("no agent has worked on this folder"))?;
+                self.newest_with_work(&copies).await
             }
             Which::Newest => {
                 let all = self.list().await?;
@@ -292,6 +304,19 @@ impl Workspaces {
 }
 
 impl Workspaces {
+    /// The first of these in which something happened: a command that only looked is not what is meant by
+    /// "the last work on this folder".
+    async fn newest_with_work(self: &Arc<Self>, copies: &[PublicKey]) -> PublicKey {
+        for id in copies.iter().take(LOOKED_AT) {
+            if let Ok(shared) = self.open(*id).await
+                && shared.has_work().await
+            {
+                return *id;
+            }
+        }
+        copies[0]
+    }
+
     /// Removes the stores of projects that have no copy any more.
     ///
     /// # Errors
@@ -350,6 +375,22 @@ impl Shared {
             Ok(())
         })
         .await
+    }
+
+    /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.
+    pub(super) async fn has_work(&self) -> bool {
+        if self.about().applied.is_some() || self.live().is_some() {
+            return true;
+        }
+        let changed = self
+            .with(|files| {
+                let all = files.checkpoints()?;
+                Ok(all
+                    .iter()
+                    .any(|at| Some(at.tree) != all.first().map(|first| first.tree)))
+            })
+            .await;
+        changed.unwrap_or(true)
     }
 
     /// The folder that the agent sees.

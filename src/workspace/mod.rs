@@ -57,6 +57,9 @@ use self::{
     snapshot::{Snapshot, cache::Cache},
 };
 
+/// How the reason of a checkpoint begins that an undo made; the number of the one that it brought back follows.
+pub const UNDO_REASON: &str = "undo to checkpoint ";
+
 /// A state of a workspace that can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -278,11 +281,16 @@ impl Workspace {
                     .find(|checkpoint| checkpoint.tree == *to)
             })
             .ok_or(Error::NotACheckpoint(*to))?;
-        let before = self.keep("before undo", at)?;
+        let before = self.keep_if("before undo", at, |last, tree| last.tree != *tree)?;
+        // What is there is the last checkpoint already.
+        let before = match before.or_else(|| self.last.clone()) {
+            Some(before) => before,
+            None => self.keep("before undo", at)?,
+        };
         let journal = Journal {
             v: 1,
             tree: target.tree,
-            reason: format!("undo to checkpoint {}", target.number),
+            reason: format!("{UNDO_REASON}{}", target.number),
             at,
         };
         let restore = self.restore(&before.tree, &journal.tree)?;
@@ -353,6 +361,9 @@ impl Workspace {
             // Objects that a change back and forth left in the batch are no harm.
             batch.finish()?;
             self.remember(snapshot.cache)?;
+            if let Some(last) = &mut self.last {
+                last.uncovered = snapshot.uncovered;
+            }
             return Ok(None);
         }
         let parents: Vec<ObjectId> = self.last.iter().map(|last| last.commit).collect();

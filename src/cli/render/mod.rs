@@ -167,7 +167,19 @@ impl Renderer {
         match record.body {
             Body::Start(start) => started(&start),
             Body::Action(action) => self.action(&action, content, alt),
-            Body::Checkpoint(_) => Entry::new("◆", CALM, or(alt, "checkpoint")),
+            Body::Checkpoint(checkpoint) => {
+                let without: Vec<String> = checkpoint
+                    .detail
+                    .iter()
+                    .filter(|tag| tag[0] == "uncovered")
+                    .filter_map(|tag| tag.get(1).map(|path| one_line(path)))
+                    .collect();
+                let mut head = or(alt, "checkpoint");
+                if !without.is_empty() {
+                    head.push_str(&format!("  {DIM}without {}{DIM:#}", without.join(", ")));
+                }
+                Entry::new("◆", CALM, head)
+            }
             Body::Error(fault) => {
                 let head = if fault.recoverable {
                     "problem"
@@ -230,7 +242,10 @@ impl Renderer {
                     .detail
                     .iter()
                     .find(|tag| tag[0] == "cmd")
-                    .map_or(alt, |tag| one_line(&tag[1..].join(" ")));
+                    .map_or(alt, |tag| match &tag[1..] {
+                        [sh, c, command] if sh == "sh" && c == "-c" => one_line(command),
+                        words => one_line(&words.join(" ")),
+                    });
                 let exit = first("exit");
                 let style = match exit.as_deref() {
                     Some("0") | None => CALM,

@@ -255,6 +255,8 @@ fn failure(sentence: String, code: Option<&str>) -> CommandError {
         Kind::NoSandbox => error.hint("`treefort doctor` checks it"),
         // The sentence says who can change it.
         Kind::NotAdmitted => error,
+        // Nothing happened that a timeline could show.
+        _ if code == Some("workspace") => error,
         _ => error.hint("`treefort timeline` shows what happened"),
     }
 }

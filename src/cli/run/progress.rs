@@ -52,6 +52,8 @@ pub(super) struct Progress {
     flow: Option<Flow>,
     /// The last step that was shown.
     last: String,
+    /// Whether what is written to the terminal next begins a line.
+    on_new_line: bool,
 }
 
 /// Text that arrives in numbered pieces, shown in order.
@@ -81,14 +83,19 @@ impl Progress {
             },
             flow: stream.then(|| Flow::new(output::terminal_columns())),
             last: String::new(),
+            on_new_line: true,
         }
     }
 
     /// Writes text of the answer.
     fn write(&mut self, text: &str) -> Result<(), CommandError> {
-        match &mut self.flow {
-            Some(flow) => output::piece(&flow.add(text))?,
-            None => output::piece(text)?,
+        let shown = match &mut self.flow {
+            Some(flow) => flow.add(text),
+            None => text.to_owned(),
+        };
+        output::piece(&shown)?;
+        if let Some(last) = text.chars().last() {
+            self.on_new_line = last == '\n';
         }
         Ok(())
     }
@@ -109,35 +116,39 @@ impl Progress {
                 }
             }
             kind::SESSION_START..=kind::ERROR => {
-                let said = Record::parse(event).is_ok_and(|record| {
-                    matches!(record.body, Body::Action(action) if action.kind == ActionKind::Message)
+                // What is said is the answer itself, on stdout; what the model cost is for the timeline.
+                let aside = Record::parse(event).is_ok_and(|record| match record.body {
+                    Body::Action(action) => {
+                        action.kind == ActionKind::Message
+                            || action.kind == ActionKind::Other("model".to_owned())
+                    }
+                    _ => false,
                 });
-                // What is said is the answer itself, on stdout.
-                if !said && let Some(line) = self.renderer.entry(event) {
-                    self.step(line);
+                if !aside && let Some(line) = self.renderer.entry(event) {
+                    self.step(line)?;
                 }
             }
-            _ if by_coordinator => return Ok(self.hear_coordinator(event)),
+            _ if by_coordinator => return self.hear_coordinator(event),
             _ => {}
         }
         Ok(Heard::Nothing)
     }
 
-    fn hear_coordinator(&mut self, event: &Event) -> Heard {
+    fn hear_coordinator(&mut self, event: &Event) -> Result<Heard, CommandError> {
         if event.kind.as_u16() == kind::AGENT_TASK {
             self.sessions.extend(view::people(event));
-            return Heard::Nothing;
+            return Ok(Heard::Nothing);
         }
         if view::ids(event, "e").next() != Some(self.job) {
-            return Heard::Nothing;
+            return Ok(Heard::Nothing);
         }
         if kind::is_job_result(event.kind) {
-            return Heard::Result;
+            return Ok(Heard::Result);
         }
         let Some(feedback) = Feedback::of(event) else {
-            return Heard::Nothing;
+            return Ok(Heard::Nothing);
         };
-        match feedback.status {
+        Ok(match feedback.status {
             Status::Success => Heard::Success,
             Status::Error => Heard::Failed {
                 sentence: feedback.sentence,
@@ -146,20 +157,26 @@ impl Progress {
             Status::Processing => {
                 let dim = anstyle::Style::new().dimmed();
                 if !feedback.sentence.is_empty() {
-                    self.step(format!("{dim}· {}{dim:#}", feedback.sentence));
+                    self.step(format!("{dim}· {}{dim:#}", feedback.sentence))?;
                 }
                 Heard::Nothing
             }
             Status::Partial | Status::PaymentRequired => Heard::Nothing,
-        }
+        })
     }
 
-    /// Shows a step on stderr, unless text is being written to the same terminal or it was just shown.
-    fn step(&mut self, line: String) {
-        if self.text.shown.is_empty() && line != self.last {
-            output::progress(&line);
-            self.last = line;
+    /// Shows a step on stderr, unless it was just shown. Text that is being written to the same terminal gets
+    /// its line ended first.
+    fn step(&mut self, line: String) -> Result<(), CommandError> {
+        if line == self.last {
+            return Ok(());
         }
+        if self.text.show && !self.on_new_line {
+            self.write("\n")?;
+        }
+        output::progress(&line);
+        self.last = line;
+        Ok(())
     }
 
     /// Writes the answer: what of it has not been streamed.

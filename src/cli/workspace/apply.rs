@@ -1,5 +1,6 @@
 //! `treefort apply`: takes an agent's changes home.
 
+use super::Said;
 use crate::{
     cli::{
         Context,
@@ -61,22 +62,25 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         if args.json {
             output::json(&serde_json::json!(planned))?;
         } else {
-            output::progress("there is nothing to apply: your folder has it all");
+            super::which_one(&planned);
+            output::progress("there is nothing to apply: your folder and the copy do not differ");
         }
         return Ok(());
     }
     if !args.json {
+        super::which_one(&planned);
         for line in preview(&planned, steps, *total, *conflicts) {
             output::line(line)?;
         }
     }
     if !args.yes {
         let project = planned.project.as_deref().unwrap_or("your folder");
-        if !super::confirmed(&format!("Apply this to {}?", one_line(project)))? {
-            if args.json {
-                return Ok(output::json(&serde_json::json!(planned))?);
-            }
-            return Err(super::not_confirmed("treefort apply --yes"));
+        if args.json {
+            return Ok(output::json(&serde_json::json!(planned))?);
+        }
+        let said = super::confirmed(&format!("Apply this to {}?", one_line(project)))?;
+        if said != Said::Yes {
+            return super::not_confirmed(said, &super::again("treefort apply --yes", session));
         }
     }
     let operation = Operation::Apply { plan: plan.clone() };
@@ -96,7 +100,8 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         output::line(format!("applied: {written} written, {removed} removed"))?;
     }
     if conflicts.is_empty() {
-        super::aside("to take it back: treefort apply --take-back");
+        let back = super::again("treefort apply --take-back", session);
+        super::aside(&format!("to take it back: {back}"));
         return Ok(());
     }
     let named: Vec<String> = conflicts
@@ -106,8 +111,11 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         .collect();
     Err(
         CommandError::new(Kind::Failed, Problem::Conflicts(named.join(", ")))
-            .hint("look for <<<<<<< in them, and keep what you want")
-            .hint("to take all of it back: treefort apply --take-back"),
+            .hint("look for <<<<<<< in them, or for the agent's version beside them (.treefort), and keep what you want")
+            .hint(format!(
+                "to take all of it back: {}",
+                super::again("treefort apply --take-back", session)
+            )),
     )
 }
 
@@ -117,7 +125,10 @@ async fn take_back(args: &Args, connection: &mut Connection) -> Result<(), Comma
         return Ok(output::json(&serde_json::json!(answer))?);
     }
     if let Outcome::TakeBack { restored } = answer.outcome {
-        output::line(format!("taken back: {restored} files are what they were"))?;
+        output::line(match restored {
+            1 => "taken back: 1 file is as it was before".to_owned(),
+            n => format!("taken back: {n} files are as they were before"),
+        })?;
     }
     Ok(())
 }
@@ -195,6 +206,8 @@ mod tests {
             workspace: Some(Keys::generate().public_key()),
             project: Some("/home/me/shop".into()),
             path: None,
+            title: None,
+            at: None,
             outcome: Outcome::Locate,
         };
         let text = preview(&planned, &steps, 2, 0).join("\n");

@@ -13,11 +13,11 @@ use crate::{
 
 /// Shows what agents left on the disk, and deletes what nobody needs any more.
 ///
-/// Copies whose changes are all in your folder go; those with changes that you did not apply stay, unless you
-/// say `--all`.
+/// Copies in which nothing was changed go. Those with work in them stay, also when you applied it, because that
+/// can still be taken back; `--all` deletes them too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also copies with changes that were not applied, and the agents' images.
+    /// Also copies with work in them, and the agents' images.
     #[arg(long)]
     all: bool,
     /// Does not ask.
@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         };
         let (going, staying): (Vec<&CopyLine>, Vec<&CopyLine>) = copies
             .iter()
-            .partition(|copy| !copy.busy && (args.all || !copy.unapplied));
+            .partition(|copy| !copy.busy && (args.all || !copy.work));
         if !args.json {
             let now = nostr::Timestamp::now().as_secs();
             for line in overview(&going, &staying, images, *checkpoints, args.all, now) {
@@ -63,16 +63,19 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             }
             return Ok(());
         }
-        if !args.yes && !super::confirmed("Delete what is marked?")? {
+        if !args.yes {
             if args.json {
                 return Ok(output::json(&serde_json::json!(listed))?);
             }
-            let command = if args.all {
-                "treefort clean --all --yes"
-            } else {
-                "treefort clean --yes"
-            };
-            return Err(super::not_confirmed(command));
+            let said = super::confirmed("Delete what is marked with ×?")?;
+            if said != super::Said::Yes {
+                let command = if args.all {
+                    "treefort clean --all --yes"
+                } else {
+                    "treefort clean --yes"
+                };
+                return super::not_confirmed(said, command);
+            }
         }
         let operation = Operation::Clean {
             copies: going.iter().map(|copy| copy.workspace).collect(),
@@ -135,9 +138,9 @@ fn overview(
     };
     lines.extend(going.iter().map(|copy| line("×", copy, "")));
     lines.extend(staying.iter().map(|copy| {
-        let why = match (copy.busy, copy.unapplied) {
+        let why = match (copy.busy, copy.work) {
             (true, _) => "  an agent works on it",
-            (false, true) => "  has changes that you did not apply",
+            (false, true) => "  has work in it",
             _ => "",
         };
         line(" ", copy, why)

@@ -46,6 +46,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     if args.json {
         return Ok(output::json(&serde_json::json!(answer))?);
     }
+    super::which_one(&answer);
     let Outcome::Diff {
         files,
         changed,

@@ -33,16 +33,23 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         if !args.yes {
             let found = super::ask(connection, session, Operation::Locate).await?;
             let question = format!(
-                "Delete {} and everything that the agent did there?",
-                one_line(found.path.as_deref().unwrap_or_default())
+                "Delete the agent's copy for “{}” and everything that it did there? Your folder stays as it is.",
+                one_line(found.title.as_deref().unwrap_or_default())
             );
-            if !super::confirmed(&question)? {
-                return Err(super::not_confirmed("treefort discard --yes"));
+            let said = super::confirmed(&question)?;
+            if said != super::Said::Yes {
+                super::not_confirmed(said, &super::again("treefort discard --yes", session))?;
+                return Ok(None);
             }
         }
-        super::ask(connection, session, Operation::Discard).await
+        super::ask(connection, session, Operation::Discard)
+            .await
+            .map(Some)
     })
     .await?;
+    let Some(answer) = answer else {
+        return Ok(());
+    };
     if args.json {
         return Ok(output::json(&serde_json::json!(answer))?);
     }

@@ -24,6 +24,7 @@ use super::{
     gather::{self, Target},
     launch::Connection,
     output,
+    text::{ago, one_line},
     view::Feedback,
 };
 use crate::nips::{
@@ -130,29 +131,68 @@ pub(super) async fn request(
     Ok(answer)
 }
 
-/// Asks a person yes or no on the terminal. Without one the answer is no.
+/// Says which copy this is about, for a person only.
+pub(super) fn which_one(answer: &Answer) {
+    if let (Some(title), Some(at)) = (&answer.title, answer.at) {
+        let now = Timestamp::now().as_secs();
+        aside(&format!(
+            "the agent's copy for “{}”, {}",
+            one_line(title),
+            ago(at, now)
+        ));
+    }
+}
+
+/// A command of ours for the same copy.
+pub(super) fn again(command: &str, session: Option<&str>) -> String {
+    match session {
+        Some(session) if command.contains("undo") || command.contains("diff") => {
+            format!("{command} --session {}", one_line(session))
+        }
+        Some(session) => format!("{command} {}", one_line(session)),
+        None => command.to_owned(),
+    }
+}
+
+/// What a person said to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Yes.
+    Yes,
+    /// Anything else.
+    No,
+    /// There is no terminal to ask on.
+    Nobody,
+}
+
+/// Asks a person yes or no on the terminal.
 ///
 /// # Errors
 /// When the terminal cannot be read.
-pub(super) fn confirmed(question: &str) -> Result<bool, CommandError> {
+pub(super) fn confirmed(question: &str) -> Result<Said, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(false);
+        return Ok(Said::Nobody);
     }
     let mut err = anstream::stderr().lock();
     write!(err, "{question} [y/N] ")?;
     err.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    Ok(matches!(
-        line.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
+    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+    Ok(if yes { Said::Yes } else { Said::No })
 }
 
-/// What to do to go on without being asked.
-pub(super) fn not_confirmed(command: &str) -> CommandError {
-    CommandError::new(Kind::Usage, Problem::NotConfirmed)
-        .hint(format!("to do it without being asked: {command}"))
+/// What a command that was not confirmed ends with.
+///
+/// # Errors
+/// When there was nobody to ask; saying no is no error.
+pub(super) fn not_confirmed(said: Said, command: &str) -> Result<(), CommandError> {
+    if said == Said::No {
+        output::progress("nothing was changed");
+        return Ok(());
+    }
+    Err(CommandError::new(Kind::Usage, Problem::NotConfirmed)
+        .hint(format!("to do it without being asked: {command}")))
 }
 
 /// Writes a hint after the data, for a person only.

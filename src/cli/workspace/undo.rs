@@ -16,7 +16,7 @@ pub struct Args {
     /// The checkpoint: its number (`treefort checkpoints`).
     #[arg(required_unless_present = "last", conflicts_with = "last")]
     checkpoint: Option<String>,
-    /// The state before the last change.
+    /// One step back. Twice is two steps.
     #[arg(long)]
     last: bool,
     /// The session; the newest one of this folder when left out.
@@ -44,6 +44,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     if args.json {
         return Ok(output::json(&serde_json::json!(answer))?);
     }
+    super::which_one(&answer);
     let Outcome::Undo {
         before,
         to,
@@ -71,6 +72,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             output::line(format!("  and {} more", uncovered.len() - 10))?;
         }
     }
-    super::aside(&format!("to undo this: treefort undo {before}"));
+    let back = super::again(&format!("treefort undo {before}"), args.session.as_deref());
+    super::aside(&format!("to undo this: {back}"));
     Ok(())
 }

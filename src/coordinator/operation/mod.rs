@@ -92,6 +92,8 @@ fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failur
         workspace: shared.map(|shared| shared.id),
         project: shared.and_then(|shared| shared.about().project).map(lossy),
         path: shared.map(|shared| lossy(shared.tree_dir())),
+        title: shared.map(|shared| shared.about().title),
+        at: shared.map(|shared| shared.about().created_at),
         outcome,
     };
     let text = serde_json::to_string(&answer)
@@ -176,17 +178,45 @@ fn pick<'a>(all: &'a [Checkpoint], state: &State) -> Result<&'a Checkpoint, Fail
             }
             Ok(first)
         }
-        // The one before the files became what they are.
+        // One step back from where the files are. After an undo that is the state that it brought back.
         State::Last => {
             let latest = all.last().ok_or_else(none)?;
+            let here = place(all, latest);
             all.iter()
                 .rev()
-                .find(|at| at.tree != latest.tree)
+                .filter(|at| at.number < here.number)
+                .find(|at| at.tree != here.tree)
                 .ok_or_else(|| {
-                    Failure::new("workspace", "nothing changed yet: there is nothing to undo")
+                    Failure::new(
+                        "workspace",
+                        "this is how the copy began: there is nothing to undo",
+                    )
                 })
         }
     }
+}
+
+/// Where a state stands in the order of the work: what an undo brought back stands where it stood.
+fn place<'a>(all: &'a [Checkpoint], state: &'a Checkpoint) -> &'a Checkpoint {
+    let mut here = state;
+    // Each step goes to a lower number.
+    while let Some(number) = undone_to(&here.reason)
+        && number < here.number
+        && let Some(target) = all.iter().find(|at| at.number == number)
+        && target.tree == state.tree
+    {
+        here = target;
+    }
+    here
+}
+
+/// The checkpoint that an undo brought back, by what it says of itself.
+fn undone_to(reason: &str) -> Option<u32> {
+    reason
+        .strip_prefix(crate::workspace::UNDO_REASON)?
+        .trim()
+        .parse()
+        .ok()
 }
 
 async fn difference(
@@ -339,6 +369,23 @@ mod tests {
         ];
         assert_eq!(pick(&all, &State::Last).unwrap().number, 2);
         assert!(pick(&all[..1], &State::Last).is_err());
+    }
+
+    #[test]
+    fn one_step_back_and_another_one_go_back_twice() {
+        let undone = |number, tree, to: u32| Checkpoint {
+            reason: format!("{}{to}", crate::workspace::UNDO_REASON),
+            ..checkpoint(number, tree)
+        };
+        let mut all = vec![checkpoint(1, 1), checkpoint(2, 2), checkpoint(3, 3)];
+        assert_eq!(pick(&all, &State::Last).unwrap().number, 2);
+        all.push(undone(4, 2, 2));
+        assert_eq!(pick(&all, &State::Last).unwrap().number, 1);
+        all.push(undone(5, 1, 1));
+        assert!(pick(&all, &State::Last).is_err());
+        // Work after an undo is a step of its own.
+        all.push(checkpoint(6, 6));
+        assert_eq!(pick(&all, &State::Last).unwrap().number, 5);
     }
 
     #[test]

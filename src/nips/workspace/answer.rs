@@ -12,6 +12,12 @@ pub struct Answer {
     pub project: Option<String>,
     /// Where the copy lies on the machine that treefort runs on.
     pub path: Option<String>,
+    /// The beginning of what its agent was asked for first.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// When it began, in Unix seconds.
+    #[serde(default)]
+    pub at: Option<u64>,
     /// What was asked for.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -121,8 +127,8 @@ pub struct CopyLine {
     pub at: u64,
     /// Bytes on the disk.
     pub bytes: u64,
-    /// Whether it holds changes that are not in the project.
-    pub unapplied: bool,
+    /// Whether anything was changed in it: work that can be applied, undone, or taken back.
+    pub work: bool,
     /// Whether an agent works on it.
     pub busy: bool,
 }

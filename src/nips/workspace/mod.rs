@@ -326,6 +326,8 @@ mod tests {
             workspace: Some(Keys::generate().public_key()),
             project: Some("/p".into()),
             path: Some("/w".into()),
+            title: Some("make it blue".into()),
+            at: Some(1),
             outcome: Outcome::Undo {
                 before: 4,
                 to: 2,
