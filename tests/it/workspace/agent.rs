@@ -2,7 +2,8 @@
 //! words for everything that an agent may say and do.
 //!
 //! The last line of a prompt is run by its shell (so without quotation marks and backslashes). `$n` counts its
-//! prompts. `says WORD…`, `claims KIND PATH`, `asks KIND PATH` (permission; waits for the answer), `lingers`
+//! prompts. `says WORD…`, `claims KIND PATH`, `asks KIND PATH` (permission; waits for the answer, and so until
+//! all that it said before is on the record), `lingers`
 //! (until it is cancelled), `deaf` (for ever, whatever it is told).
 
 use std::path::Path;

@@ -19,8 +19,8 @@ fn position(records: &[Event], one: &Event) -> usize {
 async fn claims_and_facts_stand_beside_each_other() {
     let fort = Fort::start().await;
     let before = tree(fort.project.path());
-    let script = "echo four >> a.txt; claims edit a.txt; sleep 1; echo new > n.txt; claims read a.txt; \
-                  claims edit never.txt; sleep 1; rm src/b.txt; claims delete src/b.txt; says I did it";
+    let script = "echo four >> a.txt; claims edit a.txt; asks read x; echo new > n.txt; claims read a.txt; \
+                  claims edit never.txt; asks read x; rm src/b.txt; claims delete src/b.txt; says I did it";
     let said = fort.run(script).await.ok();
     assert_eq!(said.out.trim(), "I did it");
     assert_eq!(
@@ -106,7 +106,8 @@ async fn claims_and_facts_stand_beside_each_other() {
 async fn an_agent_that_is_further_than_what_it_says_is_no_liar() {
     let fort = Fort::start().await;
     // Both edits are done before the first is told of, as with tools that run side by side.
-    let script = "echo 1 > one; echo 2 > two; claims edit one; sleep 1; claims edit two; says done";
+    let script =
+        "echo 1 > one; echo 2 > two; claims edit one; asks read x; claims edit two; says done";
     fort.run(script).await.ok();
     let records = fort.session().await;
     assert_eq!(changed(&records).len(), 2);

@@ -31,7 +31,7 @@ fn steady(fort: &Fort, text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_and_what_comes_after_it_read_well() {
     let fort = Fort::start().await;
-    let script = "echo four >> a.txt; claims edit a.txt; sleep 1; rm src/b.txt; mkdir node_modules; echo d > node_modules/d; \
+    let script = "echo four >> a.txt; claims edit a.txt; asks read x; rm src/b.txt; mkdir node_modules; echo d > node_modules/d; \
                   echo run > .envrc; claims execute tidy; says All done.";
     let ran = fort.run(script).await.ok();
     assert_eq!(ran.out, "All done.\n");

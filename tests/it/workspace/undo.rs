@@ -63,9 +63,11 @@ async fn after_the_end_an_undo_and_its_undo_are_byte_for_byte_and_on_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_change_goes_alone_and_a_state_that_is_none_is_named() {
     let fort = Fort::start().await;
-    fort.run("echo 1 > one; claims edit one; sleep 1; echo 2 > two; claims edit two; says done")
-        .await
-        .ok();
+    fort.run(
+        "echo 1 > one; claims edit one; asks read x; echo 2 > two; claims edit two; says done",
+    )
+    .await
+    .ok();
     let copy = fort.copy().await;
     fort.say(&["undo", "--last"]).await.ok();
     assert!(copy.join("one").exists() && !copy.join("two").exists());
