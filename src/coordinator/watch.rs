@@ -70,9 +70,13 @@ impl Watch {
         let look = tokio::task::spawn_blocking(move || disk::check(&tree, &quota, LOOK)).await;
         // A tree that takes long to measure is not measured all the time.
         self.next = Instant::now() + EVERY + began.elapsed() * 4;
-        let Ok(Ok((_, over))) = look else {
+        let Ok(Ok((usage, over))) = look else {
             return Seen::Same;
         };
+        // What could not be counted to its end may still be too much.
+        if self.over && over.is_none() && usage.stopped.is_some() {
+            return Seen::Same;
+        }
         match (self.over, over) {
             (false, Some(over)) => {
                 self.over = true;

@@ -336,6 +336,15 @@ fn job_draft(
         .tags(work.params())
         .tag_opt(model.map(|model| ["param", "model", model]))
         .tag(["output", "text/markdown"])
+        // The same question twice in one second is two questions.
+        .tag([
+            "moment".to_owned(),
+            std::time::UNIX_EPOCH
+                .elapsed()
+                .unwrap_or_default()
+                .as_nanos()
+                .to_string(),
+        ])
         .tags(earlier.map(|result| result.tag("e")))
 }
 

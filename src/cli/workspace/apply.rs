@@ -148,6 +148,9 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
             "delete" => "deleted",
             "mode" => "rights",
             "link" => "link",
+            "folder" => "folder",
+            "remove-folder" => "no folder",
+            "left-out" => "left out",
             _ => "conflict",
         };
         let style = if word == "conflict" {

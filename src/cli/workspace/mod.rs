@@ -24,7 +24,7 @@ use super::{
     gather::{self, Target},
     launch::Connection,
     output,
-    text::{ago, one_line},
+    text::{ago, one_line, truncate},
     view::Feedback,
 };
 use crate::nips::{
@@ -33,6 +33,8 @@ use crate::nips::{
     workspace::{Answer, Operation, Task, Which},
 };
 
+/// The columns of what an agent was asked, beside what this is about.
+const TITLE: usize = 50;
 /// How long a task may take; an apply of many files waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -137,7 +139,7 @@ pub(super) fn which_one(answer: &Answer) {
         let now = Timestamp::now().as_secs();
         aside(&format!(
             "the agent's copy for “{}”, {}",
-            one_line(title),
+            truncate(&one_line(title), TITLE),
             ago(at, now)
         ));
     }

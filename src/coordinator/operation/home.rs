@@ -81,7 +81,10 @@ pub(super) async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outco
     let backup = applied.backup;
     shared
         .remember(move |about| {
-            about.applied = backup.map(|backup| Applied { backup, base, at });
+            // An apply that wrote nothing leaves nothing to take back, and what went before still can be.
+            if let Some(backup) = backup {
+                about.applied = Some(Applied { backup, base, at });
+            }
             about.base = Some(result);
         })
         .await?;

@@ -292,6 +292,11 @@ struct Still(Option<Live>);
 
 impl Still {
     async fn stand(live: Option<Live>) -> Result<Self, Failure> {
+        // A holder of its own: two tasks at once do not wake the agent behind each other's back.
+        let live = live.map(|live| Live {
+            pause: live.pause.another(),
+            ..live
+        });
         if let Some(live) = &live
             && let Err(error) = live.pause.pause().await
         {

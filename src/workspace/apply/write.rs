@@ -285,10 +285,14 @@ fn new_owner(folder: &OwnedFd, old: Option<(u32, u32)>) -> io::Result<Option<(Ui
     Ok(Some((Uid::from_raw(uid), Gid::from_raw(gid))))
 }
 
-/// Gives a new folder to whom the folder around it belongs.
+/// Gives a new folder to whom the folder around it belongs, with the same rights: our own umask is that of a
+/// program that keeps its files to itself, and says nothing of a person's project.
 fn adopt_new(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    let new = beneath::open_dir(folder, name)?;
+    let rights = fstat(folder)?.st_mode & 0o777;
+    fchmod(&new, Mode::from_raw_mode(rights | 0o700))?;
     if let Some((uid, gid)) = new_owner(folder, None)? {
-        fchown(beneath::open_dir(folder, name)?, Some(uid), Some(gid))?;
+        fchown(new, Some(uid), Some(gid))?;
     }
     Ok(())
 }

@@ -75,9 +75,14 @@ async fn in_the_middle_of_a_turn_nothing_of_the_work_is_lost() {
     fort.treefort.wait_for_no_containers().await;
     // Its copy is one like any other: it can be stepped back in and brought home.
     let session = end.pubkey.to_hex();
-    fort.say(&["undo", "1", "--session", &session]).await.ok();
+    let undone = fort
+        .say(&["undo", "1", "--session", &session, "--json"])
+        .await
+        .ok();
+    let undone: Value = serde_json::from_str(&undone.out).unwrap();
+    let before = undone["before"].to_string();
     assert!(!copy.join("unsaid").exists() && !copy.join("said").exists());
-    fort.say(&["undo", "--last", "--session", &session])
+    fort.say(&["undo", &before, "--session", &session])
         .await
         .ok();
     fort.say(&["apply", &session, "--yes"]).await.ok();

@@ -92,26 +92,26 @@ async fn a_run_and_what_comes_after_it_read_well() {
     ");
     let conflict = fort.say(&["apply", "--yes"]).await;
     insta::assert_snapshot!(steady(&fort, &conflict.err), @r"
-    error: these files need a look, because you and the agent changed the same lines: a.txt
-    hint: look for <<<<<<< in them, and keep what you want
+    error: these files need a look, because your version and the agent's do not fit together: a.txt
+    hint: look for <<<<<<< in them, or for the agent's version beside them (.treefort), and keep what you want
     hint: to take all of it back: treefort apply --take-back
     ");
     let taken = fort.say(&["apply", "--take-back"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &taken.out), @r"
-    taken back: 3 files are what they were
+    taken back: 3 files are as they were before
     ");
     let undone = fort.say(&["undo", "1"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &format!("{}{}", undone.out, undone.err)), @r"
     checkpoint 1 is back (2 written, 1 removed)
     not covered by checkpoints, so left as they are:
       node_modules (made again by tools, so not kept)
-    to undo this: treefort undo 7
+    to undo this: treefort undo 6
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &listed.out), @r"
     1          WHEN              the project as it was
     2          WHEN    1 file    after it edited a.txt
     3          WHEN    2 files   after it ran `tidy`
-    8          WHEN    3 files   undo to checkpoint 1  ← now
+    7          WHEN    3 files   undo to checkpoint 1  ← now
     ");
 }

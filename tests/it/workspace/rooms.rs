@@ -62,14 +62,26 @@ async fn clean_keeps_what_was_not_applied_unless_told_otherwise() {
     let waiting = fort.copy().await;
     assert_ne!(applied, waiting);
 
+    let known = entries(&fort);
+    fort.run("says only looked").await.ok();
+    let mut new = entries(&fort);
+    new.retain(|copy| !known.contains(copy));
+    let [looked] = new.as_slice() else {
+        panic!("{new:?}")
+    };
+    // What is meant without a name is the last work, and not the last look.
+    assert_eq!(fort.copy().await, waiting);
+
     let listed = fort.say(&["clean"]).await.fails(2, "treefort clean --yes");
-    assert!(
-        listed.out.contains("has changes that you did not apply"),
+    assert_eq!(
+        listed.out.matches("has work in it").count(),
+        2,
         "{listed:?}"
     );
-    assert!(applied.exists() && waiting.exists());
+    assert!(applied.exists() && waiting.exists() && looked.exists());
     fort.say(&["clean", "--yes"]).await.ok();
-    assert!(!applied.exists() && waiting.exists());
+    // What was applied can still be taken back.
+    assert!(applied.exists() && waiting.exists() && !looked.exists());
     fort.say(&["diff", "--stat"]).await.ok();
     let listed = fort.say(&["clean", "--all"]).await;
     assert!(listed.out.contains("treefort/scripted:"), "{listed:?}");
@@ -85,4 +97,12 @@ async fn clean_keeps_what_was_not_applied_unless_told_otherwise() {
     assert!(!listed.out.contains("treefort/scripted:"), "{listed:?}");
     // It starts anew.
     fort.run("says $(cat x)").await.ok();
+}
+
+/// The folders of all copies.
+fn entries(fort: &Fort) -> Vec<PathBuf> {
+    std::fs::read_dir(fort.treefort.home().join("workspaces"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }

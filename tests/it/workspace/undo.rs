@@ -71,9 +71,12 @@ async fn the_last_change_goes_alone_and_a_state_that_is_none_is_named() {
     let copy = fort.copy().await;
     fort.say(&["undo", "--last"]).await.ok();
     assert!(copy.join("one").exists() && !copy.join("two").exists());
-    // The last change is the undo now.
+    // Twice is two steps back, and then there is no further one.
     fort.say(&["undo", "--last"]).await.ok();
-    assert!(copy.join("one").exists() && copy.join("two").exists());
+    assert!(!copy.join("one").exists() && !copy.join("two").exists());
+    fort.say(&["undo", "--last"])
+        .await
+        .fails(1, "there is nothing to undo");
     fort.say(&["undo", "99"])
         .await
         .fails(1, "there is no checkpoint 99: there are checkpoints 1 to ");
