@@ -7,7 +7,7 @@ mod flow;
 mod progress;
 mod work;
 
-use std::{borrow::Cow, io::Read as _, path::PathBuf, time::Duration};
+use std::{borrow::Cow, collections::HashSet, io::Read as _, path::PathBuf, time::Duration};
 
 use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
@@ -159,9 +159,8 @@ pub(super) async fn ask(
     let prompt = without_secrets(prompt, connection);
     let earlier = match args.go_on.as_deref() {
         None => None,
-        Some(session) => {
-            Some(last_result(connection, Some(session).filter(|name| !name.is_empty())).await?)
-        }
+        Some("") => Some(work::last_conversation(args, agents, connection).await?),
+        Some(session) => Some(last_result(connection, session).await?),
     };
     let before = earlier.as_ref().and_then(|(_, agent)| agent.as_deref());
     let work = Work::of(args, before, agents)?;
@@ -351,18 +350,25 @@ fn job_draft(
 /// The newest result of a conversation, which the next job points at, and the agent that gave it.
 async fn last_result(
     connection: &mut Connection,
-    session: Option<&str>,
+    session: &str,
 ) -> Result<(Event, Option<String>), CommandError> {
     let coordinator = connection.coordinator();
     let operator = connection.keyring.operator().public_key();
-    let target = gather::resolve(&mut connection.client, coordinator, session).await?;
+    let target = gather::resolve(&mut connection.client, coordinator, Some(session)).await?;
     let story = gather::story(&mut connection.client, coordinator, target).await?;
     let agent = work::agent_of(&story);
+    // Times are in seconds: the last one is the one that no job went on from.
+    let gone_on: HashSet<EventId> = story
+        .iter()
+        .filter(|event| event.pubkey == operator && kind::is_job_request(event.kind))
+        .flat_map(|event| super::view::ids(event, "e"))
+        .collect();
     story
         .into_iter()
         .rev()
         .find(|event| {
             event.pubkey == coordinator
+                && !gone_on.contains(&event.id)
                 && kind::is_job_result(event.kind)
                 && super::view::people(event).any(|key| key == operator)
         })

@@ -1,18 +1,21 @@
 //! What a job is: a conversation, or work on a copy of a folder.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
-use nostr::Event;
+use nostr::{Event, EventId, Filter, Kind as EventKind};
 
 use super::Args;
 use crate::{
-    agent::registry::Registry,
+    agent::{manifest::Driver, registry::Registry},
     cli::{
         error::{CommandError, Kind, Problem},
         launch::Connection,
         output,
         text::one_line,
-        workspace,
+        view, workspace,
     },
     nips::{
         kind,
@@ -22,6 +25,8 @@ use crate::{
     },
 };
 
+/// Jobs and results that are looked at to find the last conversation.
+const LOOKED_AT: usize = 200;
 /// Files that are named after a job.
 const NAMED: usize = 12;
 
@@ -158,6 +163,53 @@ impl Work {
         );
         Ok(())
     }
+}
+
+/// The newest result that no job went on from, and its agent: the last conversation here. One about another
+/// folder is not meant, and a command is no conversation unless its agent is named.
+///
+/// # Errors
+/// When there is none.
+pub(super) async fn last_conversation(
+    args: &Args,
+    agents: &Registry,
+    connection: &mut Connection,
+) -> Result<(Event, Option<String>), CommandError> {
+    let operator = connection.keyring.operator().public_key();
+    let kinds = |kinds: [u16; 2]| Filter::new().kinds(kinds.map(EventKind::from));
+    let asked = kinds([kind::TEXT_GENERATION, kind::AGENT_TASK]).author(operator);
+    let asked = connection.client.newest(asked, LOOKED_AT).await?;
+    let gone_on: HashSet<EventId> = asked.iter().flat_map(|job| view::ids(job, "e")).collect();
+    let text = kind::result_of(EventKind::from(kind::TEXT_GENERATION)).as_u16();
+    let answered = kinds([text, kind::AGENT_TASK_RESULT])
+        .author(connection.coordinator())
+        .pubkey(operator);
+    let answered = connection.client.newest(answered, LOOKED_AT).await?;
+    let here = args.workspace.clone().unwrap_or_else(|| ".".into());
+    let here = here.canonicalize().unwrap_or(here);
+    for result in answered {
+        let job = view::ids(&result, "e").next();
+        let Some(job) = asked.iter().find(|asked| Some(asked.id) == job) else {
+            continue;
+        };
+        let param = |name: &str| {
+            let mut tags = job.tags.iter().map(nostr::Tag::as_slice);
+            let found = tags.find(|tag| tag[0] == "param" && tag.get(1).is_some_and(|n| n == name));
+            found.and_then(|tag| tag.get(2).cloned())
+        };
+        let agent = param("agent");
+        let command = agent
+            .as_deref()
+            .and_then(|name| agents.get(name))
+            .is_some_and(|agent| agent.manifest.driver == Driver::Exec);
+        let elsewhere = param("workspace").is_some_and(|folder| here != Path::new(&folder));
+        if gone_on.contains(&result.id) || elsewhere || (command && args.agent != agent) {
+            continue;
+        }
+        return Ok((result, agent));
+    }
+    Err(CommandError::new(Kind::Failed, Problem::NoSession)
+        .hint("start one: treefort run \"a question\""))
 }
 
 /// The agent of a conversation.
