@@ -4,7 +4,7 @@
 //! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side),
 //! reaps whatever is left to it, and ends with the agent's exit code. When the host goes away, so
 //! does everything in the sandbox. The only files that it touches are those that
-//! it writes into the agent's home before the agent starts ([`init_files`]). The agent, which has the same user
+//! it writes into the agent's home before the agent starts (`init_files`). The agent, which has the same user
 //! id, cannot trace it or open its streams.
 
 use std::ffi::OsString;

@@ -2,7 +2,7 @@
 //! state of it.
 //!
 //! [`Workspace`] is the entry. `tree/` below its folder is what the agent sees; the objects of its
-//! checkpoints are in a project's [`Store`](objects::Store), which only the host sees. Everything in here
+//! checkpoints are in a project's [`objects::Store`], which only the host sees. Everything in here
 //! blocks, so callers on a runtime use `spawn_blocking`.
 //!
 //! The invariants, each with tests beside the code: a checkpoint is byte for byte what was there, or names

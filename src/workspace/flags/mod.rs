@@ -2,7 +2,7 @@
 //!
 //! Undo cannot take back what a Makefile did. So whoever applies an agent's work sees, before it, which of the files
 //! act by themselves: when a folder is entered, an editor opened, a project built, a commit pushed. The rules are a
-//! table ([`table::RULES`]); a few files are looked into, so that a changed version number does not cry wolf.
+//! table (`table::RULES`); a few files are looked into, so that a changed version number does not cry wolf.
 
 mod table;
 

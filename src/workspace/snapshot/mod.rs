@@ -1,6 +1,6 @@
 //! A tree of files as objects: byte for byte, with permissions and links, ignored files too.
 //!
-//! [`take`] walks by descriptors (see `ladder`), asks every name for its state and reads only the files whose
+//! `take` walks by descriptors (see `ladder`), asks every name for its state and reads only the files whose
 //! state is not in the cache. What it cannot or must not cover is named in [`Uncovered`], because undo must
 //! never pretend. The walker's own thread decides; a few others read, hash and compress.
 
