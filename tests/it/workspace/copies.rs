@@ -108,7 +108,8 @@ async fn folders_that_hold_more_than_one_project_are_refused() {
     refused(&home, "treefort's own home").await;
     refused(&format!("{home}/keys"), "treefort's own home").await;
     let above = Path::new(&home).parent().unwrap().to_str().unwrap();
-    refused(above, "treefort's own home").await;
+    // Whose home is in it as well depends on the machine.
+    refused(above, " home").await;
     refused(fort.path("a.txt").to_str().unwrap(), "is not a folder").await;
     // What is not there never becomes a job.
     let nowhere = person.to_str().unwrap();
