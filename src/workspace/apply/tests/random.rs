@@ -29,7 +29,7 @@ fn some_things() -> impl Strategy<Value = Things> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn without_changes_of_the_persons_the_project_becomes_the_agents_tree(
@@ -63,7 +63,15 @@ proptest! {
         let case = Case::new(&base, &project, &result);
         let before = case.look();
         let plan = case.plan();
-        let applied = case.apply(&plan).unwrap();
+        let applied = match case.apply(&plan) {
+            Ok(applied) => applied,
+            // Where the person made an empty folder in one that is to become a file, it is refused as a whole.
+            Err(Error::Changed { .. }) => {
+                prop_assert_eq!(&case.look(), &before);
+                return Ok(());
+            }
+            Err(error) => panic!("{error}"),
+        };
         // What neither the agent changed nor a step names is as it was.
         let after = case.look();
         for (path, thing) in &before {
