@@ -1,8 +1,10 @@
 //! Live subscriptions, and who gets an event.
 //!
 //! Subscriptions are indexed by id, tag, author or kind, so that an event meets only those that can match.
-//! One lock orders three things: the last sequence number that was fanned out, registrations, and the
-//! hand-over from stored to live. That is why nothing is missed or sent twice between them.
+//! A subscription begins at the last committed sequence number: what is stored up to there is its query's, and
+//! the fan-out, which may run behind the commits, skips it. One lock orders registrations, the fan-out and the
+//! hand-over from stored to live. That is why nothing is missed or sent twice between them, and why who reads
+//! after an acknowledgement finds what it wrote.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +17,7 @@ use nostr::{Event, EventId, Filter, PublicKey};
 use super::client::Client;
 use crate::{
     nips::nip01::{self, write},
-    store::Record,
+    store::{EventStore, Record},
 };
 
 /// One event to fan out; `seq` is absent for ephemeral ones.
@@ -25,12 +27,12 @@ pub(super) struct Item {
 }
 
 pub(super) struct Hub {
+    store: Arc<dyn EventStore>,
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
-    /// Everything up to here was fanned out.
-    last: u64,
     next: u64,
     subscriptions: HashMap<u64, Subscription>,
     names: HashMap<u64, HashMap<String, u64>>,
@@ -43,6 +45,8 @@ struct Subscription {
     /// `["EVENT","name",`
     prefix: String,
     filters: Vec<Filter>,
+    /// Stored events up to here are the query's, later ones are live.
+    after: u64,
     /// Live events that wait for EOSE; `None` once it was sent.
     waiting: Option<Vec<Arc<Record>>>,
     waiting_bytes: usize,
@@ -57,15 +61,10 @@ pub(super) struct Registered {
 }
 
 impl Hub {
-    pub(super) fn new(last: u64) -> Self {
+    pub(super) fn new(store: Arc<dyn EventStore>) -> Self {
         Self {
-            state: Mutex::new(State {
-                last,
-                next: 0,
-                subscriptions: HashMap::new(),
-                names: HashMap::new(),
-                index: Index::default(),
-            }),
+            store,
+            state: Mutex::default(),
         }
     }
 
@@ -92,6 +91,8 @@ impl Hub {
         state.close(client.id, name);
         let slot = state.next;
         state.next += 1;
+        // Read under the lock: what was fanned out before was committed before.
+        let after = self.store.last_seq();
         for filter in &filters {
             state.index.insert(slot, filter);
         }
@@ -102,6 +103,7 @@ impl Hub {
                 name: name.to_owned(),
                 prefix: write::event_prefix(name),
                 filters,
+                after,
                 waiting: Some(Vec::new()),
                 waiting_bytes: 0,
             },
@@ -111,10 +113,7 @@ impl Hub {
             .entry(client.id)
             .or_default()
             .insert(name.to_owned(), slot);
-        Registered {
-            slot,
-            up_to: state.last,
-        }
+        Registered { slot, up_to: after }
     }
 
     /// Sends stored events of a subscription; false when it was closed or replaced meanwhile.
@@ -186,15 +185,11 @@ impl Hub {
             let State {
                 subscriptions,
                 index,
-                last,
                 ..
             } = &mut *state;
-            if let Some(seq) = item.seq {
-                *last = seq;
-            }
             for slot in index.candidates(&item.record.event) {
                 if let Some(subscription) = subscriptions.get_mut(&slot)
-                    && subscription.deliver(&item.record)
+                    && subscription.deliver(item)
                 {
                     touched
                         .entry(subscription.client.id)
@@ -235,11 +230,12 @@ impl State {
 
 impl Subscription {
     /// Whether something was added to the client's outbox.
-    fn deliver(&mut self, record: &Arc<Record>) -> bool {
-        if !self
-            .filters
-            .iter()
-            .any(|filter| nip01::matches(filter, &record.event))
+    fn deliver(&mut self, Item { seq, record }: &Item) -> bool {
+        if seq.is_some_and(|seq| seq <= self.after)
+            || !self
+                .filters
+                .iter()
+                .any(|filter| nip01::matches(filter, &record.event))
             || !self.client.receives(&record.event)
         {
             return false;

@@ -146,7 +146,7 @@ impl Relay {
         admission: Arc<Admission>,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
-        let hub = Arc::new(Hub::new(store.last_seq()));
+        let hub = Arc::new(Hub::new(Arc::clone(&store)));
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();

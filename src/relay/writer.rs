@@ -214,12 +214,10 @@ impl Writer {
                 }
             }
         }
-        // Before the acknowledgements leave, so that who reads after one finds what it wrote. In a client's own
-        // outbox its OK stands before the event all the same.
-        self.fan_out(items);
         for client in answered {
             client.outbox.flush();
         }
+        self.fan_out(items);
     }
 
     fn fan_out(&self, items: Vec<Item>) {
