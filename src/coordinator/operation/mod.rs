@@ -26,6 +26,8 @@ use crate::{
 
 /// Files that an answer names.
 const FILES: usize = 300;
+/// Bytes that a list in an answer takes.
+const LIST: usize = 40_000;
 /// Checkpoints that an answer names.
 const CHECKPOINTS: usize = 200;
 /// Bytes of a diff in an answer; its JSON is longer.

@@ -199,27 +199,13 @@ fn whatever_the_person_changed_since_the_plan_is_kept() {
         // The writes alone, as if the change had come between the check and them, keep it too.
         let project = project::Project::open(&case.project).unwrap();
         assert!(
-            write::all(&case.store, &project, &plan.writes).is_err(),
+            write::Writer::new(&case.store, &project, KEEP.token)
+                .all(&plan.writes)
+                .is_err(),
             "{what}"
         );
         assert_eq!(case.look(), before, "{what}: found by the write itself");
     }
-}
-
-#[test]
-fn taking_back_refuses_when_the_person_went_on() {
-    let base = things([("a", file("1")), ("b", file("1"))]);
-    let case = Case::new(&base, &base, &things([("a", file("2")), ("c", file("c"))]));
-    let backup = case.apply(&case.plan()).unwrap().backup.unwrap();
-    fs::write(case.project.join("c"), "mine").unwrap();
-    let before = case.look();
-    let error = take_back(&case.store, &backup, &case.project).unwrap_err();
-    assert!(matches!(error, Error::Changed { path } if path == b"c"));
-    assert_eq!(case.look(), before);
-    assert!(matches!(
-        take_back(&case.store, &case.base, &case.project),
-        Err(Error::NoBackup(_))
-    ));
 }
 
 #[test]
