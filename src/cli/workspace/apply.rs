@@ -324,4 +324,16 @@ mod tests {
           .envrc: runs when you enter the folder with direnv
         ");
     }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        assert_eq!(not_shown(&BTreeMap::new()), None);
+        let hidden = BTreeMap::from([
+            ("in conflict".to_owned(), 3),
+            ("git runs it".to_owned(), 12),
+        ]);
+        let line = not_shown(&hidden).unwrap();
+        let line = anstream::adapter::strip_str(&line).to_string();
+        assert_eq!(line, "\nNot shown: 12: git runs it; 3: in conflict");
+    }
 }
