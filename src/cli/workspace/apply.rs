@@ -280,7 +280,7 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
     }
     if conflicts > 0 {
         lines.push(format!(
-            "\n{bad}{conflicts} in conflict{bad:#}: where you and the agent changed the same lines, both versions will be in the file between markers; where that cannot be, yours stays and the agent's will be beside it, with .treefort at the end of its name."
+            "\n{bad}{conflicts} in conflict{bad:#}: above is what will be written where."
         ));
     }
     lines
