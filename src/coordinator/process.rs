@@ -33,6 +33,10 @@ const PERMISSION_WAIT: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
+/// Lines of an agent's standard error in a sentence.
+const LAST_LINES: usize = 3;
+/// Characters of one of them.
+const LINE_CHARS: usize = 300;
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
 /// be ready before anybody chose one.
 const SESSION_MODEL: &str = "session";
@@ -292,6 +296,21 @@ impl Process {
         }
     }
 
+    /// The last lines of what the agent wrote to its standard error, for a person: bounded, and without what a
+    /// terminal obeys. Secrets are still in them.
+    pub(super) fn last_words(&self, lines: usize) -> Vec<String> {
+        let text = self.stderr.text();
+        let written = text.lines().map(str::trim_end);
+        let mut last: Vec<String> = written
+            .filter(|line| !line.trim().is_empty())
+            .rev()
+            .take(lines)
+            .map(|line| line.replace('\t', "  ").chars().take(LINE_CHARS).collect())
+            .collect();
+        last.reverse();
+        last
+    }
+
     /// What went wrong with the agent, with the facts that the host saw.
     pub(super) fn agent_failed(&self, error: &dyn std::fmt::Display) -> Failure {
         let mut sentence = format!("the agent {} failed: {error}", self.manifest.name);
@@ -302,10 +321,9 @@ impl Process {
                 sentence.push_str(&format!("; it exited with code {code}"));
             }
         }
-        let stderr = self.stderr.text();
-        if let Some(last) = stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-            let last: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
-            sentence.push_str(&format!("; its last words: {last}"));
+        let words = self.last_words(LAST_LINES);
+        if !words.is_empty() {
+            sentence.push_str(&format!("; its last words: {}", words.join(" / ")));
         }
         Failure::new(
             "agent",

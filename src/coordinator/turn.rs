@@ -314,9 +314,15 @@ async fn take(
     growing: &mut Growing,
     claim: Claim,
 ) -> Result<(), PublishError> {
+    let claim = match claim {
+        Claim::ToolCall(tool) | Claim::ToolUpdate(tool) => {
+            Claim::ToolUpdate(growing.calls.whole(tool))
+        }
+        claim => claim,
+    };
     match claim {
         Claim::Text(text) => growing.text.push_str(&text),
-        Claim::ToolCall(tool) | Claim::ToolUpdate(tool)
+        Claim::ToolUpdate(tool)
             if matches!(tool.status.as_deref(), Some("completed" | "failed")) =>
         {
             growing.tools += 1;
