@@ -169,8 +169,13 @@ fn new(context: &Context, name: &str, dir: Option<&Path>) -> Result<(), CommandE
     output::line(folder.display().to_string())?;
     let path = folder.display();
     let next = match dir {
-        None => format!("change agent.toml there, then: treefort agent check {name}"),
-        Some(_) => format!("change agent.toml there, then: treefort agent check '{path}'"),
+        None => format!(
+            "It works as it is: treefort run --agent {name} \"…\"\n\
+             Change agent.toml and agent.sh there, then: treefort agent check {name}"
+        ),
+        Some(_) => {
+            format!("Change agent.toml and agent.sh there, then: treefort agent check '{path}'")
+        }
     };
     output::progress(next);
     Ok(())

@@ -16,7 +16,7 @@ use tokio::{
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{Limits, Peer},
+        acp::{self, Limits, Peer},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -33,6 +33,8 @@ const PERMISSION_WAIT: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
+/// How long an agent's last words may come after the end of its output.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Lines of an agent's standard error in a sentence.
 const LAST_LINES: usize = 3;
 /// Characters of one of them.
@@ -235,15 +237,17 @@ impl Process {
         let Talk::Acp { peer, .. } = &self.talk else {
             return Ok(());
         };
-        peer.initialize()
-            .await
-            .map_err(|error| self.agent_failed(&error))?;
-        if let Some(method) = &self.manifest.auth_method {
-            peer.authenticate(method)
-                .await
-                .map_err(|error| self.agent_failed(&error))?;
+        let asked = async {
+            peer.initialize().await?;
+            match &self.manifest.auth_method {
+                Some(method) => peer.authenticate(method).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        match asked.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.agent_failed(&error).await),
         }
-        Ok(())
     }
 
     /// Stops the agent for a moment, from another task.
@@ -312,7 +316,13 @@ impl Process {
     }
 
     /// What went wrong with the agent, with the facts that the host saw.
-    pub(super) fn agent_failed(&self, error: &dyn std::fmt::Display) -> Failure {
+    pub(super) async fn agent_failed(&self, error: &acp::Error) -> Failure {
+        if matches!(error, acp::Error::Closed(_)) {
+            // Its last words and its exit code come another way, and may come after its end.
+            let mut exit = self.exit();
+            let ended = tokio::time::timeout(LAST_WORDS, exit.wait_for(Option::is_some));
+            let _seen = ended.await;
+        }
         let mut sentence = format!("the agent {} failed: {error}", self.manifest.name);
         if let Some(exit) = self.exit.borrow().as_ref() {
             if exit.oom {

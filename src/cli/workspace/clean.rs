@@ -23,7 +23,7 @@ pub struct Args {
     /// Does not ask.
     #[arg(long, short)]
     yes: bool,
-    /// As JSON.
+    /// As JSON: what there is, or with --yes what was deleted.
     #[arg(long)]
     json: bool,
 }
