@@ -44,11 +44,11 @@ async fn a_run_and_what_comes_after_it_read_well() {
         .split_once("\n\n")
         .map_or(ran.err.as_str(), |(_, summary)| summary);
     insta::assert_snapshot!(steady(&fort, summary), @r"
-    3 files changed in a copy of /home/me/shop; your folder is as it was
+    3 files changed in the agent's copy; your folder is as it was
       new      .envrc  +1 −0
       changed  a.txt  +1 −0
       deleted  src/b.txt  +0 −1
-    see it: treefort diff · keep it: treefort apply · step back: treefort undo --last
+    look: treefort diff · bring home: treefort apply · undo: treefort undo --last
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &listed.out), @r"
