@@ -11,19 +11,11 @@ fn steady(fort: &Fort, text: &str) -> String {
         .lines()
         .filter(|line| !line.starts_with("the agent's copy for"));
     let lines = lines.map(|line| {
-        let words = [
-            "just now",
-            "1 second ago",
-            "2 seconds ago",
-            "3 seconds ago",
-            "4 seconds ago",
-            "5 seconds ago",
-            "6 seconds ago",
-            "7 seconds ago",
-            "8 seconds ago",
-            "9 seconds ago",
-        ];
-        let word = words.into_iter().find(|word| line.contains(word));
+        let seconds = (1..=99).map(|seconds| format!("{seconds} s ago"));
+        let word = seconds
+            .chain(["just now".to_owned()])
+            .filter(|word| line.contains(word.as_str()))
+            .max_by_key(String::len);
         match word {
             Some(word) => line.replace(&format!("{word:>14}"), "        WHEN  "),
             None => line.to_owned(),
