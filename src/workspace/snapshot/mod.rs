@@ -5,6 +5,7 @@
 //! never pretend. The walker's own thread decides; a few others read, hash and compress.
 
 pub(super) mod cache;
+mod flush;
 mod read;
 mod readers;
 mod walk;

@@ -11,6 +11,7 @@ use rustix::fs::{Dir, Stat, readlinkat};
 use super::{
     Rules, Uncovered, Why,
     cache::{Cache, Known, Stamp, clock},
+    flush::Flush,
     read::{Failed, open, read},
     readers::{Done, Job, QUEUE, Readers},
 };
@@ -73,6 +74,9 @@ fn once<'w>(
         .try_clone()
         .map_err(Error::io("opening the workspace", store.path()))?;
     let max_file = rules.max_file_bytes;
+    let flush = root
+        .try_clone()
+        .map_err(Error::io("opening the workspace", store.path()))?;
     let (jobs, waiting) = sync_channel::<Job>(QUEUE);
     let (done, results) = sync_channel::<Done>(QUEUE);
     let waiting = Mutex::new(waiting);
@@ -83,6 +87,7 @@ fn once<'w>(
         old,
         store,
         cache: Cache::with_capacity(old.len()),
+        flush: Flush::new(flush, old.unproven()),
         uncovered: Vec::new(),
         files: 0,
         bytes: 0,
@@ -124,6 +129,7 @@ pub(super) struct Walk<'w> {
     old: &'w Cache,
     store: &'w Store,
     cache: Cache,
+    flush: Flush,
     uncovered: Vec<Uncovered>,
     files: u64,
     bytes: u64,
@@ -169,6 +175,7 @@ impl Walk<'_> {
             let path = self.ladder.path().to_vec();
             let known = Known {
                 stamp: None,
+                proven: true,
                 size: 0,
                 id: ObjectId::EMPTY_TREE,
             };
@@ -294,7 +301,7 @@ impl Walk<'_> {
             return Ok(());
         }
         self.new_bytes -= more;
-        if let Some(known) = known.filter(|known| known.stamp == Some(stamp)) {
+        if let Some(known) = known.filter(|known| known.proven && known.stamp == Some(stamp)) {
             self.files += 1;
             self.bytes += known.size;
             self.cache.insert(path, known);
@@ -317,11 +324,18 @@ impl Walk<'_> {
         };
         let at = (node, self.nodes[node].slots.len());
         self.push(node, name, file_mode(bits(stat)), What::Reading);
+        let flushed = self.flush.before_reading(stamp.size);
         if stamp.size > LARGE {
-            let read = read(self.store, fd, self.rules.max_file_bytes);
+            let read = read(self.store, fd, self.rules.max_file_bytes, flushed);
             return self.settle(Done { at, path, read }, batch);
         }
-        readers.send(Job { at, path, fd }, self, batch)
+        let job = Job {
+            at,
+            path,
+            fd,
+            flushed,
+        };
+        readers.send(job, self, batch)
     }
 
     /// Takes what a reader found.
@@ -336,6 +350,7 @@ impl Walk<'_> {
                 self.bytes += read.size;
                 let known = Known {
                     stamp: read.stamp,
+                    proven: read.proven,
                     size: read.size,
                     id,
                 };
@@ -363,7 +378,7 @@ impl Walk<'_> {
         let known = self
             .old
             .get(&path)
-            .filter(|known| known.stamp == Some(stamp));
+            .filter(|known| known.proven && known.stamp == Some(stamp));
         let known = match known {
             Some(known) => *known,
             None => {
@@ -390,6 +405,7 @@ impl Walk<'_> {
                     again.is_ok_and(|again| again.is_some_and(|stat| Stamp::of(&stat) == stamp));
                 let known = Known {
                     stamp: (same && stamp.is_older_than(began)).then_some(stamp),
+                    proven: same && stamp.is_older_than(began),
                     size: target.as_bytes().len() as u64,
                     id: object.id,
                 };
