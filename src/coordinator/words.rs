@@ -26,10 +26,14 @@ pub(super) fn step(step: &Step) -> StepLine {
         Action::Folder => "folder",
         Action::RemoveFolder => "remove-folder",
         Action::Conflict(_) => "conflict",
+        Action::LeftOut(_) => "left-out",
     };
     let mut notes = Vec::new();
     if let Action::Conflict(why) = &step.action {
         notes.push(conflict(why));
+    }
+    if let Action::LeftOut(why) = &step.action {
+        notes.push(format!("it stays in the copy: {}", uncovered(*why)));
     }
     notes.extend(step.flags.iter().map(|flag| flag.meaning().to_owned()));
     for other in &step.collides {

@@ -183,3 +183,41 @@ pub struct StepLine {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
+
+/// As many of these, from the first, as take at most so many bytes as JSON, and how many were left out.
+///
+/// An event holds only so much; what an answer lists is cut by this and says how much there is in all.
+pub fn cut_to<T: Serialize>(items: impl IntoIterator<Item = T>, bytes: usize) -> (Vec<T>, usize) {
+    let (mut kept, mut room) = (Vec::new(), bytes);
+    let mut rest = items.into_iter();
+    for item in rest.by_ref() {
+        // One that cannot be written takes all the room there is.
+        let size =
+            serde_json::to_vec(&item).map_or(usize::MAX, |text| text.len().saturating_add(1));
+        let Some(left) = room.checked_sub(size) else {
+            return (kept, 1 + rest.count());
+        };
+        room = left;
+        kept.push(item);
+    }
+    (kept, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_by_the_bytes_that_it_takes_when_it_is_written() {
+        // Three quotes and a comma; a control character takes six.
+        let list = ["a", "b", "\u{1}", "c"];
+        assert_eq!(cut_to(list, 1_000), (list.to_vec(), 0));
+        assert_eq!(cut_to(list, 8), (vec!["a", "b"], 2));
+        assert_eq!(cut_to(list, 16), (vec!["a", "b"], 2));
+        assert_eq!(cut_to(list, 17), (vec!["a", "b", "\u{1}"], 1));
+        assert_eq!(cut_to(list, 0), (vec![], 4));
+        let (kept, left_out) = cut_to(vec!["x".repeat(70); 1_000], 40_000);
+        assert!(serde_json::to_string(&kept).unwrap().len() <= 40_001);
+        assert_eq!(kept.len() + left_out, 1_000);
+    }
+}

@@ -7,7 +7,9 @@ mod answer;
 
 use nostr::PublicKey;
 
-pub use self::answer::{Answer, CheckpointLine, CopyLine, FileLine, ImageLine, Outcome, StepLine};
+pub use self::answer::{
+    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, Outcome, StepLine, cut_to,
+};
 
 use super::{
     Draft, kind,

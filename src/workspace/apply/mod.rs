@@ -26,7 +26,7 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Error as StoreError, ObjectId, Uncovered, diff, merge, objects::Store};
+use super::{Error as StoreError, ObjectId, Uncovered, diff, merge, objects::Store, snapshot};
 
 /// Everything that an apply will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,8 @@ pub enum Action {
     RemoveFolder,
     /// Both changed it and both cannot be had.
     Conflict(Why),
+    /// No checkpoint covers it, so it stays in the copy.
+    LeftOut(snapshot::Why),
 }
 
 /// Why both versions cannot be had.
