@@ -16,6 +16,7 @@ use super::{
     executor::{ExecutorEvent, Order},
     facts, housekeeping,
     saying::MAX_ANSWER,
+    words,
     workspaces::{Live, Shared},
 };
 use crate::{
@@ -237,6 +238,7 @@ async fn difference(
             }
         },
     };
+    let is_now = to.is_none();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
         None => latest(shared).await?.tree,
@@ -262,7 +264,11 @@ async fn difference(
                 cut |= end < rendered.text.len();
                 text.push_str(&rendered.text[..end]);
             }
+            let uncovered = if is_now { files.uncovered() } else { &[] };
+            let (left_out, left_out_in_all) = words::left_out(uncovered);
             Ok(Outcome::Diff {
+                left_out,
+                left_out_in_all,
                 files: lines,
                 changed: changes.len(),
                 text,
@@ -360,6 +366,7 @@ mod tests {
             at: 0,
             files: 0,
             bytes: 0,
+            left_out: 0,
             uncovered: Vec::new(),
         }
     }

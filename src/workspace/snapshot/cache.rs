@@ -9,6 +9,7 @@
 use std::{collections::HashMap, path::Path};
 
 use rustix::fs::Stat;
+use serde::{Deserialize, Serialize};
 
 use crate::workspace::{
     Error, ObjectId,
@@ -19,7 +20,7 @@ use crate::workspace::{
 const MAGIC: &[u8] = b"treefort stat cache 2\n";
 
 /// A file's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::workspace) struct Stamp {
     ino: u64,
     pub(in crate::workspace) size: u64,
