@@ -68,6 +68,9 @@ impl Bench {
         latest: ObjectId,
     ) -> Self {
         let (tell, told) = tokio::sync::mpsc::channel(4);
+        if let Err(error) = crate::workspace::give_git_to_the_agent(shared.dir()) {
+            tracing::warn!(%error, "that the repository is the agent's could not be noted");
+        }
         shared.set_live(Some(Live {
             pause: process.pause(),
             told: tell,

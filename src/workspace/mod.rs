@@ -49,6 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     about::About,
     error::Error,
+    git::give_git_to_the_agent,
     id::{Collision, NotAnId, ObjectId},
     snapshot::{Rules, Uncovered, Why},
 };

@@ -92,16 +92,15 @@ pub(in crate::cli) fn left_out(paths: &[String], in_all: u64) {
         return;
     }
     output::progress(
-        "No checkpoint covers what the agent did here: neither diff, undo nor apply knows it.",
+        "No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):",
     );
     for path in paths {
-        output::progress(format!("  left out {}", one_line(path)));
+        output::progress(format!("  {}", one_line(path)));
     }
     let more = in_all.saturating_sub(paths.len() as u64);
     if more > 0 {
         output::progress(format!("  and {more} more"));
     }
-    super::aside("copy what you want to keep by hand: treefort open says where it is");
 }
 
 /// A state as it was typed.

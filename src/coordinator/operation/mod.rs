@@ -75,7 +75,7 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
             let (bytes, files) = discard(&shared).await?;
             Outcome::Discard { bytes, files }
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => Outcome::Locate,
+        Operation::Locate | Operation::List | Operation::Clean { .. } => locate(&shared).await,
     };
     answer(Some(&shared), outcome)
 }
@@ -118,6 +118,18 @@ fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failur
 /// The copy that a session worked on.
 fn workspace_of(context: &Context, session: &PublicKey) -> Option<PublicKey> {
     context.state.session(session).ok().flatten()?.workspace
+}
+
+/// Where a copy is. The owner may go there and say `git`: the repository becomes one that no agent wrote.
+async fn locate(shared: &Arc<Shared>) -> Outcome {
+    let agents_git = shared.live().is_some() || {
+        let taken = shared.with(|files| Ok(files.take_git_from_the_agent()?));
+        taken.await.is_err_and(|failure| {
+            tracing::warn!(sentence = failure.sentence, "the agent's git stays");
+            true
+        })
+    };
+    Outcome::Locate { agents_git }
 }
 
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {

@@ -97,7 +97,11 @@ pub enum Outcome {
         files: u64,
     },
     /// Where the copy is.
-    Locate,
+    Locate {
+        /// Whether the repository at its top is the agent's still, and could run its programs.
+        #[serde(default)]
+        agents_git: bool,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.
