@@ -112,11 +112,7 @@ impl Beginning {
                 let hidden = prefixes(path).any(|above| here.contains(above));
                 stamp.is_some() && !hidden && snapshot.cache.get(path).is_none()
             })
-            .map(|(path, _)| Uncovered {
-                path: path.clone(),
-                why: Why::Gone,
-                work: true,
-            })
+            .map(|(path, _)| Uncovered::work(path.clone(), Why::Gone))
             .collect();
         found.extend(gone);
         found.sort_by(|a, b| a.path.cmp(&b.path));

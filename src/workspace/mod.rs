@@ -478,7 +478,8 @@ impl Workspace {
     /// journal goes: when the power fails before, the next process finishes the restore.
     fn conclude(&mut self, journal: &Journal) -> Result<Checkpoint, Error> {
         self.replant_git()?;
-        snapshot::write_back(&self.root).map_err(Error::errno("writing to the disk", &self.tree))?;
+        snapshot::write_back(&self.root)
+            .map_err(Error::errno("writing to the disk", &self.tree))?;
         let after = self.keep(&journal.reason, journal.at)?;
         let path = self.journal();
         fs::remove_file(&path).map_err(Error::io("removing", &path))?;

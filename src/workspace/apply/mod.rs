@@ -251,14 +251,19 @@ pub fn plan(
 ) -> Result<Plan, Error> {
     let mut plan = three_way::Planner::new(store, base, result, project)?.run(uncovered)?;
     // The agent's work that no checkpoint holds cannot go home: say so.
-    let left_out = uncovered.iter().filter(|uncovered| uncovered.work);
-    plan.steps.extend(left_out.map(|uncovered| Step {
-        path: uncovered.path.clone(),
-        action: Action::LeftOut(uncovered.why),
-        flags: Vec::new(),
-        collides: Vec::new(),
-        beside: None,
-    }));
+    let refused = |path: &[u8]| plan.refused.iter().any(|refused| refused.path == path);
+    let left_out = uncovered
+        .iter()
+        .filter(|left| left.work && !refused(&left.path));
+    let left_out: Vec<&Uncovered> = left_out.collect();
+    plan.steps
+        .extend(left_out.into_iter().map(|uncovered| Step {
+            path: uncovered.path.clone(),
+            action: Action::LeftOut(uncovered.why),
+            flags: Vec::new(),
+            collides: Vec::new(),
+            beside: None,
+        }));
     plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.id = plan.hash();
     Ok(plan)

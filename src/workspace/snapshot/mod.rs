@@ -72,6 +72,13 @@ pub struct Uncovered {
 }
 
 impl Uncovered {
+    /// One that was made, changed or removed since the copy began.
+    #[must_use]
+    pub const fn work(path: Vec<u8>, why: Why) -> Self {
+        let work = true;
+        Self { path, why, work }
+    }
+
     /// For how many paths it stands.
     #[must_use]
     pub const fn paths(&self) -> u64 {

@@ -101,9 +101,8 @@ async fn one_whose_checkpoints_take_too_much_stands_still_until_an_undo() {
     let fort = Fort::start_with(config).await;
     let ticks = "(while :; do echo x >> ticks; sleep 0.1; done) & ";
     let writes = "for i in 1 2; do head -c 5000000 /dev/urandom > big; asks edit big; done";
-    let script = format!(
-        "case $n in 1) {ticks} {writes}; lingers; kill $!;; *) says went on;; esac"
-    );
+    let script =
+        format!("case $n in 1) {ticks} {writes}; lingers; kill $!;; *) says went on;; esac");
     let working = fort.begin(&["run", "--agent", "scripted", &script]);
     let copy = fort.wait_for_copy("big").await;
     let deadline = Instant::now() + PATIENCE;
