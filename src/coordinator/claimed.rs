@@ -39,7 +39,7 @@ impl Claimed {
         }
         Some(Self {
             event,
-            title: tool.title.clone().unwrap_or_else(|| kind.to_owned()),
+            title: did(tool),
             paths: paths(tool),
             anything: !matches!(kind, "edit" | "delete" | "move"),
         })
@@ -49,11 +49,15 @@ impl Claimed {
 /// What an agent says that it did with a tool, after "it".
 pub(super) fn did(tool: &Tool) -> String {
     let title = tool.title.as_deref().unwrap_or("a tool");
+    let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
+        || tool.raw.pointer("/rawInput/content").is_some()
+        || title == "write";
     let path = paths(tool).first().map_or_else(
         || excerpt(title),
         |path| excerpt(&String::from_utf8_lossy(path)),
     );
     match tool.kind.as_deref() {
+        Some("edit") if new => format!("wrote {path}"),
         Some("edit") => format!("edited {path}"),
         Some("delete") => format!("deleted {path}"),
         Some("move") => format!("moved {path}"),

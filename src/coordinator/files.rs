@@ -185,7 +185,7 @@ pub(super) async fn begin(
         agent: order.agent.clone(),
         created_at: now(),
         base: None,
-        applied: None,
+        applied: Vec::new(),
     };
     let fill = async |id| {
         let shared = context.workspaces.begin(about(id)).await?;

@@ -150,7 +150,7 @@ async fn work(
             Some(Failure::new("model", "the model gave an empty answer"))
         }
         Ended::Turn(Ok(_)) => None,
-        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take())),
+        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take()).await),
         Ended::TooLong => Some(Failure::new(
             "agent",
             "the agent said more than an answer may hold",
@@ -314,9 +314,15 @@ async fn take(
     growing: &mut Growing,
     claim: Claim,
 ) -> Result<(), PublishError> {
+    let claim = match claim {
+        Claim::ToolCall(tool) | Claim::ToolUpdate(tool) => {
+            Claim::ToolUpdate(growing.calls.whole(tool))
+        }
+        claim => claim,
+    };
     match claim {
         Claim::Text(text) => growing.text.push_str(&text),
-        Claim::ToolCall(tool) | Claim::ToolUpdate(tool)
+        Claim::ToolUpdate(tool)
             if matches!(tool.status.as_deref(), Some("completed" | "failed")) =>
         {
             growing.tools += 1;
@@ -373,10 +379,10 @@ async fn next_claim(talk: &mut Talk) -> Option<Claim> {
 }
 
 /// Why a turn failed: what the host saw of the model before what the agent says.
-fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
+async fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
     match (error, model) {
         (acp::Error::Rpc { .. }, Some(model)) => model,
         (acp::Error::Rpc { error, .. }, None) => Failure::new("agent", error.message.clone()),
-        (error, _) => session.process.agent_failed(error),
+        (error, _) => session.process.agent_failed(error).await,
     }
 }

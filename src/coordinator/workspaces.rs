@@ -67,7 +67,7 @@ pub(super) struct Shared {
     /// Its id.
     pub(super) id: PublicKey,
     dir: PathBuf,
-    about: Mutex<About>,
+    pub(super) about: Mutex<About>,
     files: Arc<tokio::sync::Mutex<Workspace>>,
     live: Mutex<Option<Live>>,
 }
@@ -366,20 +366,12 @@ impl Shared {
         change: impl FnOnce(&mut About) + Send + 'static,
     ) -> Result<(), Failure> {
         let this = self.clone();
-        blocking(move || {
-            let mut about = this.about.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut new = about.clone();
-            change(&mut new);
-            new.write(&this.dir)?;
-            *about = new;
-            Ok(())
-        })
-        .await
+        blocking(move || Ok(this.remember_now(change)?)).await
     }
 
     /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.
     pub(super) async fn has_work(&self) -> bool {
-        if self.about().applied.is_some() || self.live().is_some() {
+        if !self.about().applied.is_empty() || self.live().is_some() {
             return true;
         }
         let changed = self

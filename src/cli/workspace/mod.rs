@@ -172,16 +172,37 @@ pub(super) enum Said {
 /// # Errors
 /// When the terminal cannot be read.
 pub(super) fn confirmed(question: &str) -> Result<Said, CommandError> {
+    answered(&format!("{question} [y/N] "), &["y", "yes"])
+}
+
+/// Asks a person to type some words on the terminal, where a habit of saying yes is not enough.
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub(super) fn typed(question: &str, words: &str) -> Result<Said, CommandError> {
+    answered(&format!("{question} `{words}`: "), &[words])
+}
+
+fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(Said::Nobody);
     }
     let mut err = anstream::stderr().lock();
-    write!(err, "{question} [y/N] ")?;
+    write!(err, "{question}")?;
     err.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-    Ok(if yes { Said::Yes } else { Said::No })
+    Ok(said(&line, yes))
+}
+
+/// What a line says: yes, when it is one of these words.
+fn said(line: &str, yes: &[&str]) -> Said {
+    let line = line.trim().to_ascii_lowercase();
+    if yes.contains(&line.as_str()) {
+        Said::Yes
+    } else {
+        Said::No
+    }
 }
 
 /// What a command that was not confirmed ends with.
@@ -201,4 +222,19 @@ pub(super) fn not_confirmed(said: Said, command: &str) -> Result<(), CommandErro
 pub(super) fn aside(text: &str) {
     let dim = anstyle::Style::new().dimmed();
     output::progress(format!("{dim}{text}{dim:#}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_habit_of_saying_yes_is_no_answer_to_a_question_for_words() {
+        assert_eq!(said("Y\n", &["y", "yes"]), Said::Yes);
+        assert_eq!(said("\n", &["y", "yes"]), Said::No);
+        assert_eq!(said(" apply all \n", &["apply all"]), Said::Yes);
+        for line in ["y", "yes", "apply", "all", ""] {
+            assert_eq!(said(line, &["apply all"]), Said::No);
+        }
+    }
 }

@@ -27,6 +27,8 @@ use crate::{
 
 /// Files that an answer names.
 const FILES: usize = 300;
+/// Bytes that a list in an answer takes.
+const LIST: usize = 40_000;
 /// Checkpoints that an answer names.
 const CHECKPOINTS: usize = 200;
 /// Bytes of a diff in an answer; its JSON is longer.
@@ -347,6 +349,14 @@ pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64
         return Err(Failure::new(
             "workspace",
             "an agent still works on this copy; let it end or stop it (Ctrl-C), then discard",
+        ));
+    }
+    let about = shared.about();
+    let torn = about.applied.last().is_some_and(|last| last.unfinished);
+    if torn && about.project.is_some_and(|project| project.is_dir()) {
+        return Err(Failure::new(
+            "workspace",
+            "an apply of this copy was cut off in the middle: take it back first (`treefort apply --take-back`), then discard",
         ));
     }
     let dir = shared.dir().to_owned();

@@ -8,7 +8,7 @@ mod answer;
 use nostr::PublicKey;
 
 pub use self::answer::{
-    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, Outcome, StepLine, cut_to,
+    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, KeptLine, Outcome, StepLine, cut_to,
 };
 
 use super::{

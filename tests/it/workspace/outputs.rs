@@ -44,13 +44,13 @@ async fn a_run_and_what_comes_after_it_read_well() {
         .split_once("\n\n")
         .map_or(ran.err.as_str(), |(_, summary)| summary);
     insta::assert_snapshot!(steady(&fort, summary), @r"
-    3 files changed in a copy of /home/me/shop; your folder is as it was
+    3 files changed in the agent's copy; your folder is as it was
       new      .envrc  +1 −0
       changed  a.txt  +1 −0
       deleted  src/b.txt  +0 −1
     No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):
       node_modules (made again by tools, so not kept)
-    see it: treefort diff · keep it: treefort apply · step back: treefort undo --last
+    look: treefort diff · bring home: treefort apply · undo: treefort undo --last
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &listed.out), @r"
@@ -89,10 +89,10 @@ async fn a_run_and_what_comes_after_it_read_well() {
 
     Look at these before you say yes
       .envrc: runs when the folder is entered
-      a.txt: both of you changed the same lines in one place
+      a.txt: you and the agent changed the same lines in one place: both versions will be in the file, between <<<<<<< and >>>>>>>
       node_modules: it stays in the copy: made again by tools, so not kept
 
-    1 in conflict: you and the agent changed the same lines. Both versions will stand in the file.
+    1 in conflict: above is what will be written where.
     ");
     insta::assert_snapshot!(steady(&fort, &looked.err), @r"
     error: nothing was done: it was not confirmed
