@@ -453,7 +453,7 @@ fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
         why: Refusal::Uncovered,
     });
     assert_eq!(plan.refused, refused);
-    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(plan.steps.len(), 2);
     case.apply(&plan).unwrap();
     let expected = things([("big", file("b")), ("d/x", file("x")), ("keep", file("k"))]);
     assert_eq!(case.look(), expected);
