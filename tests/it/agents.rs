@@ -199,11 +199,25 @@ async fn a_part_of_a_project_is_named_and_tasks_are_no_questions() {
     assert!(said.contains("copying 1 file and starting shell"), "{said}");
     assert!(!said.contains("accepted"), "{said}");
     assert!(!run(&whole).await.contains("Only"));
+    // What is said at the end is about this job's copy, not about an earlier one of the folder.
+    let idle = [
+        "run",
+        "--agent",
+        "shell",
+        "true",
+        "--workspace",
+        part.to_str().unwrap(),
+    ];
+    let idle = treefort.command(&idle).await;
+    assert!(
+        String::from_utf8_lossy(&idle.stderr).contains("No file changed."),
+        "{idle:?}"
+    );
 
     let jobs = async |arguments: &[&str]| {
         let listed = treefort.command(arguments).await;
         String::from_utf8_lossy(&listed.stdout).lines().count()
     };
-    assert_eq!(jobs(&["jobs"]).await, 2);
-    assert!(jobs(&["jobs", "--all"]).await > 2);
+    assert_eq!(jobs(&["jobs"]).await, 3);
+    assert!(jobs(&["jobs", "--all"]).await > 3);
 }

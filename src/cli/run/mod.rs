@@ -104,7 +104,8 @@ impl Args {
 /// How a job ended.
 #[derive(Debug)]
 enum End {
-    Answered(Box<Event>),
+    /// With the session that gave it.
+    Answered(Box<Event>, Option<PublicKey>),
     Failed {
         sentence: String,
         code: Option<String>,
@@ -183,11 +184,11 @@ pub(super) async fn ask(
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     match attend(args, starting, connection, &job).await? {
-        End::Answered(result) => {
+        End::Answered(result, session) => {
             if args.json {
                 output::event(&result)?;
             } else {
-                work.what_next(connection).await?;
+                work.what_next(session, connection).await?;
             }
             work::exit_of(&result)
         }
@@ -406,10 +407,10 @@ async fn attend(
                         }
                         // The job's end follows its result; a treefort that runs for this command alone
                         // must not stop before it.
-                        give_up = Some((Instant::now() + WIND_UP, End::Answered(event)));
+                        give_up = Some((Instant::now() + WIND_UP, End::Answered(event, progress.session())));
                     }
                     Heard::Success => {
-                        if let Some((_, end @ End::Answered(_))) = give_up {
+                        if let Some((_, end @ End::Answered(..))) = give_up {
                             return Ok(end);
                         }
                     }
@@ -430,7 +431,7 @@ async fn attend(
             _ = seconds.tick() => progress.tick(),
             _ = &mut interrupted, if !withdrawn => {
                 progress.finish()?;
-                if let Some((_, end @ End::Answered(_))) = give_up {
+                if let Some((_, end @ End::Answered(..))) = give_up {
                     return Ok(end);
                 }
                 output::progress("cancelling …");

@@ -114,6 +114,15 @@ impl Progress {
         self.doing(starting.doing);
     }
 
+    /// The session at work, when there is one alone.
+    pub(super) fn session(&self) -> Option<PublicKey> {
+        let mut sessions = self.sessions.iter();
+        sessions
+            .next()
+            .copied()
+            .filter(|_| sessions.next().is_none())
+    }
+
     /// Whether a session began.
     pub(super) fn began(&self) -> bool {
         !self.sessions.is_empty()

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nostr::{Event, EventId, Filter, Kind as EventKind};
+use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey};
 
 use super::Args;
 use crate::{
@@ -250,12 +250,19 @@ impl Work {
     ///
     /// # Errors
     /// When treefort cannot be asked.
-    pub(super) async fn what_next(&self, connection: &mut Connection) -> Result<(), CommandError> {
+    pub(super) async fn what_next(
+        &self,
+        session: Option<PublicKey>,
+        connection: &mut Connection,
+    ) -> Result<(), CommandError> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
         let task = Task {
-            which: Which::Project(folder.to_string_lossy().into_owned()),
+            which: match session {
+                Some(session) => Which::Session(session),
+                None => Which::Project(folder.to_string_lossy().into_owned()),
+            },
             operation: Operation::Diff {
                 from: None,
                 to: None,
