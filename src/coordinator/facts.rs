@@ -49,6 +49,18 @@ pub(super) struct Bench {
     /// The state of the last checkpoint.
     latest: Option<ObjectId>,
     failed: bool,
+    /// Bytes that the checkpoints of this session may take, and may still take.
+    store: (u64, u64),
+    /// Whether the agent stands still because that is used up.
+    pub(super) store_full: bool,
+}
+
+/// What became of a checkpoint.
+enum Look {
+    Same,
+    Taken(Taken),
+    /// It would take more of the disk than there is room for.
+    Full,
 }
 
 /// A checkpoint with what changed since the one before.
@@ -64,15 +76,18 @@ impl Bench {
     pub(super) fn new(
         shared: std::sync::Arc<Shared>,
         process: &super::process::Process,
-        quota: crate::sandbox::disk::Quota,
+        limits: &crate::sandbox::Config,
         latest: ObjectId,
     ) -> Self {
         let (tell, told) = tokio::sync::mpsc::channel(4);
+        if let Err(error) = crate::workspace::give_git_to_the_agent(shared.dir()) {
+            tracing::warn!(%error, "that the repository is the agent's could not be noted");
+        }
         shared.set_live(Some(Live {
             pause: process.pause(),
             told: tell,
         }));
-        let watch = super::watch::Watch::new(shared.tree_dir(), quota);
+        let watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
         Self {
             shared,
             told,
@@ -84,6 +99,8 @@ impl Bench {
             unrecorded_since: None,
             latest: Some(latest),
             failed: false,
+            store: (limits.store(), limits.store()),
+            store_full: false,
         }
     }
 
@@ -187,10 +204,14 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
     } else {
         FILES.saturating_sub(bench.recorded)
     };
+    let mut left = bench.store.1;
     let taken = shared
         .with(move |files| {
-            let Some(checkpoint) = files.checkpoint_if_changed(&why, at)? else {
-                return Ok(None);
+            let checkpoint = match files.checkpoint_within(&why, at, &mut left) {
+                Ok(Some(checkpoint)) => checkpoint,
+                Ok(None) => return Ok((Look::Same, left)),
+                Err(crate::workspace::Error::Full) => return Ok((Look::Full, left)),
+                Err(error) => return Err(error.into()),
             };
             let before = known.or(checkpoint.before);
             let changes = match before {
@@ -206,18 +227,45 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
                     changed.push((change, rendered));
                 }
             }
-            Ok(Some(Taken {
+            let taken = Taken {
                 checkpoint,
                 changed,
                 total,
-            }))
+            };
+            Ok((Look::Taken(taken), left))
         })
         .await;
+    if let Ok((_, left)) = &taken {
+        bench.store.1 = *left;
+    }
     match taken {
-        Ok(Some(taken)) => record(session, taken, reason).await,
-        Ok(None) => record_nothing(session).await,
+        Ok((Look::Taken(taken), _)) => record(session, taken, reason).await,
+        Ok((Look::Same, _)) => record_nothing(session).await,
+        Ok((Look::Full, _)) => store_is_full(session).await,
         Err(failure) => not_taken(session, &failure).await,
     }
+}
+
+/// The checkpoints of a session take all the disk that they may: its agent stands still, because what it goes
+/// on to do could not be undone. The checkpoints that are there stay.
+async fn store_is_full(session: &mut Session) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    if std::mem::replace(&mut bench.store_full, true) {
+        return Ok(());
+    }
+    if let Err(error) = bench.hold.pause().await {
+        tracing::warn!(%error, "an agent without room for checkpoints could not be paused");
+    }
+    let sentence = format!(
+        "The agent stands still: its checkpoints would take more than their {} MiB of disk, so what it does now \
+         could not be undone. Undo its last step, and it goes on; or stop it (Ctrl-C), apply what is good, and \
+         start again. `store_mb` in treefort.toml sets the limit.",
+        bench.store.0 >> 20
+    );
+    let entry = session.log.error("store", true, &sentence, now())?;
+    session.publish(entry).await
 }
 
 /// A checkpoint that failed is on the record: nobody may count on it.
@@ -409,6 +457,13 @@ pub(super) async fn record_undo(
     };
     bench.turn();
     bench.latest = Some(undone.after.tree);
+    // The owner looked at it, and has the agent go on.
+    bench.store.1 = bench.store.0;
+    if std::mem::take(&mut bench.store_full)
+        && let Err(error) = bench.hold.resume().await
+    {
+        tracing::warn!(%error, "a paused agent could not be resumed");
+    }
     let id = bench.shared.id;
     let events = undo_events(&mut session.log, id, undone, to, private)?;
     session.emit(events).await

@@ -110,8 +110,7 @@ impl Session {
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
         let bench = match (shared, latest) {
             (Some(shared), Some(latest)) => {
-                let quota = context.sandbox.quota();
-                Some(Bench::new(shared, &process, quota, latest.tree))
+                Some(Bench::new(shared, &process, &context.sandbox, latest.tree))
             }
             _ => None,
         };

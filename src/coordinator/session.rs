@@ -17,7 +17,7 @@ use super::{
     opening::{Prepared, excerpt},
     process::{Process, Talk},
     publisher::PublishError,
-    turn,
+    turn, watch,
     workspaces::Told,
 };
 use crate::{
@@ -143,6 +143,11 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         if let After::Over(outcome, ending) = after {
             break 'session (outcome, ending);
         }
+        // It stands still and would not hear another job.
+        let is_full = |bench: &Bench| bench.store_full;
+        if session.bench.as_ref().is_some_and(is_full) {
+            break 'session (Outcome::Failed, "store");
+        }
         let answered = turn.order.event.id;
         if idle == 0
             || lines
@@ -170,8 +175,15 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                             break 'session (Outcome::Failed, "record");
                         }
                     }
-                    // Nobody waits for an answer: an agent over its quota is found with the next job.
-                    Around::Look => session.look_later(),
+                    // Nobody waits for what it does now: over its quota it ends, and its copy stays.
+                    Around::Look => match watch::grew_too_large(&mut session).await {
+                        Ok(false) => {}
+                        Ok(true) => break 'session (Outcome::Failed, "disk"),
+                        Err(error) => {
+                            tracing::error!(%error, "an agent over its quota could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    },
                 },
                 () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
@@ -294,12 +306,6 @@ impl Session {
         entry.event
     }
 
-    fn look_later(&mut self) {
-        if let Some(bench) = &mut self.bench {
-            bench.watch.later();
-        }
-    }
-
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
         if self.log.start_reference().is_some() {
@@ -347,6 +353,8 @@ impl Session {
         }
         let grace = match outcome {
             Outcome::Interrupted => Duration::ZERO,
+            // It would go on to write.
+            Outcome::Failed if matches!(ending, "disk" | "store") => Duration::ZERO,
             _ => Duration::from_secs(process.manifest.grace_s),
         };
         let wanted = async {

@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// Paths without cover that an answer names.
+const LEFT_OUT_NAMED: usize = 20;
+
 /// Whether both versions cannot be had.
 pub(super) fn is_conflict(step: &Step) -> bool {
     matches!(step.action, Action::Conflict(_))
@@ -114,7 +117,24 @@ pub(super) fn uncovered(why: workspace::Why) -> String {
         Why::Unreadable => "could not be read".to_owned(),
         Why::TooMany => "more than a checkpoint holds".to_owned(),
         Why::Collision => "made to look like another file".to_owned(),
+        Why::Gone => "deleted; no checkpoint holds it".to_owned(),
+        Why::InTheWay => {
+            "was in the way of what came back; moved to kept, beside the copy".to_owned()
+        }
+        Why::More(count) => format!("{count} more"),
     }
+}
+
+/// What the agent made, changed or removed that no checkpoint covers, a line each, and how much there is.
+pub(super) fn left_out(all: &[workspace::Uncovered]) -> (Vec<String>, u64) {
+    let work = all.iter().filter(|uncovered| uncovered.work);
+    let line = |uncovered: &workspace::Uncovered| match uncovered.why {
+        workspace::Why::More(_) => self::uncovered(uncovered.why),
+        why => format!("{} ({})", text(&uncovered.path), self::uncovered(why)),
+    };
+    let count = work.clone().map(workspace::Uncovered::paths);
+    let count = count.fold(0, u64::saturating_add);
+    (work.take(LEFT_OUT_NAMED).map(line).collect(), count)
 }
 
 /// Why a copy of a project leaves something out.

@@ -16,6 +16,7 @@ use super::{
     executor::{ExecutorEvent, Order},
     facts, housekeeping,
     saying::MAX_ANSWER,
+    words,
     workspaces::{Live, Shared},
 };
 use crate::{
@@ -76,7 +77,7 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
             let (bytes, files) = discard(&shared).await?;
             Outcome::Discard { bytes, files }
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => Outcome::Locate,
+        Operation::Locate | Operation::List | Operation::Clean { .. } => locate(&shared).await,
     };
     answer(Some(&shared), outcome)
 }
@@ -119,6 +120,18 @@ fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failur
 /// The copy that a session worked on.
 fn workspace_of(context: &Context, session: &PublicKey) -> Option<PublicKey> {
     context.state.session(session).ok().flatten()?.workspace
+}
+
+/// Where a copy is. The owner may go there and say `git`: the repository becomes one that no agent wrote.
+async fn locate(shared: &Arc<Shared>) -> Outcome {
+    let agents_git = shared.live().is_some() || {
+        let taken = shared.with(|files| Ok(files.take_git_from_the_agent()?));
+        taken.await.is_err_and(|failure| {
+            tracing::warn!(sentence = failure.sentence, "the agent's git stays");
+            true
+        })
+    };
+    Outcome::Locate { agents_git }
 }
 
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
@@ -239,6 +252,7 @@ async fn difference(
             }
         },
     };
+    let is_now = to.is_none();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
         None => latest(shared).await?.tree,
@@ -264,7 +278,11 @@ async fn difference(
                 cut |= end < rendered.text.len();
                 text.push_str(&rendered.text[..end]);
             }
+            let uncovered = if is_now { files.uncovered() } else { &[] };
+            let (left_out, left_out_in_all) = words::left_out(uncovered);
             Ok(Outcome::Diff {
+                left_out,
+                left_out_in_all,
                 files: lines,
                 changed: changes.len(),
                 text,
@@ -370,6 +388,7 @@ mod tests {
             at: 0,
             files: 0,
             bytes: 0,
+            left_out: 0,
             uncovered: Vec::new(),
         }
     }

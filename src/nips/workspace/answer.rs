@@ -44,6 +44,12 @@ pub enum Outcome {
         text: String,
         /// Whether the text was cut.
         cut: bool,
+        /// Paths that the agent made, changed or removed and that no checkpoint covers, each with the reason.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
+        /// How many of them there are in all; `left_out` may hold fewer.
+        #[serde(default, skip_serializing_if = "is_none")]
+        left_out_in_all: u64,
     },
     /// A state was brought back.
     Undo {
@@ -114,7 +120,11 @@ pub enum Outcome {
         files: u64,
     },
     /// Where the copy is.
-    Locate,
+    Locate {
+        /// Whether the repository at its top is the agent's still, and could run its programs.
+        #[serde(default)]
+        agents_git: bool,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.
@@ -135,6 +145,12 @@ pub enum Outcome {
         /// Bytes that became free, of copies and checkpoints.
         bytes: u64,
     },
+}
+
+/// Whether a count is left out of an answer.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One copy.

@@ -40,6 +40,8 @@ async fn a_run_and_what_comes_after_it_read_well() {
       new      .envrc  +1 −0
       changed  a.txt  +1 −0
       deleted  src/b.txt  +0 −1
+    No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):
+      node_modules (made again by tools, so not kept)
     look: treefort diff · bring home: treefort apply · undo: treefort undo --last
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();
@@ -74,11 +76,13 @@ async fn a_run_and_what_comes_after_it_read_well() {
     Changes for /home/me/shop
       new       .envrc
       conflict  a.txt
+      left out  node_modules
       deleted   src/b.txt
 
     Look at these before you say yes
       .envrc: runs when the folder is entered
       a.txt: you and the agent changed the same lines in one place: both versions will be in the file, between <<<<<<< and >>>>>>>
+      node_modules: it stays in the copy: made again by tools, so not kept
 
     1 in conflict: above is what will be written where.
     ");

@@ -439,7 +439,7 @@ fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
         (b"big".to_vec(), crate::workspace::Why::TooLarge(1 << 40)),
         (b"d".to_vec(), crate::workspace::Why::Unreadable),
     ]
-    .map(|(path, why)| Uncovered { path, why });
+    .map(|(path, why)| Uncovered::work(path, why));
     let plan = plan(
         &case.store,
         &case.base,
@@ -453,6 +453,7 @@ fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
         why: Refusal::Uncovered,
     });
     assert_eq!(plan.refused, refused);
+    assert_eq!(plan.steps.len(), 2);
     case.apply(&plan).unwrap();
     let expected = things([("big", file("b")), ("d/x", file("x")), ("keep", file("k"))]);
     assert_eq!(case.look(), expected);
