@@ -1,17 +1,22 @@
 //! Facts beside claims: checkpoints of the workspace, what really changed between two of them, and whether
 //! the agent said so (DESIGN.md #7).
 
+mod late;
+
 use std::collections::HashSet;
 
 use nostr::{Event, EventId};
 
+pub(super) use self::late::settle;
+use self::late::{Late, claimed_late};
 use super::{
-    claimed::{Claimed, who_claimed},
+    claimed::{Claimed, Running, who_claimed},
     context::now,
+    hold::SessionHold,
     publisher::PublishError,
     session::Session,
+    shared::{Live, Shared, Told},
     states::{checkpoint_event, pair, undo_events},
-    workspaces::{Live, Shared, Told},
 };
 use crate::{
     agent::claims::Tool,
@@ -32,6 +37,8 @@ const NAMED: usize = 500;
 pub(super) struct Bench {
     /// The copy, shared with its owner's tasks.
     pub(super) shared: std::sync::Arc<Shared>,
+    /// The session's hold on it.
+    pub(super) held: SessionHold,
     /// What its owner did with it meanwhile.
     pub(super) told: tokio::sync::mpsc::Receiver<Told>,
     /// Stops the agent when its files become too large.
@@ -39,6 +46,12 @@ pub(super) struct Bench {
     /// What is watched of its size.
     pub(super) watch: super::watch::Watch,
     claims: Vec<Claimed>,
+    /// What it says that its tools are at right now.
+    running: Running,
+    /// Whether it is at work, so that more claims may come.
+    in_turn: bool,
+    /// Changes that wait for their claim.
+    late: Vec<Late>,
     /// Files that have a record of their own in this turn.
     recorded: usize,
     /// Which ones: an agent may be further than what it says, so a claim can come after the state that holds
@@ -62,23 +75,28 @@ struct Taken {
 impl Bench {
     /// A session begins to work on a copy.
     pub(super) fn new(
-        shared: std::sync::Arc<Shared>,
+        held: SessionHold,
         process: &super::process::Process,
         quota: crate::sandbox::disk::Quota,
         latest: ObjectId,
     ) -> Self {
         let (tell, told) = tokio::sync::mpsc::channel(4);
-        shared.set_live(Some(Live {
+        held.works(Live {
             pause: process.pause(),
             told: tell,
-        }));
+        });
+        let shared = held.shared().clone();
         let watch = super::watch::Watch::new(shared.tree_dir(), quota);
         Self {
             shared,
+            held,
             told,
             hold: process.pause(),
             watch,
             claims: Vec::new(),
+            running: Running::default(),
+            in_turn: false,
+            late: Vec::new(),
             recorded: 0,
             touched: HashSet::new(),
             unrecorded_since: None,
@@ -90,6 +108,8 @@ impl Bench {
     /// The next turn begins.
     fn turn(&mut self) {
         self.claims.clear();
+        self.running.clear();
+        self.late.clear();
         self.recorded = 0;
         self.touched.clear();
         self.unrecorded_since = None;
@@ -100,7 +120,12 @@ impl Bench {
         self.claims.push(Claimed::command(event, command));
     }
 
-    /// What a tool is said to have done, as far as files go.
+    /// What a tool is said to be at; gives all that is known of it.
+    pub(super) fn hear(&mut self, tool: &Tool) -> Tool {
+        self.running.hear(tool)
+    }
+
+    /// What a tool that ended is said to have done, as far as files go.
     pub(super) fn claim(&mut self, event: EventId, tool: &Tool) {
         self.claims.extend(Claimed::of(event, tool));
     }
@@ -126,6 +151,14 @@ pub(super) enum Around {
     Look,
 }
 
+/// Comes when somebody waits for the files of a session that has nothing to do; never for one without files.
+pub(super) async fn wanted(shared: Option<std::sync::Arc<Shared>>) {
+    match shared {
+        Some(shared) => shared.holders.wanted().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What happens next around the files; for a session without files it is never anything.
 pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
     let Some(bench) = bench else {
@@ -146,7 +179,11 @@ pub(super) async fn begin_turn(session: &mut Session) -> Result<(), PublishError
     if let Some(bench) = &mut session.bench {
         bench.turn();
     }
-    checkpoint(session, "before the prompt").await
+    checkpoint(session, "before the prompt").await?;
+    if let Some(bench) = &mut session.bench {
+        bench.in_turn = true;
+    }
+    Ok(())
 }
 
 /// Takes the checkpoint after a turn, and records together the files that have no record of their own.
@@ -154,7 +191,11 @@ pub(super) async fn begin_turn(session: &mut Session) -> Result<(), PublishError
 /// # Errors
 /// When the record cannot be written.
 pub(super) async fn end_turn(session: &mut Session) -> Result<(), PublishError> {
+    if let Some(bench) = &mut session.bench {
+        bench.in_turn = false;
+    }
     checkpoint(session, "after the turn").await?;
+    settle(session).await?;
     let Some(bench) = &mut session.bench else {
         return Ok(());
     };
@@ -252,12 +293,20 @@ async fn record(session: &mut Session, taken: Taken, reason: &str) -> Result<(),
     bench.recorded += taken.changed.len();
     let paths = taken.changed.iter().map(|(change, _)| change.path.clone());
     bench.touched.extend(paths);
-    let mut events = Vec::new();
-    for (change, rendered) in &taken.changed {
-        let claim = who_claimed(&claims, &change.path);
-        events.push(file(session, change, rendered, claim, private).await?);
-    }
     let every_file_known = taken.changed.len() == taken.total;
+    let mut events = claimed_late(session, &claims).await?;
+    for (change, rendered) in taken.changed {
+        let claim = who_claimed(&claims, &change.path);
+        if let Some(bench) = &mut session.bench
+            && bench.in_turn
+            && claim.is_none()
+        {
+            let calls = bench.running.at(&change.path);
+            bench.late.push(Late::new(change, rendered, calls));
+            continue;
+        }
+        events.push(file(session, &change, &rendered, claim, private).await?);
+    }
     if every_file_known {
         events.extend(unkept_claims(session, &claims, private)?);
     }
@@ -277,11 +326,12 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
         return Ok(());
     };
     let claims = std::mem::take(&mut bench.claims);
+    let known = bench.unrecorded_since.is_none();
+    let mut events = claimed_late(session, &claims).await?;
     // Which files changed is not known one by one any more.
-    if bench.unrecorded_since.is_some() {
-        return Ok(());
+    if known {
+        events.extend(unkept_claims(session, &claims, private)?);
     }
-    let events = unkept_claims(session, &claims, private)?;
     session.emit(events).await
 }
 
@@ -407,6 +457,13 @@ pub(super) async fn record_undo(
     let Some(bench) = &mut session.bench else {
         return Ok(());
     };
+    // What was changed until then is on the record before it.
+    let in_turn = std::mem::replace(&mut bench.in_turn, false);
+    settle(session).await?;
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    bench.in_turn = in_turn;
     bench.turn();
     bench.latest = Some(undone.after.tree);
     let id = bench.shared.id;

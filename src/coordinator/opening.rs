@@ -60,7 +60,7 @@ impl Session {
         }
         let Begun {
             mut process,
-            shared,
+            held,
             imported,
             latest,
         } = {
@@ -84,7 +84,7 @@ impl Session {
             session: process.keys.public_key(),
             agent: order.agent.clone(),
             job: order.event.id,
-            workspace: shared.as_ref().map(|shared| shared.id),
+            workspace: held.as_ref().map(|held| held.shared().id),
             started_at: now(),
             ended: false,
         };
@@ -108,10 +108,10 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
-        let bench = match (shared, latest) {
-            (Some(shared), Some(latest)) => {
+        let bench = match (held, latest) {
+            (Some(held), Some(latest)) => {
                 let quota = context.sandbox.quota();
-                Some(Bench::new(shared, &process, quota, latest.tree))
+                Some(Bench::new(held, &process, quota, latest.tree))
             }
             _ => None,
         };

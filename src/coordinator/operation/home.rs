@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{FILES, Still};
+use super::FILES;
 use crate::{
-    coordinator::{context::now, words, workspaces::Shared},
+    coordinator::{context::now, shared::Shared, words},
     job::Failure,
     nips::workspace::{Outcome, StepLine},
     workspace::{ObjectId, about::Applied, apply},
@@ -46,10 +46,9 @@ pub(super) async fn plan(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
 /// What an apply would do now.
 async fn planned(shared: &Arc<Shared>) -> Result<apply::Plan, Failure> {
     let (project, base) = project(shared)?;
-    let _still = Still::stand(shared.live()).await?;
     let at = now();
     shared
-        .with(move |files| {
+        .still(false, move |files| {
             // One of its own also when nothing changed: it says what it does not cover.
             let last = files.checkpoint("before applying", at)?;
             Ok(apply::plan(

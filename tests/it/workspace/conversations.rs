@@ -95,3 +95,39 @@ async fn in_an_open_session_the_same_container_goes_on() {
     let discarding = fort.say(&["discard", "--yes"]).await;
     discarding.fails(1, "an agent still works on this copy");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_stays_of_a_session_that_the_agent_does_not_begin() {
+    let mut fort = Fort::start().await;
+    fort.write("refuses", "");
+    fort.run("says hi").await.fails(1, "not today");
+    fort.treefort.wait_for_no_containers().await;
+    wait("its copy to go", || workspaces(&fort) == 0).await;
+    fort.treefort.terminate();
+    let state = treefort::store::state::State::open(&fort.treefort.home().join("state")).unwrap();
+    assert!(state.open_sessions().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_session_leaves_for_one_that_goes_on_with_its_files() {
+    let fort = Fort::start_with("[sessions]\nidle_s = 60\nwarm = 0\n").await;
+    fort.run("echo one > log; claims edit log; says $n")
+        .await
+        .ok();
+    // Another agent cannot go on in the open session, and has the files all the same.
+    let said = fort
+        .say(&[
+            "run",
+            "--continue",
+            "--agent",
+            "shell",
+            "echo two >> log; cat log",
+        ])
+        .await
+        .ok();
+    assert_eq!(said.out, "one\ntwo\n");
+    assert_eq!(workspaces(&fort), 1);
+    let discarding = fort.say(&["discard", "--yes"]).await;
+    discarding.ok();
+    assert_eq!(workspaces(&fort), 0);
+}
