@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     job::{Effect, Failure, Input, JobRecord, Outcome, Report, State},
-    nips::nip90::{JobRequest, Scheme},
+    nips::{
+        nip01,
+        nip90::{self, JobRequest, Scheme},
+    },
     store::{feed::Feed, state::StateError},
 };
 
@@ -201,13 +204,15 @@ impl Dispatcher {
         response
     }
 
+    /// Whether a job was taken or refused before.
+    fn knows(&self, id: &EventId, response: &Response) -> bool {
+        self.ledger.contains_key(id)
+            || response.refused.contains(id)
+            || self.context.state.knows(id).unwrap_or(false)
+    }
+
     fn take_in(&mut self, event: Event, now: u64, response: &mut Response) {
-        let known = |id: &EventId| {
-            self.ledger.contains_key(id)
-                || response.refused.contains(id)
-                || self.context.state.knows(id).unwrap_or(false)
-        };
-        match intake::read(&event, &self.context, now, known) {
+        match intake::read(&event, &self.context, now, |id| self.knows(id, response)) {
             Intake::Ignore => {}
             Intake::Allowed(keys) => self.context.admission.set_allowed(keys),
             Intake::Cancel(jobs) => {
@@ -215,12 +220,12 @@ impl Dispatcher {
                     self.context.admission.set_allowed([]);
                 }
                 for job in jobs {
-                    if self
-                        .ledger
-                        .get(&job)
-                        .is_some_and(|record| record.customer() == event.pubkey)
-                    {
-                        self.step(job, Input::Cancelled, response);
+                    match self.ledger.get(&job) {
+                        Some(record) if record.customer() == event.pubkey => {
+                            self.step(job, Input::Cancelled, response);
+                        }
+                        Some(_) => {}
+                        None => self.answer_unread(&job, &event, now, response),
                     }
                 }
             }
@@ -246,6 +251,25 @@ impl Dispatcher {
                 self.step(id, input, response);
             }
             Intake::Refuse(failure) => self.refuse(event, failure, now, response),
+        }
+    }
+
+    /// A deleted job leaves the log at once, so a quick cancellation may be all that is read of it. When it is
+    /// addressed to us, its author gets the end that it waits for.
+    fn answer_unread(&mut self, job: &EventId, cancel: &Event, now: u64, response: &mut Response) {
+        let keys = self.context.keyring.coordinator();
+        let us = keys.public_key().to_hex();
+        if !nip01::has_tag(cancel, "p", &us) || self.knows(job, response) {
+            return;
+        }
+        let stranger = !self.context.admission.is_admitted(&cancel.pubkey);
+        if stranger && !self.quota.may_refuse(now) {
+            return;
+        }
+        let draft = nip90::cancelled_unread(job, &cancel.pubkey, &self.context.relay_url);
+        match self.context.publisher.sign(draft, keys) {
+            Ok(answer) => response.fleeting.push(answer),
+            Err(error) => tracing::error!(%job, %error, "failed to answer a cancellation"),
         }
     }
 

@@ -270,9 +270,7 @@ async fn jobs_cancelled_at_random_moments_leave_whole_sessions() {
         assert_eq!(client.send(&job).await[2], true);
         // While its container starts, while its session opens, while the model writes.
         tokio::time::sleep(Duration::from_millis(random.below(500))).await;
-        client
-            .publish(&Draft::new(5).tag(["e", &job.id.to_hex()]))
-            .await;
+        client.publish(&treefort.cancellation(&job)).await;
         jobs.push(job.id);
     }
     let ends = endings(&treefort, &mut client, &jobs).await;
@@ -300,8 +298,7 @@ async fn jobs_that_are_done_stay_done_across_restarts() {
         client.do_signed_job(job).await;
     }
     assert_eq!(client.send(&withdrawn).await[2], true);
-    let cancel = Draft::new(5).tag(["e", &withdrawn.id.to_hex()]);
-    client.publish(&cancel).await;
+    client.publish(&treefort.cancellation(&withdrawn)).await;
     let jobs = [done.id, failed.id, withdrawn.id];
     let ends = endings(&treefort, &mut client, &jobs).await;
     assert_eq!(ends[&withdrawn.id], Ending::Failed("cancelled".to_owned()));

@@ -11,6 +11,6 @@ pub mod request;
 
 pub use self::{
     encryption::Scheme,
-    reply::{Reply, Status},
+    reply::{Reply, Status, cancelled_unread},
     request::{Input, JobRequest, RequestError},
 };

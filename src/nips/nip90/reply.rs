@@ -3,7 +3,7 @@
 //! Tag order is part of the contract: NDK, Coracle and Amethyst each take the first `e` for the job, and
 //! Coracle the first element of a decrypted feedback for the status (`nips/90.md`).
 
-use nostr::{Event, JsonUtil, Keys};
+use nostr::{Event, EventId, JsonUtil, Keys, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::encryption::{EncryptionError, Scheme};
@@ -55,6 +55,19 @@ impl Status {
         .into_iter()
         .find(|status| status.as_str() == word)
     }
+}
+
+/// The answer to a cancellation of a job that was deleted before it was read: whoever waits for an end gets one.
+#[must_use]
+pub fn cancelled_unread(job: &EventId, customer: &PublicKey, relay: &str) -> Draft {
+    let sentence = "the job was taken back before it began";
+    Draft::new(kind::JOB_FEEDBACK)
+        .tag(["status", Status::Error.as_str(), sentence])
+        .tag(["code", "cancelled"])
+        .tag(["e", &job.to_hex(), relay])
+        .tag(["p", &customer.to_hex()])
+        .tag(["alt", "Job feedback: error"])
+        .content(sentence)
 }
 
 /// Writes the answers to one job.

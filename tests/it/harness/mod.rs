@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod client;
+mod image;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nostr::{Keys, PublicKey};
+use nostr::{Event, Keys, PublicKey};
+use treefort::nips::Draft;
 
 pub(crate) use self::client::Client;
 use crate::model_server::ModelServer;
@@ -47,6 +49,7 @@ impl Treefort {
         config: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        image::ready();
         let home = tempfile::tempdir().unwrap();
         if !config.is_empty() {
             std::fs::write(home.path().join("treefort.toml"), config).unwrap();
@@ -128,6 +131,14 @@ impl Treefort {
     /// The coordinator's key.
     pub(crate) fn coordinator(&self) -> PublicKey {
         self.keys("coordinator").public_key()
+    }
+
+    /// What takes a job back.
+    pub(crate) fn cancellation(&self, job: &Event) -> Draft {
+        Draft::new(5)
+            .tag(["e", &job.id.to_hex()])
+            .tag(["k", &job.kind.as_u16().to_string()])
+            .tag(["p", &self.coordinator().to_hex()])
     }
 
     fn keys(&self, name: &str) -> Keys {

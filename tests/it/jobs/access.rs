@@ -74,6 +74,49 @@ async fn a_customer_cancels_within_two_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_taken_back_at_once_ends_all_the_same() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let prompt = format!("hang {number}");
+        let job = client.sign(&client.job(treefort.coordinator(), &prompt));
+        let cancel = client.sign(&treefort.cancellation(&job));
+        let frames = [job.as_json(), cancel.as_json()];
+        let filter = json!({"kinds": [7000, 6050], "#e": [job.id.to_hex()]});
+        client.subscribe(&format!("job{number}"), filter).await;
+        // The relay has forgotten the first when the second is read: often both are in one batch.
+        for frame in frames {
+            client.raw(format!("[\"EVENT\",{frame}]")).await;
+        }
+        waiting.push(job.id.to_hex());
+    }
+    let mut ends = Vec::new();
+    while !waiting.is_empty() {
+        let event = client.next_event().await;
+        if status(&event) == "error" {
+            waiting.retain(|job| *job != tag(&event, "e").unwrap());
+            ends.push(event);
+        }
+    }
+    assert_eq!(ends.len(), 20);
+    assert!(
+        ends.iter()
+            .all(|end| tag(end, "code").unwrap() == "cancelled")
+    );
+    // One that is known and done is not answered again.
+    let done = client.sign(&client.job(treefort.coordinator(), "instant"));
+    let answers = client.do_signed_job(&done).await;
+    client.publish(&treefort.cancellation(&done)).await;
+    let next = client.job(treefort.coordinator(), "instant again");
+    client.do_job(&next).await;
+    let filter = json!({"kinds": [7000, 6050], "#e": [done.id.to_hex()]});
+    assert_eq!(client.query(filter).await.len(), answers.len());
+    treefort.wait_for_no_containers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_cannot_cancel() {
     let model = ModelServer::start().await;
     let treefort = Treefort::start_with(&model, &[], AT_ONCE);

@@ -171,7 +171,7 @@ async fn a_long_chain_of_waiting_jobs_ends_when_its_first_is_cancelled() {
     client
         .subscribe("end", json!({"kinds": [7000], "#e": [last.id.to_hex()]}))
         .await;
-    let cancel = client.sign(&Draft::new(5).tag(["e", &first.id.to_hex()]));
+    let cancel = client.sign(&treefort.cancellation(&first));
     client
         .raw(format!("[\"EVENT\",{}]", cancel.as_json()))
         .await;

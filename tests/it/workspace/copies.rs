@@ -153,10 +153,7 @@ async fn failed_starts_leave_nothing_behind() {
             .tag(["param", "workspace", fort.project.path().to_str().unwrap()]);
         let (job, _) = client.publish(&job).await;
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        let withdraw = treefort::nips::Draft::new(5)
-            .tag(["e", &job.id.to_hex()])
-            .tag(["k", "5870"]);
-        client.publish(&withdraw).await;
+        client.publish(&fort.treefort.cancellation(&job)).await;
         fort.treefort.wait_for_no_containers().await;
         // One that had begun has a session with its end, and its copy.
         let begun: Vec<String> = fort.sessions().await.into_keys().collect();

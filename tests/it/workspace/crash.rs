@@ -66,10 +66,7 @@ async fn in_the_middle_of_a_turn_nothing_of_the_work_is_lost() {
     }
     // The job goes on or ends, once, and its containers go.
     let mut client = fort.client().await;
-    let deletion = treefort::nips::Draft::new(5)
-        .tag(["e", &job.id.to_hex()])
-        .tag(["k", "5870"]);
-    client.publish(&deletion).await;
+    client.publish(&fort.treefort.cancellation(&job)).await;
     let ends = crate::harness::audit::endings(&fort.treefort, &mut client, &[job.id]).await;
     assert_eq!(ends.len(), 1);
     fort.treefort.wait_for_no_containers().await;
