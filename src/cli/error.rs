@@ -233,6 +233,9 @@ pub enum Problem {
     /// A question was not answered with yes.
     #[error("nothing was done: it was not confirmed")]
     NotConfirmed,
+    /// More of an apply needs a look than the preview can show.
+    #[error("there is more to look at than the preview shows ({0})")]
+    NotShown(String),
     /// The agent has no use for a folder.
     #[error("the agent {0} does not work on files")]
     NoFiles(String),

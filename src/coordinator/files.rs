@@ -186,7 +186,7 @@ pub(super) async fn begin(
         agent: order.agent.clone(),
         created_at: now(),
         base: None,
-        applied: None,
+        applied: Vec::new(),
     };
     let fill = async |id| {
         let held = context.workspaces.begin(about(id)).await?;

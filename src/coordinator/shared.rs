@@ -89,20 +89,25 @@ impl Shared {
         change: impl FnOnce(&mut About) + Send + 'static,
     ) -> Result<(), Failure> {
         let this = self.clone();
-        blocking(move || {
-            let mut about = this.about.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut new = about.clone();
-            change(&mut new);
-            new.write(&this.dir)?;
-            *about = new;
-            Ok(())
-        })
-        .await
+        blocking(move || Ok(this.remember_now(change)?)).await
+    }
+
+    /// Changes what is remembered of it, on a thread that may wait for the disk; durable on return.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn remember_now(&self, change: impl FnOnce(&mut About)) -> std::io::Result<()> {
+        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = about.clone();
+        change(&mut new);
+        new.write(&self.dir)?;
+        *about = new;
+        Ok(())
     }
 
     /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.
     pub(super) async fn has_work(self: &Arc<Self>) -> bool {
-        if self.about().applied.is_some() || self.holders.is_busy() {
+        if !self.about().applied.is_empty() || self.holders.is_busy() {
             return true;
         }
         let changed = self

@@ -4,7 +4,7 @@ use crate::{
     nips::workspace::StepLine,
     workspace::{
         self,
-        apply::{Action, Refusal, Refused, Step, Why},
+        apply::{Action, Flag, Kept, Refusal, Refused, Step, Why},
         import,
     },
 };
@@ -12,6 +12,46 @@ use crate::{
 /// Whether both versions cannot be had.
 pub(super) fn is_conflict(step: &Step) -> bool {
     matches!(step.action, Action::Conflict(_))
+}
+
+/// What is left out comes after what needs a look, and before the rest.
+pub(super) const LEFT_OUT: u8 = 3;
+
+/// How much a step needs a look: conflicts first, then what would act by itself later, then what could be run.
+pub(super) fn rank(step: &Step) -> u8 {
+    match &step.action {
+        Action::Conflict(_) => 0,
+        Action::LeftOut(_) => LEFT_OUT,
+        _ if step.flags.iter().any(|flag| *flag != Flag::Executable) => 1,
+        _ if !step.flags.is_empty() || !step.collides.is_empty() => 2,
+        _ => LEFT_OUT + 1,
+    }
+}
+
+/// In a few words each, why a step needs a look; nothing when it does not.
+pub(super) fn about(step: &Step) -> Vec<&'static str> {
+    let mut about = Vec::new();
+    match &step.action {
+        Action::Conflict(_) => about.push("in conflict"),
+        Action::LeftOut(_) => about.push("left out"),
+        _ => {}
+    }
+    about.extend(step.flags.iter().map(Flag::meaning));
+    if !step.collides.is_empty() {
+        about.push("differs from another name in upper and lower case only");
+    }
+    about
+}
+
+/// Why a take-back left a file as it is.
+pub(super) const fn kept(why: Kept) -> &'static str {
+    match why {
+        Kept::Changed => "you changed it since, in the same place",
+        Kept::Gone => "you deleted it since",
+        Kept::InTheWay => "something else is there now",
+        Kept::Unreadable => "it cannot be read or is too large",
+        Kept::Unfinished => "a write was cut off here; look whether you need it",
+    }
 }
 
 /// A step as its owner reads it.
@@ -30,7 +70,7 @@ pub(super) fn step(step: &Step) -> StepLine {
     };
     let mut notes = Vec::new();
     if let Action::Conflict(why) = &step.action {
-        notes.push(conflict(why));
+        notes.push(conflict(why, step.beside.as_deref()));
     }
     if let Action::LeftOut(why) = &step.action {
         notes.push(format!("it stays in the copy: {}", uncovered(*why)));
@@ -41,9 +81,6 @@ pub(super) fn step(step: &Step) -> StepLine {
             "differs from {} in upper and lower case only",
             text(other)
         ));
-    }
-    if let Some(beside) = &step.beside {
-        notes.push(format!("the agent's version will be in {}", text(beside)));
     }
     StepLine {
         path: text(&step.path),
@@ -92,31 +129,44 @@ pub(super) fn skipped(why: import::Reason) -> &'static str {
     }
 }
 
-fn conflict(why: &Why) -> String {
-    match why {
-        Why::Text(1) => "both of you changed the same lines in one place".to_owned(),
-        Why::Text(places) => format!("both of you changed the same lines in {places} places"),
-        Why::Binary => "both of you changed it, and it is no text".to_owned(),
-        Why::TooFar => "both of you changed too much of it to merge".to_owned(),
+/// Why both versions cannot be had, and what will be written where.
+fn conflict(why: &Why, beside: Option<&[u8]>) -> String {
+    let reason = match why {
+        Why::Text(1) => "you and the agent changed the same lines in one place".to_owned(),
+        Why::Text(places) => format!("you and the agent changed the same lines in {places} places"),
+        Why::Binary => "you and the agent changed it, and it is no text".to_owned(),
+        Why::TooFar => "you and the agent changed too much of it to merge".to_owned(),
         Why::YouDeleted => "you deleted what the agent changed".to_owned(),
-        Why::AgentDeleted => "the agent deleted what you changed; yours stays".to_owned(),
-        Why::BothAdded => "both of you made it, each with other content".to_owned(),
+        Why::AgentDeleted => "you changed what the agent deleted".to_owned(),
+        Why::BothAdded => "you and the agent made it, each with other content".to_owned(),
         Why::Ignored => {
             "you have a file there that git ignores, so the agent did not see it".to_owned()
         }
-        Why::Kind => "it is a file for one of you and a link for the other".to_owned(),
-        Why::Folder => "a folder is where the file should go, or the other way round".to_owned(),
+        Why::Kind => "it is a file on one side and a link on the other".to_owned(),
+        Why::Folder => "it is a file on one side and a folder on the other".to_owned(),
         Why::ThroughLink(link) => {
-            format!(
-                "{} is a link in your folder; nothing is written through it",
-                text(link)
-            )
+            let link = text(link);
+            format!("{link} is a link in your folder, and nothing is written through it")
         }
         Why::Unreadable => "what you have there cannot be read or is too large".to_owned(),
-        Why::Permissions => "both of you changed its rights; yours stay".to_owned(),
-    }
+        Why::Permissions => "you and the agent changed its rights".to_owned(),
+    };
+    let written = match (why, beside) {
+        (Why::Text(_), _) => {
+            "both versions will be in the file, between <<<<<<< and >>>>>>>".to_owned()
+        }
+        (Why::YouDeleted, Some(beside)) => {
+            format!("it stays deleted, the agent's will be in {}", text(beside))
+        }
+        (_, Some(beside)) => format!("yours stays, the agent's will be in {}", text(beside)),
+        (Why::YouDeleted, None) => "it stays deleted".to_owned(),
+        (Why::Permissions | Why::AgentDeleted, None) => "yours stays".to_owned(),
+        (_, None) => "yours stays, the agent's is not written".to_owned(),
+    };
+    format!("{reason}: {written}")
 }
 
-fn text(path: &[u8]) -> String {
+/// A path as text.
+pub(super) fn text(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }

@@ -175,16 +175,32 @@ pub(super) enum Said {
 /// # Errors
 /// When the terminal cannot be read.
 pub(super) fn confirmed(question: &str) -> Result<Said, CommandError> {
+    answered(&format!("{question} [y/N] "), &["y", "yes"])
+}
+
+/// Asks a person to type some words on the terminal, where a habit of saying yes is not enough.
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub(super) fn typed(question: &str, words: &str) -> Result<Said, CommandError> {
+    answered(&format!("{question} `{words}`: "), &[words])
+}
+
+fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(Said::Nobody);
     }
     let mut err = anstream::stderr().lock();
-    write!(err, "{question} [y/N] ")?;
+    write!(err, "{question}")?;
     err.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-    Ok(if yes { Said::Yes } else { Said::No })
+    let said = line.trim().to_ascii_lowercase();
+    Ok(if yes.contains(&said.as_str()) {
+        Said::Yes
+    } else {
+        Said::No
+    })
 }
 
 /// What a command that was not confirmed ends with.

@@ -28,7 +28,7 @@ async fn begin(workspaces: &Arc<Workspaces>, id: PublicKey) -> SessionHold {
         agent: "test".into(),
         created_at: 1,
         base: None,
-        applied: None,
+        applied: Vec::new(),
     };
     workspaces.reserve(id).await.unwrap();
     workspaces.begin(about).await.unwrap()

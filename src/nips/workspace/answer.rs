@@ -1,5 +1,7 @@
 //! What became of a workspace task: the content of kind 6871.
 
+use std::collections::BTreeMap;
+
 use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +79,12 @@ pub enum Outcome {
         total: usize,
         /// How many of them are conflicts.
         conflicts: usize,
+        /// Of the steps that `steps` has no room for, how many need a look, by what they are about.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        hidden: BTreeMap<String, usize>,
+        /// When an earlier apply had been cut off in the middle: how many files of it were taken back first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settled: Option<u64>,
     },
     /// The changes are in the project.
     Apply {
@@ -84,13 +92,28 @@ pub enum Outcome {
         written: u64,
         /// Files removed.
         removed: u64,
-        /// Files that need a look: both sides changed the same lines.
+        /// Files that need a look: both versions cannot be had.
         conflicts: Vec<String>,
+        /// How many those are in all; `conflicts` may hold fewer.
+        #[serde(default)]
+        in_conflict: usize,
     },
     /// The last apply was taken back.
     TakeBack {
-        /// Files brought back.
+        /// Files that are as they were before.
         restored: u64,
+        /// How many of them keep what the person changed in them since.
+        #[serde(default)]
+        merged: u64,
+        /// Files that stay as they are.
+        #[serde(default)]
+        kept: Vec<KeptLine>,
+        /// How many those are in all; `kept` may hold fewer.
+        #[serde(default)]
+        kept_in_all: usize,
+        /// How many earlier applies can be taken back too.
+        #[serde(default)]
+        earlier: usize,
     },
     /// The copy is gone.
     Discard {
@@ -187,12 +210,21 @@ pub struct FileLine {
     pub removed: u32,
 }
 
+/// A file that a take-back left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLine {
+    /// The path in the project.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepLine {
     /// The path in the project.
     pub path: String,
-    /// `create`, `replace`, `merge`, `delete`, `mode`, `link` or `conflict`.
+    /// `create`, `replace`, `merge`, `delete`, `mode`, `link`, `folder`, `remove-folder`, `conflict` or `left-out`.
     pub action: String,
     /// What to know about it before it is there: what would run on this machine later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -68,7 +68,8 @@ impl Outcome {
             Self::Apply { conflicts, .. } => halve(conflicts),
             Self::List { copies, images, .. } => halve(copies) || halve(images),
             Self::Clean { left, .. } => halve(left),
-            Self::TakeBack { .. } | Self::Discard { .. } | Self::Locate => false,
+            Self::TakeBack { kept, .. } => halve(kept),
+            Self::Discard { .. } | Self::Locate => false,
         }
     }
 }

@@ -9,7 +9,7 @@ mod fit;
 use nostr::{Keys, PublicKey};
 
 pub use self::answer::{
-    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, Outcome, StepLine, cut_to,
+    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, KeptLine, Outcome, StepLine, cut_to,
 };
 
 use super::{

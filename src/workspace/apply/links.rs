@@ -1,6 +1,89 @@
 //! Where a link leads.
 
-use crate::workspace::beneath;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Error, Store};
+use crate::workspace::{
+    ObjectId, beneath,
+    diff::{is_folder, is_link},
+    flags::{self, Flag},
+};
+
+/// The most links of a project that are looked at.
+const MAX_LINKS: usize = 10_000;
+
+/// How many links one after the other are followed.
+const MAX_STEPS: usize = 10;
+
+/// What the links of a tree lead to that act by themselves (`.envrc`, a hook): a change there acts as they do.
+pub(super) fn acting(
+    store: &Store,
+    tree: &ObjectId,
+) -> Result<HashMap<Vec<u8>, BTreeSet<Flag>>, Error> {
+    let mut links = BTreeMap::new();
+    collect(store, tree, &mut Vec::new(), 0, &mut links)?;
+    let mut pointed = HashMap::<_, BTreeSet<Flag>>::new();
+    for path in links.keys() {
+        let acts = flags::of_path(path);
+        if acts.is_empty() {
+            continue;
+        }
+        let mut at = path.clone();
+        for _ in 0..MAX_STEPS {
+            let Some(target) = links.get(&at).and_then(|target| lands(&at, target)) else {
+                break;
+            };
+            let known = pointed.entry(target.clone()).or_default();
+            known.extend(acts.iter().cloned());
+            at = target;
+        }
+    }
+    Ok(pointed)
+}
+
+/// The links of a tree and their targets.
+fn collect(
+    store: &Store,
+    tree: &ObjectId,
+    path: &mut Vec<u8>,
+    depth: usize,
+    links: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+) -> Result<(), Error> {
+    for entry in store.tree(tree)? {
+        let length = path.len();
+        if length > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&entry.name);
+        if is_folder(entry.mode) && depth < beneath::MAX_DEPTH {
+            collect(store, &entry.id, path, depth + 1, links)?;
+        } else if is_link(entry.mode)
+            && links.len() < MAX_LINKS
+            && store.blob_size(&entry.id)? <= super::three_way::MAX_TARGET
+        {
+            links.insert(path.clone(), store.blob(&entry.id)?);
+        }
+        path.truncate(length);
+    }
+    Ok(())
+}
+
+/// The path in the project that a link's target names; none when it leads out, or to the project itself.
+fn lands(path: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    parts.pop();
+    for part in target.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join(&b'/'))
+}
 
 /// Whether the target of a link at `path` leads out of the project, or into its `.git`.
 ///
