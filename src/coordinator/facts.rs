@@ -81,11 +81,14 @@ impl Bench {
         latest: ObjectId,
     ) -> Self {
         let (tell, told) = tokio::sync::mpsc::channel(4);
+        let shared = held.shared().clone();
+        if let Err(error) = crate::workspace::give_git_to_the_agent(shared.dir()) {
+            tracing::warn!(%error, "that the repository is the agent's could not be noted");
+        }
         held.works(Live {
             pause: process.pause(),
             told: tell,
         });
-        let shared = held.shared().clone();
         let watch = super::watch::Watch::new(shared.tree_dir(), quota);
         Self {
             shared,

@@ -113,9 +113,9 @@ impl Shared {
         let changed = self
             .with(|files| {
                 let all = files.checkpoints()?;
-                Ok(all
-                    .iter()
-                    .any(|at| Some(at.tree) != all.first().map(|first| first.tree)))
+                Ok(all.iter().any(|at| {
+                    at.left_out > 0 || Some(at.tree) != all.first().map(|first| first.tree)
+                }))
             })
             .await;
         changed.unwrap_or(true)

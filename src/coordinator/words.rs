@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// Paths without cover that an answer names.
+const NAMED: usize = 20;
+
 /// Whether both versions cannot be had.
 pub(super) fn is_conflict(step: &Step) -> bool {
     matches!(step.action, Action::Conflict(_))
@@ -114,6 +117,27 @@ pub(super) fn uncovered(why: workspace::Why) -> String {
         Why::Unreadable => "could not be read".to_owned(),
         Why::TooMany => "more than a checkpoint holds".to_owned(),
         Why::Collision => "made to look like another file".to_owned(),
+        Why::Gone => "deleted; no checkpoint holds it".to_owned(),
+        Why::InTheWay => {
+            "was in the way of what came back; moved to kept, beside the copy".to_owned()
+        }
+        Why::More(count) => format!("{count} more"),
+    }
+}
+
+/// What the agent made, changed or removed that no checkpoint covers, a line each, and how much there is.
+pub(super) fn left_out(all: &[workspace::Uncovered]) -> (Vec<String>, u64) {
+    let work = all.iter().filter(|uncovered| uncovered.work);
+    let count = work.clone().map(workspace::Uncovered::paths);
+    let count = count.fold(0, u64::saturating_add);
+    (work.take(NAMED).map(not_covered).collect(), count)
+}
+
+/// A path that no checkpoint covers, with why; or how many more there are.
+pub(super) fn not_covered(path: &workspace::Uncovered) -> String {
+    match path.why {
+        workspace::Why::More(_) => uncovered(path.why),
+        why => format!("{} ({})", text(&path.path), uncovered(why)),
     }
 }
 

@@ -22,6 +22,7 @@ mod id;
 pub mod import;
 pub mod inventory;
 mod ladder;
+mod left_out;
 pub mod merge;
 pub mod objects;
 mod restore;
@@ -48,13 +49,15 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     about::About,
     error::Error,
+    git::give_git_to_the_agent,
     id::{Collision, NotAnId, ObjectId},
     snapshot::{Rules, Uncovered, Why},
 };
 use self::{
+    left_out::Beginning,
     objects::{Store, sync_folder, write_durably},
     restore::{Report, Restore},
-    snapshot::{Snapshot, cache::Cache},
+    snapshot::{Scope, Snapshot, cache::Cache},
 };
 
 /// How the reason of a checkpoint begins that an undo made; the number of the one that it brought back follows.
@@ -79,6 +82,8 @@ pub struct Checkpoint {
     pub files: u64,
     /// How many bytes they have.
     pub bytes: u64,
+    /// How much of what it does not cover was made, changed or removed since the copy began.
+    pub left_out: u64,
     /// What it does not cover; only in what [`Workspace::checkpoint`] and [`Workspace::undo`] return.
     pub uncovered: Vec<Uncovered>,
 }
@@ -120,6 +125,9 @@ pub struct Workspace {
     prefix: String,
     last: Option<Checkpoint>,
     cache: Cache,
+    beginning: Beginning,
+    /// What the last look did not cover.
+    seen: Option<Vec<Uncovered>>,
 }
 
 impl Workspace {
@@ -193,6 +201,7 @@ impl Workspace {
             })?
             .pop();
         let cache = Cache::load(&dir.join("cache"), &store);
+        let beginning = Beginning::read(dir)?;
         let mut workspace = Self {
             dir: dir.to_owned(),
             tree,
@@ -203,6 +212,8 @@ impl Workspace {
             prefix,
             last,
             cache,
+            beginning,
+            seen: None,
         };
         workspace.finish_interrupted()?;
         Ok(workspace)
@@ -246,6 +257,12 @@ impl Workspace {
     ) -> Result<Option<Checkpoint>, Error> {
         self.finish_interrupted()?;
         self.keep_if(reason, at, |last, tree| last.tree != *tree)
+    }
+
+    /// What the last look at the tree found that no checkpoint covers.
+    #[must_use]
+    pub fn uncovered(&self) -> &[Uncovered] {
+        self.seen.as_deref().unwrap_or_default()
     }
 
     /// What the names of its references begin with.
@@ -303,7 +320,7 @@ impl Workspace {
         let mut report = restore.run()?;
         let after = self.conclude(&journal)?;
         for uncovered in &before.uncovered {
-            if !report.kept.contains(uncovered) {
+            if !report.kept.iter().any(|kept| kept.path == uncovered.path) {
                 report.kept.push(uncovered.clone());
             }
         }
@@ -326,7 +343,12 @@ impl Workspace {
     }
 
     fn snapshot(&self, batch: &mut objects::Batch<'_>) -> Result<Snapshot, Error> {
-        snapshot::take(&self.root, &self.store, batch, &self.rules, &self.cache)
+        let scope = Scope {
+            rules: &self.rules,
+            // What is there before the first checkpoint is the project's own.
+            folders: self.last.as_ref().map(|_| self.beginning.folders()),
+        };
+        snapshot::take(&self.root, &self.store, batch, &scope, &self.cache)
     }
 
     fn restore(&self, from: &ObjectId, to: &ObjectId) -> Result<Restore<'_>, Error> {
@@ -353,21 +375,27 @@ impl Workspace {
         let store = Arc::clone(&self.store);
         let mut batch = store.batch();
         let snapshot = self.snapshot(&mut batch)?;
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| !wanted(last, &snapshot.tree))
-        {
+        if self.last.is_none() {
+            self.beginning = Beginning::of(&snapshot);
+            self.beginning.write(&self.dir)?;
+        }
+        let uncovered = self.beginning.judge(&snapshot);
+        let left_out = left_out::count(&uncovered);
+        let same = match (&self.seen, &self.last) {
+            (Some(seen), _) => left_out::same(seen, &uncovered),
+            (None, last) => last.as_ref().is_some_and(|last| last.left_out == left_out),
+        };
+        self.seen = Some(uncovered.clone());
+        let last = self.last.as_mut();
+        if let Some(last) = last.filter(|last| same && !wanted(last, &snapshot.tree)) {
+            last.uncovered = uncovered;
             // Objects that a change back and forth left in the batch are no harm.
             batch.finish()?;
             self.remember(snapshot.cache)?;
-            if let Some(last) = &mut self.last {
-                last.uncovered = snapshot.uncovered;
-            }
             return Ok(None);
         }
         let parents: Vec<ObjectId> = self.last.iter().map(|last| last.commit).collect();
-        let message = history::message(reason, snapshot.files, snapshot.bytes);
+        let message = history::message(reason, snapshot.files, snapshot.bytes, left_out);
         let commit = batch.commit(&snapshot.tree, &parents, &message, at)?;
         batch.finish()?;
         let number = self.last.as_ref().map_or(0, |last| last.number) + 1;
@@ -381,7 +409,8 @@ impl Workspace {
             at,
             files: snapshot.files,
             bytes: snapshot.bytes,
-            uncovered: snapshot.uncovered,
+            left_out,
+            uncovered,
         };
         self.last = Some(Checkpoint {
             uncovered: Vec::new(),

@@ -138,11 +138,23 @@ impl Work {
             },
         };
         let answer = workspace::request(connection, &task).await?;
-        let Outcome::Diff { files, changed, .. } = answer.outcome else {
+        let Outcome::Diff {
+            files,
+            changed,
+            left_out,
+            left_out_in_all,
+            ..
+        } = answer.outcome
+        else {
             return Ok(());
         };
-        if changed == 0 {
+        if changed == 0 && left_out_in_all == 0 {
             workspace::aside("\nNo file changed.");
+            return Ok(());
+        }
+        if changed == 0 {
+            workspace::aside("\nNo file changed that a checkpoint covers.");
+            workspace::diff::left_out(&left_out, left_out_in_all);
             return Ok(());
         }
         let bold = anstyle::Style::new().bold();
@@ -158,6 +170,7 @@ impl Work {
         for line in workspace::diff::stat(shown, changed) {
             output::progress(line);
         }
+        workspace::diff::left_out(&left_out, left_out_in_all);
         workspace::aside(
             "see it: treefort diff · keep it: treefort apply · step back: treefort undo --last",
         );

@@ -312,7 +312,7 @@ mod tests {
             path: None,
             title: None,
             at: None,
-            outcome: Outcome::Locate,
+            outcome: Outcome::Locate { agents_git: false },
         };
         let text = preview(&planned, &steps, 2, 0).join("\n");
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"

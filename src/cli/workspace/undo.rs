@@ -70,7 +70,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         for path in uncovered.iter().take(10) {
             output::line(format!("  {}", one_line(path)))?;
         }
-        let more = uncovered_in_all.max(uncovered.len()).saturating_sub(10);
+        let more = uncovered_in_all
+            .max(uncovered.len() as u64)
+            .saturating_sub(10);
         if more > 0 {
             output::line(format!("  and {more} more"))?;
         }

@@ -19,6 +19,7 @@ use super::{
     housekeeping,
     saying::MAX_ANSWER,
     shared::Shared,
+    words,
 };
 use crate::{
     job::{Answer as JobAnswer, Failure, Report},
@@ -97,7 +98,7 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
             let (bytes, files) = discard(&shared).await?;
             Outcome::Discard { bytes, files }
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => Outcome::Locate,
+        Operation::Locate | Operation::List | Operation::Clean { .. } => locate(&shared).await,
     };
     answer(context, Some(&shared), outcome)
 }
@@ -142,6 +143,23 @@ fn answer(
 /// The copy that a session worked on.
 fn workspace_of(context: &Context, session: &PublicKey) -> Option<PublicKey> {
     context.state.session(session).ok().flatten()?.workspace
+}
+
+/// Where a copy is. The owner may go there and say `git`: the repository becomes one that no agent wrote.
+async fn locate(shared: &Arc<Shared>) -> Outcome {
+    // As long as a session holds the copy the repository is its agent's.
+    let hold = match shared.holders.is_busy() {
+        true => None,
+        false => OperationHold::take(shared).await.ok(),
+    };
+    let agents_git = hold.is_none() || shared.live().is_some() || {
+        let taken = shared.with(|files| Ok(files.take_git_from_the_agent()?));
+        taken.await.is_err_and(|failure| {
+            tracing::warn!(sentence = failure.sentence, "the agent's git stays");
+            true
+        })
+    };
+    Outcome::Locate { agents_git }
 }
 
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
@@ -270,6 +288,7 @@ async fn difference(
             }
         },
     };
+    let is_now = to.is_none();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
         None => latest(shared).await?.tree,
@@ -294,8 +313,12 @@ async fn difference(
                 room -= end.1;
                 text.push_str(&rendered.text[..end.0]);
             }
+            let uncovered = if is_now { files.uncovered() } else { &[] };
+            let (left_out, left_out_in_all) = words::left_out(uncovered);
             let (files, _) = cut_to(lines, DIFF.0);
             Ok(Outcome::Diff {
+                left_out,
+                left_out_in_all,
                 cut: cut || changes.len() > files.len(),
                 files,
                 changed: changes.len(),
@@ -373,6 +396,7 @@ mod tests {
             at: 0,
             files: 0,
             bytes: 0,
+            left_out: 0,
             uncovered: Vec::new(),
         }
     }

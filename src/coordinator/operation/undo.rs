@@ -46,7 +46,7 @@ pub(super) async fn undo(
             Ok(Ok((files.undo(&target.commit, at)?, target)))
         })
         .await??;
-    let (listed, _) = cut_to(undone.kept.iter().map(uncovered), LIST);
+    let (listed, _) = cut_to(undone.kept.iter().map(words::not_covered), LIST);
     let mut outcome = Outcome::Undo {
         before: undone.before.number,
         to: target.number,
@@ -54,7 +54,11 @@ pub(super) async fn undo(
         written: undone.written,
         removed: undone.removed,
         uncovered: listed,
-        uncovered_in_all: undone.kept.len(),
+        uncovered_in_all: undone
+            .kept
+            .iter()
+            .map(Uncovered::paths)
+            .fold(0, u64::saturating_add),
         unrecorded: None,
     };
     let undone = match shared.live() {
@@ -71,14 +75,6 @@ pub(super) async fn undo(
         *unrecorded = Some(failure.sentence);
     }
     Ok(outcome)
-}
-
-fn uncovered(uncovered: &Uncovered) -> String {
-    format!(
-        "{} ({})",
-        String::from_utf8_lossy(&uncovered.path),
-        words::uncovered(uncovered.why)
-    )
 }
 
 /// Tells the session that works there; gives the undo back when nobody hears.

@@ -47,6 +47,12 @@ pub enum Outcome {
         text: String,
         /// Whether the text was cut.
         cut: bool,
+        /// Paths that the agent made, changed or removed and that no checkpoint covers, each with the reason.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
+        /// How many of them there are in all; `left_out` may hold fewer.
+        #[serde(default, skip_serializing_if = "is_none")]
+        left_out_in_all: u64,
     },
     /// A state was brought back.
     Undo {
@@ -64,7 +70,7 @@ pub enum Outcome {
         uncovered: Vec<String>,
         /// How many those are in all; `uncovered` may hold fewer.
         #[serde(default)]
-        uncovered_in_all: usize,
+        uncovered_in_all: u64,
         /// Why the undo is not on the record, if it is not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unrecorded: Option<String>,
@@ -123,7 +129,11 @@ pub enum Outcome {
         files: u64,
     },
     /// Where the copy is.
-    Locate,
+    Locate {
+        /// Whether the repository at its top is the agent's still, and could run its programs.
+        #[serde(default)]
+        agents_git: bool,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.
@@ -150,6 +160,12 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<String>,
     },
+}
+
+/// Whether a count is left out of an answer.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One copy.

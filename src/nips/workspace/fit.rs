@@ -54,11 +54,15 @@ impl Outcome {
                 checkpoints.drain(..out).len() > 0
             }
             Self::Diff {
-                files, text, cut, ..
+                files,
+                text,
+                cut,
+                left_out,
+                ..
             } => {
                 *cut = true;
                 if text.is_empty() {
-                    return halve(files);
+                    return halve(files) || halve(left_out);
                 }
                 text.truncate(text.floor_char_boundary(text.len() / 2));
                 true
@@ -69,7 +73,7 @@ impl Outcome {
             Self::List { copies, images, .. } => halve(copies) || halve(images),
             Self::Clean { left, .. } => halve(left),
             Self::TakeBack { kept, .. } => halve(kept),
-            Self::Discard { .. } | Self::Locate => false,
+            Self::Discard { .. } | Self::Locate { .. } => false,
         }
     }
 }
@@ -119,6 +123,8 @@ mod tests {
         let diff = answer(Outcome::Diff {
             files: Vec::new(),
             changed: 1,
+            left_out: Vec::new(),
+            left_out_in_all: 0,
             text: "ü".repeat(90_000),
             cut: false,
         });
@@ -128,7 +134,9 @@ mod tests {
             matches!(back.outcome, Outcome::Diff { cut: true, text, .. } if text.len() > 10_000)
         );
         // What cannot be shorter is still an answer.
-        let text = answer(Outcome::Locate).to_text(10, str::to_owned).unwrap();
+        let text = answer(Outcome::Locate { agents_git: false })
+            .to_text(10, str::to_owned)
+            .unwrap();
         assert!(text.contains("locate") && text.len() < 200, "{text}");
     }
 }

@@ -249,7 +249,8 @@ pub enum Error {
 /// Plans how to bring the changes from tree `base` to tree `result` into `project`. Nothing is changed but the
 /// store, which gets the merged texts.
 ///
-/// `uncovered` is what the checkpoint of `result` leaves out: that a path is missing in `result` means nothing there.
+/// `uncovered` is what the checkpoint of `result` leaves out: that a path is missing in `result` means nothing there,
+/// and what of it is work becomes a step that says so.
 pub fn plan(
     store: &Store,
     base: &ObjectId,
@@ -258,6 +259,16 @@ pub fn plan(
     uncovered: &[Uncovered],
 ) -> Result<Plan, Error> {
     let mut plan = three_way::Planner::new(store, base, result, project)?.run(uncovered)?;
+    // The agent's work that no checkpoint holds cannot go home: say so.
+    let left_out = uncovered.iter().filter(|uncovered| uncovered.work);
+    plan.steps.extend(left_out.map(|uncovered| Step {
+        path: uncovered.path.clone(),
+        action: Action::LeftOut(uncovered.why),
+        flags: Vec::new(),
+        collides: Vec::new(),
+        beside: None,
+    }));
+    plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.id = plan.hash();
     Ok(plan)
 }

@@ -13,6 +13,7 @@ mod opencode;
 mod outputs;
 mod rooms;
 mod shell;
+mod uncovered;
 mod undo;
 
 use std::{

@@ -48,6 +48,8 @@ async fn a_run_and_what_comes_after_it_read_well() {
       new      .envrc  +1 −0
       changed  a.txt  +1 −0
       deleted  src/b.txt  +0 −1
+    No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):
+      node_modules (made again by tools, so not kept)
     see it: treefort diff · keep it: treefort apply · step back: treefort undo --last
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();

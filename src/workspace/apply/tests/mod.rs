@@ -439,7 +439,11 @@ fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
         (b"big".to_vec(), crate::workspace::Why::TooLarge(1 << 40)),
         (b"d".to_vec(), crate::workspace::Why::Unreadable),
     ]
-    .map(|(path, why)| Uncovered { path, why });
+    .map(|(path, why)| Uncovered {
+        path,
+        why,
+        work: false,
+    });
     let plan = plan(
         &case.store,
         &case.base,
