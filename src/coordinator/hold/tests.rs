@@ -182,19 +182,12 @@ async fn an_agent_stands_still_from_when_its_files_are_free_until_the_work_is_do
     // Somebody else is at the files for a while.
     let (done, busy) = std::sync::mpsc::channel::<()>();
     let other = shared.clone();
-    let other = tokio::spawn(async move {
-        other
-            .with(move |_| Ok(busy.recv().unwrap_or_default()))
-            .await
-    });
+    let other = tokio::spawn(async move { other.with(move |_| Ok(busy.recv().is_err())).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     let (finish, work) = std::sync::mpsc::channel::<()>();
     let stands = shared.clone();
-    let stands = tokio::spawn(async move {
-        stands
-            .still(true, move |_| Ok(work.recv().unwrap_or_default()))
-            .await
-    });
+    let stands =
+        tokio::spawn(async move { stands.still(true, move |_| Ok(work.recv().is_err())).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(
         commands.requests.try_recv().is_err(),

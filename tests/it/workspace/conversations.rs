@@ -131,3 +131,28 @@ async fn an_open_session_leaves_for_one_that_goes_on_with_its_files() {
     discarding.ok();
     assert_eq!(workspaces(&fort), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_go_on_with_the_same_files_at_once_one_does() {
+    let fort = Fort::start().await;
+    fort.run("echo one > log; claims edit log; says first")
+        .await
+        .ok();
+    let copy = fort.copy().await;
+    let script = "echo more >> log; claims edit log; sleep 8; says done";
+    let both = [(); 2].map(|()| fort.begin(&["run", "--continue", "--agent", "scripted", script]));
+    let mut ended = Vec::new();
+    for one in both {
+        ended.push(one.await.unwrap());
+    }
+    ended.sort_by_key(|said| said.code);
+    let refused = ended.pop().unwrap();
+    refused.fails(1, "another session works on this copy at the moment");
+    assert_eq!(ended.pop().unwrap().ok().out.trim(), "done");
+    // The one that was refused left the files alone.
+    assert_eq!(
+        std::fs::read_to_string(copy.join("log")).unwrap(),
+        "one\nmore\n"
+    );
+    assert_eq!(workspaces(&fort), 1);
+}
