@@ -209,3 +209,28 @@ async fn an_agent_stands_still_from_when_its_files_are_free_until_the_work_is_do
     drop(finish);
     tokio::time::timeout(soon * 20, over).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn files_that_are_touched_are_in_use_whoever_has_stopped_waiting() {
+    let (_dir, workspaces, id) = home().await;
+    let shared = workspaces.open(id).await.unwrap();
+    let (finish, work) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(async move {
+        let work = move |_: &mut crate::workspace::Workspace| {
+            begins.send(()).unwrap();
+            Ok(work.recv().is_err())
+        };
+        shared.with(work).await
+    });
+    begun.await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    // Nobody holds it in the hand, and yet whoever opens it now waits for that work.
+    let again = workspaces.open(id).await.unwrap();
+    let soon = Duration::from_millis(100);
+    let alone = tokio::time::timeout(soon, again.with(|_| Ok(()))).await;
+    assert!(alone.is_err());
+    drop(finish);
+    again.with(|_| Ok(())).await.unwrap();
+}
