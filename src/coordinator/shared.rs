@@ -32,7 +32,7 @@ pub(super) struct Shared {
     /// Its id.
     pub(super) id: PublicKey,
     dir: PathBuf,
-    about: Mutex<About>,
+    pub(super) about: Mutex<About>,
     files: Arc<tokio::sync::Mutex<Workspace>>,
     pub(super) holders: Holders,
 }
@@ -90,19 +90,6 @@ impl Shared {
     ) -> Result<(), Failure> {
         let this = self.clone();
         blocking(move || Ok(this.remember_now(change)?)).await
-    }
-
-    /// Changes what is remembered of it, on a thread that may wait for the disk; durable on return.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(super) fn remember_now(&self, change: impl FnOnce(&mut About)) -> std::io::Result<()> {
-        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = about.clone();
-        change(&mut new);
-        new.write(&self.dir)?;
-        *about = new;
-        Ok(())
     }
 
     /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.

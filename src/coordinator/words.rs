@@ -194,3 +194,63 @@ fn conflict(why: &Why, beside: Option<&[u8]>) -> String {
 pub(super) fn text(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_says_what_will_be_written_where() {
+        let beside = Some(&b"f.treefort"[..]);
+        for (why, beside, sentence) in [
+            (
+                Why::Text(2),
+                None,
+                "you and the agent changed the same lines in 2 places: both versions will be in the file, between <<<<<<< and >>>>>>>",
+            ),
+            (
+                Why::Binary,
+                beside,
+                "you and the agent changed it, and it is no text: yours stays, the agent's will be in f.treefort",
+            ),
+            (
+                Why::YouDeleted,
+                beside,
+                "you deleted what the agent changed: it stays deleted, the agent's will be in f.treefort",
+            ),
+            (
+                Why::AgentDeleted,
+                None,
+                "you changed what the agent deleted: yours stays",
+            ),
+            (
+                Why::Kind,
+                None,
+                "it is a file on one side and a link on the other: yours stays, the agent's is not written",
+            ),
+        ] {
+            assert_eq!(conflict(&why, beside), sentence);
+        }
+    }
+
+    #[test]
+    fn what_needs_a_look_comes_before_what_does_not() {
+        let step = |action, flags: &[Flag]| Step {
+            path: Vec::new(),
+            action,
+            flags: flags.to_vec(),
+            collides: Vec::new(),
+            beside: None,
+        };
+        let steps = [
+            step(Action::Conflict(Why::Binary), &[]),
+            step(Action::Create, &[Flag::Executable, Flag::GitHook]),
+            step(Action::Create, &[Flag::Executable]),
+            step(Action::LeftOut(workspace::Why::Rule), &[]),
+            step(Action::Create, &[]),
+        ];
+        assert!(steps.iter().map(rank).is_sorted_by(|one, next| one < next));
+        assert_eq!(about(&steps[1]), ["can be run", "git runs it"]);
+        assert!(about(&steps[4]).is_empty());
+    }
+}

@@ -280,7 +280,7 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
     }
     if conflicts > 0 {
         lines.push(format!(
-            "\n{bad}{conflicts} in conflict{bad:#}: where you and the agent changed the same lines, both versions will be in the file between markers; where that cannot be, yours stays and the agent's will be beside it, with .treefort at the end of its name."
+            "\n{bad}{conflicts} in conflict{bad:#}: above is what will be written where."
         ));
     }
     lines
@@ -323,5 +323,17 @@ mod tests {
         Look at these before you say yes
           .envrc: runs when you enter the folder with direnv
         ");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        assert_eq!(not_shown(&BTreeMap::new()), None);
+        let hidden = BTreeMap::from([
+            ("in conflict".to_owned(), 3),
+            ("git runs it".to_owned(), 12),
+        ]);
+        let line = not_shown(&hidden).unwrap();
+        let line = anstream::adapter::strip_str(&line).to_string();
+        assert_eq!(line, "\nNot shown: 12: git runs it; 3: in conflict");
     }
 }

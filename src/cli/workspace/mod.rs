@@ -195,12 +195,17 @@ fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     err.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    let said = line.trim().to_ascii_lowercase();
-    Ok(if yes.contains(&said.as_str()) {
+    Ok(said(&line, yes))
+}
+
+/// What a line says: yes, when it is one of these words.
+fn said(line: &str, yes: &[&str]) -> Said {
+    let line = line.trim().to_ascii_lowercase();
+    if yes.contains(&line.as_str()) {
         Said::Yes
     } else {
         Said::No
-    })
+    }
 }
 
 /// What a command that was not confirmed ends with.
@@ -220,4 +225,19 @@ pub(super) fn not_confirmed(said: Said, command: &str) -> Result<(), CommandErro
 pub(super) fn aside(text: &str) {
     let dim = anstyle::Style::new().dimmed();
     output::progress(format!("{dim}{text}{dim:#}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_habit_of_saying_yes_is_no_answer_to_a_question_for_words() {
+        assert_eq!(said("Y\n", &["y", "yes"]), Said::Yes);
+        assert_eq!(said("\n", &["y", "yes"]), Said::No);
+        assert_eq!(said(" apply all \n", &["apply all"]), Said::Yes);
+        for line in ["y", "yes", "apply", "all", ""] {
+            assert_eq!(said(line, &["apply all"]), Said::No);
+        }
+    }
 }

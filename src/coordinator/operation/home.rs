@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use super::{FILES, LIST};
@@ -12,11 +12,29 @@ use crate::{
     job::Failure,
     nips::workspace::{KeptLine, Outcome, StepLine, cut_to},
     workspace::{
-        ObjectId, Workspace,
+        About, ObjectId, Workspace,
         about::Applied,
         apply::{self, TakenBack},
     },
 };
+
+impl Shared {
+    /// Changes what is remembered of it, on a thread that may wait for the disk; durable on return.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::coordinator) fn remember_now(
+        &self,
+        change: impl FnOnce(&mut About),
+    ) -> std::io::Result<()> {
+        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = about.clone();
+        change(&mut new);
+        new.write(self.dir())?;
+        *about = new;
+        Ok(())
+    }
+}
 
 /// The project that a copy was made of.
 fn project(shared: &Shared) -> Result<(PathBuf, ObjectId), Failure> {

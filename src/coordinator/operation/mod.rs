@@ -365,6 +365,14 @@ async fn latest(shared: &Arc<Shared>) -> Result<Checkpoint, Failure> {
 /// When an agent works on it, or the disk refuses.
 pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
     let hold = OperationHold::to_discard(shared).await?;
+    let about = shared.about();
+    let torn = about.applied.last().is_some_and(|last| last.unfinished);
+    if torn && about.project.is_some_and(|project| project.is_dir()) {
+        return Err(Failure::new(
+            "workspace",
+            "an apply of this copy was cut off in the middle: take it back first (`treefort apply --take-back`), then discard",
+        ));
+    }
     let dir = shared.dir().to_owned();
     let freed = shared
         .with(move |files| {

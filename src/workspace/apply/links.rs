@@ -1,16 +1,17 @@
 //! Where a link leads.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Error, Store};
+use super::{Error, Store, states::Trees, three_way::MAX_TARGET};
 use crate::workspace::{
     ObjectId, beneath,
     diff::{is_folder, is_link},
     flags::{self, Flag},
 };
 
-/// The most links of a project that are looked at.
-const MAX_LINKS: usize = 10_000;
+/// How many bytes the paths of links that act by themselves may have in all; an agent that makes more of them than
+/// that has flagged steps without end to show.
+const MAX_BYTES: usize = 16 << 20;
 
 /// How many links one after the other are followed.
 const MAX_STEPS: usize = 10;
@@ -19,35 +20,40 @@ const MAX_STEPS: usize = 10;
 pub(super) fn acting(
     store: &Store,
     tree: &ObjectId,
+    trees: &mut Trees<'_>,
 ) -> Result<HashMap<Vec<u8>, BTreeSet<Flag>>, Error> {
-    let mut links = BTreeMap::new();
-    collect(store, tree, &mut Vec::new(), 0, &mut links)?;
+    let mut links = Vec::new();
+    let mut room = MAX_BYTES;
+    collect(store, tree, &mut Vec::new(), 0, &mut room, &mut links)?;
     let mut pointed = HashMap::<_, BTreeSet<Flag>>::new();
-    for path in links.keys() {
-        let acts = flags::of_path(path);
-        if acts.is_empty() {
-            continue;
-        }
-        let mut at = path.clone();
+    for (mut at, mut id) in links {
+        let acts = flags::of_path(&at);
         for _ in 0..MAX_STEPS {
-            let Some(target) = links.get(&at).and_then(|target| lands(&at, target)) else {
+            if store.blob_size(&id)? > MAX_TARGET {
+                break;
+            }
+            let Some(target) = lands(&at, &store.blob(&id)?) else {
                 break;
             };
             let known = pointed.entry(target.clone()).or_default();
             known.extend(acts.iter().cloned());
-            at = target;
+            match trees.find(&target)? {
+                Some((mode, next)) if is_link(mode) => (at, id) = (target, next),
+                _ => break,
+            }
         }
     }
     Ok(pointed)
 }
 
-/// The links of a tree and their targets.
+/// The links of a tree that act by themselves.
 fn collect(
     store: &Store,
     tree: &ObjectId,
     path: &mut Vec<u8>,
     depth: usize,
-    links: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    room: &mut usize,
+    links: &mut Vec<(Vec<u8>, ObjectId)>,
 ) -> Result<(), Error> {
     for entry in store.tree(tree)? {
         let length = path.len();
@@ -56,12 +62,13 @@ fn collect(
         }
         path.extend_from_slice(&entry.name);
         if is_folder(entry.mode) && depth < beneath::MAX_DEPTH {
-            collect(store, &entry.id, path, depth + 1, links)?;
-        } else if is_link(entry.mode)
-            && links.len() < MAX_LINKS
-            && store.blob_size(&entry.id)? <= super::three_way::MAX_TARGET
-        {
-            links.insert(path.clone(), store.blob(&entry.id)?);
+            collect(store, &entry.id, path, depth + 1, room, links)?;
+        } else if is_link(entry.mode) && !flags::of_path(path).is_empty() {
+            let Some(left) = room.checked_sub(path.len()) else {
+                return Ok(());
+            };
+            *room = left;
+            links.push((path.clone(), entry.id));
         }
         path.truncate(length);
     }

@@ -96,7 +96,7 @@ impl<'a> Planner<'a> {
     pub(super) fn run(mut self, uncovered: &[Uncovered]) -> Result<Plan, Error> {
         let base = self.plan.base;
         let all = diff::changes(self.store, Some(&base), &self.plan.result)?;
-        self.pointed = links::acting(self.store, &self.plan.result)?;
+        self.pointed = links::acting(self.store, &self.plan.result, &mut self.trees)?;
         let mut refused = BTreeSet::new();
         let mut changes = Vec::new();
         for change in &all {

@@ -9,6 +9,7 @@ mod crash;
 mod disk;
 mod facts;
 mod homecoming;
+mod homecoming_torn;
 mod opencode;
 mod outputs;
 mod rooms;

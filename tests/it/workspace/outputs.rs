@@ -88,9 +88,9 @@ async fn a_run_and_what_comes_after_it_read_well() {
 
     Look at these before you say yes
       .envrc: runs when the folder is entered
-      a.txt: both of you changed the same lines in one place
+      a.txt: you and the agent changed the same lines in one place: both versions will be in the file, between <<<<<<< and >>>>>>>
 
-    1 in conflict: you and the agent changed the same lines. Both versions will stand in the file.
+    1 in conflict: above is what will be written where.
     ");
     insta::assert_snapshot!(steady(&fort, &looked.err), @r"
     error: nothing was done: it was not confirmed
