@@ -2,13 +2,17 @@
 //! the agent said so (DESIGN.md #7).
 
 mod late;
+mod records;
 
 use std::collections::HashSet;
 
-use nostr::{Event, EventId};
+use nostr::EventId;
 
 pub(super) use self::late::settle;
-use self::late::{Late, claimed_late};
+use self::{
+    late::{Late, claimed_late},
+    records::{file, record_many, unkept_claims},
+};
 use super::{
     claimed::{Claimed, Running, who_claimed},
     context::now,
@@ -16,12 +20,11 @@ use super::{
     publisher::PublishError,
     session::Session,
     shared::{Live, Shared, Told},
-    states::{checkpoint_event, pair, undo_events},
+    states::{checkpoint_event, undo_events},
 };
 use crate::{
     agent::claims::Tool,
     job::Failure,
-    nips::session::ActionKind,
     workspace::{
         Checkpoint, ObjectId,
         diff::{self, Change, ChangeKind, Rendered},
@@ -62,6 +65,18 @@ pub(super) struct Bench {
     /// The state of the last checkpoint.
     latest: Option<ObjectId>,
     failed: bool,
+    /// Bytes that the checkpoints of this session may take, and may still take.
+    store: (u64, u64),
+    /// Whether the agent stands still because that is used up.
+    pub(super) store_full: bool,
+}
+
+/// What became of a checkpoint.
+enum Look {
+    Same,
+    Taken(Taken),
+    /// It would take more of the disk than there is room for.
+    Full,
 }
 
 /// A checkpoint with what changed since the one before.
@@ -77,7 +92,7 @@ impl Bench {
     pub(super) fn new(
         held: SessionHold,
         process: &super::process::Process,
-        quota: crate::sandbox::disk::Quota,
+        limits: &crate::sandbox::Config,
         latest: ObjectId,
     ) -> Self {
         let (tell, told) = tokio::sync::mpsc::channel(4);
@@ -89,7 +104,7 @@ impl Bench {
             pause: process.pause(),
             told: tell,
         });
-        let watch = super::watch::Watch::new(shared.tree_dir(), quota);
+        let watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
         Self {
             shared,
             held,
@@ -105,6 +120,8 @@ impl Bench {
             unrecorded_since: None,
             latest: Some(latest),
             failed: false,
+            store: (limits.store(), limits.store()),
+            store_full: false,
         }
     }
 
@@ -231,10 +248,14 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
     } else {
         FILES.saturating_sub(bench.recorded)
     };
+    let mut left = bench.store.1;
     let taken = shared
         .with(move |files| {
-            let Some(checkpoint) = files.checkpoint_if_changed(&why, at)? else {
-                return Ok(None);
+            let checkpoint = match files.checkpoint_within(&why, at, &mut left) {
+                Ok(Some(checkpoint)) => checkpoint,
+                Ok(None) => return Ok((Look::Same, left)),
+                Err(crate::workspace::Error::Full) => return Ok((Look::Full, left)),
+                Err(error) => return Err(error.into()),
             };
             let before = known.or(checkpoint.before);
             let changes = match before {
@@ -250,18 +271,45 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
                     changed.push((change, rendered));
                 }
             }
-            Ok(Some(Taken {
+            let taken = Taken {
                 checkpoint,
                 changed,
                 total,
-            }))
+            };
+            Ok((Look::Taken(taken), left))
         })
         .await;
+    if let Ok((_, left)) = &taken {
+        bench.store.1 = *left;
+    }
     match taken {
-        Ok(Some(taken)) => record(session, taken, reason).await,
-        Ok(None) => record_nothing(session).await,
+        Ok((Look::Taken(taken), _)) => record(session, taken, reason).await,
+        Ok((Look::Same, _)) => record_nothing(session).await,
+        Ok((Look::Full, _)) => store_is_full(session).await,
         Err(failure) => not_taken(session, &failure).await,
     }
+}
+
+/// The checkpoints of a session take all the disk that they may: its agent stands still, because what it goes
+/// on to do could not be undone. The checkpoints that are there stay.
+async fn store_is_full(session: &mut Session) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    if std::mem::replace(&mut bench.store_full, true) {
+        return Ok(());
+    }
+    if let Err(error) = bench.hold.pause().await {
+        tracing::warn!(%error, "an agent without room for checkpoints could not be paused");
+    }
+    let sentence = format!(
+        "The agent stands still: its checkpoints would take more than their {} MiB of disk, so what it does now \
+         could not be undone. Undo its last step, and it goes on; or stop it (Ctrl-C), apply what is good, and \
+         start again. `store_mb` in treefort.toml sets the limit.",
+        bench.store.0 >> 20
+    );
+    let entry = session.log.error("store", true, &sentence, now())?;
+    session.publish(entry).await
 }
 
 /// A checkpoint that failed is on the record: nobody may count on it.
@@ -338,115 +386,6 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
     session.emit(events).await
 }
 
-/// Edits that were claimed and of which the files know nothing in this turn.
-fn unkept_claims(
-    session: &mut Session,
-    claims: &[Claimed],
-    private: bool,
-) -> Result<Vec<Event>, PublishError> {
-    let mut events = Vec::new();
-    for claimed in claims.iter().filter(|claimed| !claimed.anything) {
-        let touched = |path: &Vec<u8>| {
-            let bench = session.bench.as_ref();
-            bench.is_some_and(|bench| bench.touched.contains(path))
-        };
-        if claimed.paths.is_empty() || claimed.paths.iter().any(touched) {
-            continue;
-        }
-        let sentence = if private {
-            "The agent says that it changed a file, but nothing changed there.".to_owned()
-        } else {
-            format!(
-                "The agent says “{}”, but nothing changed there.",
-                claimed.title
-            )
-        };
-        events.push(session.log.error("claim", true, &sentence, now())?.event);
-    }
-    Ok(events)
-}
-
-/// 4782 `file`: what really changed.
-async fn file(
-    session: &mut Session,
-    change: &Change,
-    rendered: &Rendered,
-    claim: Option<&Claimed>,
-    private: bool,
-) -> Result<Event, PublishError> {
-    let path = String::from_utf8_lossy(&change.path).into_owned();
-    let op = op(change.kind);
-    let mut detail = Vec::new();
-    if !private {
-        detail.push(pair("path", &path));
-    }
-    detail.push(pair("op", op));
-    detail.push(vec![
-        "lines".to_owned(),
-        format!("+{}", rendered.added),
-        format!("-{}", rendered.removed),
-    ]);
-    if rendered.binary {
-        detail.push(vec!["binary".to_owned()]);
-    }
-    match claim {
-        Some(claim) => detail.push(pair("claimed", &claim.event.to_hex())),
-        None => detail.push(vec!["unclaimed".to_owned()]),
-    }
-    let did = match op {
-        "create" => "Created",
-        "delete" => "Deleted",
-        "mode" => "Changed the rights of",
-        _ => "Edited",
-    };
-    let unclaimed = if claim.is_none() {
-        ", which the agent did not say"
-    } else {
-        ""
-    };
-    let (alt, content) = if private {
-        detail.push(pair("withheld", &rendered.text.len().to_string()));
-        (format!("{did} a file{unclaimed}"), "")
-    } else {
-        let alt = format!(
-            "{did} {path} (+{} −{}){unclaimed}",
-            rendered.added, rendered.removed
-        );
-        (alt, rendered.text.as_str())
-    };
-    let entry = session
-        .log
-        .action(ActionKind::File, detail, alt, content, now())?;
-    Ok(session.keep_whole(entry).await)
-}
-
-/// 4782 `file`, once for all files that have no record of their own.
-async fn record_many(session: &mut Session, changes: &[Change]) -> Result<(), PublishError> {
-    let count = changes.len();
-    let detail = vec![pair("op", "many"), pair("files", &count.to_string())];
-    let content = if session.private {
-        String::new()
-    } else {
-        let mut lines: Vec<String> = changes
-            .iter()
-            .take(NAMED)
-            .map(|change| {
-                let path = String::from_utf8_lossy(&change.path);
-                format!("{} {path}", op(change.kind))
-            })
-            .collect();
-        if count > NAMED {
-            lines.push(format!("and {} more", count - NAMED));
-        }
-        lines.join("\n")
-    };
-    let alt = format!("Changed {count} files");
-    let entry = session
-        .log
-        .action(ActionKind::File, detail, alt, &content, now())?;
-    session.publish(entry).await
-}
-
 /// The owner brought a state back while the session was open: that is on its record too.
 ///
 /// # Errors
@@ -469,6 +408,13 @@ pub(super) async fn record_undo(
     bench.in_turn = in_turn;
     bench.turn();
     bench.latest = Some(undone.after.tree);
+    // The owner looked at it, and has the agent go on.
+    bench.store.1 = bench.store.0;
+    if std::mem::take(&mut bench.store_full)
+        && let Err(error) = bench.hold.resume().await
+    {
+        tracing::warn!(%error, "a paused agent could not be resumed");
+    }
     let id = bench.shared.id;
     let events = undo_events(&mut session.log, id, undone, to, private)?;
     session.emit(events).await

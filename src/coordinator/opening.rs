@@ -110,8 +110,7 @@ impl Session {
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
         let bench = match (held, latest) {
             (Some(held), Some(latest)) => {
-                let quota = context.sandbox.quota();
-                Some(Bench::new(held, &process, quota, latest.tree))
+                Some(Bench::new(held, &process, &context.sandbox, latest.tree))
             }
             _ => None,
         };

@@ -18,7 +18,7 @@ use super::{
     process::{Process, Talk},
     publisher::PublishError,
     shared::Told,
-    turn,
+    turn, watch,
 };
 use crate::{
     agent::acp::SessionId,
@@ -143,6 +143,11 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         if let After::Over(outcome, ending) = after {
             break 'session (outcome, ending);
         }
+        // It stands still and would not hear another job.
+        let is_full = |bench: &Bench| bench.store_full;
+        if session.bench.as_ref().is_some_and(is_full) {
+            break 'session (Outcome::Failed, "store");
+        }
         let answered = turn.order.event.id;
         if idle == 0
             || lines
@@ -172,8 +177,15 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                             break 'session (Outcome::Failed, "record");
                         }
                     }
-                    // Nobody waits for an answer: an agent over its quota is found with the next job.
-                    Around::Look => session.look_later(),
+                    // Nobody waits for what it does now: over its quota it ends, and its copy stays.
+                    Around::Look => match watch::grew_too_large(&mut session).await {
+                        Ok(false) => {}
+                        Ok(true) => break 'session (Outcome::Failed, "disk"),
+                        Err(error) => {
+                            tracing::error!(%error, "an agent over its quota could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    },
                 },
                 () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
@@ -297,12 +309,6 @@ impl Session {
         entry.event
     }
 
-    fn look_later(&mut self) {
-        if let Some(bench) = &mut self.bench {
-            bench.watch.later();
-        }
-    }
-
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
         // From here on nobody is told anything: an undo has a record of its own.
@@ -358,6 +364,8 @@ impl Session {
         }
         let grace = match outcome {
             Outcome::Interrupted => Duration::ZERO,
+            // It would go on to write.
+            Outcome::Failed if matches!(ending, "disk" | "store") => Duration::ZERO,
             _ => Duration::from_secs(process.manifest.grace_s),
         };
         let shared = bench.as_ref().map(|bench| bench.shared.clone());

@@ -17,6 +17,8 @@ pub struct Config {
     pub base: String,
     /// Disk in MiB that the files of one workspace may take before its agent is paused.
     pub disk_mb: u64,
+    /// Disk in MiB that the checkpoints of one session may take before its agent is paused.
+    pub store_mb: u64,
     /// Files and folders that one workspace may have before its agent is paused.
     pub files: u64,
 }
@@ -27,6 +29,7 @@ impl Default for Config {
             runtime: String::new(),
             base: String::new(),
             disk_mb: 4096,
+            store_mb: 8192,
             files: 200_000,
         }
     }
@@ -38,6 +41,12 @@ impl Config {
     pub fn runtime(&self) -> Option<&str> {
         let name = self.runtime.trim();
         (!name.is_empty() && name != ENGINE).then_some(name)
+    }
+
+    /// Bytes that the checkpoints of one session may take.
+    #[must_use]
+    pub fn store(&self) -> u64 {
+        self.store_mb.saturating_mul(1 << 20)
     }
 
     /// What one workspace may take.

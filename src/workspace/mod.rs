@@ -113,6 +113,10 @@ struct Journal {
     at: u64,
 }
 
+const fn no_limit() -> u64 {
+    u64::MAX
+}
+
 /// One session's folder. One value at a time may be open for a folder.
 #[derive(Debug)]
 pub struct Workspace {
@@ -256,7 +260,21 @@ impl Workspace {
         at: u64,
     ) -> Result<Option<Checkpoint>, Error> {
         self.finish_interrupted()?;
-        self.keep_if(reason, at, |last, tree| last.tree != *tree)
+        self.keep_if(reason, at, &mut no_limit(), |last, tree| last.tree != *tree)
+    }
+
+    /// The same, when what it adds to the store is not more than `room`, in bytes; that shrinks by it.
+    ///
+    /// # Errors
+    /// As [`Workspace::checkpoint`], and [`Error::Full`]: then nothing was kept.
+    pub fn checkpoint_within(
+        &mut self,
+        reason: &str,
+        at: u64,
+        room: &mut u64,
+    ) -> Result<Option<Checkpoint>, Error> {
+        self.finish_interrupted()?;
+        self.keep_if(reason, at, room, |last, tree| last.tree != *tree)
     }
 
     /// What the last look at the tree found that no checkpoint covers.
@@ -298,7 +316,7 @@ impl Workspace {
                     .find(|checkpoint| checkpoint.tree == *to)
             })
             .ok_or(Error::NotACheckpoint(*to))?;
-        let before = self.keep_if("before undo", at, |last, tree| last.tree != *tree)?;
+        let before = self.checkpoint_if_changed("before undo", at)?;
         // What is there is the last checkpoint already.
         let before = match before.or_else(|| self.last.clone()) {
             Some(before) => before,
@@ -362,7 +380,8 @@ impl Workspace {
 
     /// Makes a checkpoint of what is there, whatever is on its way.
     fn keep(&mut self, reason: &str, at: u64) -> Result<Checkpoint, Error> {
-        self.keep_if(reason, at, |_, _| true)?.ok_or(Error::Readers)
+        self.keep_if(reason, at, &mut no_limit(), |_, _| true)?
+            .ok_or(Error::Readers)
     }
 
     /// The same, if the tree is wanted beside the last one.
@@ -370,10 +389,12 @@ impl Workspace {
         &mut self,
         reason: &str,
         at: u64,
+        room: &mut u64,
         wanted: impl FnOnce(&Checkpoint, &ObjectId) -> bool,
     ) -> Result<Option<Checkpoint>, Error> {
         let store = Arc::clone(&self.store);
         let mut batch = store.batch();
+        batch.set_room(*room);
         let snapshot = self.snapshot(&mut batch)?;
         if self.last.is_none() {
             self.beginning = Beginning::of(&snapshot);
@@ -390,6 +411,7 @@ impl Workspace {
         if let Some(last) = last.filter(|last| same && !wanted(last, &snapshot.tree)) {
             last.uncovered = uncovered;
             // Objects that a change back and forth left in the batch are no harm.
+            *room = batch.room();
             batch.finish()?;
             self.remember(snapshot.cache)?;
             return Ok(None);
@@ -397,6 +419,7 @@ impl Workspace {
         let parents: Vec<ObjectId> = self.last.iter().map(|last| last.commit).collect();
         let message = history::message(reason, snapshot.files, snapshot.bytes, left_out);
         let commit = batch.commit(&snapshot.tree, &parents, &message, at)?;
+        *room = batch.room();
         batch.finish()?;
         let number = self.last.as_ref().map_or(0, |last| last.number) + 1;
         store.set_ref(&format!("{}{number}", self.prefix), &commit)?;
@@ -451,11 +474,12 @@ impl Workspace {
         self.conclude(&journal).map(drop)
     }
 
-    /// After a restore: its state becomes a checkpoint, and only then its journal goes. The checkpoint is
-    /// durable. The files of the tree are not flushed, because that waits for everything that anybody else
-    /// wrote to the disk: if the power fails in the moment after an undo, the checkpoint brings them back.
+    /// After a restore: the tree is written to the disk and its state becomes a checkpoint, and only then the
+    /// journal goes: when the power fails before, the next process finishes the restore.
     fn conclude(&mut self, journal: &Journal) -> Result<Checkpoint, Error> {
         self.replant_git()?;
+        snapshot::write_back(&self.root)
+            .map_err(Error::errno("writing to the disk", &self.tree))?;
         let after = self.keep(&journal.reason, journal.at)?;
         let path = self.journal();
         fs::remove_file(&path).map_err(Error::io("removing", &path))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nostr::Event;
 use tokio::time::Instant;
 
-use super::{Bench, file};
+use super::{Bench, records::file};
 use crate::{
     coordinator::{claimed::Claimed, publisher::PublishError, session::Session},
     workspace::diff::{Change, Rendered},

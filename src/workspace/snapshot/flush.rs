@@ -66,13 +66,15 @@ impl Flush {
     }
 }
 
+/// Writes the file system on which a folder lies to its disk.
 #[cfg(target_os = "linux")]
-fn write_back(root: &OwnedFd) -> rustix::io::Result<()> {
+pub(in crate::workspace) fn write_back(root: &OwnedFd) -> rustix::io::Result<()> {
     rustix::fs::syncfs(root)
 }
 
+/// Writes the file system on which a folder lies to its disk.
 #[cfg(not(target_os = "linux"))]
-fn write_back(_: &OwnedFd) -> rustix::io::Result<()> {
+pub(in crate::workspace) fn write_back(_: &OwnedFd) -> rustix::io::Result<()> {
     rustix::fs::sync();
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use self::cache::{Cache, Stamp};
-pub(super) use self::walk::take;
+pub(super) use self::{flush::write_back, walk::take};
 use super::ObjectId;
 
 /// What a snapshot leaves out, and its limits.

@@ -103,3 +103,40 @@ fn of_more_than_can_be_named_it_is_said_how_many() {
     assert_eq!(second.uncovered.len(), 8_193);
     assert_eq!(second.left_out, 9_000);
 }
+
+#[test]
+fn a_checkpoint_without_room_is_refused_and_breaks_nothing() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    let tree = workspace.tree_dir().to_owned();
+    fs::write(tree.join("f"), "small").unwrap();
+    let first = workspace.checkpoint("", 1).unwrap();
+    let noise = |seed: u64| -> Vec<u8> {
+        let mut state = seed | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        };
+        (0..12_500).flat_map(|_| next()).collect()
+    };
+    let mut room = 150_000;
+    fs::write(tree.join("noise"), noise(1)).unwrap();
+    let second = workspace.checkpoint_within("", 2, &mut room).unwrap();
+    assert!(room > 40_000 && room < 50_000, "{room}");
+    fs::write(tree.join("noise"), noise(2)).unwrap();
+    for _ in 0..2 {
+        let refused = workspace.checkpoint_within("", 3, &mut room);
+        assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
+    }
+    assert_eq!(workspace.checkpoints().unwrap().len(), 2);
+    assert_eq!(home.fsck(), "");
+    // The owner can always go back, and forth.
+    let done = workspace.undo(&first.commit, 4).unwrap();
+    assert_eq!(done.after.tree, first.tree);
+    let done = workspace.undo(&done.before.commit, 5).unwrap();
+    assert_eq!(fs::read(tree.join("noise")).unwrap(), noise(2));
+    assert_ne!(done.after.tree, second.unwrap().tree);
+    assert_eq!(home.fsck(), "");
+}

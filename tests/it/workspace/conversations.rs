@@ -1,6 +1,9 @@
 //! Conversations go on, on the same files, with the same agent.
 
+use treefort::nips::Draft;
+
 use super::*;
+use crate::jobs::{error, statuses};
 
 fn workspaces(fort: &Fort) -> usize {
     std::fs::read_dir(fort.treefort.home().join("workspaces"))
@@ -139,16 +142,30 @@ async fn of_two_that_go_on_with_the_same_files_at_once_one_does() {
         .await
         .ok();
     let copy = fort.copy().await;
+    let mut client = fort.client().await;
+    let result = fort.results(&mut client).await.remove(0);
     let script = "echo more >> log; claims edit log; sleep 8; says done";
-    let both = [(); 2].map(|()| fort.begin(&["run", "--continue", "--agent", "scripted", script]));
-    let mut ended = Vec::new();
-    for one in both {
-        ended.push(one.await.unwrap());
-    }
-    ended.sort_by_key(|said| said.code);
-    let refused = ended.pop().unwrap();
-    refused.fails(1, "another session works on this copy at the moment");
-    assert_eq!(ended.pop().unwrap().ok().out.trim(), "done");
+    let job = |number: &str| {
+        Draft::new(5870)
+            .tag(["i", script, "text"])
+            .tag(["p", &fort.treefort.coordinator().to_hex()])
+            .tag(["e", &result.id.to_hex()])
+            .tag(["param", "agent", "scripted"])
+            .tag(["param", "number", number])
+    };
+    let mut other = fort.client().await;
+    let (one, two) = (job("1"), job("2"));
+    let (one, two) = tokio::join!(client.do_job(&one), other.do_job(&two));
+    let (done, refused): (Vec<_>, Vec<_>) = [one.1, two.1]
+        .into_iter()
+        .partition(|answers| statuses(answers).last().unwrap() == "success");
+    assert_eq!((done.len(), refused.len()), (1, 1), "{done:?} {refused:?}");
+    let (code, sentence) = error(&refused[0]);
+    assert_eq!(code, "workspace");
+    assert!(
+        sentence.contains("another session works on this copy"),
+        "{sentence}"
+    );
     // The one that was refused left the files alone.
     assert_eq!(
         std::fs::read_to_string(copy.join("log")).unwrap(),

@@ -84,11 +84,13 @@ async fn a_run_and_what_comes_after_it_read_well() {
     Changes for /home/me/shop
       new       .envrc
       conflict  a.txt
+      left out  node_modules
       deleted   src/b.txt
 
     Look at these before you say yes
       .envrc: runs when the folder is entered
       a.txt: you and the agent changed the same lines in one place: both versions will be in the file, between <<<<<<< and >>>>>>>
+      node_modules: it stays in the copy: made again by tools, so not kept
 
     1 in conflict: above is what will be written where.
     ");
