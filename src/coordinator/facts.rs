@@ -33,8 +33,6 @@ use crate::{
 
 /// Up to this many changed files of a turn get a record each; the rest one together.
 const FILES: usize = 40;
-/// Changed files that the record of the rest names.
-const NAMED: usize = 500;
 
 /// A session's workspace, with what its turn claimed so far.
 pub(super) struct Bench {
