@@ -39,21 +39,20 @@ impl Claimed {
 
     /// The claim of a tool that ended, if it may have changed files.
     pub(super) fn of(event: EventId, tool: &Tool) -> Option<Self> {
-        let kind = tool.kind.as_deref().unwrap_or("other");
         let anything = may_change_anything(tool);
-        let did = match tool.status.as_deref() {
+        let changed = match tool.status.as_deref() {
             Some("completed") => may_change(tool),
             // A command that failed did something until then; an edit that failed did nothing.
             Some("failed") => anything,
             _ => false,
         };
-        if !did {
+        if !changed {
             return None;
         }
         Some(Self {
             event,
             call: tool.id.clone(),
-            title: tool.title.clone().unwrap_or_else(|| kind.to_owned()),
+            title: did(tool),
             paths: paths(tool),
             anything,
         })
@@ -61,24 +60,17 @@ impl Claimed {
 }
 
 /// Tools that an agent says it began and that have not ended, as far as they may change files.
-///
-/// News of a tool need not repeat what was said of it before, so that is kept here.
 #[derive(Debug, Default)]
 pub(super) struct Running(Vec<Tool>);
 
 impl Running {
-    /// Takes in news of a tool; gives all that is known of it.
-    pub(super) fn hear(&mut self, news: &Tool) -> Tool {
-        let at = self.0.iter().position(|known| known.id == news.id);
-        let whole = match at {
-            Some(at) => with(self.0.swap_remove(at), news),
-            None => news.clone(),
-        };
+    /// Takes in news of a tool, with what was said of it before.
+    pub(super) fn hear(&mut self, whole: &Tool) {
+        self.0.retain(|known| known.id != whole.id);
         let ended = matches!(whole.status.as_deref(), Some("completed" | "failed"));
         if !ended && !whole.id.is_empty() && self.0.len() < RUNNING {
             self.0.push(whole.clone());
         }
-        whole
     }
 
     /// The calls that may be at this path right now.
@@ -105,26 +97,6 @@ impl Running {
     }
 }
 
-/// What was known of a tool, with news of it: what these do not say is as it was.
-fn with(known: Tool, news: &Tool) -> Tool {
-    let mut whole = news.clone();
-    whole.title = whole.title.or(known.title);
-    whole.kind = whole.kind.or(known.kind);
-    whole.status = whole.status.or(known.status);
-    if whole.content.is_empty() {
-        whole.content = known.content;
-    }
-    if whole.locations.is_empty() {
-        whole.locations = known.locations;
-    }
-    if let (Some(raw), Some(input)) = (whole.raw.as_object_mut(), known.raw.get("rawInput"))
-        && !raw.contains_key("rawInput")
-    {
-        raw.insert("rawInput".to_owned(), input.clone());
-    }
-    whole
-}
-
 /// Whether a tool may change files that it does not name.
 fn may_change_anything(tool: &Tool) -> bool {
     may_change(tool) && !matches!(tool.kind.as_deref(), Some("edit" | "delete" | "move"))
@@ -133,11 +105,15 @@ fn may_change_anything(tool: &Tool) -> bool {
 /// What an agent says that it did with a tool, after "it".
 pub(super) fn did(tool: &Tool) -> String {
     let title = tool.title.as_deref().unwrap_or("a tool");
+    let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
+        || tool.raw.pointer("/rawInput/content").is_some()
+        || title == "write";
     let path = paths(tool).first().map_or_else(
         || excerpt(title),
         |path| excerpt(&String::from_utf8_lossy(path)),
     );
     match tool.kind.as_deref() {
+        Some("edit") if new => format!("wrote {path}"),
         Some("edit") => format!("edited {path}"),
         Some("delete") => format!("deleted {path}"),
         Some("move") => format!("moved {path}"),
@@ -241,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_a_tool_need_not_repeat_what_was_said_before() {
+    fn tools_that_run_may_be_at_what_they_name_and_commands_at_anything() {
         let mut running = Running::default();
         let say = |json| tool(json);
         running.hear(&say(
@@ -257,12 +233,16 @@ mod tests {
             json!({"toolCallId": "x", "kind": "execute", "status": "pending"}),
         ));
         assert_eq!(running.at(b"b"), ["x"]);
-        let done = running.hear(&say(json!({"toolCallId": "e", "status": "completed"})));
+        let done = say(
+            json!({"toolCallId": "e", "kind": "edit", "status": "completed",
+            "rawInput": {"filePath": "/workspace/a"}}),
+        );
+        running.hear(&done);
         assert!(!running.any(&["e".into()]) && running.any(&["e".into(), "x".into()]));
         let claimed = Claimed::of(EventId::all_zeros(), &done).unwrap();
         assert_eq!((claimed.paths.len(), claimed.anything), (1, false));
         // A command that failed did something; an edit that failed did not.
-        let failed = running.hear(&say(json!({"toolCallId": "x", "status": "failed"})));
+        let failed = say(json!({"toolCallId": "x", "kind": "execute", "status": "failed"}));
         assert!(Claimed::of(EventId::all_zeros(), &failed).unwrap().anything);
         let edit = tool(json!({"toolCallId": "f", "kind": "edit", "status": "failed"}));
         assert!(Claimed::of(EventId::all_zeros(), &edit).is_none());

@@ -138,9 +138,9 @@ impl Bench {
         self.claims.push(Claimed::command(event, command));
     }
 
-    /// What a tool is said to be at; gives all that is known of it.
-    pub(super) fn hear(&mut self, tool: &Tool) -> Tool {
-        self.running.hear(tool)
+    /// What a tool is said to be at.
+    pub(super) fn hear(&mut self, tool: &Tool) {
+        self.running.hear(tool);
     }
 
     /// What a tool that ended is said to have done, as far as files go.

@@ -333,19 +333,21 @@ async fn acp_session(process: &Process, history: &[Said]) -> Result<Option<Sessi
     let Talk::Acp { peer, .. } = &process.talk else {
         return Ok(None);
     };
-    let failed = |error: crate::agent::acp::Error| process.agent_failed(&error);
     let meta = match process.manifest.history {
         crate::agent::manifest::History::Meta => process::meta(history),
         crate::agent::manifest::History::Prompt => serde_json::Value::Null,
     };
-    let acp = peer
-        .new_session(sandbox::WORKSPACE, meta)
-        .await
-        .map_err(failed)?;
-    if let Some(mode) = &process.manifest.session_mode {
-        peer.set_mode(&acp, mode).await.map_err(failed)?;
+    let opening = async {
+        let acp = peer.new_session(sandbox::WORKSPACE, meta).await?;
+        if let Some(mode) = &process.manifest.session_mode {
+            peer.set_mode(&acp, mode).await?;
+        }
+        Ok(acp)
+    };
+    match opening.await {
+        Ok(acp) => Ok(Some(acp)),
+        Err(error) => Err(process.agent_failed(&error).await),
     }
-    Ok(Some(acp))
 }
 
 /// The conversation before, for the front of a prompt.

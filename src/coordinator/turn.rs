@@ -151,7 +151,7 @@ async fn work(
             Some(Failure::new("model", "the model gave an empty answer"))
         }
         Ended::Turn(Ok(_)) => None,
-        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take())),
+        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take()).await),
         Ended::TooLong => Some(Failure::new(
             "agent",
             "the agent said more than an answer may hold",
@@ -329,7 +329,7 @@ async fn take(
         match claim {
             Claim::Text(text) => growing.text.push_str(&text),
             Claim::ToolCall(tool) | Claim::ToolUpdate(tool) => {
-                did.extend(take_tool(session, growing, &tool).await?);
+                did.extend(take_tool(session, growing, tool).await?);
             }
             Claim::Permission(permission) => asked.push(permission),
             Claim::NotJson(line) => tracing::debug!(
@@ -375,13 +375,13 @@ async fn take(
 async fn take_tool(
     session: &mut Session,
     growing: &mut Growing,
-    tool: &Tool,
+    tool: Tool,
 ) -> Result<Option<String>, PublishError> {
-    let whole = match &mut session.bench {
-        Some(bench) => bench.hear(tool),
-        None => tool.clone(),
-    };
-    if !matches!(tool.status.as_deref(), Some("completed" | "failed")) {
+    let whole = growing.calls.whole(tool);
+    if let Some(bench) = &mut session.bench {
+        bench.hear(&whole);
+    }
+    if !matches!(whole.status.as_deref(), Some("completed" | "failed")) {
         return Ok(None);
     }
     growing.tools += 1;
@@ -413,10 +413,10 @@ async fn next_claim(talk: &mut Talk) -> Option<Claim> {
 }
 
 /// Why a turn failed: what the host saw of the model before what the agent says.
-fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
+async fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
     match (error, model) {
         (acp::Error::Rpc { .. }, Some(model)) => model,
         (acp::Error::Rpc { error, .. }, None) => Failure::new("agent", error.message.clone()),
-        (error, _) => session.process.agent_failed(error),
+        (error, _) => session.process.agent_failed(error).await,
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         error::CommandError,
         launch, output,
         render::plural,
-        text::{ago, one_line, size},
+        text::{ago, columns_of, one_line, size, truncate},
     },
     nips::workspace::{CopyLine, ImageLine, Operation, Outcome, Task, Which},
 };
@@ -23,7 +23,7 @@ pub struct Args {
     /// Does not ask.
     #[arg(long, short)]
     yes: bool,
-    /// As JSON.
+    /// As JSON: what there is, or with --yes what was deleted.
     #[arg(long)]
     json: bool,
 }
@@ -139,12 +139,14 @@ fn overview(
         lines.push(format!("{bold}Copies{bold:#}"));
     }
     let line = |mark: &str, copy: &CopyLine, why: &str| {
+        let project = one_line(copy.project.as_deref().unwrap_or("(began empty)"));
+        let title = one_line(&copy.title);
+        let taken = 30 + columns_of(&project) + columns_of(why);
+        let title = truncate(&title, output::columns().saturating_sub(taken).max(12));
         format!(
-            "{mark} {:>8}  {dim}{:>14}{dim:#}  {}  “{}”{why}",
+            "{mark} {:>8}  {dim}{:>14}{dim:#}  {project}  “{title}”{why}",
             size(copy.bytes),
             ago(copy.at, now),
-            one_line(copy.project.as_deref().unwrap_or("(began empty)")),
-            one_line(&copy.title),
         )
     };
     lines.extend(going.iter().map(|copy| line("×", copy, "")));

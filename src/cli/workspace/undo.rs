@@ -12,6 +12,7 @@ use crate::{
 
 /// Brings an earlier state of an agent's copy back. An undo can be undone.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "treefort undo [OPTIONS] <CHECKPOINT|--last>")]
 pub struct Args {
     /// The checkpoint: its number (`treefort checkpoints`).
     #[arg(required_unless_present = "last", conflicts_with = "last")]

@@ -33,7 +33,7 @@ pub(super) fn unkept_claims(
             "The agent says that it changed a file, but nothing changed there.".to_owned()
         } else {
             format!(
-                "The agent says “{}”, but nothing changed there.",
+                "The agent says it {}, but nothing changed there.",
                 claimed.title
             )
         };

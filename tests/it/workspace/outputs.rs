@@ -44,13 +44,13 @@ async fn a_run_and_what_comes_after_it_read_well() {
         .split_once("\n\n")
         .map_or(ran.err.as_str(), |(_, summary)| summary);
     insta::assert_snapshot!(steady(&fort, summary), @r"
-    3 files changed in a copy of /home/me/shop; your folder is as it was
+    3 files changed in the agent's copy; your folder is as it was
       new      .envrc  +1 −0
       changed  a.txt  +1 −0
       deleted  src/b.txt  +0 −1
     No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):
       node_modules (made again by tools, so not kept)
-    see it: treefort diff · keep it: treefort apply · step back: treefort undo --last
+    look: treefort diff · bring home: treefort apply · undo: treefort undo --last
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &listed.out), @r"
