@@ -150,7 +150,7 @@ async fn of_tools_that_run_side_by_side_each_gets_what_it_did() {
         let claim = claim_of(&records, fact).map(|claim| tag(claim, "alt").unwrap());
         let claim = claim
             .as_deref()
-            .and_then(|alt| alt.strip_prefix("Says that it "));
+            .and_then(|alt| alt.strip_prefix("Says it "));
         assert_eq!(claim, call, "{path}: {fact:?}");
     }
     let session = records[0].pubkey.to_hex();
