@@ -60,7 +60,7 @@ impl Session {
         }
         let Begun {
             mut process,
-            shared,
+            held,
             imported,
             latest,
         } = {
@@ -84,7 +84,7 @@ impl Session {
             session: process.keys.public_key(),
             agent: order.agent.clone(),
             job: order.event.id,
-            workspace: shared.as_ref().map(|shared| shared.id),
+            workspace: held.as_ref().map(|held| held.shared().id),
             started_at: now(),
             ended: false,
         };
@@ -108,9 +108,9 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
-        let bench = match (shared, latest) {
-            (Some(shared), Some(latest)) => {
-                Some(Bench::new(shared, &process, &context.sandbox, latest.tree))
+        let bench = match (held, latest) {
+            (Some(held), Some(latest)) => {
+                Some(Bench::new(held, &process, &context.sandbox, latest.tree))
             }
             _ => None,
         };

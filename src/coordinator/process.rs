@@ -391,8 +391,16 @@ pub(super) fn new_keys(context: &Context) -> Result<Keys, Failure> {
         .map_err(|error| internal(&error))
 }
 
-/// Removes what was kept for a session that never began: its key, its journal, its folder.
+/// Removes what was kept for a session that never began: its note, its key, its journal, its folder.
 pub(super) async fn forget(context: &Arc<Context>, session: &PublicKey) {
+    let (state, key) = (context.state.clone(), *session);
+    let noted = tokio::task::spawn_blocking(move || match state.is_session(&key) {
+        Ok(true) => state.forget_session(&key),
+        known => known.map(drop),
+    });
+    if !matches!(noted.await, Ok(Ok(()))) {
+        tracing::warn!("the note of an unused session stays");
+    }
     if let Err(error) = context.keyring.forget_session(session) {
         tracing::warn!(%error, "the key of an unused session stays");
     }

@@ -17,8 +17,8 @@ use super::{
     opening::{Prepared, excerpt},
     process::{Process, Talk},
     publisher::PublishError,
+    shared::Told,
     turn, watch,
-    workspaces::Told,
 };
 use crate::{
     agent::acp::SessionId,
@@ -162,6 +162,8 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
             break (Outcome::Success, "completed");
         }
         let ends = Instant::now() + Duration::from_secs(idle);
+        let shared = session.bench.as_ref().map(|bench| bench.shared.clone());
+        let mut wanted = std::pin::pin!(facts::wanted(shared));
         turn = loop {
             tokio::select! {
                 next = lines.turns.recv() => match next {
@@ -187,6 +189,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                 },
                 () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
+                () = &mut wanted => break 'session (Outcome::Success, "completed"),
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
             }
         };
@@ -308,6 +311,13 @@ impl Session {
 
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        // From here on nobody is told anything: an undo has a record of its own.
+        while let Some(told) = self.last_told() {
+            if let Err(error) = self.hear(told).await {
+                tracing::error!(%error, "an undo could not be recorded");
+                break;
+            }
+        }
         if self.log.start_reference().is_some() {
             // What the agent did after its last word counts too. A record that fails is seen below.
             let last = facts::end_turn(&mut self).await;
@@ -317,11 +327,12 @@ impl Session {
             }
         }
         if let Some(bench) = &self.bench {
-            bench.shared.set_live(None);
+            bench.held.ends(lines.shutdown.cancelled()).await;
         }
         let Self {
             context,
             process,
+            bench,
             log,
             mut record,
             ..
@@ -357,13 +368,24 @@ impl Session {
             Outcome::Failed if matches!(ending, "disk" | "store") => Duration::ZERO,
             _ => Duration::from_secs(process.manifest.grace_s),
         };
+        let shared = bench.as_ref().map(|bench| bench.shared.clone());
         let wanted = async {
             tokio::select! {
                 () = lines.shutdown.cancelled() => {}
                 () = lines.close.cancelled() => {}
+                () = facts::wanted(shared) => {}
             }
         };
         process.stop(grace, wanted).await;
+        // Its copy is free for others only now.
+        drop(bench);
+    }
+
+    /// What its owner did before nothing was heard any more.
+    fn last_told(&mut self) -> Option<Told> {
+        let bench = self.bench.as_mut()?;
+        bench.told.close();
+        bench.told.try_recv().ok()
     }
 
     /// What the agent said between two jobs belongs to neither.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Paths without cover that an answer names.
-const LEFT_OUT_NAMED: usize = 20;
+const NAMED: usize = 20;
 
 /// Whether both versions cannot be had.
 pub(super) fn is_conflict(step: &Step) -> bool {
@@ -128,13 +128,17 @@ pub(super) fn uncovered(why: workspace::Why) -> String {
 /// What the agent made, changed or removed that no checkpoint covers, a line each, and how much there is.
 pub(super) fn left_out(all: &[workspace::Uncovered]) -> (Vec<String>, u64) {
     let work = all.iter().filter(|uncovered| uncovered.work);
-    let line = |uncovered: &workspace::Uncovered| match uncovered.why {
-        workspace::Why::More(_) => self::uncovered(uncovered.why),
-        why => format!("{} ({})", text(&uncovered.path), self::uncovered(why)),
-    };
     let count = work.clone().map(workspace::Uncovered::paths);
     let count = count.fold(0, u64::saturating_add);
-    (work.take(LEFT_OUT_NAMED).map(line).collect(), count)
+    (work.take(NAMED).map(not_covered).collect(), count)
+}
+
+/// A path that no checkpoint covers, with why; or how many more there are.
+pub(super) fn not_covered(path: &workspace::Uncovered) -> String {
+    match path.why {
+        workspace::Why::More(_) => uncovered(path.why),
+        why => format!("{} ({})", text(&path.path), uncovered(why)),
+    }
 }
 
 /// Why a copy of a project leaves something out.

@@ -38,7 +38,7 @@ mod protection;
 mod syscalls;
 
 pub use config::Config;
-pub use control::{Commands, Control, Handle, Request};
+pub use control::{Commands, Control, Handle, Lease, Request, Still};
 pub use docker::DockerRuntime;
 pub use docker_clean::{ImageUse, Leftovers};
 pub use docker_spec::AGENT_ID;

@@ -3,27 +3,10 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Treefort, client::tag},
+    harness::{Treefort, agent, client::tag},
     jobs::{AT_ONCE, statuses},
     model_server::ModelServer,
 };
-
-const MANIFEST: &str = r#"
-name = "many"
-title = "Many"
-description = "Asks its model again and again."
-version = "1"
-argv = ["/busybox", "sh", "/many.sh"]
-kinds = [5050]
-workspace = false
-history = "prompt"
-grace_s = 1
-[image]
-dockerfile = "Dockerfile"
-"#;
-
-const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\nCOPY many.sh /many.sh\n\
-                          USER 1000:1000\nENTRYPOINT [\"/treefort\", \"sandbox-init\", \"--\"]\n";
 
 /// Speaks ACP with a shell's means, and asks the model more often than the record of its calls holds.
 const SCRIPT: &str = r#"
@@ -54,16 +37,7 @@ async fn an_agent_in_the_home_asks_its_model_as_often_as_it_likes() {
     let model = ModelServer::start().await;
     let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
     treefort.terminate();
-    let folder = treefort.home().join("agents/many");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("agent.toml"), MANIFEST).unwrap();
-    std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
-    std::fs::write(folder.join("many.sh"), SCRIPT).unwrap();
-    let busybox = ["/usr/bin/busybox", "/bin/busybox"]
-        .into_iter()
-        .find(|path| std::path::Path::new(path).exists())
-        .expect("install busybox-static");
-    std::fs::copy(busybox, folder.join("busybox")).unwrap();
+    agent::install(treefort.home(), "many", SCRIPT, &[]);
     treefort.up();
 
     let mut client = treefort.client(&treefort.operator()).await;

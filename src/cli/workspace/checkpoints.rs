@@ -33,9 +33,18 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         return Ok(output::json(&serde_json::json!(answer))?);
     }
     super::which_one(&answer);
-    let Outcome::Checkpoints { checkpoints } = answer.outcome else {
+    let Outcome::Checkpoints {
+        checkpoints,
+        earlier,
+    } = answer.outcome
+    else {
         return Ok(());
     };
+    if earlier > 0 {
+        super::aside(&format!(
+            "{earlier} earlier ones are not listed; each comes back by its number"
+        ));
+    }
     let now = nostr::Timestamp::now().as_secs();
     for line in list(&checkpoints, now) {
         output::line(line)?;

@@ -43,6 +43,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             copies,
             images,
             checkpoints,
+            total,
         } = &listed.outcome
         else {
             return Ok(());
@@ -55,6 +56,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             for line in overview(&going, &staying, images, *checkpoints, args.all, now) {
                 output::line(line)?;
             }
+        }
+        if *total > copies.len() && !args.json {
+            output::progress(format!(
+                "{} older copies are not listed; clean once more to see them",
+                total - copies.len()
+            ));
         }
         let images_go = args.all && !images.is_empty();
         if going.is_empty() && !images_go {
@@ -90,8 +97,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             images,
             containers,
             bytes,
+            left,
         } = cleaned.outcome
         {
+            for why in left {
+                output::progress(format!("not deleted: {}", one_line(&why)));
+            }
             let mut parts = vec![plural(copies as u64, "copy").replace("copys", "copies")];
             if images > 0 {
                 parts.push(plural(images as u64, "image"));

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::nips::{
     kind,
-    nip90::Status,
+    nip90::{Scheme, Status},
     workspace::{Answer, Operation, Task, Which},
 };
 
@@ -93,12 +93,12 @@ pub(super) async fn request(
     task: &Task,
 ) -> Result<Answer, CommandError> {
     let coordinator = connection.coordinator();
-    // The same task twice in one second is two tasks.
-    let moment = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let operator = connection.keyring.operator().clone();
+    // Hidden, whatever copy it is about: which ones are private is for their owner to know.
     let job = task
-        .draft(&coordinator)
-        .tag(["param", "moment", &moment.as_nanos().to_string()])
-        .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+        .sealed(&operator, &coordinator)
+        .map_err(|error| CommandError::new(Kind::Failed, error))?
+        .sign(&operator, Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     let filter = Filter::new()
         .kinds([kind::JOB_FEEDBACK, kind::WORKSPACE_TASK_RESULT].map(EventKind::from))
@@ -119,10 +119,13 @@ pub(super) async fn request(
             continue;
         }
         if event.kind.as_u16() == kind::WORKSPACE_TASK_RESULT {
-            break serde_json::from_str(&event.content)
+            let text = Scheme::of(&event)
+                .decrypt(&operator, &coordinator, &event.content)
+                .map_err(|error| CommandError::new(Kind::Failed, error))?;
+            break serde_json::from_str(&text)
                 .map_err(|error| CommandError::new(Kind::Failed, error))?;
         }
-        if let Some(feedback) = Feedback::of(&event)
+        if let Some(feedback) = Feedback::to(&event, &operator)
             && feedback.status == Status::Error
         {
             let code = feedback.code.as_deref();

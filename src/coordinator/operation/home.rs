@@ -6,10 +6,9 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{FILES, LIST, Still};
+use super::{FILES, LIST};
 use crate::{
-    coordinator::workspaces::Shared,
-    coordinator::{context::now, words, workspaces},
+    coordinator::{context::now, shared::Shared, words, workspaces},
     job::Failure,
     nips::workspace::{KeptLine, Outcome, StepLine, cut_to},
     workspace::{
@@ -51,10 +50,9 @@ fn project(shared: &Shared) -> Result<(PathBuf, ObjectId), Failure> {
 
 pub(super) async fn plan(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
     let (project, _) = project(shared)?;
-    let _still = Still::stand(shared.live()).await?;
     let (this, at) = (shared.clone(), now());
     let (planned, settled) = shared
-        .with(move |files| {
+        .still(false, move |files| {
             let settled = settle(&this, files, &project)?;
             Ok((look(&this, files, &project, at)?, settled))
         })
@@ -156,10 +154,9 @@ fn back(
 
 pub(super) async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outcome, Failure> {
     let (project, _) = project(shared)?;
-    let _still = Still::stand(shared.live()).await?;
     let (this, at) = (shared.clone(), now());
     let applied = shared
-        .with(move |files| {
+        .still(false, move |files| {
             settle(&this, files, &project)?;
             let plan = look(&this, files, &project, at)?;
             if plan.id != id {

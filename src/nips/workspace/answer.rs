@@ -33,6 +33,9 @@ pub enum Outcome {
     Checkpoints {
         /// Each.
         checkpoints: Vec<CheckpointLine>,
+        /// How many earlier ones were left out.
+        #[serde(default)]
+        earlier: usize,
     },
     /// A difference.
     Diff {
@@ -65,6 +68,12 @@ pub enum Outcome {
         removed: u64,
         /// Paths that no checkpoint covers, left as they were.
         uncovered: Vec<String>,
+        /// How many those are in all; `uncovered` may hold fewer.
+        #[serde(default)]
+        uncovered_in_all: u64,
+        /// Why the undo is not on the record, if it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unrecorded: Option<String>,
     },
     /// What an apply would do.
     Plan {
@@ -129,6 +138,9 @@ pub enum Outcome {
     List {
         /// The copies, newest first.
         copies: Vec<CopyLine>,
+        /// How many copies there are in all; `copies` may hold fewer.
+        #[serde(default)]
+        total: usize,
         /// The agents' images.
         images: Vec<ImageLine>,
         /// Bytes of all checkpoints.
@@ -144,6 +156,9 @@ pub enum Outcome {
         containers: usize,
         /// Bytes that became free, of copies and checkpoints.
         bytes: u64,
+        /// Why copies that should have gone are still there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
     },
 }
 

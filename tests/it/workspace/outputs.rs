@@ -119,3 +119,43 @@ async fn a_run_and_what_comes_after_it_read_well() {
     7          WHEN    3 files   undo to checkpoint 1  ← now
     ");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_many_long_names_are_cut_and_say_so() {
+    let fort = Fort::start().await;
+    // Names of 200 characters: 300 of them are more than an event holds.
+    let script = "p=$(printf %0200d 0); for i in $(seq 1 300); do echo $i > f$i$p; mkfifo p$i$p; done; \
+                  claims execute all; says done";
+    fort.run(script).await.ok();
+    let copy = fort.copy().await;
+    let listed = |answer: &Value, list: &str| answer[list].as_array().unwrap().len();
+    let diff = fort.say(&["diff", "--json"]).await.ok().json();
+    assert_eq!(
+        (&diff["changed"], &diff["cut"]),
+        (&json!(300), &json!(true))
+    );
+    let files = listed(&diff, "files");
+    assert!(files > 20 && files < 300, "{files}");
+    let shown = fort.say(&["diff", "--stat"]).await.ok();
+    let more = format!("and {} more files", 300 - files);
+    assert!(shown.out.contains(&more), "{shown:?}");
+    // What was done is never answered as an error.
+    let undone = fort.say(&["undo", "1", "--json"]).await.ok().json();
+    assert_eq!(undone["uncovered_in_all"], 300);
+    let uncovered = listed(&undone, "uncovered");
+    assert!(uncovered > 100 && uncovered < 300, "{uncovered}");
+    let left = files_named(&copy, "f");
+    assert_eq!(left, 0);
+    let back = undone["before"].to_string();
+    let undone = fort.say(&["undo", &back]).await.ok();
+    assert!(undone.out.contains("and 290 more"), "{undone:?}");
+    assert_eq!(files_named(&copy, "f"), 300);
+}
+
+/// How many files of a folder have a name that begins so.
+fn files_named(folder: &Path, beginning: &str) -> usize {
+    let names = std::fs::read_dir(folder).unwrap().flatten();
+    names
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning))
+        .count()
+}
