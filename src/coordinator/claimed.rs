@@ -10,8 +10,9 @@ use crate::{
 
 /// Tools that run at once, of which more is known than that they ended.
 const RUNNING: usize = 64;
-/// Paths that one claim may name.
+/// Paths that one claim may name, and bytes of them.
 const PATHS: usize = 100;
+const PATH_BYTES: usize = 32 * 1024;
 
 /// What an agent says that a tool did to files.
 #[derive(Debug)]
@@ -61,24 +62,33 @@ impl Claimed {
 
 /// Tools that an agent says it began and that have not ended, as far as they may change files.
 #[derive(Debug, Default)]
-pub(super) struct Running(Vec<Tool>);
+pub(super) struct Running(Vec<Tells>);
+
+/// What a tool that runs may change.
+#[derive(Debug)]
+struct Tells {
+    id: String,
+    paths: Vec<Vec<u8>>,
+    anything: bool,
+}
 
 impl Running {
     /// Takes in news of a tool, with what was said of it before.
     pub(super) fn hear(&mut self, whole: &Tool) {
         self.0.retain(|known| known.id != whole.id);
         let ended = matches!(whole.status.as_deref(), Some("completed" | "failed"));
-        if !ended && !whole.id.is_empty() && self.0.len() < RUNNING {
-            self.0.push(whole.clone());
+        if !ended && !whole.id.is_empty() && may_change(whole) && self.0.len() < RUNNING {
+            self.0.push(Tells {
+                id: whole.id.clone(),
+                paths: paths(whole),
+                anything: may_change_anything(whole),
+            });
         }
     }
 
     /// The calls that may be at this path right now.
     pub(super) fn at(&self, path: &[u8]) -> Vec<String> {
-        let at_it = |tool: &&Tool| {
-            may_change_anything(tool)
-                || (may_change(tool) && paths(tool).iter().any(|named| named == path))
-        };
+        let at_it = |tool: &&Tells| tool.anything || tool.paths.iter().any(|named| named == path);
         self.0
             .iter()
             .filter(at_it)
@@ -163,6 +173,12 @@ fn paths(tool: &Tool) -> Vec<Vec<u8>> {
         .collect();
     paths.sort();
     paths.dedup();
+    let mut room = PATH_BYTES;
+    paths.retain(|path| {
+        let fits = path.len() <= room;
+        room -= if fits { path.len() } else { 0 };
+        fits
+    });
     paths
 }
 
@@ -204,6 +220,15 @@ mod tests {
             "content": [{"type": "diff", "path": "c", "newText": "x"}]}));
         let expected: Vec<Vec<u8>> = ["b.txt", "c", "src/a.rs"].map(|p| p.into()).into();
         assert_eq!(paths(&tool), expected);
+    }
+
+    #[test]
+    fn a_claim_keeps_no_more_paths_than_it_may() {
+        let content: Vec<_> = (0..PATHS)
+            .map(|n| json!({"type": "diff", "path": format!("{n}{}", "x".repeat(9999)), "newText": ""}))
+            .collect();
+        let tool = tool(json!({"toolCallId": "c", "kind": "edit", "content": content}));
+        assert_eq!(paths(&tool).len(), PATH_BYTES / 10_000);
     }
 
     #[test]

@@ -444,3 +444,22 @@ async fn a_session_that_is_over_makes_no_calls() {
     assert_eq!(unrecorded.chat().await.0, 503);
     assert!(upstream.requests.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn no_more_requests_are_read_at_once_than_a_session_may() {
+    let (bench, _upstream) = plain(vec![Act::Hang]).await;
+    let head = "POST /api/chat HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 9000000\r\n\r\n";
+    let mut open = Vec::new();
+    for taken in [true, true, false] {
+        let mut near = bench.connect();
+        near.write_all(head.as_bytes()).await.unwrap();
+        let body = vec![b' '; 1 << 20];
+        let sending = tokio::time::timeout(Duration::from_millis(500), near.write_all(&body));
+        assert_eq!(sending.await.is_ok(), taken);
+        open.push(near);
+    }
+    // One that breaks off makes room.
+    drop(open.remove(0));
+    let sending = tokio::time::timeout(Duration::from_secs(5), open[1].write_all(&[b' '; 1 << 20]));
+    assert!(sending.await.unwrap().is_ok());
+}
