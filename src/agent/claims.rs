@@ -388,7 +388,12 @@ mod tests {
         assert_eq!(call.locations.len(), 1);
         // A title is cut between words.
         let half = format!("{}secret-{}", "w ".repeat(2045), "s".repeat(99));
-        assert!(!tool(json!({"title": half})).title.unwrap().contains("secret"));
+        assert!(
+            !tool(json!({"title": half}))
+                .title
+                .unwrap()
+                .contains("secret")
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use nostr::EventId;
 use super::opening::excerpt;
 use crate::{
     agent::claims::{Tool, ToolContent},
+    recorder::Redactor,
     sandbox::WORKSPACE,
 };
 
@@ -28,18 +29,18 @@ pub(super) struct Claimed {
 
 impl Claimed {
     /// A command that the host ran.
-    pub(super) fn command(event: EventId, command: &str) -> Self {
+    pub(super) fn command(redactor: &Redactor, event: EventId, command: &str) -> Self {
         Self {
             event,
             call: String::new(),
-            title: excerpt(command),
+            title: excerpt(redactor, command),
             paths: Vec::new(),
             anything: true,
         }
     }
 
     /// The claim of a tool that ended, if it may have changed files.
-    pub(super) fn of(event: EventId, tool: &Tool) -> Option<Self> {
+    pub(super) fn of(redactor: &Redactor, event: EventId, tool: &Tool) -> Option<Self> {
         let anything = may_change_anything(tool);
         let changed = match tool.status.as_deref() {
             Some("completed") => may_change(tool),
@@ -53,7 +54,7 @@ impl Claimed {
         Some(Self {
             event,
             call: tool.id.clone(),
-            title: did(tool),
+            title: did(redactor, tool),
             paths: paths(tool),
             anything,
         })
@@ -113,14 +114,14 @@ fn may_change_anything(tool: &Tool) -> bool {
 }
 
 /// What an agent says that it did with a tool, after "it".
-pub(super) fn did(tool: &Tool) -> String {
+pub(super) fn did(redactor: &Redactor, tool: &Tool) -> String {
     let title = tool.title.as_deref().unwrap_or("a tool");
     let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
         || tool.raw.pointer("/rawInput/content").is_some()
         || title == "write";
     let path = paths(tool).first().map_or_else(
-        || excerpt(title),
-        |path| excerpt(&String::from_utf8_lossy(path)),
+        || excerpt(redactor, title),
+        |path| excerpt(redactor, &String::from_utf8_lossy(path)),
     );
     match tool.kind.as_deref() {
         Some("edit") if new => format!("wrote {path}"),
@@ -131,11 +132,11 @@ pub(super) fn did(tool: &Tool) -> String {
         Some("execute") => {
             let command = tool.raw.pointer("/rawInput/command");
             let command = command.and_then(serde_json::Value::as_str).unwrap_or(title);
-            format!("ran `{}`", excerpt(command))
+            format!("ran `{}`", excerpt(redactor, command))
         }
-        Some("search") => format!("searched for {}", excerpt(title)),
-        Some("fetch") => format!("fetched {}", excerpt(title)),
-        _ => format!("used {}", excerpt(title)),
+        Some("search") => format!("searched for {}", excerpt(redactor, title)),
+        Some("fetch") => format!("fetched {}", excerpt(redactor, title)),
+        _ => format!("used {}", excerpt(redactor, title)),
     }
 }
 
@@ -223,6 +224,19 @@ mod tests {
     }
 
     #[test]
+    fn what_it_did_is_told_without_half_a_secret() {
+        let redactor = Redactor::new(Vec::new());
+        let command = format!("{}AKIAIOSFODNN7EXAMPLE", "x ".repeat(65));
+        let kinds = ["execute", "search", "other"];
+        for kind in kinds {
+            let tool = tool(json!({"toolCallId": "c", "kind": kind, "title": command,
+                "rawInput": {"command": command}}));
+            let told = did(&redactor, &tool);
+            assert!(told.contains('x') && !told.contains("AKIA"), "{told}");
+        }
+    }
+
+    #[test]
     fn a_claim_keeps_no_more_paths_than_it_may() {
         let content: Vec<_> = (0..PATHS)
             .map(|n| json!({"type": "diff", "path": format!("{n}{}", "x".repeat(9999)), "newText": ""}))
@@ -243,6 +257,7 @@ mod tests {
 
     #[test]
     fn tools_that_run_may_be_at_what_they_name_and_commands_at_anything() {
+        let redactor = Redactor::new(Vec::new());
         let mut running = Running::default();
         let say = |json| tool(json);
         running.hear(&say(
@@ -264,12 +279,16 @@ mod tests {
         );
         running.hear(&done);
         assert!(!running.any(&["e".into()]) && running.any(&["e".into(), "x".into()]));
-        let claimed = Claimed::of(EventId::all_zeros(), &done).unwrap();
+        let claimed = Claimed::of(&redactor, EventId::all_zeros(), &done).unwrap();
         assert_eq!((claimed.paths.len(), claimed.anything), (1, false));
         // A command that failed did something; an edit that failed did not.
         let failed = say(json!({"toolCallId": "x", "kind": "execute", "status": "failed"}));
-        assert!(Claimed::of(EventId::all_zeros(), &failed).unwrap().anything);
+        assert!(
+            Claimed::of(&redactor, EventId::all_zeros(), &failed)
+                .unwrap()
+                .anything
+        );
         let edit = tool(json!({"toolCallId": "f", "kind": "edit", "status": "failed"}));
-        assert!(Claimed::of(EventId::all_zeros(), &edit).is_none());
+        assert!(Claimed::of(&redactor, EventId::all_zeros(), &edit).is_none());
     }
 }

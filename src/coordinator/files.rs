@@ -180,7 +180,7 @@ pub(super) async fn begin(
         title: if private {
             "a private job".to_owned()
         } else {
-            excerpt(&context.redactor.redact(prompt))
+            excerpt(&context.redactor, prompt)
         },
         private,
         agent: order.agent.clone(),

@@ -48,7 +48,7 @@ pub(super) async fn record_tool(
     let did = if session.private {
         "used a tool".to_owned()
     } else {
-        claimed::did(tool)
+        claimed::did(&session.context.redactor, tool)
     };
     let failed = if status == "failed" {
         ", which failed"

@@ -25,7 +25,7 @@ use crate::{
     job::{Failure, Report},
     model::ModelCall,
     nips::{Reference, session::Outcome},
-    recorder::{Entry, SessionLog},
+    recorder::{Entry, Redactor, SessionLog},
     store::state::SessionRecord,
 };
 
@@ -117,7 +117,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
         prepared = Box::pin(preparing) => prepared,
-        () = tell_of_build(&mut building, &turn.order, &lines.reports) => return,
+        () = tell_of_build(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
@@ -215,6 +215,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
 /// Tells the customer what a build says, now and then; never ends.
 async fn tell_of_build(
     building: &mut mpsc::Receiver<String>,
+    redactor: &Redactor,
     order: &Order,
     reports: &mpsc::Sender<ExecutorEvent>,
 ) {
@@ -227,7 +228,7 @@ async fn tell_of_build(
         let sentence = format!(
             "making the image of {} (only the first time): {}",
             order.agent,
-            excerpt(&line)
+            excerpt(redactor, &line)
         );
         let event = ExecutorEvent {
             job: order.event.id,

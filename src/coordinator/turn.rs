@@ -81,6 +81,8 @@ async fn work(
     let inner = match session.first_inner.take() {
         Some(inner) => inner,
         None => {
+            // What a job may use is its own, not what the one before left of it.
+            session.process.new_budget();
             let mut events = Vec::new();
             let inner = session.take_job(order, prompt, &mut events)?;
             session.emit(events).await?;
@@ -97,12 +99,17 @@ async fn work(
     session.forget_claims();
     let ended = match session.process.talk {
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
-        Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
+        Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing, &mut usage).await?,
     };
     session.process.model_settled().await;
     while let Ok(call) = session.calls.try_recv() {
         take_call(session, &mut usage, call)?;
     }
+    // The call that passed a budget may be heard of after the agent's last word.
+    let ended = match (ended, usage.exhausted.take()) {
+        (Ended::Turn(_) | Ended::Exited(_), Some(failure)) => Ended::Budget(failure),
+        (ended, _) => ended,
+    };
     // A command is recorded before what it changed.
     if !matches!(ended, Ended::Exited(_)) {
         facts::end_turn(session).await?;
@@ -355,7 +362,10 @@ async fn take(
         let why = if session.private {
             "after a tool".to_owned()
         } else {
-            format!("after it {}", excerpt(&did.join(", ")))
+            format!(
+                "after it {}",
+                excerpt(&session.context.redactor, &did.join(", "))
+            )
         };
         facts::checkpoint(session, &why).await?;
     }
@@ -363,7 +373,10 @@ async fn take(
         let why = if session.private {
             "before a tool".to_owned()
         } else {
-            format!("before it {}", claimed::did(&permission.tool))
+            format!(
+                "before it {}",
+                claimed::did(&session.context.redactor, &permission.tool)
+            )
         };
         facts::checkpoint(session, &why).await?;
         let _told = permission.answer.give();
@@ -389,7 +402,7 @@ async fn take_tool(
         ..=MAX_TOOLS => {
             let event = record_tool(session, &whole).await?;
             if let Some(bench) = &mut session.bench {
-                bench.claim(event, &whole);
+                bench.claim(&session.context.redactor, event, &whole);
             }
         }
         FIRST_TOO_MANY => {
@@ -401,7 +414,7 @@ async fn take_tool(
         }
         _ => {}
     }
-    Ok(claimed::may_change(&whole).then(|| claimed::did(&whole)))
+    Ok(claimed::may_change(&whole).then(|| claimed::did(&session.context.redactor, &whole)))
 }
 
 /// What the agent says next.

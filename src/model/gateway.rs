@@ -54,7 +54,7 @@ pub struct SessionPolicy {
     pub fallback: Vec<ModelName>,
     /// How that model answers.
     pub options: ModelOptions,
-    /// What it may use in all.
+    /// What it may use for a job.
     pub budget: Budget,
     /// Where its calls are recorded; a session whose record is full waits.
     pub calls: mpsc::Sender<ModelCall>,
@@ -148,6 +148,11 @@ impl SessionGateway {
         let all = u32::try_from(CALLS).unwrap_or(u32::MAX);
         // Out of patience or closed: either way nothing more is waited for.
         let _idle = tokio::time::timeout(patience, self.0.running.acquire_many(all)).await;
+    }
+
+    /// The next job begins: nothing of the budget is used, but for what calls that still run hold.
+    pub fn new_budget(&self) {
+        self.0.totals.clear();
     }
 
     /// Refuses further calls: the session is over. Those that run end with their connections.

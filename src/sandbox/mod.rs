@@ -42,7 +42,7 @@ pub use control::{Commands, Control, Handle, Lease, Request, Still};
 pub use docker::DockerRuntime;
 pub use docker_clean::{ImageUse, Leftovers};
 pub use docker_spec::AGENT_ID;
-pub use error::{BoxError, Error};
+pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
 pub use image::{Content, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
