@@ -89,7 +89,7 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
     };
     let outcome = match task.operation {
         Operation::Checkpoints => checkpoints(&shared).await?,
-        Operation::Diff { from, to } => difference(&shared, from, to).await?,
+        Operation::Diff { from, to } => difference(context, &shared, from, to).await?,
         Operation::Undo { to } => undo::undo(context, order, &shared, &to).await?,
         Operation::Plan => home::plan(&shared).await?,
         Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
@@ -271,6 +271,7 @@ fn undone_to(reason: &str) -> Option<u32> {
 }
 
 async fn difference(
+    context: &Context,
     shared: &Arc<Shared>,
     from: Option<State>,
     to: Option<State>,
@@ -289,6 +290,7 @@ async fn difference(
         },
     };
     let is_now = to.is_none();
+    let redactor = context.redactor.clone();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
         None => latest(shared).await?.tree,
@@ -308,10 +310,12 @@ async fn difference(
                     removed: rendered.removed,
                 });
                 cut |= rendered.cut;
-                let end = written(&rendered.text, room);
-                cut |= end.0 < rendered.text.len();
+                // Half a secret would look like none.
+                let clean = redactor.redact(&rendered.text);
+                let end = written(&clean, room);
+                cut |= end.0 < clean.len();
                 room -= end.1;
-                text.push_str(&rendered.text[..end.0]);
+                text.push_str(&clean[..end.0]);
             }
             let uncovered = if is_now { files.uncovered() } else { &[] };
             let (left_out, left_out_in_all) = words::left_out(uncovered);
