@@ -75,7 +75,7 @@ impl Session {
             process.connect_model(context.gateway.admit(SessionPolicy {
                 token: process.token.clone(),
                 model: model.name.clone(),
-                fallback: choice::fallback(&context, order, &model),
+                fallback: choice::fallback(&context, order, &model).await,
                 options: choice::options(&context, order, &model).await,
                 budget: choice::budget(&context, order),
                 calls: calls_in,

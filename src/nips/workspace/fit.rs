@@ -44,7 +44,9 @@ fn clean_texts(value: &mut Value, clean: &impl Fn(&str) -> String) {
     match value {
         Value::String(text) => *text = clean(text),
         Value::Array(items) => items.iter_mut().for_each(|item| clean_texts(item, clean)),
-        Value::Object(fields) => fields.values_mut().for_each(|item| clean_texts(item, clean)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|item| clean_texts(item, clean)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
