@@ -252,7 +252,12 @@ impl Executor {
                 continue;
             }
             // An open conversation makes room for a job that waits.
-            if let Some(idle) = self.active.values().find(|active| active.running.is_none()) {
+            let idle = |active: &&Active| active.running.is_none();
+            let (leaving, open): (Vec<_>, Vec<_>) = (self.active.values().filter(idle))
+                .partition(|active| active.close.is_cancelled());
+            if leaving.len() <= self.queue.len()
+                && let Some(idle) = open.first()
+            {
                 idle.close.cancel();
             }
             self.queue.push_front(order);

@@ -273,7 +273,20 @@ impl Session {
         if all.is_empty() {
             return Ok(());
         }
-        self.context.publisher.publish_all(all).await
+        let Err(unpublished) = self.context.publisher.publish_chain(all).await else {
+            return Ok(());
+        };
+        // An agent must not be able to make its own record one that cannot be verified.
+        self.log.take_back(&unpublished.events);
+        if self.log.start_reference().is_some() {
+            let sentence = "What comes here could not be recorded: the relay does not take it.";
+            let entry = self.log.error("record", false, sentence, now())?;
+            if let Err(error) = self.context.publisher.publish(entry.event.clone()).await {
+                tracing::error!(%error, "that a record is missing could not be recorded");
+                self.log.take_back(&[entry.event]);
+            }
+        }
+        Err(unpublished.error)
     }
 
     /// Takes in what the owner did with the files while no job ran.

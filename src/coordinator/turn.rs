@@ -118,7 +118,12 @@ async fn work(
     }
 
     for sentence in std::mem::take(&mut usage.fell_back) {
-        let sentence = session.context.redactor.redact(&sentence).into_owned();
+        // It holds what the model's provider said, which may repeat the prompt.
+        let sentence = if session.private {
+            "Another model answered than the one that was asked first.".to_owned()
+        } else {
+            session.context.redactor.redact(&sentence).into_owned()
+        };
         let entry = session.log.error("fallback", true, &sentence, now())?;
         session.publish(entry).await?;
     }

@@ -143,6 +143,13 @@ async fn a_private_job_leaves_no_path_and_no_difference_in_clear() {
         assert_eq!(code, "workspace");
         assert!(sentence.contains("private job"), "{task}: {sentence}");
     }
+    // Nor does a job in the clear go on with its files.
+    let onward = self::job(&fort, 5870, "cat a.txt; says on", &[("agent", "scripted")])
+        .tag(["e", &job.id.to_hex()]);
+    let (_, answers) = client.do_job(&onward).await;
+    let (code, sentence) = error(&answers);
+    assert_eq!(code, "input");
+    assert!(sentence.contains("encrypted form"), "{sentence}");
     let (_, answers) = client.do_job(&self::job(&fort, 5871, "list", &[])).await;
     let list = answers.iter().find(|answer| answer.kind.as_u16() == 6871);
     assert!(list.unwrap().content.contains("a private job"));
