@@ -115,7 +115,10 @@ fn source(context: &Context, order: &Order) -> Result<Source, Failure> {
 fn earlier(context: &Context, order: &Order) -> Result<Option<PublicKey>, Failure> {
     let unread = |error: StateError| {
         tracing::error!(%error, "the conversation before could not be read");
-        Failure::new("agent", "what is kept of the conversation before could not be read; try again")
+        Failure::new(
+            "agent",
+            "what is kept of the conversation before could not be read; try again",
+        )
     };
     let Some(before) = order.continues else {
         return Ok(None);
