@@ -253,8 +253,8 @@ impl Executor {
             }
             // An open conversation makes room for a job that waits.
             let idle = |active: &&Active| active.running.is_none();
-            let (leaving, open): (Vec<_>, Vec<_>) = (self.active.values().filter(idle))
-                .partition(|active| active.close.is_cancelled());
+            let (leaving, open): (Vec<_>, Vec<_>) =
+                (self.active.values().filter(idle)).partition(|active| active.close.is_cancelled());
             if leaving.len() <= self.queue.len()
                 && let Some(idle) = open.first()
             {

@@ -105,7 +105,8 @@ async fn last_state(
         Ok(checkpoint) => checkpoint?,
         Err(failure) => {
             tracing::error!(reason = failure.sentence, "no checkpoint could be taken");
-            let sentence = "No checkpoint could be taken. The log of treefort on this machine says why.";
+            let sentence =
+                "No checkpoint could be taken. The log of treefort on this machine says why.";
             return Some(
                 log.error("checkpoint", true, sentence, now())
                     .map(|entry| entry.event),

@@ -463,7 +463,10 @@ mod tests {
             log.action(kind, Vec::new(), alt, "x", 2).unwrap().event
         };
         events.push(say(&mut log));
-        let lost = [say(&mut log), log.error("model", true, "", 3).unwrap().event];
+        let lost = [
+            say(&mut log),
+            log.error("model", true, "", 3).unwrap().event,
+        ];
         log.take_back(&lost);
         // Twice is once.
         log.take_back(&lost);
