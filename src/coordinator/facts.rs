@@ -320,11 +320,11 @@ async fn not_taken(session: &mut Session, failure: &Failure) -> Result<(), Publi
     if std::mem::replace(&mut bench.failed, true) {
         return Ok(());
     }
-    let sentence = format!(
-        "No checkpoint could be taken, so what happens now cannot be undone: {}",
-        failure.sentence
-    );
-    let entry = session.log.error("checkpoint", true, &sentence, now())?;
+    // Why may name folders of this machine: that is for its owner alone.
+    tracing::error!(reason = failure.sentence, "no checkpoint could be taken");
+    let sentence = "No checkpoint could be taken, so what happens now cannot be undone. The log of treefort on this \
+                    machine says why.";
+    let entry = session.log.error("checkpoint", true, sentence, now())?;
     session.publish(entry).await
 }
 

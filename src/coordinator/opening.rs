@@ -174,6 +174,7 @@ impl Session {
         if let Some(bench) = &self.bench {
             extra.push(vec!["workspace".to_owned(), bench.shared.id.to_hex()]);
         }
+        let left_out = |imported| left_out(imported, self.private);
         extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
         let start = Start {
             operator: Some(context.admission.operator()),
@@ -221,7 +222,7 @@ impl Session {
             let alt = format!("Checkpoint {}: {}", first.number, first.reason);
             events.push(self.log.checkpoint(detail, alt, "", now())?.event);
         }
-        context.publisher.publish_all(events).await
+        self.emit(events).await
     }
 
     /// Turns to a job: the records from here on belong to it, a thread opens, the session is handed its
@@ -299,12 +300,13 @@ impl Session {
     }
 }
 
-/// What an import left out, for the session's start.
-fn left_out(imported: &Imported) -> Vec<Vec<String>> {
+/// What an import left out, for the session's start; of a private job without names.
+fn left_out(imported: &Imported, private: bool) -> Vec<Vec<String>> {
+    let named = if private { 0 } else { SKIPPED };
     let mut tags: Vec<Vec<String>> = imported
         .skipped
         .iter()
-        .take(SKIPPED)
+        .take(named)
         .map(|skipped| {
             let path = String::from_utf8_lossy(&skipped.path).into_owned();
             vec![

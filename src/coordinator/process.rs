@@ -361,7 +361,17 @@ impl Process {
 
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless
     /// somebody wants its place.
-    pub(super) async fn stop(mut self, grace: Duration, wanted: impl Future<Output = ()>) {
+    pub(super) async fn stop(self, grace: Duration, wanted: impl Future<Output = ()>) {
+        self.leave(grace, wanted, HURRY).await;
+    }
+
+    /// Ends the agent as it stands, without a word to it, and removes its container.
+    pub(super) async fn kill(self) {
+        self.leave(Duration::ZERO, std::future::ready(()), Duration::ZERO)
+            .await;
+    }
+
+    async fn leave(mut self, grace: Duration, wanted: impl Future<Output = ()>, hurry: Duration) {
         match &mut self.talk {
             Talk::Acp { peer, .. } => peer.end(),
             Talk::Exec { output } => {
@@ -381,7 +391,7 @@ impl Process {
             () = tokio::time::sleep(grace) => {}
             () = wanted => {}
         }
-        if let Err(error) = self.control.stop(HURRY).await {
+        if let Err(error) = self.control.stop(hurry).await {
             tracing::warn!(%error, "the container did not end as it should");
         }
     }

@@ -89,6 +89,7 @@ async fn work(
             inner
         }
     };
+    report(session, order, lines, Report::Began).await;
     // A command runs already; the state before it is that of the start.
     if matches!(session.process.talk, Talk::Acp { .. }) {
         facts::begin_turn(session).await?;
@@ -125,7 +126,12 @@ async fn work(
     }
 
     for sentence in std::mem::take(&mut usage.fell_back) {
-        let sentence = session.context.redactor.redact(&sentence).into_owned();
+        // It holds what the model's provider said, which may repeat the prompt.
+        let sentence = if session.private {
+            "Another model answered than the one that was asked first.".to_owned()
+        } else {
+            session.context.redactor.redact(&sentence).into_owned()
+        };
         let entry = session.log.error("fallback", true, &sentence, now())?;
         session.publish(entry).await?;
     }
@@ -240,7 +246,7 @@ async fn listen(
     let mut prompting = say(format!("{introduction}{prompt}"));
     let mut ticks = tokio::time::interval(DELTA_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let ended = loop {
+    let ended = 'turn: loop {
         tokio::select! {
             biased;
             () = turn.cancel.cancelled() => break Ended::Cancelled,
@@ -266,13 +272,24 @@ async fn listen(
                     let sentence = session.hear(*told).await?;
                     let_go(session, order, lines).await?;
                     // What it is about to do rests on files that are gone: it stops, and goes on from here.
-                    let stopping = async {
+                    let mut stopping = Box::pin(async {
                         let _asked = peer.cancel(&acp).await;
                         let _ended = (&mut prompting).await;
-                    };
-                    if tokio::time::timeout(STOP_FOR_UNDO, stopping).await.is_err() {
-                        break Ended::Stubborn;
+                    });
+                    let patience = Instant::now() + STOP_FOR_UNDO;
+                    loop {
+                        tokio::select! {
+                            biased;
+                            () = turn.cancel.cancelled() => break 'turn Ended::Cancelled,
+                            () = lines.shutdown.cancelled() => break 'turn Ended::Shutdown,
+                            () = tokio::time::sleep_until(patience) => break 'turn Ended::Stubborn,
+                            () = &mut stopping => break,
+                            Some(call) = session.calls.recv() => take_call(session, usage, call)?,
+                            // Its answer comes after all that it says until then, which belongs to what is undone.
+                            Some(_) = next_claim(&mut session.process.talk) => {}
+                        }
                     }
+                    drop(stopping);
                     session.introduction = None;
                     session.forget_claims();
                     if !growing.text.is_empty() {

@@ -146,19 +146,13 @@ impl SessionGateway {
     /// answer a moment before the record has its end.
     pub async fn settled(&self, patience: Duration) {
         let all = u32::try_from(CALLS).unwrap_or(u32::MAX);
-        // Out of patience or closed: either way nothing more is waited for.
+        // Out of patience: nothing more is waited for.
         let _idle = tokio::time::timeout(patience, self.0.running.acquire_many(all)).await;
     }
 
     /// The next job begins: nothing of the budget is used, but for what calls that still run hold.
     pub fn new_budget(&self) {
         self.0.totals.clear();
-    }
-
-    /// Refuses further calls: the session is over. Those that run end with their connections.
-    pub fn close(&self) {
-        self.0.running.close();
-        self.0.reading.close();
     }
 
     /// Serves one HTTP connection of the session's until it ends. Dropping the future ends the calls
