@@ -85,12 +85,12 @@ impl About {
         self.applied.drain(..over);
     }
 
-    /// The apply with this token is done; `result` is what was applied.
-    pub fn end_apply(&mut self, token: &str, result: ObjectId) {
+    /// The apply with this token is done; the next one compares with `next`.
+    pub fn end_apply(&mut self, token: &str, next: ObjectId) {
         if let Some(applied) = self.applied.iter_mut().find(|one| one.token == token) {
             applied.unfinished = false;
         }
-        self.base = Some(result);
+        self.base = Some(next);
     }
 
     /// Nothing of this apply is in the project any more.

@@ -88,9 +88,15 @@ pub enum Outcome {
         /// Of the steps that `steps` has no room for, how many need a look, by what they are about.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         hidden: BTreeMap<String, usize>,
+        /// How many applies went before it and can be taken back.
+        #[serde(default)]
+        earlier: usize,
         /// When an earlier apply had been cut off in the middle: how many files of it were taken back first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         settled: Option<u64>,
+        /// Files that this left as they are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unsettled: Vec<KeptLine>,
     },
     /// The changes are in the project.
     Apply {
