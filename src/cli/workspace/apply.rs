@@ -339,7 +339,10 @@ mod tests {
             path: None,
             title: None,
             at: None,
-            outcome: Outcome::Locate { agents_git: false },
+            outcome: Outcome::Locate {
+                agents_git: false,
+                repositories: Vec::new(),
+            },
         };
         let text = preview(&planned, &steps, 2, 0).join("\n");
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"

@@ -186,6 +186,11 @@ pub(super) async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outco
     })
 }
 
+/// What the names begin with under which the store keeps what the applies of a copy touched.
+pub(super) fn backups(shared: &Shared) -> String {
+    format!("refs/treefort-backup/{}/", shared.id.to_hex())
+}
+
 /// Does what a plan says, so that it can be taken back at any moment of it.
 fn bring(
     shared: &Shared,
@@ -195,7 +200,7 @@ fn bring(
     at: u64,
 ) -> Result<apply::Applied, workspaces::Error> {
     let token = apply::token()?;
-    let name = format!("refs/treefort-backup/{}/{at}-{token}", shared.id.to_hex());
+    let name = format!("{}{at}-{token}", backups(shared));
     let keep = apply::Keep {
         name: &name,
         token: &token,

@@ -71,6 +71,9 @@ pub enum Outcome {
         /// How many those are in all; `uncovered` may hold fewer.
         #[serde(default)]
         uncovered_in_all: u64,
+        /// Paths that were in the way of what came back, and were moved to `kept`, beside the copy.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        moved: Vec<String>,
         /// Why the undo is not on the record, if it is not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unrecorded: Option<String>,
@@ -139,6 +142,9 @@ pub enum Outcome {
         /// Whether the repository at its top is the agent's still, and could run its programs.
         #[serde(default)]
         agents_git: bool,
+        /// What else in it git takes for a repository, as of the last checkpoint.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repositories: Vec<String>,
     },
     /// What takes room.
     List {

@@ -85,10 +85,7 @@ fn folder(
     Ok(Some(batch.tree(new.into_values().collect())?))
 }
 
-fn entries(
-    store: &Store,
-    tree: Option<&ObjectId>,
-) -> Result<BTreeMap<Vec<u8>, TreeEntry>, Error> {
+fn entries(store: &Store, tree: Option<&ObjectId>) -> Result<BTreeMap<Vec<u8>, TreeEntry>, Error> {
     let entries = match tree {
         Some(tree) => store.tree(tree)?,
         None => Vec::new(),

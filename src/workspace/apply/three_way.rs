@@ -28,7 +28,7 @@ pub(super) const MAX_TARGET: u64 = 4_095;
 pub(super) struct Planner<'a> {
     store: &'a Store,
     batch: Batch<'a>,
-    path: &'a Path,
+    ignored: import::Ignored,
     project: Project,
     plan: Plan,
     trees: Trees<'a>,
@@ -65,7 +65,7 @@ impl<'a> Planner<'a> {
         store: &'a Store,
         base: &ObjectId,
         result: &ObjectId,
-        path: &'a Path,
+        path: &Path,
     ) -> Result<Self, Error> {
         let project = Project::open(path)?;
         let plan = Plan {
@@ -82,7 +82,7 @@ impl<'a> Planner<'a> {
         Ok(Self {
             store,
             batch: store.batch(),
-            path,
+            ignored: import::Ignored::of(path),
             project,
             plan,
             trees: Trees::new(store, *result),
@@ -289,7 +289,7 @@ impl<'a> Planner<'a> {
                 Ok(())
             }
             (State::Absent, ..) => {
-                let why = if import::is_ignored(self.path, &change.path) {
+                let why = if self.ignored.has(&change.path) {
                     Why::Ignored
                 } else {
                     Why::BothAdded

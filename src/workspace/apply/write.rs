@@ -80,7 +80,12 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(store: &'a Store, project: &'a Project, token: &'a str, rights: &'a Rights) -> Self {
+    pub(super) fn new(
+        store: &'a Store,
+        project: &'a Project,
+        token: &'a str,
+        rights: &'a Rights,
+    ) -> Self {
         Self {
             store,
             root: &project.root,
@@ -146,7 +151,11 @@ impl<'a> Writer<'a> {
                 Err(error) => Err(error.into()),
             },
             (_, State::Folder) => match mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => Ok(adopt_new(&folder, name, self.rights.get(&write.path).copied())?),
+                Ok(()) => Ok(adopt_new(
+                    &folder,
+                    name,
+                    self.rights.get(&write.path).copied(),
+                )?),
                 Err(Errno::EXIST) if beneath::open_dir(&folder, name).is_ok() => Ok(()),
                 Err(Errno::EXIST) => Err(Failure::Changed),
                 Err(error) => Err(error.into()),
