@@ -189,25 +189,35 @@ impl Workspaces {
     /// # Errors
     /// When there is none, or it cannot be read.
     pub(super) async fn open(self: &Arc<Self>, id: PublicKey) -> Result<Arc<Shared>, Failure> {
+        let there = self.open_if_there(id).await?;
+        there.ok_or_else(|| Failure::new("workspace", Error::Gone.to_string()))
+    }
+
+    /// As [`Self::open`]; nothing for a copy that was discarded or cleaned away.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(super) async fn open_if_there(
+        self: &Arc<Self>,
+        id: PublicKey,
+    ) -> Result<Option<Arc<Shared>>, Failure> {
         let mut opened = self.slot(&id).lock_owned().await;
         if let Some(shared) = opened.upgrade() {
-            return Ok(shared);
+            return Ok(Some(shared));
         }
         let this = self.clone();
         // The slot is kept as long as the opening takes, also when nobody waits for it any more.
         blocking(move || {
             let dir = this.dir(&id);
             let about = match About::read(&dir) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(Error::Gone);
-                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 about => about?,
             };
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             let shared = Arc::new(Shared::new(about, dir, files));
             *opened = Arc::downgrade(&shared);
-            Ok(shared)
+            Ok(Some(shared))
         })
         .await
     }

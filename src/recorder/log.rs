@@ -16,8 +16,8 @@ use crate::nips::{
 
 /// The log of one session under its own key.
 ///
-/// Each method returns the next record, signed; the caller publishes it before it asks for another. The
-/// chain cannot have a gap then: a record that could not be published ends the session.
+/// Each method returns the next record, signed; the caller publishes them in this order. Those that could not be
+/// published are taken back ([`SessionLog::take_back`]), so that the chain has no gap.
 #[derive(Debug)]
 pub struct SessionLog {
     keys: Keys,
@@ -130,6 +130,35 @@ impl SessionLog {
         self.start.as_ref()
     }
 
+    /// The next record takes the place of the first of these, which were not published; nothing else was signed
+    /// after them.
+    pub fn take_back(&mut self, unpublished: &[Event]) {
+        for event in unpublished.iter().rev() {
+            // What else a session signs is no part of its chain.
+            let Ok(record) = Record::parse(event) else {
+                continue;
+            };
+            if event.pubkey != self.session() || record.seq >= self.seq {
+                continue;
+            }
+            let count = match record.body {
+                Body::Action(_) => Some(&mut self.counts.actions),
+                Body::Checkpoint(_) => Some(&mut self.counts.checkpoints),
+                Body::Error(_) => Some(&mut self.counts.errors),
+                Body::Start(_) => {
+                    self.start = None;
+                    None
+                }
+                Body::End(_) => None,
+            };
+            if let Some(count) = count {
+                *count = count.saturating_sub(1);
+            }
+            self.seq = record.seq;
+            self.prev = record.prev;
+        }
+    }
+
     /// Records belong to this job from here on.
     pub fn turn_to(&mut self, job: Reference) {
         self.root = Some(job);
@@ -138,12 +167,6 @@ impl SessionLog {
     /// Counts tokens, for the end.
     pub fn spend(&mut self, tokens: u64) {
         self.tokens += tokens;
-    }
-
-    /// Whether something went wrong so far.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.counts.errors > 0
     }
 
     /// 4781.
@@ -304,7 +327,8 @@ impl SessionLog {
             Body::Action(action) => &mut action.detail,
             Body::Checkpoint(checkpoint) => &mut checkpoint.detail,
             Body::Error(fault) => &mut fault.detail,
-            Body::Start(_) | Body::End(_) => return,
+            Body::Start(start) => &mut start.extra,
+            Body::End(_) => return,
         };
         for value in detail.iter_mut().flatten() {
             if let std::borrow::Cow::Owned(clean) = self.redactor.redact(value) {
@@ -391,7 +415,12 @@ mod tests {
     #[test]
     fn a_session_is_a_whole_chain_with_true_counts() {
         let mut log = log("hunter2hunter2");
-        let mut events = vec![log.start(start(), &job(), "began", 10).unwrap().event];
+        let mut begun = start();
+        let skipped = ["skipped", "hunter2hunter2.pem", "too large"];
+        begun.extra.push(skipped.map(str::to_owned).to_vec());
+        let mut events = vec![log.start(begun, &job(), "began", 10).unwrap().event];
+        let said = serde_json::to_string(&events).unwrap();
+        assert!(said.contains(".pem") && !said.contains("hunter2"), "{said}");
         let message = |log: &mut SessionLog, now| {
             log.action(
                 ActionKind::Message,
@@ -423,6 +452,28 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].created_at <= pair[1].created_at)
         );
+    }
+
+    #[test]
+    fn what_was_not_published_leaves_no_gap() {
+        let mut log = log("hunter2hunter2");
+        let mut events = vec![log.start(start(), &job(), "", 1).unwrap().event];
+        let say = |log: &mut SessionLog| {
+            let (kind, alt) = (ActionKind::Message, String::new());
+            log.action(kind, Vec::new(), alt, "x", 2).unwrap().event
+        };
+        events.push(say(&mut log));
+        let lost = [
+            say(&mut log),
+            log.error("model", true, "", 3).unwrap().event,
+        ];
+        log.take_back(&lost);
+        // Twice is once.
+        log.take_back(&lost);
+        events.push(log.error("record", false, "", 4).unwrap().event);
+        events.push(log.end(Outcome::Failed, "record", "", 5).unwrap().event);
+        let report = check_chain(&events).unwrap();
+        assert_eq!((report.actions, report.errors, report.ended), (1, 1, true));
     }
 
     #[test]

@@ -121,9 +121,9 @@ async fn record(
         .keyring
         .new_session()
         .map_err(|error| failed(&error))?;
-    context
+    let _secrets = context
         .redactor
-        .learn(crate::keys::keyring::spellings(&keys));
+        .learn_while(crate::keys::keyring::spellings(&keys));
     let mut session = SessionRecord {
         v: 1,
         session: keys.public_key(),
