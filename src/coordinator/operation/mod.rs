@@ -25,7 +25,7 @@ use super::{
 use crate::{
     job::{Answer as JobAnswer, Failure, Report},
     nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task, cut_to},
-    workspace::{Checkpoint, diff, inventory},
+    workspace::{Checkpoint, diff, inventory, nested},
 };
 
 /// Files that an answer names.
@@ -179,7 +179,25 @@ async fn locate(shared: &Arc<Shared>) -> Outcome {
             true
         })
     };
-    Outcome::Locate { agents_git }
+    // What the agent may have made elsewhere stays: it is told of.
+    let found = shared.with(|files| {
+        let Some(last) = files.checkpoints()?.pop() else {
+            return Ok(Vec::new());
+        };
+        Ok(nested::repositories(files.store(), &last.tree)?)
+    });
+    let found = found.await.unwrap_or_else(|failure| {
+        tracing::warn!(
+            sentence = failure.sentence,
+            "repositories inside are not named"
+        );
+        Vec::new()
+    });
+    let (repositories, _) = cut_to(found.iter().map(|path| words::text(path)), LIST);
+    Outcome::Locate {
+        agents_git,
+        repositories,
+    }
 }
 
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
@@ -402,14 +420,16 @@ async fn discard_held(shared: &Arc<Shared>, hold: OperationHold) -> Result<(u64,
         ));
     }
     let dir = shared.dir().to_owned();
+    let backups = home::backups(shared);
     let freed = shared
         .with(move |files| {
             let size = inventory::size(&dir)?;
             // Whoever has it at hand finds no half of it, whatever happens from here on.
             hold.gone();
-            let prefix = files.ref_prefix().to_owned();
-            for (name, _) in files.store().refs(&prefix)? {
-                files.store().delete_ref(&name)?;
+            for prefix in [files.ref_prefix().to_owned(), backups] {
+                for (name, _) in files.store().refs(&prefix)? {
+                    files.store().delete_ref(&name)?;
+                }
             }
             inventory::remove(&dir)?;
             Ok((size.bytes, size.entries))

@@ -138,6 +138,7 @@ mod tests {
             uncovered: vec!["\u{1}".repeat(4000); 300],
             uncovered_in_all: 300,
             unrecorded: None,
+            moved: Vec::new(),
         });
         // What takes secrets out may make it longer.
         let text = long
@@ -168,9 +169,12 @@ mod tests {
             matches!(back.outcome, Outcome::Diff { cut: true, text, .. } if text.len() > 10_000)
         );
         // What cannot be shorter is still an answer.
-        let text = answer(Outcome::Locate { agents_git: false })
-            .to_text(10, str::to_owned)
-            .unwrap();
+        let text = answer(Outcome::Locate {
+            agents_git: false,
+            repositories: Vec::new(),
+        })
+        .to_text(10, str::to_owned)
+        .unwrap();
         assert!(text.contains("locate") && text.len() < 200, "{text}");
     }
 }
