@@ -68,7 +68,7 @@ async fn an_agent_that_starves_its_init_ends_itself_only() {
 async fn an_agent_out_of_processes_is_still_ended() {
     let home = Home::of(&image()).await;
     let host = Host::new();
-    let script = "bomb() { bomb | bomb & }; bomb; echo lit; while :; do :; done";
+    let script = "bomb() { bomb | bomb & }; echo lit; bomb; while :; do :; done";
     let mut sandbox = home
         .runtime
         .start(bound(&home, &host, script))
