@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use treefort::agent::acp::{Limits, Peer, SessionId, StopReason};
 use treefort::agent::claims::Claim;
-use treefort::agent::image::{self, Asked, BASE_VARIABLE};
+use treefort::agent::image::{self, Asked};
 use treefort::agent::journal::Journal;
 use treefort::agent::manifest::{Launch, Manifest};
 use treefort::agent::registry::Registry;
@@ -22,8 +22,6 @@ use self::model::{Model, Say};
 
 mod model;
 
-/// The image that `tests/run` makes.
-const BASE: &str = "treefort-test-base:1";
 const TOKEN: &str = "not-a-secret";
 /// The most bytes of a prompt in a conversation this short.
 const PROMPT_BYTES: usize = 5_000;
@@ -34,7 +32,7 @@ async fn image_of(name: &str) -> (Manifest, ImageId) {
     let runtime = DockerRuntime::new(format!("test{tree}"));
     let (agents, _) = Registry::load(None);
     let agent = agents.get(name).unwrap();
-    let base = std::env::var(BASE_VARIABLE).unwrap_or_else(|_| BASE.to_owned());
+    let base = crate::harness::base();
     let mut image = image::of(agent, &base, Asked::ByName).unwrap();
     for (file, content) in &mut image.files {
         if file == "treefort" {

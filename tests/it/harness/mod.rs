@@ -14,13 +14,18 @@ use std::{
 };
 
 use nostr::{Event, Keys, PublicKey};
-use treefort::nips::Draft;
+use treefort::{agent::image::BASE_VARIABLE, nips::Draft};
 
 pub(crate) use self::client::Client;
 use crate::model_server::ModelServer;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_treefort");
+
+/// The image that agents' images start from, where none can be pulled: the one that `tests/run` makes.
+pub(crate) fn base() -> String {
+    std::env::var(BASE_VARIABLE).unwrap_or_else(|_| "treefort-test-base:1".to_owned())
+}
 
 /// A running treefort; dropping it kills the program and removes its containers.
 pub(crate) struct Treefort {
@@ -61,9 +66,12 @@ impl Treefort {
             child: None,
             address: String::new(),
             options: options.iter().map(ToString::to_string).collect(),
-            environment: environment
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
+            environment: std::iter::once((BASE_VARIABLE.to_owned(), base()))
+                .chain(
+                    environment
+                        .iter()
+                        .map(|(name, value)| (name.to_string(), value.to_string())),
+                )
                 .collect(),
             model: model.url(),
         };

@@ -35,8 +35,6 @@ use crate::{
     model_server::ModelServer,
 };
 
-/// The image that `tests/run` makes.
-const BASE: &str = "treefort-test-base:1";
 /// How long something may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -96,9 +94,7 @@ impl Fort {
 
     async fn start_with(config: &str) -> Self {
         let model = ModelServer::start().await;
-        let base = std::env::var("TREEFORT_BASE").unwrap_or_else(|_| BASE.to_owned());
-        let environment = [("TREEFORT_BASE", base.as_str())];
-        let mut treefort = Treefort::start_in(&model, &[], config, &environment);
+        let mut treefort = Treefort::start_with(&model, &[], config);
         // Agents are read at the start.
         treefort.terminate();
         agent::install(treefort.home(), "");
