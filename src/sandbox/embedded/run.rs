@@ -1,0 +1,389 @@
+//! The life of one embedded sandbox on the host's side: start, carry, stop, and what is left when it ended.
+//!
+//! [`supervise`] owns its first process and its control group; both are gone when it returns.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::cgroup::{Group, Places};
+use super::plan::{MAPPED, Maps, Plan, UNMAPPED};
+use super::{enter, freeze, refused};
+use crate::sandbox::error::clip;
+use crate::sandbox::mux::{Driver, End, Streams};
+use crate::sandbox::{AGENT_ID, Commands, Error, Exit, Limits, Parts, Request, Tail};
+
+/// How long the agent's streams may take to open.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a sandbox may take to end after its streams did, or after it was told to.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read of the first process's own standard error.
+const WORDS: u64 = 16 * 1024;
+
+/// What to launch.
+pub(super) struct Launch {
+    pub(super) name: String,
+    pub(super) plan: Plan,
+    pub(super) maps: Maps,
+    pub(super) limits: Limits,
+    pub(super) places: Arc<Places>,
+    /// In front of the names of this home's groups.
+    pub(super) prefix: String,
+}
+
+/// A started sandbox's first process.
+struct Running {
+    child: Child,
+    pid: u32,
+    group: Option<Arc<Group>>,
+    holders: HashSet<u64>,
+}
+
+/// Runs one sandbox until it ends or is told to.
+pub(super) async fn supervise(
+    launch: Launch,
+    commands: Commands,
+    ready: oneshot::Sender<Result<Parts, Error>>,
+) {
+    let span = tracing::info_span!("sandbox", name = %launch.name);
+    run(launch, commands, ready).instrument(span).await;
+}
+
+async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<Parts, Error>>) {
+    let Commands {
+        stop,
+        mut requests,
+        cancelled,
+        exit,
+    } = commands;
+    let began = Instant::now();
+    let name = launch.name.clone();
+    let stderr = Tail::default();
+    let closing = CancellationToken::new();
+    let (mut running, stdin, stdout) = match start(launch, stderr.clone()).await {
+        Ok(started) => started,
+        Err(error) => {
+            // Whoever asked may have gone; the answer then interests nobody.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let (driver, streams) = Driver::new(tokio::io::join(stdout, stdin), stderr.clone());
+    let Streams { mut agent, http } = streams;
+    let mut driver = Box::pin(driver.run(closing.clone()));
+    let mut ended = None;
+    let opened = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Err("it was given up"),
+        opened = async { tokio::time::timeout(READY_TIMEOUT, &mut agent).await } => match opened {
+            Ok(Ok(agent)) => Ok(agent),
+            Ok(Err(_)) => Err("its streams did not open"),
+            Err(_) => Err("its streams did not open in time"),
+        },
+        end = &mut driver => {
+            ended = Some(end);
+            // A quick agent has come and gone within one look at its streams.
+            agent.try_recv().map_err(|_| "it ended at once")
+        }
+    };
+    let agent = match opened {
+        Ok(agent) => agent,
+        Err(reason) => {
+            drop(driver);
+            let exit = running.end(ended == Some(End::Closed)).await;
+            let error = match ended {
+                Some(End::Violation(violation)) => Error::Protocol(violation),
+                _ => refused::words(reason, &exit, &stderr.text()),
+            };
+            // Nobody waits when it was given up.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(elapsed_ms, "streams open");
+    let parts = Parts {
+        id: name,
+        agent,
+        stderr,
+        http,
+    };
+    // When nobody takes it, its control was dropped and `cancelled` says so below.
+    let _ = ready.send(Ok(parts));
+
+    let end = match ended {
+        Some(end) => Some(end),
+        None => tokio::select! {
+            biased;
+            end = &mut driver => Some(end),
+            () = cancelled.cancelled() => None,
+            grace = running.serve(&mut requests, stop) => tokio::select! {
+                end = running.stop_gently(grace, &mut driver) => end,
+                () = cancelled.cancelled() => None,
+            },
+        },
+    };
+    let violation = match end {
+        Some(End::Violation(violation)) => {
+            tracing::warn!(%violation, "sandbox broke the multiplexer's rules");
+            Some(violation)
+        }
+        _ => None,
+    };
+    closing.cancel();
+    drop(driver);
+    // Whoever would pause it now hears that it has ended.
+    drop(requests);
+    let mut seen = running.end(end == Some(End::Closed)).await;
+    seen.violation = violation;
+    exit.send_replace(Some(seen));
+    // `exit` is dropped here: whoever stops the sandbox waits for that.
+}
+
+async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, ChildStdout), Error> {
+    let Launch {
+        name,
+        mut plan,
+        maps,
+        limits,
+        places,
+        prefix,
+    } = launch;
+    let failed = |error: io::Error| Error::Start {
+        message: clip(&error.to_string()),
+    };
+    let mut child = Command::new("/proc/self/exe")
+        .arg(enter::SUBCOMMAND)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let missing = || failed(io::ErrorKind::BrokenPipe.into());
+    let pid = child.id().ok_or_else(missing)?;
+    let mut stdin = child.stdin.take().ok_or_else(missing)?;
+    let mut stdout = child.stdout.take().ok_or_else(missing)?;
+    let words = child.stderr.take().ok_or_else(missing)?;
+    let group = group(&places, format!("{prefix}{name}"), limits, pid).await;
+    if group.is_none() {
+        plan.process_mb = Some(limits.memory_mb);
+    }
+    let mut running = Running {
+        child,
+        pid,
+        group,
+        holders: HashSet::new(),
+    };
+    // Only the processes that build the sandbox write here: the agent has a stream of its own.
+    let own = stderr.clone();
+    tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        // What was read until an error is all that there is.
+        let _ = words.take(WORDS).read_to_end(&mut bytes).await;
+        own.push(&bytes);
+    });
+    let prepared = async {
+        stdin.write_all(&[maps.byte()]).await?;
+        if maps == Maps::Host {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).await?;
+            if byte[0] != UNMAPPED {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            write_maps(pid).await?;
+            stdin.write_all(&[MAPPED]).await?;
+        }
+        stdin.write_all(&plan.to_bytes()?).await?;
+        stdin.flush().await
+    };
+    let outcome = tokio::time::timeout(READY_TIMEOUT, prepared).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    if let Err(error) = outcome {
+        drop((stdin, stdout));
+        let exit = running.end(true).await;
+        return Err(refused::words(&error.to_string(), &exit, &stderr.text()));
+    }
+    Ok((running, stdin, stdout))
+}
+
+/// Root inside is root outside until the sandbox is built, then the agent's user is in both.
+async fn write_maps(pid: u32) -> io::Result<()> {
+    let map = format!("0 0 1\n{AGENT_ID} {AGENT_ID} 1\n");
+    tokio::fs::write(format!("/proc/{pid}/uid_map"), &map).await?;
+    tokio::fs::write(format!("/proc/{pid}/gid_map"), &map).await
+}
+
+/// The sandbox's control group, with its first process in it; none where that is not allowed.
+async fn group(places: &Arc<Places>, name: String, limits: Limits, pid: u32) -> Option<Arc<Group>> {
+    if !places.holds().memory && !places.holds().pids {
+        return None;
+    }
+    let places = Arc::clone(places);
+    let made = tokio::task::spawn_blocking(move || {
+        let group = places.make(&name, &limits)?;
+        group.take(pid).inspect_err(|_| group.remove())?;
+        Ok::<_, io::Error>(group)
+    });
+    match made.await {
+        Ok(Ok(group)) => Some(Arc::new(group)),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no control group for a sandbox");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "making a control group failed");
+            None
+        }
+    }
+}
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // Not yet waited for, so the number is still this process's.
+        if let Some(pid) = pid.filter(|_| self.child.id().is_some()) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// Serves requests until the sandbox is to stop; returns the grace. It is awake then.
+    async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        mut stop: oneshot::Receiver<Duration>,
+    ) -> Duration {
+        loop {
+            tokio::select! {
+                biased;
+                grace = &mut stop => match grace {
+                    Ok(grace) => {
+                        self.wake().await;
+                        return grace;
+                    }
+                    // Its control was dropped: whoever polls this sees the cancellation.
+                    Err(_) => std::future::pending().await,
+                },
+                Some(request) = requests.recv() => match request {
+                    // Whoever asked may not wait any more.
+                    Request::Pause { holder, done } => drop(done.send(self.hold(holder).await)),
+                    Request::Resume { holder, done } => drop(done.send(self.release(holder).await)),
+                },
+            }
+        }
+    }
+
+    async fn hold(&mut self, holder: u64) -> Result<(), Error> {
+        if self.holders.is_empty() {
+            // Held from now on: when the answer is lost, it may stand still all the same.
+            self.holders.insert(holder);
+            if let Err(error) = self.stand_still(true).await {
+                self.wake().await;
+                return Err(error);
+            }
+        }
+        self.holders.insert(holder);
+        Ok(())
+    }
+
+    async fn release(&mut self, holder: u64) -> Result<(), Error> {
+        if self.holders.len() == 1 && self.holders.contains(&holder) {
+            self.stand_still(false).await?;
+        }
+        self.holders.remove(&holder);
+        Ok(())
+    }
+
+    async fn wake(&mut self) {
+        if self.holders.is_empty() {
+            return;
+        }
+        self.holders.clear();
+        if let Err(error) = self.stand_still(false).await {
+            tracing::debug!(%error, "could not wake the sandbox");
+        }
+    }
+
+    async fn stand_still(&self, still: bool) -> Result<(), Error> {
+        let (group, pid) = (self.group.clone(), self.pid);
+        let done = tokio::task::spawn_blocking(move || match group {
+            Some(group) if group.has_freezer() => group.freeze(still),
+            _ => freeze::below(pid, still),
+        });
+        let action = if still {
+            "pause a sandbox"
+        } else {
+            "resume a sandbox"
+        };
+        let source = match done.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.into(),
+            Err(error) => error.into(),
+        };
+        Err(Error::Engine { action, source })
+    }
+
+    /// SIGTERM, and as long as `grace` for the streams to end; `None` when they did not.
+    async fn stop_gently(
+        &self,
+        grace: Duration,
+        driver: &mut (impl Future<Output = End> + Unpin),
+    ) -> Option<End> {
+        if grace.is_zero() {
+            return None;
+        }
+        self.signal(Signal::TERM);
+        tokio::time::timeout(grace, driver).await.ok()
+    }
+
+    /// Waits until it has ended, ending it at once unless it is about to, and removes its group.
+    async fn end(&mut self, by_itself: bool) -> Exit {
+        if by_itself {
+            // It had said goodbye.
+            let _ = tokio::time::timeout(END_TIMEOUT, self.child.wait()).await;
+        }
+        // Everything inside ends with PID 1, and its end is waited for.
+        self.signal(Signal::INT);
+        self.wake().await;
+        if tokio::time::timeout(END_TIMEOUT, self.child.wait())
+            .await
+            .is_err()
+        {
+            self.signal(Signal::KILL);
+        }
+        let status = self.child.wait().await;
+        let code = status.ok().and_then(|status| {
+            let signal = || status.signal().map(|signal| 128 + signal);
+            status.code().or_else(signal).map(i64::from)
+        });
+        let Some(group) = self.group.take() else {
+            return Exit {
+                code,
+                ..Exit::default()
+            };
+        };
+        let oom = tokio::task::spawn_blocking(move || {
+            let oom = group.out_of_memory();
+            group.remove();
+            oom
+        });
+        Exit {
+            code,
+            oom: oom.await.unwrap_or(false),
+            violation: None,
+        }
+    }
+}
