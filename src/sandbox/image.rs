@@ -5,7 +5,7 @@
 //! host the caller's Dockerfile has a stage that builds it from source. A build has no network and
 //! fetches no base image unless [`Image::network`] says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -70,7 +70,7 @@ pub struct Host {
     /// How to install that program, for the person who does not have it.
     pub install: String,
     /// Files of the agent's folder, and where its image would have them.
-    pub files: Vec<(String, String)>,
+    pub files: BTreeMap<String, String>,
 }
 
 /// What an image is built from.

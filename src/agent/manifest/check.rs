@@ -121,7 +121,23 @@ static MANIFEST: &[Field] = &[
         Shape::Table(IMAGE),
         "[image] with dockerfile = \"Dockerfile\"",
     ),
+    field("embedded", Shape::Table(EMBEDDED), "[embedded]"),
     field("limits", Shape::Table(LIMITS), "[limits]"),
+];
+
+static EMBEDDED: &[Field] = &[
+    field("system", Shape::Bool, "true or false"),
+    field(
+        "program",
+        Shape::Text(line),
+        "the name of a program on the PATH, like \"opencode\"",
+    ),
+    field("install", Shape::Text(line), "the command that installs it"),
+    field(
+        "files",
+        Shape::Texts(inside),
+        "a table of texts, like { \"tools.js\" = \"/etc/opencode/tools.js\" }",
+    ),
 ];
 
 static FILE: &[Field] = &[
