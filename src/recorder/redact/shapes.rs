@@ -136,11 +136,13 @@ fn secret_part(text: &str, found: &Captures<'_>) -> Option<(usize, usize)> {
     if is_key && stem.len() == before.len() && word.is_empty() {
         return None;
     }
+    // A shell's PWD is where it is.
+    let is_folder = name.as_str() == "PWD" && value.as_str().starts_with('/');
     // `NAME=value` as in an environment file, where what is called a password is one.
     let shouted = name.as_str().bytes().all(|b| b.is_ascii_uppercase())
         && is.as_str().trim_end_matches(['"', '\'']) == "=";
-    let is_secret =
-        (shouted && !is_key && is_word_end(text, value.end())) || looks_random(value.as_str());
+    let is_secret = (shouted && !is_key && !is_folder && is_word_end(text, value.end()))
+        || looks_random(value.as_str());
     is_secret.then_some((value.start(), value.end()))
 }
 

@@ -218,6 +218,7 @@ const INNOCENT: &[&str] = &[
     "The bearer of good news; authorization: required; bearer authentication",
     "eyJhbGciOiJIUzI1NiJ9 alone is a header",
     "at 12:34567890 and 10:Afternoon",
+    "PWD=/workspace/project\nOLDPWD=/home/agent\n",
 ];
 
 /// A piece of the corpus, or characters of its kind.
