@@ -71,6 +71,8 @@ pub struct Host {
     pub install: String,
     /// Files of the agent's folder, and where its image would have them.
     pub files: BTreeMap<String, String>,
+    /// Further files and folders of this computer that it may read, each with the path that it has inside.
+    pub reads: BTreeMap<String, String>,
 }
 
 /// What an image is built from.

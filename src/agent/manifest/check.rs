@@ -138,6 +138,11 @@ static EMBEDDED: &[Field] = &[
         Shape::Texts(inside),
         "a table of texts, like { \"tools.js\" = \"/etc/opencode/tools.js\" }",
     ),
+    field(
+        "reads",
+        Shape::Texts(absolute),
+        "a table of texts, like { \"/opt/jdk\" = \"/opt/jdk\" }",
+    ),
 ];
 
 static FILE: &[Field] = &[
@@ -431,6 +436,15 @@ fn inside(text: &str) -> Result<(), &'static str> {
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
     if text.is_empty() || text.contains('\0') || !Path::new(text).components().all(plain) {
         return Err("leads out of its folder");
+    }
+    Ok(())
+}
+
+fn absolute(text: &str) -> Result<(), &'static str> {
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::RootDir);
+    let whole = Path::new(text).is_absolute() && Path::new(text).components().all(plain);
+    if !whole || text.contains('\0') {
+        return Err("is not a whole path from / on");
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) struct Needs {
     pub(super) path: Vec<String>,
 }
 
-/// A program that is not on this machine.
+/// A program, or what one reads, that is not on this machine.
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) program: String,
@@ -68,6 +68,13 @@ pub(super) struct Missing {
 /// What an agent needs of this machine. `path` is the `PATH` on which its program is looked for.
 pub(super) fn needs(host: &Host, path: &str) -> Result<Needs, Missing> {
     let mut needs = Needs::default();
+    for (path, target) in &host.reads {
+        let source = fs::canonicalize(path).map_err(|_| Missing {
+            program: path.clone(),
+        })?;
+        let target = PathBuf::from(target);
+        needs.shown.insert(Shown { source, target });
+    }
     if !host.system {
         return Ok(needs);
     }

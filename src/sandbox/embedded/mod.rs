@@ -24,7 +24,7 @@ mod syscalls;
 mod words;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -47,6 +47,8 @@ use super::{
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of a file of an agent's folder that is put into a sandbox.
 const MOST_FILE: u64 = 1 << 20;
+/// The program that runs, even when its file was replaced by an update.
+const OWN: &str = "/proc/self/exe";
 
 /// Sandboxes of this program's own making. Linux only.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct EmbeddedRuntime {
     /// In front of the names of this home's control groups.
     prefix: String,
     config: Config,
+    /// The treefort program, which sandboxes begin as.
+    program: PathBuf,
     places: Arc<Places>,
     /// What each prepared agent needs, by the name that `prepare` gave it.
     ready: Mutex<HashMap<ImageId, Arc<Needs>>>,
@@ -68,12 +72,20 @@ impl EmbeddedRuntime {
         Self {
             prefix: format!("treefort-{home_id}-"),
             config,
+            program: PathBuf::from(OWN),
             places: Arc::new(Places::find()),
             ready: Mutex::default(),
             hashes: AsyncMutex::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same, with the treefort program at `program` instead of the one that runs.
+    #[must_use]
+    pub fn with_program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
     }
 
     async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
@@ -92,7 +104,7 @@ impl EmbeddedRuntime {
             let text = content(image, name).await?;
             needs.files.push((PathBuf::from(target), text));
         }
-        let file = needs.file.clone().unwrap_or_else(own_program);
+        let file = needs.file.clone().unwrap_or_else(|| self.program.clone());
         let mut hashes = self.hashes.lock().await;
         let hash = hashes.of_file(&file).await?;
         let id = ImageId::from(format!("host/{}@sha256:{hash}", image.agent));
@@ -122,7 +134,8 @@ impl EmbeddedRuntime {
         let launch = Launch {
             name: spec.name.clone(),
             limits: spec.limits,
-            plan: plan(spec, &needs, maps)?,
+            plan: plan(spec, &needs, &self.program, maps)?,
+            program: self.program.clone(),
             maps,
             places: Arc::clone(&self.places),
             prefix: self.prefix.clone(),
@@ -163,11 +176,6 @@ impl EmbeddedRuntime {
     }
 }
 
-/// The file of the program that runs, for its hash.
-fn own_program() -> PathBuf {
-    PathBuf::from("/proc/self/exe")
-}
-
 /// The text of a file of the agent's folder.
 async fn content(image: &Image, name: &str) -> Result<String, Error> {
     let found = image.files.iter().find(|(known, _)| known == name);
@@ -190,7 +198,7 @@ async fn content(image: &Image, name: &str) -> Result<String, Error> {
 }
 
 /// What the sandbox of `spec` is to be made of.
-fn plan(spec: Spec, needs: &Needs, maps: Maps) -> Result<Plan, Error> {
+fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, Error> {
     super::docker_spec::check(&spec)?;
     let mut argv = spec.argv;
     if let (Some(first), Some(program)) = (argv.first_mut(), &needs.program) {
@@ -206,10 +214,8 @@ fn plan(spec: Spec, needs: &Needs, maps: Maps) -> Result<Plan, Error> {
     let resolve = |path: PathBuf| {
         std::fs::canonicalize(&path).map_err(|source| Error::ImageFile { path, source })
     };
-    let program = std::env::current_exe().map_err(|source| Error::ImageFile {
-        path: own_program(),
-        source,
-    })?;
+    // What the link leads to; where that was replaced, the sandbox copies the program that it is itself.
+    let program = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
     Ok(Plan {
         argv,
         env,

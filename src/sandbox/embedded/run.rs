@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ const WORDS: u64 = 16 * 1024;
 pub(super) struct Launch {
     pub(super) name: String,
     pub(super) plan: Plan,
+    /// What it begins as.
+    pub(super) program: PathBuf,
     pub(super) maps: Maps,
     pub(super) limits: Limits,
     pub(super) places: Arc<Places>,
@@ -155,6 +158,7 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
     let Launch {
         name,
         mut plan,
+        program,
         maps,
         limits,
         places,
@@ -163,7 +167,7 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
     let failed = |error: io::Error| Error::Start {
         message: clip(&error.to_string()),
     };
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(program)
         .arg(enter::SUBCOMMAND)
         .env_clear()
         .current_dir("/")
