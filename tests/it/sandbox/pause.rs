@@ -168,3 +168,33 @@ async fn a_runtime_that_the_engine_does_not_have_is_named() {
     assert!(matches!(wrong.probe().await, Err(Error::NoRuntime { .. })));
     home.end().await;
 }
+
+#[tokio::test]
+async fn what_stands_still_goes_on_when_nobody_holds_it_any_more() {
+    let home = Home::new().await;
+    let mut sandbox = ticking(&home).await;
+    let handle = sandbox.control.handle();
+    // Given up on a thread that knows nothing of any runtime, as work on files does.
+    let still = handle.still(Duration::from_secs(60)).await.unwrap();
+    heard(&mut sandbox, WHILE).await;
+    assert_eq!(heard(&mut sandbox, WHILE).await, 0);
+    std::thread::spawn(move || drop(still)).join().unwrap();
+    assert!(heard(&mut sandbox, WHILE).await > 3);
+    // Two who do it through the same handle do not wake it for one another.
+    let first = handle.still(Duration::from_secs(60)).await.unwrap();
+    let second = handle.still(Duration::from_secs(60)).await.unwrap();
+    drop(first);
+    heard(&mut sandbox, WHILE).await;
+    assert_eq!(heard(&mut sandbox, WHILE).await, 0);
+    drop(second);
+    assert!(heard(&mut sandbox, WHILE).await > 3);
+    // Whoever forgets it does not keep it for ever.
+    let forgotten = handle.still(WHILE * 3).await.unwrap();
+    heard(&mut sandbox, WHILE).await;
+    assert_eq!(heard(&mut sandbox, WHILE).await, 0);
+    heard(&mut sandbox, WHILE * 2).await;
+    assert!(heard(&mut sandbox, WHILE).await > 3);
+    drop(forgotten);
+    sandbox.stop(Duration::ZERO).await.unwrap();
+    home.end().await;
+}
