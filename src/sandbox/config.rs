@@ -40,7 +40,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            runtime: String::new(),
+            runtime: AUTO.to_owned(),
             base: String::new(),
             disk_mb: 4096,
             store_mb: 8192,
