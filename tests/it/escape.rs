@@ -1,4 +1,4 @@
-//! The escape suite: an adversary with a workspace, in a real container, against the host.
+//! The escape suite: an adversary with a workspace, in a real sandbox of each backend, against the host.
 //!
 //! `attack.c` makes its system calls, because a shell cannot; it is compiled with the linker that
 //! Rust needs anyway. Every attack says what the kernel answered, so that one which was never
@@ -18,9 +18,9 @@ use std::{
     process::Command,
 };
 
-use treefort::sandbox::{Content, Image, Runtime as _, Spec};
+use treefort::sandbox::{Image, Spec};
 
-use crate::sandbox::{Home, busybox};
+use crate::sandbox::{Home, busybox, image_of};
 
 const DOCKERFILE: &str =
     "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\nCOPY attack /attack\n";
@@ -45,16 +45,8 @@ pub(crate) fn attack() -> PathBuf {
 }
 
 fn image() -> Image {
-    let mut image = Image::new("test-escape", DOCKERFILE);
-    let program = env!("CARGO_BIN_EXE_treefort").into();
-    for (name, path) in [
-        ("treefort", program),
-        ("busybox", busybox()),
-        ("attack", attack()),
-    ] {
-        image.files.push((name.to_owned(), Content::File(path)));
-    }
-    image
+    let programs = [("busybox", busybox()), ("attack", attack())];
+    image_of("test-escape", DOCKERFILE, &programs)
 }
 
 /// A workspace with a host around it that must not change.

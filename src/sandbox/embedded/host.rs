@@ -12,11 +12,11 @@ use super::plan::Shown;
 use crate::sandbox::{AGENT_HOME, AGENT_ID, Host};
 
 /// Folders of the system at the top: a folder is shown, a link is made again.
-const SYSTEM: [&str; 8] = [
-    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix",
-];
+const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+/// The same, deeper. Of Nix nothing else: who reaches its daemon's socket has a network.
+const STORE: &str = "nix/store";
 /// What is shown of `/etc`: how programs and libraries are found, certificates, languages, time.
-const ETC: [&str; 20] = [
+const ETC: [&str; 26] = [
     "alternatives",
     "ca-certificates",
     "ca-certificates.conf",
@@ -31,10 +31,16 @@ const ETC: [&str; 20] = [
     "magic",
     "mime.types",
     "os-release",
-    "pki",
+    "pki/ca-trust",
+    "pki/java",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
     "protocols",
     "services",
-    "ssl",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
     "terminfo",
     "timezone",
 ];
@@ -98,6 +104,9 @@ fn system(needs: &mut Needs, root: &Path) {
             Ok(meta) if meta.is_dir() => show(needs, &path, target),
             _ => {}
         }
+    }
+    if root.join(STORE).is_dir() {
+        show(needs, &root.join(STORE), Path::new("/").join(STORE));
     }
     for name in ETC {
         let path = root.join("etc").join(name);
@@ -174,7 +183,8 @@ fn is_system(path: &Path) -> bool {
         Component::Normal(name) => name.to_str(),
         _ => None,
     });
-    first.is_some_and(|first| SYSTEM.contains(&first))
+    path.starts_with(Path::new("/").join(STORE))
+        || first.is_some_and(|first| SYSTEM.contains(&first))
 }
 
 /// Where a program is inside. One of the system's stays where it is; of another its package is shown, which
@@ -295,6 +305,9 @@ mod tests {
             "hostname",
             "machine-id",
             "fstab",
+            "ssl",
+            "ssl/private",
+            "pki",
         ] {
             let target = Path::new("/etc").join(name);
             assert!(needs.shown.iter().all(|shown| shown.target != target));

@@ -40,6 +40,9 @@ pub(super) const UNMAPPED: u8 = b'm';
 /// What the host answers when it wrote them.
 pub(super) const MAPPED: u8 = b'g';
 
+/// What PID 1 says when it is there and may be put into its control group.
+pub(super) const STARTED: u8 = b'p';
+
 /// A file or folder of the host that can be read inside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Shown {

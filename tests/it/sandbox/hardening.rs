@@ -7,7 +7,16 @@ use std::time::Duration;
 use bollard::models::HostConfig;
 use treefort::sandbox::Runtime;
 
-use super::{Home, finish, inspect};
+use super::{Backend, Home, finish, image, inspect, on_each};
+
+on_each!(image;
+    the_kernel_agrees_that_the_agent_has_no_privileges,
+    nothing_can_be_written_mounted_or_made,
+    no_service_of_the_host_can_be_reached,
+    a_fork_bomb_stops_at_its_bound,
+    deleting_everything_deletes_the_workspace_only,
+    an_agent_cannot_end_its_init,
+);
 
 #[tokio::test]
 async fn a_container_is_created_as_hardened_as_it_was_described() {
@@ -88,9 +97,7 @@ async fn a_container_is_created_as_hardened_as_it_was_described() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn the_kernel_agrees_that_the_agent_has_no_privileges() {
-    let home = Home::new().await;
+async fn the_kernel_agrees_that_the_agent_has_no_privileges(home: Home) {
     let (output, _, _) = home
         .run("/busybox grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp|Uid):' /proc/self/status; /busybox ip -o link")
         .await;
@@ -103,9 +110,7 @@ async fn the_kernel_agrees_that_the_agent_has_no_privileges() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn nothing_can_be_written_mounted_or_made() {
-    let home = Home::new().await;
+async fn nothing_can_be_written_mounted_or_made(home: Home) {
     let tries = [
         "echo x > /x",
         "echo x > /treefort",
@@ -140,9 +145,7 @@ async fn nothing_can_be_written_mounted_or_made() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn no_service_of_the_host_can_be_reached() {
-    let home = Home::new().await;
+async fn no_service_of_the_host_can_be_reached(home: Home) {
     let everywhere = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = everywhere.local_addr().unwrap().port();
     let script = format!(
@@ -160,7 +163,16 @@ async fn no_service_of_the_host_can_be_reached() {
 
 #[tokio::test]
 async fn a_memory_bomb_is_killed_and_named() {
-    let home = Home::new().await;
+    for backend in [Backend::Docker, Backend::Embedded] {
+        let home = Home::on(backend).await;
+        if backend == Backend::Embedded && !home.limits_memory().await {
+            continue;
+        }
+        is_killed_and_named(home).await;
+    }
+}
+
+async fn is_killed_and_named(home: Home) {
     let (output, _, exit) = home
         .run(
             "/busybox dd if=/dev/zero of=/dev/null bs=600M count=1 2>/dev/null; echo dd $?; exit 9",
@@ -172,9 +184,22 @@ async fn a_memory_bomb_is_killed_and_named() {
     home.end().await;
 }
 
+/// Without control groups nothing kills: what one program allocates has an end.
 #[tokio::test]
-async fn a_fork_bomb_stops_at_its_bound() {
-    let home = Home::new().await;
+async fn without_groups_no_program_gets_more_memory_than_its_own_limit() {
+    let home = Home::on(Backend::Bare).await;
+    let (output, _, exit) = home
+        .run(
+            "/busybox dd if=/dev/zero of=/dev/null bs=600M count=1; echo dd $?; \
+             /busybox dd if=/dev/zero of=/dev/null bs=60M count=1 2>/dev/null && echo fits",
+        )
+        .await;
+    assert_eq!(output, "dd 1\nfits\n");
+    assert!(!exit.oom);
+    home.end().await;
+}
+
+async fn a_fork_bomb_stops_at_its_bound(home: Home) {
     let (output, _, exit) = home
         .run(
             "i=0; while [ $i -lt 400 ]; do /busybox sleep 30 & i=$((i+1)); \
@@ -187,9 +212,7 @@ async fn a_fork_bomb_stops_at_its_bound() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn deleting_everything_deletes_the_workspace_only() {
-    let home = Home::new().await;
+async fn deleting_everything_deletes_the_workspace_only(home: Home) {
     let dir = tempfile::tempdir().unwrap();
     let workspace = dir.path().join("w");
     std::fs::create_dir(&workspace).unwrap();
@@ -215,9 +238,7 @@ fn open_to_all(path: &Path) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
 }
 
-#[tokio::test]
-async fn an_agent_cannot_end_its_init() {
-    let home = Home::new().await;
+async fn an_agent_cannot_end_its_init(home: Home) {
     let (output, _, exit) = home
         .run("for s in KILL STOP SEGV USR1; do /busybox kill -$s 1; done; echo alive; exit 3")
         .await;
