@@ -142,6 +142,15 @@ impl Home {
         }
     }
 
+    /// A home whose embedded sandboxes begin as another program than treefort.
+    pub(crate) async fn launched_by(program: PathBuf, image: &Image) -> Self {
+        let mut home = Self::of(Backend::Embedded, image).await;
+        let runtime = EmbeddedRuntime::new(&home.id, Config::default()).with_program(program);
+        home.image = runtime.prepare(image, None).await.unwrap();
+        home.runtime = Box::new(runtime);
+        home
+    }
+
     pub(crate) fn is_docker(&self) -> bool {
         self.backend == Backend::Docker
     }
@@ -207,11 +216,11 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // A test that failed has no runtime any more that would remove what it left.
-        if std::thread::panicking() && self.is_docker() {
-            let id = self.id.clone();
+        if std::thread::panicking() {
+            let runtime = self.after_crash();
             let sweep = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Runtime::new().unwrap();
-                runtime.block_on(DockerRuntime::new(id).sweep()).unwrap();
+                let tasks = tokio::runtime::Runtime::new().unwrap();
+                tasks.block_on(runtime.sweep()).unwrap();
             });
             drop(sweep.join());
         }

@@ -82,7 +82,10 @@ fn enter() -> Result<ExitStatus, Failure> {
         }
     }
     at(Step::Capabilities, keep_capabilities())?;
-    let nothing = at(Step::Start, OpenOptions::new().read(true).write(true).open("/dev/null"))?;
+    let nothing = at(
+        Step::Start,
+        OpenOptions::new().read(true).write(true).open("/dev/null"),
+    )?;
     let child = Command::new("/proc/self/exe")
         .arg(super::inside::SUBCOMMAND)
         .env_clear()

@@ -138,6 +138,22 @@ fn system(needs: &mut Needs, root: &Path) {
     ]);
 }
 
+/// Where the sockets of this computer that lie in what is shown are inside: to connect is no writing, and
+/// nothing but a cover keeps an agent from it. `listed` is `/proc/net/unix`, whose last field is their path.
+pub(super) fn sockets(shown: &BTreeSet<Shown>, listed: &str) -> Vec<PathBuf> {
+    let paths = listed
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let real = paths.filter_map(|path| fs::canonicalize(path).ok());
+    let found: BTreeSet<PathBuf> = real
+        .flat_map(|path| {
+            let inside = |one: &Shown| Some(one.target.join(path.strip_prefix(&one.source).ok()?));
+            shown.iter().filter_map(inside).collect::<Vec<_>>()
+        })
+        .collect();
+    found.into_iter().collect()
+}
+
 /// Adds a path as what it leads to.
 fn show(needs: &mut Needs, path: &Path, target: PathBuf) {
     if let Ok(source) = fs::canonicalize(path) {
@@ -234,6 +250,26 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn sockets_in_what_is_shown_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir(root.join("a b")).unwrap();
+        fs::write(root.join("a b/socket"), "").unwrap();
+        fs::write(root.join("other"), "").unwrap();
+        let shown = BTreeSet::from([Shown {
+            source: root.join("a b"),
+            target: "/in".into(),
+        }]);
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 23";
+        let listed = format!(
+            "Num RefCount Protocol Flags Type St Inode Path\n{line} {0}/a b/socket\n{line} {0}/other\n{line}\n\
+             {line} @/abstract\n{line} {0}/a b/gone\n",
+            root.display()
+        );
+        assert_eq!(sockets(&shown, &listed), [PathBuf::from("/in/socket")]);
     }
 
     #[test]

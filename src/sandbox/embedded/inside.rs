@@ -35,7 +35,10 @@ fn build() -> Result<Infallible, Failure> {
     let stdin = at(Step::Plan, io::stdin().as_fd().try_clone_to_owned())?;
     let plan = at(Step::Plan, Plan::read(&mut File::from(stdin)))?;
     // By now it is in its control group, which is all that it sees of them.
-    at(Step::Namespaces, super::enter::leave(UnshareFlags::NEWCGROUP))?;
+    at(
+        Step::Namespaces,
+        super::enter::leave(UnshareFlags::NEWCGROUP),
+    )?;
     // treefort's own is stricter, and the agent's user has to see what is made here.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     mounts::build(&plan)?;

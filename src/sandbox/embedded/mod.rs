@@ -245,14 +245,27 @@ fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, E
     };
     // What the link leads to; where that was replaced, the sandbox copies the program that it is itself.
     let program = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
+    let workspace = spec.workspace.map(resolve).transpose()?;
+    if let Some(workspace) = &workspace
+        && needs
+            .shown
+            .iter()
+            .any(|shown| workspace.starts_with(&shown.source))
+    {
+        return Err(Error::Spec {
+            reason: "treefort's home lies in a folder that the agent may read",
+        });
+    }
+    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
     Ok(Plan {
+        covered: host::sockets(&needs.shown, &String::from_utf8_lossy(&sockets)),
         argv,
         env,
         program,
         shown: needs.shown.iter().cloned().collect(),
         links: needs.links.clone(),
         files: needs.files.clone(),
-        workspace: spec.workspace.map(resolve).transpose()?,
+        workspace,
         becomes: maps == Maps::Host,
         scratch_mb: spec.limits.scratch_mb,
         process_mb: None,

@@ -56,7 +56,7 @@ const PROC_EMPTY: [&str; 18] = [
 ];
 /// What the new user namespace may have of the kernel (namespaces(7), inotify(7)): no further namespaces, and not
 /// all that its user may watch on the host.
-const SYSCTLS: [(&str, &str); 9] = [
+const SYSCTLS: [(&str, &str); 10] = [
     ("max_user_namespaces", "0"),
     ("max_mnt_namespaces", "0"),
     ("max_pid_namespaces", "0"),
@@ -64,6 +64,7 @@ const SYSCTLS: [(&str, &str); 9] = [
     ("max_ipc_namespaces", "0"),
     ("max_uts_namespaces", "0"),
     ("max_cgroup_namespaces", "0"),
+    ("max_time_namespaces", "0"),
     ("max_inotify_instances", "64"),
     ("max_inotify_watches", "65536"),
 ];
@@ -78,6 +79,16 @@ pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
     stage().map_err(|error| Failure::new(Step::Root, error))?;
     for shown in &plan.shown {
         show(&shown.source, &shown.target)?;
+    }
+    for path in &plan.covered {
+        // It may have gone since.
+        if let Ok(path) = below(path).canonicalize() {
+            at_path(
+                Step::Shown,
+                &path,
+                mount_bind(host(Path::new("/dev/null")), &path),
+            )?;
+        }
     }
     let program = Path::new(PROGRAM);
     if show(&plan.program, program).is_err() {
@@ -289,7 +300,11 @@ fn process() -> io::Result<()> {
     for name in PROC_EMPTY {
         let path = below(&proc.join(name));
         if path.is_dir() {
-            in_memory(&path, "mode=0755,size=4k,nr_inodes=1", quiet | MountFlags::RDONLY)?;
+            in_memory(
+                &path,
+                "mode=0755,size=4k,nr_inodes=1",
+                quiet | MountFlags::RDONLY,
+            )?;
         } else if path.exists() {
             mount_bind(host(Path::new("/dev/null")), &path)?;
         }

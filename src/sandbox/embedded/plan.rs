@@ -63,6 +63,8 @@ pub(super) struct Plan {
     pub(super) program: PathBuf,
     /// What it may read.
     pub(super) shown: Vec<Shown>,
+    /// What must not be reached though it lies in what is shown: covered with nothing, where it is inside.
+    pub(super) covered: Vec<PathBuf>,
     /// Links: where they are, and what they say.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
     /// Files that are made for it: where they are, and their text.
@@ -124,6 +126,7 @@ mod tests {
                 source: "/usr".into(),
                 target: "/usr".into(),
             }],
+            covered: vec!["/usr/socket".into()],
             links: vec![("/bin".into(), "usr/bin".into())],
             files: vec![("/etc/hosts".into(), "127.0.0.1 localhost\n".into())],
             workspace: None,

@@ -88,7 +88,10 @@ const ATTEMPTS: &[(Expected, &[&str])] = &[
     ),
     (
         (OTHER_DISK, NOT_THERE),
-        &["link /etc/hosts /workspace/hosts", "rename /workspace/inside /etc/x"],
+        &[
+            "link /etc/hosts /workspace/hosts",
+            "rename /workspace/inside /etc/x",
+        ],
     ),
     (
         (NOT_PERMITTED, NOT_PERMITTED),
@@ -156,11 +159,8 @@ const ATTEMPTS: &[(Expected, &[&str])] = &[
 ];
 
 /// An ordinary user's sandbox knows no root that it could ask to be.
-const UNKNOWN_TO_ORDINARY_USERS: [&str; 3] = [
-    "chown-root /workspace/inside",
-    "setuid-root",
-    "setgid-root",
-];
+const UNKNOWN_TO_ORDINARY_USERS: [&str; 3] =
+    ["chown-root /workspace/inside", "setuid-root", "setgid-root"];
 
 fn expected(home: &Home, (docker, embedded): Expected, attempt: &str) -> &'static str {
     let ordinary = !rustix::process::geteuid().is_root();

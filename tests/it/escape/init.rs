@@ -68,7 +68,7 @@ async fn an_agent_that_starves_its_init_ends_itself_only(home: Home) {
 
 async fn an_agent_out_of_processes_is_still_ended(home: Home) {
     let host = Host::new();
-    let script = "bomb() { bomb | bomb & }; bomb; echo lit; while :; do :; done";
+    let script = "echo lit; bomb() { bomb | bomb & }; bomb; while :; do :; done";
     let mut sandbox = home
         .runtime
         .start(bound(&home, &host, script))
@@ -95,6 +95,17 @@ async fn a_hostile_init_costs_the_host_nothing_but_its_own_sandbox() {
     evil.files
         .push(("busybox".to_owned(), Content::File(busybox())));
     let home = Home::of(Backend::Docker, &evil).await;
+    let each = [
+        "zeros", "noise", "huge", "streams", "twice", "half", "silent", "drip", "closed", "stderr",
+    ];
+    futures_util::future::join_all(each.map(|how| start_evil(&home, how))).await;
+    home.end().await;
+}
+
+/// The same for a launcher that is not ours.
+#[tokio::test]
+async fn a_hostile_launcher_costs_the_host_nothing_but_its_own_sandbox() {
+    let home = Home::launched_by(attack(), &image()).await;
     let each = [
         "zeros", "noise", "huge", "streams", "twice", "half", "silent", "drip", "closed", "stderr",
     ];

@@ -45,15 +45,30 @@ done
 
 #[tokio::test(flavor = "multi_thread")]
 async fn treefort_still_serves_after_agents_that_do_their_worst() {
+    still_serves("docker").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn treefort_still_serves_without_docker_after_agents_that_do_their_worst() {
+    still_serves("embedded").await;
+}
+
+async fn still_serves(runtime: &str) {
     let model = ModelServer::start().await;
     let host = Host::new();
-    let options = format!("{AT_ONCE}[jobs]\ntimeout_s = 8\n");
+    let options = format!("{AT_ONCE}[jobs]\ntimeout_s = 8\n[sandbox]\nruntime = \"{runtime}\"\n");
     let mut treefort = Treefort::start_with(&model, &[], &options);
     treefort.terminate();
     let folder = treefort.home().join("agents/evil");
+    let manifest = format!(
+        "{MANIFEST}[embedded]\nsystem = false\nfiles = {{ \"evil.sh\" = \"/evil.sh\" }}\n\
+         reads = {{ {:?} = \"/busybox\", {:?} = \"/attack\" }}\n",
+        crate::sandbox::busybox(),
+        attack()
+    );
     std::fs::create_dir_all(&folder).unwrap();
     for (name, text) in [
-        ("agent.toml", MANIFEST),
+        ("agent.toml", manifest.as_str()),
         ("Dockerfile", DOCKERFILE),
         ("evil.sh", SCRIPT),
     ] {
@@ -85,5 +100,6 @@ async fn treefort_still_serves_after_agents_that_do_their_worst() {
     let (_, answers) = client.do_job(&draft).await;
     assert_eq!(statuses(&answers).last().unwrap(), "success", "{answers:?}");
     treefort.wait_for_no_containers().await;
+    treefort.terminate();
     host.assert_unchanged();
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::HostConfig;
-use treefort::sandbox::Runtime;
 
 use super::{Backend, Home, finish, image, inspect, on_each};
 
@@ -16,6 +15,7 @@ on_each!(image;
     a_fork_bomb_stops_at_its_bound,
     deleting_everything_deletes_the_workspace_only,
     an_agent_cannot_end_its_init,
+    what_programs_take_for_granted_works,
 );
 
 #[tokio::test]
@@ -99,13 +99,28 @@ async fn a_container_is_created_as_hardened_as_it_was_described() {
 
 async fn the_kernel_agrees_that_the_agent_has_no_privileges(home: Home) {
     let (output, _, _) = home
-        .run("/busybox grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp|Uid):' /proc/self/status; /busybox ip -o link")
+        .run(
+            "for pid in 1 self; do \
+             /busybox grep -E '^(Cap...|NoNewPrivs|Seccomp|Uid|Gid):' /proc/$pid/status; done; \
+             /busybox ip -o link; /busybox cut -d ' ' -f 6,7 /proc/self/stat",
+        )
         .await;
-    assert!(output.contains("CapEff:\t0000000000000000"), "{output}");
-    assert!(output.contains("CapBnd:\t0000000000000000"), "{output}");
-    assert!(output.contains("NoNewPrivs:\t1"), "{output}");
-    assert!(output.contains("Seccomp:\t2"), "{output}");
-    assert!(output.contains("Uid:\t1000\t1000"), "{output}");
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "Uid:\t1000\t1000\t1000\t1000",
+        "Gid:\t1000\t1000\t1000\t1000",
+    ] {
+        let of_both = output.lines().filter(|said| *said == line).count();
+        assert_eq!(of_both, 2, "{line}: {output}");
+    }
+    // A session of its own, without a terminal.
+    assert!(output.ends_with("\n1 0\n"), "{output}");
     assert!(!output.contains("eth"), "{output}");
     home.end().await;
 }
@@ -209,6 +224,24 @@ async fn a_fork_bomb_stops_at_its_bound(home: Home) {
     // The shell gives up when it cannot fork; its orphans go with PID 1.
     assert!(!output.contains("unreachable"), "{output}");
     assert_ne!(exit.code, Some(0));
+    home.end().await;
+}
+
+async fn what_programs_take_for_granted_works(home: Home) {
+    let workspace = tempfile::tempdir().unwrap();
+    open_to_all(workspace.path());
+    let mut spec = home.spec(
+        "set -e; cd /workspace; /busybox mkdir -p a b/c; echo text > a/f; /busybox mv a/f b/c/f; \
+         /busybox ln b/c/f a/g; /busybox mv b/c a/c; /busybox cat a/c/f; echo out > /dev/stdout; \
+         echo error > /dev/stderr; echo three 3>&1 > /dev/fd/3; echo > /dev/null; \
+         /busybox head -c 8 /dev/urandom > a/r; /busybox chmod 700 a/r; /busybox touch -d @0 a/r; \
+         /busybox mkfifo p; (echo through > p &); /busybox cat p; \
+         echo shared > /dev/shm/x; /busybox cp /busybox .; ./busybox echo runs",
+    );
+    spec.workspace = Some(workspace.path().into());
+    let (output, stderr, exit) = finish(home.runtime.start(spec).await.unwrap()).await;
+    assert_eq!(output, "text\nout\nthree\nthrough\nruns\n", "{stderr}");
+    assert_eq!((stderr.as_str(), exit.code), ("error\n", Some(0)));
     home.end().await;
 }
 

@@ -127,7 +127,7 @@ async fn sweep_removes_what_a_crash_left_paused() {
 }
 
 async fn a_fork_bomb_can_be_paused_and_goes_on_or_ends(home: Home) {
-    let mut spec = home.spec("bomb() { bomb | bomb & }; bomb; echo lit; while :; do :; done");
+    let mut spec = home.spec("echo lit; bomb() { bomb | bomb & }; bomb; while :; do :; done");
     spec.limits.pids = 128;
     let mut sandbox = home.runtime.start(spec).await.unwrap();
     let mut lit = [0; 4];
