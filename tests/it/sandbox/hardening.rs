@@ -146,8 +146,8 @@ async fn nothing_can_be_written_mounted_or_made(home: Home) {
         "/busybox cat /proc/1/mem",
         "echo x > /proc/1/fd/1",
         "/busybox ls /var/run/docker.sock",
-        "/busybox cp /busybox /tmp/b; /tmp/b true",
-        "/busybox cp /busybox /home/agent/b; /home/agent/b true",
+        "/busybox cp /busybox /tmp/busybox; /tmp/busybox true",
+        "/busybox cp /busybox /home/agent/busybox; /home/agent/busybox true",
     ];
     let script: String = tries
         .iter()
