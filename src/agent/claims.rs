@@ -4,6 +4,8 @@
 //! is not known survives as [`Claim::Other`] with its raw JSON, and typed claims about tools keep
 //! theirs.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 
 pub use super::permission::Answer;
@@ -117,6 +119,75 @@ pub struct Usage {
     pub cost: Option<(f64, String)>,
 }
 
+/// The tool calls of a session, whole: an update names only what is new.
+#[derive(Debug, Default)]
+pub struct Calls {
+    calls: VecDeque<Tool>,
+}
+
+/// Calls that are remembered; agents make few at once.
+const CALLS: usize = 64;
+/// The fields of a call's input that are remembered, and the largest of them.
+const INPUT_FIELDS: usize = 16;
+const INPUT_BYTES: usize = 4096;
+
+impl Calls {
+    /// Adds what was said before about the same call.
+    #[must_use]
+    pub fn whole(&mut self, mut tool: Tool) -> Tool {
+        if tool.id.is_empty() {
+            return tool;
+        }
+        let known = self.calls.iter().position(|call| call.id == tool.id);
+        if let Some(before) = known.and_then(|at| self.calls.remove(at)) {
+            tool.kind = tool.kind.or(before.kind);
+            tool.title = tool.title.or(before.title);
+            if tool.locations.is_empty() {
+                tool.locations = before.locations;
+            }
+            let input = before.raw.get("rawInput").filter(|input| is_filled(input));
+            if let (Some(input), Value::Object(raw)) = (input, &mut tool.raw)
+                && !raw.get("rawInput").is_some_and(is_filled)
+            {
+                raw.insert("rawInput".to_owned(), input.clone());
+            }
+        }
+        let ended = matches!(tool.status.as_deref(), Some("completed" | "failed"));
+        if !ended {
+            if self.calls.len() >= CALLS {
+                self.calls.pop_front();
+            }
+            self.calls.push_back(remembered(&tool));
+        }
+        tool
+    }
+}
+
+fn is_filled(value: &Value) -> bool {
+    value.as_object().is_some_and(|fields| !fields.is_empty())
+}
+
+/// What of a call later updates may leave out, within bounds.
+fn remembered(tool: &Tool) -> Tool {
+    let input = tool.raw.get("rawInput").and_then(Value::as_object);
+    let small = input.map(|fields| {
+        // A file's whole text is not needed to say what happened to it: its name is.
+        let short = fields.iter().take(INPUT_FIELDS).map(|(name, value)| {
+            let size = value.as_str().map_or(0, str::len);
+            let fits = !value.is_object() && !value.is_array() && size <= INPUT_BYTES;
+            let name: String = name.chars().take(64).collect();
+            (name, if fits { value.clone() } else { Value::Null })
+        });
+        Value::Object(short.collect())
+    });
+    Tool {
+        content: Vec::new(),
+        locations: tool.locations.iter().take(100).cloned().collect(),
+        raw: small.map_or(Value::Null, |input| serde_json::json!({"rawInput": input})),
+        ..tool.clone()
+    }
+}
+
 /// Maps one `session/update`'s `update` object.
 #[must_use]
 pub fn from_update(update: Value) -> Claim {
@@ -224,6 +295,39 @@ mod tests {
             };
             assert_eq!(raw, update);
         }
+    }
+
+    #[test]
+    fn a_call_is_told_in_pieces_and_read_whole() {
+        let mut calls = Calls::default();
+        let mut say = |update: Value| calls.whole(tool(update));
+        let _ = say(
+            json!({"toolCallId": "c", "title": "write", "kind": "edit", "status": "pending", "rawInput": {}}),
+        );
+        let _ = say(
+            json!({"toolCallId": "d", "title": "bash", "kind": "execute", "status": "pending"}),
+        );
+        let _ = say(
+            json!({"toolCallId": "c", "status": "in_progress", "locations": [{"path": "/workspace/a"}],
+            "rawInput": {"filePath": "/workspace/a", "content": "x".repeat(100_000)}}),
+        );
+        let done = say(json!({"toolCallId": "c", "status": "completed", "title": "a"}));
+        assert_eq!(
+            (done.kind.as_deref(), done.title.as_deref()),
+            (Some("edit"), Some("a"))
+        );
+        assert_eq!(
+            done.raw["rawInput"],
+            json!({"filePath": "/workspace/a", "content": null})
+        );
+        assert_eq!(done.locations.len(), 1);
+        // What ended is forgotten, and what is not known stays as it is.
+        let again = say(json!({"toolCallId": "c", "status": "completed"}));
+        assert_eq!(again.kind, None);
+        for n in 0..10_000 {
+            let _ = say(json!({"toolCallId": n.to_string(), "status": "pending", "kind": "edit"}));
+        }
+        assert_eq!(calls.calls.len(), CALLS);
     }
 
     #[test]

@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "agent.toml: line 5: name is \"one\", which is not the folder's name (rename one of them)",
+                "agent.toml: line 9: name is \"one\", which is not the folder's name (rename one of them)",
                 "Dockerfile: line 1: does not use treefort's base (ARG BASE before the first FROM, then FROM ${BASE}; \
                  or base = false in agent.toml)",
                 "Dockerfile: line 2: does not put treefort's first process into the image (COPY treefort /treefort)",

@@ -244,6 +244,16 @@ pub fn is_name(text: &str) -> bool {
 }
 
 impl Manifest {
+    /// Whether its jobs need a model. A command does when something that it is started with names the model.
+    #[must_use]
+    pub fn needs_a_model(&self) -> bool {
+        let texts = self
+            .env
+            .values()
+            .chain(self.files.iter().map(|file| &file.content));
+        self.driver == Driver::Acp || texts.into_iter().any(|text| text.contains("{model}"))
+    }
+
     /// Reads and checks a manifest.
     ///
     /// # Errors

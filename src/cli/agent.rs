@@ -23,7 +23,15 @@ use crate::{
     config::Config,
 };
 
-/// Lists, builds, makes and checks agents.
+/// Lists the agents: those that come with treefort, and your own.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Builds, makes and checks agents; `treefort agents` lists them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -32,12 +40,9 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Lists the agents: those that come with treefort, and your own.
-    List {
-        /// One JSON object a line.
-        #[arg(long)]
-        json: bool,
-    },
+    /// The same as `treefort agents`.
+    #[command(hide = true)]
+    List(ListArgs),
     /// Builds an agent's image now, so that its first job does not wait for it.
     ///
     /// The first build of a coding agent fetches its program and takes a minute or two. A later one
@@ -82,7 +87,7 @@ fn agent_name(text: &str) -> Result<String, String> {
 /// When an agent is not right, or its image cannot be built.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     match args.command {
-        Command::List { json } => list(context, json).await,
+        Command::List(args) => list(args, context).await,
         Command::Build { name, quiet } => build::run(context, &name, quiet).await,
         Command::New { name, dir } => new(context, &name, dir.as_deref()),
         Command::Check { what } => check(context, what.as_deref()),
@@ -106,7 +111,12 @@ fn agents(context: &Context) -> Result<Registry, CommandError> {
     Ok(agents.with_base(config.sandbox.base))
 }
 
-async fn list(context: &Context, as_json: bool) -> Result<(), CommandError> {
+/// Runs `agents`.
+///
+/// # Errors
+/// When an agent or the settings cannot be read.
+pub async fn list(args: ListArgs, context: &Context) -> Result<(), CommandError> {
+    let as_json = args.json;
     let agents = agents(context)?;
     let images = build::sizes(context, &agents).await;
     for (agent, image) in agents.iter().zip(images) {
@@ -133,14 +143,16 @@ async fn list(context: &Context, as_json: bool) -> Result<(), CommandError> {
         } else {
             ""
         };
-        let line = format!(
-            "{:<12} {:<10} {:<18} {}",
-            manifest.name,
-            one_line(&manifest.version),
-            format!("{own}{state}"),
-            one_line(&manifest.description)
-        );
-        output::line(line.trim_end())?;
+        let title = one_line(&manifest.description);
+        let state = if state.is_empty() {
+            state
+        } else {
+            format!(", {state}")
+        };
+        let about = format!("{own}{}{state}", one_line(&manifest.version));
+        output::row(&format!("{:<12} ", manifest.name), title.trim())?;
+        let dim = anstyle::Style::new().dimmed();
+        output::line(format!("{:13}{dim}{}{dim:#}", "", about.trim_end()))?;
     }
     Ok(())
 }
@@ -157,8 +169,13 @@ fn new(context: &Context, name: &str, dir: Option<&Path>) -> Result<(), CommandE
     output::line(folder.display().to_string())?;
     let path = folder.display();
     let next = match dir {
-        None => format!("change agent.toml there, then: treefort agent check {name}"),
-        Some(_) => format!("change agent.toml there, then: treefort agent check '{path}'"),
+        None => format!(
+            "It works as it is: treefort run --agent {name} \"…\"\n\
+             Change agent.toml and agent.sh there, then: treefort agent check {name}"
+        ),
+        Some(_) => {
+            format!("Change agent.toml and agent.sh there, then: treefort agent check '{path}'")
+        }
     };
     output::progress(next);
     Ok(())

@@ -62,7 +62,7 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
     let bold = anstyle::Style::new().bold();
     let intro = "A demo of treefort. The model is a script that is part of this program; \
                  the container, the agent and the record are real.";
-    for (number, line) in super::text::wrap(intro, output::columns())
+    for (number, line) in super::text::wrap(intro, output::progress_columns())
         .iter()
         .enumerate()
     {
@@ -109,6 +109,7 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
         &run::Args::question(QUESTION),
         QUESTION,
         &agents,
+        run::Starting::default(),
         connection,
     )
     .await?;

@@ -10,7 +10,7 @@ use super::{
     home::Home,
     launch::{self, Connection, Own},
     output, status,
-    text::{one_line, wrap},
+    text::one_line,
     view,
 };
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
     nips::{kind, nip89::StatusReport},
     server::Role,
 };
+
+/// The heading of what a sandbox does and does not do.
+const HOLDS: &str = "What holds an agent, and what does not";
 
 /// Checks everything that a job needs, and says how to repair what is not right.
 #[derive(Debug, clap::Args)]
@@ -73,7 +76,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             checks.extend(elsewhere(config).await);
         }
     }
-    finish(checks, args.json)
+    finish(checks, args.json, context.verbose)
 }
 
 /// Runs the command where there is no home to look at: the rest is looked at anyway.
@@ -86,7 +89,7 @@ pub async fn without_home(args: Args, error: CommandError) -> Result<(), Command
         ..broken(&error)
     }];
     checks.extend(elsewhere(Config::default()).await);
-    finish(checks, args.json)
+    finish(checks, args.json, false)
 }
 
 fn broken(error: &CommandError) -> Check {
@@ -119,61 +122,103 @@ async fn look_elsewhere(mut config: Config) -> Result<StatusReport, CommandError
     Ok(report.unwrap_or_default())
 }
 
-fn finish(checks: Vec<Check>, as_json: bool) -> Result<(), CommandError> {
+fn finish(checks: Vec<Check>, as_json: bool, verbose: bool) -> Result<(), CommandError> {
+    let mut group = "";
     for check in &checks {
-        show(check, as_json)?;
+        if as_json {
+            show_json(check)?;
+            continue;
+        }
+        if check.group() != group {
+            if !group.is_empty() {
+                output::line("")?;
+            }
+            group = check.group();
+            let bold = anstyle::Style::new().bold();
+            output::line(format!("{bold}{group}{bold:#}"))?;
+        }
+        show(check, verbose)?;
     }
+    let more = checks.iter().any(|check| check.group() == HOLDS);
     let first = checks.into_iter().find_map(|check| match check.found {
-        Found::Wrong(kind, problem, _) => Some((kind, problem)),
+        Found::Wrong(kind, problem, fix) => Some((kind, problem, fix)),
         Found::Fine(_) | Found::Note(_) => None,
     });
+    if !as_json {
+        if more && !verbose {
+            output::line("  more about this: treefort doctor --verbose")?;
+        }
+        output::line("")?;
+    }
     match first {
-        None => Ok(()),
-        Some((kind, problem)) => {
+        None if as_json => Ok(()),
+        None => Ok(output::line("Ready.")?),
+        Some((kind, problem, fix)) => {
+            if !as_json && !fix.is_empty() {
+                output::row("Not ready. Do this first: ", &fix)?;
+            }
             let first_line = problem.lines().next().unwrap_or_default().to_owned();
             Err(CommandError::new(kind, Problem::NotReady(first_line)))
         }
     }
 }
 
-fn show(check: &Check, as_json: bool) -> Result<(), CommandError> {
-    let Check { what, found } = check;
-    if as_json {
-        let (state, detail, fix) = match found {
-            Found::Fine(detail) => ("ok", detail, None),
-            Found::Note(detail) => ("note", detail, None),
-            Found::Wrong(_, detail, fix) => ("problem", detail, Some(fix)),
-        };
-        output::json(&json!({"check": what, "state": state, "detail": detail, "fix": fix}))?;
-        return Ok(());
+impl Check {
+    /// The heading that it stands under.
+    fn group(&self) -> &'static str {
+        match self.what {
+            "reading" | "jobs" => "Who may read and ask",
+            "protected" | "careful" => HOLDS,
+            _ => "What a job needs",
+        }
     }
+}
+
+/// What stands before the first full stop or colon: the long form is for who asks for it.
+fn brief(sentence: &str) -> &str {
+    let end = [": ", ". "].iter().filter_map(|mark| sentence.find(mark));
+    end.min().map_or(sentence, |end| &sentence[..end])
+}
+
+fn show_json(check: &Check) -> std::io::Result<()> {
+    let Check { what, found } = check;
+    let (state, detail, fix) = match found {
+        Found::Fine(detail) => ("ok", detail, None),
+        Found::Note(detail) => ("note", detail, None),
+        Found::Wrong(_, detail, fix) => ("problem", detail, Some(fix)),
+    };
+    output::json(&json!({"check": what, "state": state, "detail": detail, "fix": fix}))
+}
+
+fn show(check: &Check, verbose: bool) -> std::io::Result<()> {
+    let Check { what, found } = check;
+    let short = check.group() == HOLDS && !verbose;
+    let shown = |detail: &str| {
+        let detail = if short { brief(detail) } else { detail };
+        detail.trim_end_matches('.').to_owned()
+    };
     match found {
-        Found::Fine(detail) => row("✓", what, detail)?,
-        Found::Note(detail) => row("·", what, detail)?,
+        Found::Fine(detail) => row("✓", anstyle::AnsiColor::Green, what, &shown(detail)),
+        Found::Note(detail) => row("!", anstyle::AnsiColor::Yellow, what, &shown(detail)),
         Found::Wrong(_, problem, fix) => {
-            row("✗", what, problem)?;
+            row("✗", anstyle::AnsiColor::Red, what, problem)?;
             if !fix.is_empty() {
                 // Unbroken, because it may be a command that is copied.
                 output::line(format!("  {:<10} {fix}", "→"))?;
             }
+            Ok(())
         }
     }
-    Ok(())
 }
 
 /// One row; what is longer than a line of the terminal goes on below itself.
-fn row(symbol: &str, what: &str, text: &str) -> std::io::Result<()> {
-    const INDENT: usize = 13;
-    let lines = if output::is_terminal() {
-        wrap(text, output::columns().saturating_sub(INDENT))
-    } else {
-        text.lines().map(str::to_owned).collect()
-    };
-    for (number, line) in lines.iter().enumerate() {
-        match number {
-            0 => output::line(format!("{symbol} {what:<10} {line}"))?,
-            _ => output::line(format!("{:INDENT$}{line}", ""))?,
-        }
+fn row(mark: &str, colour: anstyle::AnsiColor, what: &str, text: &str) -> std::io::Result<()> {
+    let style = colour.on_default();
+    let mut lines = text.lines();
+    let head = format!("{style}{mark}{style:#} {what:<10} ");
+    output::row(&head, lines.next().unwrap_or_default())?;
+    for line in lines {
+        output::row(&format!("{:13}", ""), line)?;
     }
     Ok(())
 }
@@ -201,7 +246,7 @@ fn home_check(home: &Home) -> Check {
 /// Whether a treefort runs, and whether what listens is that one.
 async fn running_check(home: &Home) -> Check {
     let found = match home.running() {
-        Ok(None) => Found::Note("not running; commands start it for their own duration".to_owned()),
+        Ok(None) => Found::Fine("not running; commands start it when they need it".to_owned()),
         Ok(Some(running)) => match client::prove(&running).await {
             Ok(relay) => Found::Fine(format!("running at {}", relay.web())),
             Err(client::Error::Imposter { address }) => Found::Wrong(
@@ -288,7 +333,7 @@ async fn is_open(connection: &Connection) -> bool {
 fn open_check(open: bool) -> Check {
     let found = if open {
         Found::Note(
-            "every program on this machine can read the record; `read = \"auth\"` in treefort.toml closes it"
+            "every program of this computer can read what agents did; to close that: read = \"auth\" in treefort.toml"
                 .to_owned(),
         )
     } else {

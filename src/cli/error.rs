@@ -129,7 +129,11 @@ impl CommandError {
         if self.kind != Kind::OutputClosed {
             use io::Write as _;
             // When stderr is gone there is nobody left to tell.
-            let _ = write!(anstream::stderr().lock(), "{self}");
+            let _ = write!(
+                anstream::stderr().lock(),
+                "{}",
+                self.shown(super::output::progress_columns())
+            );
         }
         ExitCode::from(self.kind.code())
     }
@@ -161,15 +165,28 @@ impl CommandError {
     }
 }
 
-impl fmt::Display for CommandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CommandError {
+    /// The lines for a person, at most `columns` wide; what may be copied is not broken.
+    fn shown(&self, columns: usize) -> String {
         let error = anstyle::AnsiColor::Red.on_default().bold();
         let hint = anstyle::AnsiColor::Cyan.on_default().bold();
-        writeln!(f, "{error}error:{error:#} {}", self.message())?;
+        let mut lines = super::output::hanging(
+            &format!("{error}error:{error:#} "),
+            &self.message(),
+            columns,
+        );
         for text in &self.hints {
-            writeln!(f, "{hint}hint:{hint:#} {text}")?;
+            let head = format!("{hint}hint:{hint:#} ");
+            lines.extend(super::output::hanging(&head, text, columns));
         }
-        Ok(())
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown(1 << 20))
     }
 }
 
@@ -233,6 +250,9 @@ pub enum Problem {
     /// A question was not answered with yes.
     #[error("nothing was done: it was not confirmed")]
     NotConfirmed,
+    /// More of an apply needs a look than the preview can show.
+    #[error("there is more to look at than the preview shows ({0})")]
+    NotShown(String),
     /// The agent has no use for a folder.
     #[error("the agent {0} does not work on files")]
     NoFiles(String),

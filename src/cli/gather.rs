@@ -71,7 +71,7 @@ pub async fn resolve(
     for session in sessions(client, coordinator).await? {
         found.insert(session.to_hex(), Target::Session(session));
     }
-    for job in jobs(client, coordinator, None).await? {
+    for job in jobs(client, coordinator, None, true).await? {
         found.insert(job.id.to_hex(), Target::Job(job.id));
     }
     // A session of an owner's own, such as an undo's, was handed to nobody: its whole key names it.
@@ -179,6 +179,7 @@ pub async fn jobs(
     client: &mut Client,
     coordinator: PublicKey,
     limit: Option<usize>,
+    tasks: bool,
 ) -> Result<Vec<Job>, Error> {
     let mut answers = client
         .query(view::of_kind(kind::JOB_FEEDBACK).author(coordinator))
@@ -234,6 +235,11 @@ pub async fn jobs(
         }
     }
     let mut jobs: Vec<Job> = jobs.into_values().collect();
+    let is_task = |job: &Job| {
+        let kind = job.event.as_ref().map(|event| event.kind.as_u16());
+        kind == Some(kind::WORKSPACE_TASK)
+    };
+    jobs.retain(|job| tasks || !is_task(job));
     jobs.sort_by(|a, b| b.at.cmp(&a.at).then(a.id.cmp(&b.id)));
     jobs.truncate(limit.unwrap_or(usize::MAX));
 

@@ -17,6 +17,9 @@ pub struct Args {
     /// How many.
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    /// Also what you asked for with copies: undo, diff, apply and the like.
+    #[arg(long)]
+    all: bool,
     /// One JSON object a line: id, state, prompt and the signed request.
     #[arg(long)]
     json: bool,
@@ -31,7 +34,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         let coordinator = connection.coordinator();
         let operator = connection.keyring.operator().public_key();
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        let jobs = gather::jobs(&mut connection.client, coordinator, Some(limit)).await?;
+        let jobs = gather::jobs(&mut connection.client, coordinator, Some(limit), args.all).await?;
         let now = Timestamp::now().as_secs();
         if jobs.is_empty() && !args.json {
             output::progress("No jobs yet. Ask something: treefort run \"a question\"");
@@ -65,7 +68,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             };
             let id = short(&job.id.to_hex());
             let ago = text::ago(job.at.as_secs(), now);
-            let room = output::columns().saturating_sub(42);
+            let room = output::columns().saturating_sub(42).min(400);
             let mut asked = truncate(&one_line(&prompt), room.max(20));
             if let Some(detail) = detail {
                 asked.push_str(&format!(" · {detail}"));

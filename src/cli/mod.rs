@@ -49,7 +49,7 @@ struct Cli {
     #[arg(long, short, global = true)]
     verbose: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -66,7 +66,7 @@ enum Command {
     Discard(workspace::discard::Args),
     Open(workspace::open::Args),
     Clean(workspace::clean::Args),
-    Agents(status::AgentsArgs),
+    Agents(agent::ListArgs),
     Agent(agent::Args),
     Models(models::Args),
     Allow(allow::Args),
@@ -97,36 +97,47 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let Cli {
+        home,
+        verbose,
+        command: Some(command),
+    } = cli
+    else {
+        // Nobody is left to tell when that is closed.
+        let _ = <Cli as clap::CommandFactory>::command().print_help();
+        return ExitCode::SUCCESS;
+    };
     // What treefort writes is its owner's alone, also what libraries write for it.
     #[cfg(unix)]
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    init_logs(cli.verbose);
+    init_logs(verbose);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CommandError::from)
-        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+        .and_then(|runtime| runtime.block_on(dispatch(home, verbose, command)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
     }
 }
 
-async fn dispatch(cli: Cli) -> Result<(), CommandError> {
-    let home = match Home::open(cli.home.as_deref()) {
+async fn dispatch(
+    home: Option<PathBuf>,
+    verbose: bool,
+    command: Command,
+) -> Result<(), CommandError> {
+    let home = match Home::open(home.as_deref()) {
         Ok(home) => home,
         Err(error) => {
-            return match cli.command {
+            return match command {
                 Command::Doctor(args) => doctor::without_home(args, error.into()).await,
                 _ => Err(error.into()),
             };
         }
     };
-    let context = Context {
-        home,
-        verbose: cli.verbose,
-    };
-    match cli.command {
+    let context = Context { home, verbose };
+    match command {
         Command::Up(args) => up::run(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
@@ -139,7 +150,7 @@ async fn dispatch(cli: Cli) -> Result<(), CommandError> {
         Command::Discard(args) => workspace::discard::run(args, &context).await,
         Command::Open(args) => workspace::open::run(args, &context).await,
         Command::Clean(args) => workspace::clean::run(args, &context).await,
-        Command::Agents(args) => status::agents(args, &context).await,
+        Command::Agents(args) => agent::list(args, &context).await,
         Command::Agent(args) => agent::run(args, &context).await,
         Command::Models(args) => models::run(args, &context).await,
         Command::Allow(args) => allow::run(args, &context).await,
@@ -182,7 +193,7 @@ mod tests {
     #[test]
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
-        insta::assert_snapshot!(format!("{:?}", cli.command), @r#"
+        insta::assert_snapshot!(format!("{:?}", cli.command.unwrap()), @r#"
         Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: None, json: false })
         "#);
         let cli = Cli::try_parse_from([
@@ -193,7 +204,7 @@ mod tests {
             "--timeout",
             "5",
         ]);
-        insta::assert_snapshot!(format!("{:?}", cli.unwrap().command), @r#"
+        insta::assert_snapshot!(format!("{:?}", cli.unwrap().command.unwrap()), @r#"
         Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false })
         "#);
     }

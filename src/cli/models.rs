@@ -179,7 +179,7 @@ fn table(rows: &[Row], default: Option<&str>) -> Result<(), CommandError> {
             None => "?",
         };
         let note = if default == Some(&row.model.name.0) {
-            "    (used unless you name another)"
+            "    (the default)"
         } else {
             ""
         };

@@ -29,14 +29,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Lists the agents.
-#[derive(Debug, clap::Args)]
-pub struct AgentsArgs {
-    /// One JSON object a line.
-    #[arg(long)]
-    json: bool,
-}
-
 /// What the coordinator says about itself; waits for it when treefort has only just started.
 ///
 /// # Errors
@@ -88,10 +80,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             }))?;
             return Ok(());
         }
-        output::line(headline(
-            &report,
-            connection.running.then(|| relay.web()).as_deref(),
-        ))?;
+        let web = connection.running.then(|| relay.web());
+        output::row("", &headline(&report, web.as_deref()))?;
         row(
             "agents",
             &names(report.agents.iter().map(|agent| agent.name.as_str())),
@@ -158,32 +148,6 @@ fn version(report: &StatusReport) -> String {
         "" => env!("CARGO_PKG_VERSION").to_owned(),
         version => one_line(version),
     }
-}
-
-/// Runs `agents`.
-///
-/// # Errors
-/// When treefort cannot be reached.
-pub async fn agents(args: AgentsArgs, context: &Context) -> Result<(), CommandError> {
-    launch::with(context, async |connection| {
-        for agent in report(connection).await?.unwrap_or_default().agents {
-            if args.json {
-                output::json(&json!(agent))?;
-                continue;
-            }
-            let mut line = format!(
-                "{:<12} {}",
-                one_line(&agent.name),
-                one_line(&agent.description)
-            );
-            if context.verbose {
-                line.push_str(&format!("  {:?}", agent.kinds));
-            }
-            output::line(line)?;
-        }
-        Ok(())
-    })
-    .await
 }
 
 /// The models in one line, or why there is none.

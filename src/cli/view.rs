@@ -1,12 +1,11 @@
 //! Reading events for people: names, prompts and states, out of tags.
 
-use nostr::{Event, EventId, Filter, Kind, PublicKey};
+use nostr::{Event, EventId, Filter, Keys, Kind, PublicKey};
 
 use super::text;
 use crate::nips::{
     kind,
     nip90::{Scheme, Status},
-    reference::tag_value,
 };
 
 /// The characters of an id that people see.
@@ -77,14 +76,39 @@ impl Feedback {
         if event.kind.as_u16() != kind::JOB_FEEDBACK {
             return None;
         }
-        let status = tags(event, "status").next()?;
+        let all: Vec<Vec<String>> = event
+            .tags
+            .iter()
+            .map(|tag| tag.as_slice().to_vec())
+            .collect();
+        Self::said(&all)
+    }
+
+    /// As [`Self::of`], also when it is encrypted to `keys`.
+    #[must_use]
+    pub fn to(event: &Event, keys: &Keys) -> Option<Self> {
+        let scheme = Scheme::of(event);
+        if event.kind.as_u16() != kind::JOB_FEEDBACK || !scheme.is_private() {
+            return Self::of(event);
+        }
+        Self::said(&scheme.decrypt_tags(keys, event).ok()?)
+    }
+
+    fn said(tags: &[Vec<String>]) -> Option<Self> {
+        let named = |name: &str| {
+            let mut tags = tags.iter();
+            tags.find(|tag| tag.first().is_some_and(|first| first == name))
+        };
+        let status = named("status")?;
         Some(Self {
             status: Status::parse(status.get(1)?)?,
             sentence: status
                 .get(2)
                 .map(|said| text::one_line(said))
                 .unwrap_or_default(),
-            code: tag_value(event, "code").map(text::one_line),
+            code: named("code")
+                .and_then(|tag| tag.get(1))
+                .map(|code| text::one_line(code)),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{context::Context, executor::Order};
 use crate::{
-    agent::manifest::{self, Driver, Manifest},
+    agent::manifest::{self, Manifest},
     job::Failure,
     model::{
         Budget, Dialect, ModelError, ModelName, ModelOptions,
@@ -20,7 +20,7 @@ use crate::{
 pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo, Failure> {
     let agent = context.agents.get(&order.agent);
     // A command works also where there is no model.
-    if agent.is_some_and(|agent| agent.manifest.driver == Driver::Exec) {
+    if agent.is_some_and(|agent| !agent.manifest.needs_a_model()) {
         return Ok(ModelInfo::none());
     }
     let providers = context.gateway.providers();
@@ -81,7 +81,7 @@ pub(super) fn can_speak(
         manifest::Dialect::Anthropic => target.provider.dialect() == Dialect::Anthropic,
         manifest::Dialect::Gemini => target.provider.dialect() == Dialect::Gemini,
     };
-    if reached || agent.driver == Driver::Exec {
+    if reached || !agent.needs_a_model() {
         return Ok(());
     }
     Err(Failure::new(

@@ -8,12 +8,17 @@ use crate::{
     sandbox::WORKSPACE,
 };
 
+/// Tools that run at once, of which more is known than that they ended.
+const RUNNING: usize = 64;
 /// Paths that one claim may name.
 const PATHS: usize = 100;
 
 /// What an agent says that a tool did to files.
+#[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) event: EventId,
+    /// The call that it is about.
+    pub(super) call: String,
     pub(super) title: String,
     pub(super) paths: Vec<Vec<u8>>,
     /// Whether it may have changed files that it does not name.
@@ -25,6 +30,7 @@ impl Claimed {
     pub(super) fn command(event: EventId, command: &str) -> Self {
         Self {
             event,
+            call: String::new(),
             title: excerpt(command),
             paths: Vec::new(),
             anything: true,
@@ -33,27 +39,81 @@ impl Claimed {
 
     /// The claim of a tool that ended, if it may have changed files.
     pub(super) fn of(event: EventId, tool: &Tool) -> Option<Self> {
-        let kind = tool.kind.as_deref().unwrap_or("other");
-        if tool.status.as_deref() != Some("completed") || !may_change(tool) {
+        let anything = may_change_anything(tool);
+        let changed = match tool.status.as_deref() {
+            Some("completed") => may_change(tool),
+            // A command that failed did something until then; an edit that failed did nothing.
+            Some("failed") => anything,
+            _ => false,
+        };
+        if !changed {
             return None;
         }
         Some(Self {
             event,
-            title: tool.title.clone().unwrap_or_else(|| kind.to_owned()),
+            call: tool.id.clone(),
+            title: did(tool),
             paths: paths(tool),
-            anything: !matches!(kind, "edit" | "delete" | "move"),
+            anything,
         })
     }
+}
+
+/// Tools that an agent says it began and that have not ended, as far as they may change files.
+#[derive(Debug, Default)]
+pub(super) struct Running(Vec<Tool>);
+
+impl Running {
+    /// Takes in news of a tool, with what was said of it before.
+    pub(super) fn hear(&mut self, whole: &Tool) {
+        self.0.retain(|known| known.id != whole.id);
+        let ended = matches!(whole.status.as_deref(), Some("completed" | "failed"));
+        if !ended && !whole.id.is_empty() && self.0.len() < RUNNING {
+            self.0.push(whole.clone());
+        }
+    }
+
+    /// The calls that may be at this path right now.
+    pub(super) fn at(&self, path: &[u8]) -> Vec<String> {
+        let at_it = |tool: &&Tool| {
+            may_change_anything(tool)
+                || (may_change(tool) && paths(tool).iter().any(|named| named == path))
+        };
+        self.0
+            .iter()
+            .filter(at_it)
+            .map(|tool| tool.id.clone())
+            .collect()
+    }
+
+    /// Whether one of these calls has not ended.
+    pub(super) fn any(&self, calls: &[String]) -> bool {
+        self.0.iter().any(|tool| calls.contains(&tool.id))
+    }
+
+    /// The turn is over.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Whether a tool may change files that it does not name.
+fn may_change_anything(tool: &Tool) -> bool {
+    may_change(tool) && !matches!(tool.kind.as_deref(), Some("edit" | "delete" | "move"))
 }
 
 /// What an agent says that it did with a tool, after "it".
 pub(super) fn did(tool: &Tool) -> String {
     let title = tool.title.as_deref().unwrap_or("a tool");
+    let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
+        || tool.raw.pointer("/rawInput/content").is_some()
+        || title == "write";
     let path = paths(tool).first().map_or_else(
         || excerpt(title),
         |path| excerpt(&String::from_utf8_lossy(path)),
     );
     match tool.kind.as_deref() {
+        Some("edit") if new => format!("wrote {path}"),
         Some("edit") => format!("edited {path}"),
         Some("delete") => format!("deleted {path}"),
         Some("move") => format!("moved {path}"),
@@ -129,6 +189,7 @@ mod tests {
         );
         Claimed {
             event: EventId::all_zeros(),
+            call: String::new(),
             title: String::new(),
             paths: paths(&tool),
             anything: kind == "execute",
@@ -153,5 +214,37 @@ mod tests {
         let both = [claimed("edit", "/workspace/a"), claimed("execute", "")];
         assert!(!who_claimed(&both, b"a").unwrap().anything);
         assert!(who_claimed(&both, b"b").unwrap().anything);
+    }
+
+    #[test]
+    fn tools_that_run_may_be_at_what_they_name_and_commands_at_anything() {
+        let mut running = Running::default();
+        let say = |json| tool(json);
+        running.hear(&say(
+            json!({"toolCallId": "e", "kind": "edit", "status": "in_progress",
+            "rawInput": {"filePath": "/workspace/a"}}),
+        ));
+        running.hear(&say(
+            json!({"toolCallId": "r", "kind": "read", "status": "pending"}),
+        ));
+        assert_eq!(running.at(b"a"), ["e"]);
+        assert!(running.at(b"b").is_empty());
+        running.hear(&say(
+            json!({"toolCallId": "x", "kind": "execute", "status": "pending"}),
+        ));
+        assert_eq!(running.at(b"b"), ["x"]);
+        let done = say(
+            json!({"toolCallId": "e", "kind": "edit", "status": "completed",
+            "rawInput": {"filePath": "/workspace/a"}}),
+        );
+        running.hear(&done);
+        assert!(!running.any(&["e".into()]) && running.any(&["e".into(), "x".into()]));
+        let claimed = Claimed::of(EventId::all_zeros(), &done).unwrap();
+        assert_eq!((claimed.paths.len(), claimed.anything), (1, false));
+        // A command that failed did something; an edit that failed did not.
+        let failed = say(json!({"toolCallId": "x", "kind": "execute", "status": "failed"}));
+        assert!(Claimed::of(EventId::all_zeros(), &failed).unwrap().anything);
+        let edit = tool(json!({"toolCallId": "f", "kind": "edit", "status": "failed"}));
+        assert!(Claimed::of(EventId::all_zeros(), &edit).is_none());
     }
 }

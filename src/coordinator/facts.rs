@@ -1,22 +1,30 @@
 //! Facts beside claims: checkpoints of the workspace, what really changed between two of them, and whether
 //! the agent said so (DESIGN.md #7).
 
+mod late;
+mod records;
+
 use std::collections::HashSet;
 
-use nostr::{Event, EventId};
+use nostr::EventId;
 
+pub(super) use self::late::settle;
+use self::{
+    late::{Late, claimed_late},
+    records::{file, record_many, unkept_claims},
+};
 use super::{
-    claimed::{Claimed, who_claimed},
+    claimed::{Claimed, Running, who_claimed},
     context::now,
+    hold::SessionHold,
     publisher::PublishError,
     session::Session,
-    states::{checkpoint_event, pair, undo_events},
-    workspaces::{Live, Shared, Told},
+    shared::{Live, Shared, Told},
+    states::{checkpoint_event, undo_events},
 };
 use crate::{
     agent::claims::Tool,
     job::Failure,
-    nips::session::ActionKind,
     workspace::{
         Checkpoint, ObjectId,
         diff::{self, Change, ChangeKind, Rendered},
@@ -25,13 +33,13 @@ use crate::{
 
 /// Up to this many changed files of a turn get a record each; the rest one together.
 const FILES: usize = 40;
-/// Changed files that the record of the rest names.
-const NAMED: usize = 500;
 
 /// A session's workspace, with what its turn claimed so far.
 pub(super) struct Bench {
     /// The copy, shared with its owner's tasks.
     pub(super) shared: std::sync::Arc<Shared>,
+    /// The session's hold on it.
+    pub(super) held: SessionHold,
     /// What its owner did with it meanwhile.
     pub(super) told: tokio::sync::mpsc::Receiver<Told>,
     /// Stops the agent when its files become too large.
@@ -39,6 +47,12 @@ pub(super) struct Bench {
     /// What is watched of its size.
     pub(super) watch: super::watch::Watch,
     claims: Vec<Claimed>,
+    /// What it says that its tools are at right now.
+    running: Running,
+    /// Whether it is at work, so that more claims may come.
+    in_turn: bool,
+    /// Changes that wait for their claim.
+    late: Vec<Late>,
     /// Files that have a record of their own in this turn.
     recorded: usize,
     /// Which ones: an agent may be further than what it says, so a claim can come after the state that holds
@@ -49,6 +63,18 @@ pub(super) struct Bench {
     /// The state of the last checkpoint.
     latest: Option<ObjectId>,
     failed: bool,
+    /// Bytes that the checkpoints of this session may take, and may still take.
+    store: (u64, u64),
+    /// Whether the agent stands still because that is used up.
+    pub(super) store_full: bool,
+}
+
+/// What became of a checkpoint.
+enum Look {
+    Same,
+    Taken(Taken),
+    /// It would take more of the disk than there is room for.
+    Full,
 }
 
 /// A checkpoint with what changed since the one before.
@@ -62,34 +88,46 @@ struct Taken {
 impl Bench {
     /// A session begins to work on a copy.
     pub(super) fn new(
-        shared: std::sync::Arc<Shared>,
+        held: SessionHold,
         process: &super::process::Process,
-        quota: crate::sandbox::disk::Quota,
+        limits: &crate::sandbox::Config,
         latest: ObjectId,
     ) -> Self {
         let (tell, told) = tokio::sync::mpsc::channel(4);
-        shared.set_live(Some(Live {
+        let shared = held.shared().clone();
+        if let Err(error) = crate::workspace::give_git_to_the_agent(shared.dir()) {
+            tracing::warn!(%error, "that the repository is the agent's could not be noted");
+        }
+        held.works(Live {
             pause: process.pause(),
             told: tell,
-        }));
-        let watch = super::watch::Watch::new(shared.tree_dir(), quota);
+        });
+        let watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
         Self {
             shared,
+            held,
             told,
             hold: process.pause(),
             watch,
             claims: Vec::new(),
+            running: Running::default(),
+            in_turn: false,
+            late: Vec::new(),
             recorded: 0,
             touched: HashSet::new(),
             unrecorded_since: None,
             latest: Some(latest),
             failed: false,
+            store: (limits.store(), limits.store()),
+            store_full: false,
         }
     }
 
     /// The next turn begins.
     fn turn(&mut self) {
         self.claims.clear();
+        self.running.clear();
+        self.late.clear();
         self.recorded = 0;
         self.touched.clear();
         self.unrecorded_since = None;
@@ -100,7 +138,12 @@ impl Bench {
         self.claims.push(Claimed::command(event, command));
     }
 
-    /// What a tool is said to have done, as far as files go.
+    /// What a tool is said to be at.
+    pub(super) fn hear(&mut self, tool: &Tool) {
+        self.running.hear(tool);
+    }
+
+    /// What a tool that ended is said to have done, as far as files go.
     pub(super) fn claim(&mut self, event: EventId, tool: &Tool) {
         self.claims.extend(Claimed::of(event, tool));
     }
@@ -126,6 +169,14 @@ pub(super) enum Around {
     Look,
 }
 
+/// Comes when somebody waits for the files of a session that has nothing to do; never for one without files.
+pub(super) async fn wanted(shared: Option<std::sync::Arc<Shared>>) {
+    match shared {
+        Some(shared) => shared.holders.wanted().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What happens next around the files; for a session without files it is never anything.
 pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
     let Some(bench) = bench else {
@@ -146,7 +197,11 @@ pub(super) async fn begin_turn(session: &mut Session) -> Result<(), PublishError
     if let Some(bench) = &mut session.bench {
         bench.turn();
     }
-    checkpoint(session, "before the prompt").await
+    checkpoint(session, "before the prompt").await?;
+    if let Some(bench) = &mut session.bench {
+        bench.in_turn = true;
+    }
+    Ok(())
 }
 
 /// Takes the checkpoint after a turn, and records together the files that have no record of their own.
@@ -154,7 +209,11 @@ pub(super) async fn begin_turn(session: &mut Session) -> Result<(), PublishError
 /// # Errors
 /// When the record cannot be written.
 pub(super) async fn end_turn(session: &mut Session) -> Result<(), PublishError> {
+    if let Some(bench) = &mut session.bench {
+        bench.in_turn = false;
+    }
     checkpoint(session, "after the turn").await?;
+    settle(session).await?;
     let Some(bench) = &mut session.bench else {
         return Ok(());
     };
@@ -187,10 +246,14 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
     } else {
         FILES.saturating_sub(bench.recorded)
     };
+    let mut left = bench.store.1;
     let taken = shared
         .with(move |files| {
-            let Some(checkpoint) = files.checkpoint_if_changed(&why, at)? else {
-                return Ok(None);
+            let checkpoint = match files.checkpoint_within(&why, at, &mut left) {
+                Ok(Some(checkpoint)) => checkpoint,
+                Ok(None) => return Ok((Look::Same, left)),
+                Err(crate::workspace::Error::Full) => return Ok((Look::Full, left)),
+                Err(error) => return Err(error.into()),
             };
             let before = known.or(checkpoint.before);
             let changes = match before {
@@ -206,18 +269,45 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
                     changed.push((change, rendered));
                 }
             }
-            Ok(Some(Taken {
+            let taken = Taken {
                 checkpoint,
                 changed,
                 total,
-            }))
+            };
+            Ok((Look::Taken(taken), left))
         })
         .await;
+    if let Ok((_, left)) = &taken {
+        bench.store.1 = *left;
+    }
     match taken {
-        Ok(Some(taken)) => record(session, taken, reason).await,
-        Ok(None) => record_nothing(session).await,
+        Ok((Look::Taken(taken), _)) => record(session, taken, reason).await,
+        Ok((Look::Same, _)) => record_nothing(session).await,
+        Ok((Look::Full, _)) => store_is_full(session).await,
         Err(failure) => not_taken(session, &failure).await,
     }
+}
+
+/// The checkpoints of a session take all the disk that they may: its agent stands still, because what it goes
+/// on to do could not be undone. The checkpoints that are there stay.
+async fn store_is_full(session: &mut Session) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    if std::mem::replace(&mut bench.store_full, true) {
+        return Ok(());
+    }
+    if let Err(error) = bench.hold.pause().await {
+        tracing::warn!(%error, "an agent without room for checkpoints could not be paused");
+    }
+    let sentence = format!(
+        "The agent stands still: its checkpoints would take more than their {} MiB of disk, so what it does now \
+         could not be undone. Undo its last step, and it goes on; or stop it (Ctrl-C), apply what is good, and \
+         start again. `store_mb` in treefort.toml sets the limit.",
+        bench.store.0 >> 20
+    );
+    let entry = session.log.error("store", true, &sentence, now())?;
+    session.publish(entry).await
 }
 
 /// A checkpoint that failed is on the record: nobody may count on it.
@@ -252,12 +342,20 @@ async fn record(session: &mut Session, taken: Taken, reason: &str) -> Result<(),
     bench.recorded += taken.changed.len();
     let paths = taken.changed.iter().map(|(change, _)| change.path.clone());
     bench.touched.extend(paths);
-    let mut events = Vec::new();
-    for (change, rendered) in &taken.changed {
-        let claim = who_claimed(&claims, &change.path);
-        events.push(file(session, change, rendered, claim, private).await?);
-    }
     let every_file_known = taken.changed.len() == taken.total;
+    let mut events = claimed_late(session, &claims).await?;
+    for (change, rendered) in taken.changed {
+        let claim = who_claimed(&claims, &change.path);
+        if let Some(bench) = &mut session.bench
+            && bench.in_turn
+            && claim.is_none()
+        {
+            let calls = bench.running.at(&change.path);
+            bench.late.push(Late::new(change, rendered, calls));
+            continue;
+        }
+        events.push(file(session, &change, &rendered, claim, private).await?);
+    }
     if every_file_known {
         events.extend(unkept_claims(session, &claims, private)?);
     }
@@ -277,121 +375,13 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
         return Ok(());
     };
     let claims = std::mem::take(&mut bench.claims);
+    let known = bench.unrecorded_since.is_none();
+    let mut events = claimed_late(session, &claims).await?;
     // Which files changed is not known one by one any more.
-    if bench.unrecorded_since.is_some() {
-        return Ok(());
+    if known {
+        events.extend(unkept_claims(session, &claims, private)?);
     }
-    let events = unkept_claims(session, &claims, private)?;
     session.emit(events).await
-}
-
-/// Edits that were claimed and of which the files know nothing in this turn.
-fn unkept_claims(
-    session: &mut Session,
-    claims: &[Claimed],
-    private: bool,
-) -> Result<Vec<Event>, PublishError> {
-    let mut events = Vec::new();
-    for claimed in claims.iter().filter(|claimed| !claimed.anything) {
-        let touched = |path: &Vec<u8>| {
-            let bench = session.bench.as_ref();
-            bench.is_some_and(|bench| bench.touched.contains(path))
-        };
-        if claimed.paths.is_empty() || claimed.paths.iter().any(touched) {
-            continue;
-        }
-        let sentence = if private {
-            "The agent says that it changed a file, but nothing changed there.".to_owned()
-        } else {
-            format!(
-                "The agent says “{}”, but nothing changed there.",
-                claimed.title
-            )
-        };
-        events.push(session.log.error("claim", true, &sentence, now())?.event);
-    }
-    Ok(events)
-}
-
-/// 4782 `file`: what really changed.
-async fn file(
-    session: &mut Session,
-    change: &Change,
-    rendered: &Rendered,
-    claim: Option<&Claimed>,
-    private: bool,
-) -> Result<Event, PublishError> {
-    let path = String::from_utf8_lossy(&change.path).into_owned();
-    let op = op(change.kind);
-    let mut detail = Vec::new();
-    if !private {
-        detail.push(pair("path", &path));
-    }
-    detail.push(pair("op", op));
-    detail.push(vec![
-        "lines".to_owned(),
-        format!("+{}", rendered.added),
-        format!("-{}", rendered.removed),
-    ]);
-    if rendered.binary {
-        detail.push(vec!["binary".to_owned()]);
-    }
-    match claim {
-        Some(claim) => detail.push(pair("claimed", &claim.event.to_hex())),
-        None => detail.push(vec!["unclaimed".to_owned()]),
-    }
-    let did = match op {
-        "create" => "Created",
-        "delete" => "Deleted",
-        "mode" => "Changed the rights of",
-        _ => "Edited",
-    };
-    let unclaimed = if claim.is_none() {
-        ", which the agent did not say"
-    } else {
-        ""
-    };
-    let (alt, content) = if private {
-        detail.push(pair("withheld", &rendered.text.len().to_string()));
-        (format!("{did} a file{unclaimed}"), "")
-    } else {
-        let alt = format!(
-            "{did} {path} (+{} −{}){unclaimed}",
-            rendered.added, rendered.removed
-        );
-        (alt, rendered.text.as_str())
-    };
-    let entry = session
-        .log
-        .action(ActionKind::File, detail, alt, content, now())?;
-    Ok(session.keep_whole(entry).await)
-}
-
-/// 4782 `file`, once for all files that have no record of their own.
-async fn record_many(session: &mut Session, changes: &[Change]) -> Result<(), PublishError> {
-    let count = changes.len();
-    let detail = vec![pair("op", "many"), pair("files", &count.to_string())];
-    let content = if session.private {
-        String::new()
-    } else {
-        let mut lines: Vec<String> = changes
-            .iter()
-            .take(NAMED)
-            .map(|change| {
-                let path = String::from_utf8_lossy(&change.path);
-                format!("{} {path}", op(change.kind))
-            })
-            .collect();
-        if count > NAMED {
-            lines.push(format!("and {} more", count - NAMED));
-        }
-        lines.join("\n")
-    };
-    let alt = format!("Changed {count} files");
-    let entry = session
-        .log
-        .action(ActionKind::File, detail, alt, &content, now())?;
-    session.publish(entry).await
 }
 
 /// The owner brought a state back while the session was open: that is on its record too.
@@ -407,8 +397,22 @@ pub(super) async fn record_undo(
     let Some(bench) = &mut session.bench else {
         return Ok(());
     };
+    // What was changed until then is on the record before it.
+    let in_turn = std::mem::replace(&mut bench.in_turn, false);
+    settle(session).await?;
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    bench.in_turn = in_turn;
     bench.turn();
     bench.latest = Some(undone.after.tree);
+    // The owner looked at it, and has the agent go on.
+    bench.store.1 = bench.store.0;
+    if std::mem::take(&mut bench.store_full)
+        && let Err(error) = bench.hold.resume().await
+    {
+        tracing::warn!(%error, "a paused agent could not be resumed");
+    }
     let id = bench.shared.id;
     let events = undo_events(&mut session.log, id, undone, to, private)?;
     session.emit(events).await

@@ -8,9 +8,10 @@ use nostr::PublicKey;
 use super::{
     context::{Context, now},
     executor::Order,
+    hold::SessionHold,
     opening::excerpt,
     process::{self, Process, Start as Launch},
-    workspaces::{Shared, Source},
+    workspaces::Source,
 };
 use crate::{
     job::Failure,
@@ -26,7 +27,7 @@ const LEAVE_EVERY: Duration = Duration::from_millis(500);
 /// The files of a session with its process.
 pub(super) struct Begun {
     pub(super) process: Process,
-    pub(super) shared: Option<Arc<Shared>>,
+    pub(super) held: Option<SessionHold>,
     pub(super) imported: Option<(Imported, Checkpoint)>,
     pub(super) latest: Option<Checkpoint>,
 }
@@ -68,9 +69,12 @@ impl Drop for Unused {
                 if matches!(context.keyring.session(&session), Ok(Some(_))) {
                     process::forget(&context, &session).await;
                 }
-                // A copy that was being written is written on for a moment.
+                // A copy or a note that was being written is written on for a moment.
                 for _ in 0..LEAVE_TRIES {
                     tokio::time::sleep(LEAVE_EVERY).await;
+                    if matches!(context.state.is_session(&session), Ok(true)) {
+                        process::forget(&context, &session).await;
+                    }
                     context.workspaces.forget(session).await;
                 }
             });
@@ -133,7 +137,7 @@ pub(super) async fn begin(
         };
         return Ok(Begun {
             process,
-            shared: None,
+            held: None,
             imported: None,
             latest: None,
         });
@@ -144,12 +148,8 @@ pub(super) async fn begin(
         None => None,
     };
     if let Some(shared) = known {
-        if shared.live().is_some() {
-            return Err(Failure::new(
-                "workspace",
-                "another session works on this copy at the moment; wait for its end",
-            ));
-        }
+        // From here on nobody else begins on it, and it cannot be deleted.
+        let mut held = SessionHold::take(shared.clone()).await?;
         let at = now();
         let latest = shared
             .with(move |files| Ok(files.checkpoint("before going on", at)?))
@@ -159,9 +159,10 @@ pub(super) async fn begin(
         }
         let tree = Some(shared.tree_dir());
         let process = start_alone(context, order, command, tree, unused, progress).await?;
+        held.keep_for(process.exit());
         return Ok(Begun {
             process,
-            shared: Some(shared),
+            held: Some(held),
             imported: None,
             latest: Some(latest),
         });
@@ -185,14 +186,15 @@ pub(super) async fn begin(
         agent: order.agent.clone(),
         created_at: now(),
         base: None,
-        applied: None,
+        applied: Vec::new(),
     };
     let fill = async |id| {
-        let shared = context.workspaces.begin(about(id)).await?;
-        let filled = shared
+        let held = context.workspaces.begin(about(id)).await?;
+        let filled = held
+            .shared()
             .fill(source.clone(), context.workspaces.owner(), now())
             .await?;
-        Ok::<_, Failure>((shared, filled))
+        Ok::<_, Failure>((held, filled))
     };
     let (process, filled) = match warm {
         Some(process) => {
@@ -225,12 +227,15 @@ pub(super) async fn begin(
         }
     };
     match (process, filled) {
-        (Ok(process), Ok((shared, filled))) => Ok(Begun {
-            process,
-            shared: Some(shared),
-            latest: Some(filled.1.clone()),
-            imported: Some(filled),
-        }),
+        (Ok(process), Ok((mut held, filled))) => {
+            held.keep_for(process.exit());
+            Ok(Begun {
+                process,
+                held: Some(held),
+                latest: Some(filled.1.clone()),
+                imported: Some(filled),
+            })
+        }
         (Ok(process), Err(failure)) => {
             process.discard().await;
             Err(failure)

@@ -6,7 +6,7 @@ use nostr::PublicKey;
 use tokio::time::Instant;
 
 use super::{saying::MAX_ANSWER, session::Session};
-use crate::{nips::session::live_delta, recorder::Redactor};
+use crate::{agent::claims::Calls, nips::session::live_delta, recorder::Redactor};
 
 /// When a customer gets a part of the answer, after the beginning; then at the last distance again.
 const PARTIALS: [Duration; 4] = [
@@ -26,6 +26,8 @@ pub(super) struct Growing {
     partials: usize,
     next_partial: Instant,
     reported: usize,
+    /// What the agent said about the tools that it is using.
+    pub(super) calls: Calls,
     /// How many tools the agent said that it used.
     pub(super) tools: usize,
 }
@@ -39,6 +41,7 @@ impl Growing {
             partials: 0,
             next_partial: began + PARTIALS[0],
             reported: 0,
+            calls: Calls::default(),
             tools: 0,
         }
     }

@@ -11,21 +11,28 @@ use super::{
 };
 use crate::{
     job::Failure,
-    nips::workspace::{CopyLine, ImageLine, Outcome},
+    nips::workspace::{CopyLine, ImageLine, Outcome, cut_to},
     sandbox::Leftovers,
     workspace::{About, inventory},
 };
 
 /// Copies that a list names.
 const COPIES: usize = 200;
+/// Bytes that the list of copies takes, and that of images.
+const LIST: (usize, usize) = (40_000, 10_000);
 
-/// Everything that takes room.
+/// Everything that takes room. Where it can be read on the relay, it names no folder of a private job.
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
+pub(super) async fn list(context: &Arc<Context>, hidden: bool) -> Result<Outcome, Failure> {
     let mut copies = Vec::new();
-    for about in context.workspaces.list().await?.into_iter().take(COPIES) {
+    let all = context.workspaces.list().await?;
+    let total = all.len();
+    for mut about in all.into_iter().take(COPIES) {
+        if about.private && !hidden {
+            about.project = None;
+        }
         copies.push(copy(&context.workspaces, about).await?);
     }
     let left = context.runtime.leftovers().await.unwrap_or_else(|error| {
@@ -35,16 +42,14 @@ pub(super) async fn list(context: &Arc<Context>) -> Result<Outcome, Failure> {
     });
     let stores = context.workspaces.stores();
     let checkpoints = blocking(move || size(&stores)).await?;
+    let images = left.images.into_iter().map(|image| ImageLine {
+        name: image.name,
+        bytes: image.bytes,
+    });
     Ok(Outcome::List {
-        copies,
-        images: left
-            .images
-            .into_iter()
-            .map(|image| ImageLine {
-                name: image.name,
-                bytes: image.bytes,
-            })
-            .collect(),
+        copies: cut_to(copies, LIST.0).0,
+        total,
+        images: cut_to(images, LIST.1).0,
         checkpoints,
     })
 }
@@ -54,7 +59,7 @@ async fn copy(workspaces: &Arc<Workspaces>, about: About) -> Result<CopyLine, Fa
     let (busy, work) = match &shared {
         Ok(shared) => {
             // Also what was undone can still be brought back, and what was applied taken back.
-            (shared.live().is_some(), shared.has_work().await)
+            (shared.holders.is_busy(), shared.has_work().await)
         }
         // What cannot be read may hold anything.
         Err(_) => (false, true),
@@ -84,10 +89,17 @@ pub(super) async fn clean(
     copies: &[PublicKey],
     images: bool,
 ) -> Result<Outcome, Failure> {
-    let mut bytes = 0;
+    let (mut bytes, mut left) = (0, Vec::new());
     for id in copies {
-        let shared = context.workspaces.open(*id).await?;
-        bytes += operation::discard(&shared).await?.0;
+        let discarded = match context.workspaces.open(*id).await {
+            Ok(shared) => operation::discard(&shared).await,
+            Err(failure) => Err(failure),
+        };
+        match discarded {
+            Ok((freed, _)) => bytes += freed,
+            // What can go goes, and what went is answered as done.
+            Err(failure) => left.push(format!("{}: {}", &id.to_hex()[..8], failure.sentence)),
+        }
     }
     let stores = context.workspaces.stores();
     let before = blocking(move || size(&stores)).await?;
@@ -102,10 +114,11 @@ pub(super) async fn clean(
         Err(_) => Leftovers::default(),
     };
     Ok(Outcome::Clean {
-        copies: copies.len(),
+        copies: copies.len() - left.len(),
         images: gone.images.len(),
         containers: gone.containers,
         bytes,
+        left: cut_to(left, LIST.1).0,
     })
 }
 

@@ -60,7 +60,7 @@ impl Session {
         }
         let Begun {
             mut process,
-            shared,
+            held,
             imported,
             latest,
         } = {
@@ -84,7 +84,7 @@ impl Session {
             session: process.keys.public_key(),
             agent: order.agent.clone(),
             job: order.event.id,
-            workspace: shared.as_ref().map(|shared| shared.id),
+            workspace: held.as_ref().map(|held| held.shared().id),
             started_at: now(),
             ended: false,
         };
@@ -108,10 +108,9 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
-        let bench = match (shared, latest) {
-            (Some(shared), Some(latest)) => {
-                let quota = context.sandbox.quota();
-                Some(Bench::new(shared, &process, quota, latest.tree))
+        let bench = match (held, latest) {
+            (Some(held), Some(latest)) => {
+                Some(Bench::new(held, &process, &context.sandbox, latest.tree))
             }
             _ => None,
         };
@@ -334,19 +333,21 @@ async fn acp_session(process: &Process, history: &[Said]) -> Result<Option<Sessi
     let Talk::Acp { peer, .. } = &process.talk else {
         return Ok(None);
     };
-    let failed = |error: crate::agent::acp::Error| process.agent_failed(&error);
     let meta = match process.manifest.history {
         crate::agent::manifest::History::Meta => process::meta(history),
         crate::agent::manifest::History::Prompt => serde_json::Value::Null,
     };
-    let acp = peer
-        .new_session(sandbox::WORKSPACE, meta)
-        .await
-        .map_err(failed)?;
-    if let Some(mode) = &process.manifest.session_mode {
-        peer.set_mode(&acp, mode).await.map_err(failed)?;
+    let opening = async {
+        let acp = peer.new_session(sandbox::WORKSPACE, meta).await?;
+        if let Some(mode) = &process.manifest.session_mode {
+            peer.set_mode(&acp, mode).await?;
+        }
+        Ok(acp)
+    };
+    match opening.await {
+        Ok(acp) => Ok(Some(acp)),
+        Err(error) => Err(process.agent_failed(&error).await),
     }
-    Ok(Some(acp))
 }
 
 /// The conversation before, for the front of a prompt.

@@ -16,7 +16,7 @@ use tokio::{
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{Limits, Peer},
+        acp::{self, Limits, Peer},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -33,6 +33,12 @@ const PERMISSION_WAIT: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
+/// How long an agent's last words may come after the end of its output.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Lines of an agent's standard error in a sentence.
+const LAST_LINES: usize = 3;
+/// Characters of one of them.
+const LINE_CHARS: usize = 300;
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
 /// be ready before anybody chose one.
 const SESSION_MODEL: &str = "session";
@@ -231,15 +237,17 @@ impl Process {
         let Talk::Acp { peer, .. } = &self.talk else {
             return Ok(());
         };
-        peer.initialize()
-            .await
-            .map_err(|error| self.agent_failed(&error))?;
-        if let Some(method) = &self.manifest.auth_method {
-            peer.authenticate(method)
-                .await
-                .map_err(|error| self.agent_failed(&error))?;
+        let asked = async {
+            peer.initialize().await?;
+            match &self.manifest.auth_method {
+                Some(method) => peer.authenticate(method).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        match asked.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.agent_failed(&error).await),
         }
-        Ok(())
     }
 
     /// Stops the agent for a moment, from another task.
@@ -292,8 +300,29 @@ impl Process {
         }
     }
 
+    /// The last lines of what the agent wrote to its standard error, for a person: bounded, and without what a
+    /// terminal obeys. Secrets are still in them.
+    pub(super) fn last_words(&self, lines: usize) -> Vec<String> {
+        let text = self.stderr.text();
+        let written = text.lines().map(str::trim_end);
+        let mut last: Vec<String> = written
+            .filter(|line| !line.trim().is_empty())
+            .rev()
+            .take(lines)
+            .map(|line| line.replace('\t', "  ").chars().take(LINE_CHARS).collect())
+            .collect();
+        last.reverse();
+        last
+    }
+
     /// What went wrong with the agent, with the facts that the host saw.
-    pub(super) fn agent_failed(&self, error: &dyn std::fmt::Display) -> Failure {
+    pub(super) async fn agent_failed(&self, error: &acp::Error) -> Failure {
+        if matches!(error, acp::Error::Closed(_)) {
+            // Its last words and its exit code come another way, and may come after its end.
+            let mut exit = self.exit();
+            let ended = tokio::time::timeout(LAST_WORDS, exit.wait_for(Option::is_some));
+            let _seen = ended.await;
+        }
         let mut sentence = format!("the agent {} failed: {error}", self.manifest.name);
         if let Some(exit) = self.exit.borrow().as_ref() {
             if exit.oom {
@@ -302,10 +331,9 @@ impl Process {
                 sentence.push_str(&format!("; it exited with code {code}"));
             }
         }
-        let stderr = self.stderr.text();
-        if let Some(last) = stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-            let last: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
-            sentence.push_str(&format!("; its last words: {last}"));
+        let words = self.last_words(LAST_LINES);
+        if !words.is_empty() {
+            sentence.push_str(&format!("; its last words: {}", words.join(" / ")));
         }
         Failure::new(
             "agent",
@@ -363,8 +391,16 @@ pub(super) fn new_keys(context: &Context) -> Result<Keys, Failure> {
         .map_err(|error| internal(&error))
 }
 
-/// Removes what was kept for a session that never began: its key, its journal, its folder.
+/// Removes what was kept for a session that never began: its note, its key, its journal, its folder.
 pub(super) async fn forget(context: &Arc<Context>, session: &PublicKey) {
+    let (state, key) = (context.state.clone(), *session);
+    let noted = tokio::task::spawn_blocking(move || match state.is_session(&key) {
+        Ok(true) => state.forget_session(&key),
+        known => known.map(drop),
+    });
+    if !matches!(noted.await, Ok(Ok(()))) {
+        tracing::warn!("the note of an unused session stays");
+    }
     if let Err(error) = context.keyring.forget_session(session) {
         tracing::warn!(%error, "the key of an unused session stays");
     }

@@ -51,11 +51,11 @@ pub(super) async fn record_tool(
         claimed::did(tool)
     };
     let failed = if status == "failed" {
-        ", and that this failed"
+        ", which failed"
     } else {
         ""
     };
-    let alt = format!("Says that it {did}{failed}");
+    let alt = format!("Says it {did}{failed}");
     let entry = session
         .log
         .action(ActionKind::Command, detail, alt, &content, now())?;

@@ -17,8 +17,8 @@ use super::{
     opening::{Prepared, excerpt},
     process::{Process, Talk},
     publisher::PublishError,
-    turn,
-    workspaces::Told,
+    shared::Told,
+    turn, watch,
 };
 use crate::{
     agent::acp::SessionId,
@@ -143,6 +143,11 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         if let After::Over(outcome, ending) = after {
             break 'session (outcome, ending);
         }
+        // It stands still and would not hear another job.
+        let is_full = |bench: &Bench| bench.store_full;
+        if session.bench.as_ref().is_some_and(is_full) {
+            break 'session (Outcome::Failed, "store");
+        }
         let answered = turn.order.event.id;
         if idle == 0
             || lines
@@ -157,6 +162,8 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
             break (Outcome::Success, "completed");
         }
         let ends = Instant::now() + Duration::from_secs(idle);
+        let shared = session.bench.as_ref().map(|bench| bench.shared.clone());
+        let mut wanted = std::pin::pin!(facts::wanted(shared));
         turn = loop {
             tokio::select! {
                 next = lines.turns.recv() => match next {
@@ -170,11 +177,19 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                             break 'session (Outcome::Failed, "record");
                         }
                     }
-                    // Nobody waits for an answer: an agent over its quota is found with the next job.
-                    Around::Look => session.look_later(),
+                    // Nobody waits for what it does now: over its quota it ends, and its copy stays.
+                    Around::Look => match watch::grew_too_large(&mut session).await {
+                        Ok(false) => {}
+                        Ok(true) => break 'session (Outcome::Failed, "disk"),
+                        Err(error) => {
+                            tracing::error!(%error, "an agent over its quota could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    },
                 },
                 () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
+                () = &mut wanted => break 'session (Outcome::Success, "completed"),
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
             }
         };
@@ -294,14 +309,15 @@ impl Session {
         entry.event
     }
 
-    fn look_later(&mut self) {
-        if let Some(bench) = &mut self.bench {
-            bench.watch.later();
-        }
-    }
-
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        // From here on nobody is told anything: an undo has a record of its own.
+        while let Some(told) = self.last_told() {
+            if let Err(error) = self.hear(told).await {
+                tracing::error!(%error, "an undo could not be recorded");
+                break;
+            }
+        }
         if self.log.start_reference().is_some() {
             // What the agent did after its last word counts too. A record that fails is seen below.
             let last = facts::end_turn(&mut self).await;
@@ -311,11 +327,12 @@ impl Session {
             }
         }
         if let Some(bench) = &self.bench {
-            bench.shared.set_live(None);
+            bench.held.ends(lines.shutdown.cancelled()).await;
         }
         let Self {
             context,
             process,
+            bench,
             log,
             mut record,
             ..
@@ -347,15 +364,28 @@ impl Session {
         }
         let grace = match outcome {
             Outcome::Interrupted => Duration::ZERO,
+            // It would go on to write.
+            Outcome::Failed if matches!(ending, "disk" | "store") => Duration::ZERO,
             _ => Duration::from_secs(process.manifest.grace_s),
         };
+        let shared = bench.as_ref().map(|bench| bench.shared.clone());
         let wanted = async {
             tokio::select! {
                 () = lines.shutdown.cancelled() => {}
                 () = lines.close.cancelled() => {}
+                () = facts::wanted(shared) => {}
             }
         };
         process.stop(grace, wanted).await;
+        // Its copy is free for others only now.
+        drop(bench);
+    }
+
+    /// What its owner did before nothing was heard any more.
+    fn last_told(&mut self) -> Option<Told> {
+        let bench = self.bench.as_mut()?;
+        bench.told.close();
+        bench.told.try_recv().ok()
     }
 
     /// What the agent said between two jobs belongs to neither.

@@ -27,6 +27,8 @@ use crate::{
 
 /// The most of a command's output that is kept; the rest is counted.
 const MAX_OUTPUT: usize = 4 << 20;
+/// Lines of a failed command's standard error that stand below its output.
+const LAST_LINES: usize = 20;
 /// How long a command that closed its output may take to end.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -113,7 +115,22 @@ pub(super) async fn answer_with(
     lines: &Lines,
 ) -> Result<After, PublishError> {
     let ms = began.elapsed().as_millis();
-    let text = session.context.redactor.redact(output).into_owned();
+    let mut output = output.to_owned();
+    // Why it failed stands where errors stand.
+    let words = match code {
+        0 => Vec::new(),
+        _ => session.process.last_words(LAST_LINES),
+    };
+    if !words.is_empty() {
+        if !output.is_empty() && !output.ends_with('\n') {
+            output.push('\n');
+        }
+        output.push_str(&format!(
+            "It wrote to its standard error:\n{}\n",
+            words.join("\n")
+        ));
+    }
+    let text = session.context.redactor.redact(&output).into_owned();
     let command = session
         .process
         .command

@@ -21,11 +21,18 @@ pub(super) fn checkpoint_event(
     let id = session.bench.as_ref().map(|bench| bench.shared.id);
     let detail = checkpoint_detail(id, checkpoint, reason, session.private);
     let alt = format!("Checkpoint {}: {reason}", checkpoint.number);
-    let content = match changed {
+    let mut content = match changed {
         0 => String::new(),
         1 => "1 file changed since the checkpoint before.".to_owned(),
         n => format!("{n} files changed since the checkpoint before."),
     };
+    if checkpoint.left_out > 0 {
+        let sentence = "What the agent did to the uncovered paths cannot be undone or applied.";
+        if !content.is_empty() {
+            content.push(' ');
+        }
+        content.push_str(sentence);
+    }
     Ok(session.log.checkpoint(detail, alt, &content, now())?.event)
 }
 
@@ -48,11 +55,12 @@ pub(super) fn checkpoint_detail(
             checkpoint.bytes.to_string(),
         ],
     ];
-    let count = checkpoint.uncovered.len();
+    let count = checkpoint.uncovered.iter().map(|left| left.paths());
+    let count = count.fold(0, u64::saturating_add);
     if !private {
         detail.extend(checkpoint.uncovered.iter().take(UNCOVERED).map(uncovered));
     }
-    if count > UNCOVERED || (private && count > 0) {
+    if count > UNCOVERED as u64 || (private && count > 0) {
         detail.push(pair("uncovered-in-all", &count.to_string()));
     }
     detail

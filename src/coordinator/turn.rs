@@ -9,6 +9,7 @@ use super::{
     context::now,
     facts::{self, Around},
     growing::Growing,
+    opening::excerpt,
     process::Talk,
     publisher::PublishError,
     saying::{answer, message, record_error, record_tool, report, take_call},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     agent::{
         acp::{self, StopReason},
-        claims::Claim,
+        claims::{Claim, Tool},
     },
     job::{Failure, Report},
     nips::session::Outcome,
@@ -150,7 +151,7 @@ async fn work(
             Some(Failure::new("model", "the model gave an empty answer"))
         }
         Ended::Turn(Ok(_)) => None,
-        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take())),
+        Ended::Turn(Err(error)) => Some(turn_failed(session, &error, usage.failed.take()).await),
         Ended::TooLong => Some(Failure::new(
             "agent",
             "the agent said more than an answer may hold",
@@ -274,6 +275,7 @@ async fn listen(
                 }
             },
             _ = ticks.tick() => {
+                facts::settle(session).await?;
                 session.emit(Vec::new()).await?;
                 growing.show(session, &order.request.customer, false).await;
                 if let Some(text) = growing.partial(&session.context.redactor) {
@@ -309,59 +311,97 @@ async fn listen(
     Ok(ended)
 }
 
+/// Takes in what the agent said. Where that needs a checkpoint, everything that it said meanwhile comes first:
+/// its tools run side by side, and what one did is not to be held against another.
 async fn take(
     session: &mut Session,
     growing: &mut Growing,
-    claim: Claim,
+    first: Claim,
 ) -> Result<(), PublishError> {
-    match claim {
-        Claim::Text(text) => growing.text.push_str(&text),
-        Claim::ToolCall(tool) | Claim::ToolUpdate(tool)
-            if matches!(tool.status.as_deref(), Some("completed" | "failed")) =>
-        {
-            growing.tools += 1;
-            match growing.tools {
-                ..=MAX_TOOLS => {
-                    let event = record_tool(session, &tool).await?;
-                    if let Some(bench) = &mut session.bench {
-                        bench.claim(event, &tool);
-                    }
-                }
-                FIRST_TOO_MANY => {
-                    let sentence = "The agent said more about its tools than a record holds.";
-                    let entry = session
-                        .log
-                        .error("truncated-record", true, sentence, now())?;
-                    session.publish(entry).await?;
-                }
-                _ => {}
+    let (mut did, mut asked) = (Vec::new(), Vec::new());
+    let mut next = Some(first);
+    // No more than the channel holds: one that goes on talking is not heard for ever.
+    let mut room = match &session.process.talk {
+        Talk::Acp { claims, .. } => claims.max_capacity(),
+        Talk::Exec { .. } => 0,
+    };
+    while let Some(claim) = next {
+        match claim {
+            Claim::Text(text) => growing.text.push_str(&text),
+            Claim::ToolCall(tool) | Claim::ToolUpdate(tool) => {
+                did.extend(take_tool(session, growing, tool).await?);
             }
-            if claimed::may_change(&tool) {
-                let why = if session.private {
-                    "after a tool".to_owned()
-                } else {
-                    format!("after it {}", claimed::did(&tool))
-                };
-                facts::checkpoint(session, &why).await?;
+            Claim::Permission(permission) => asked.push(permission),
+            Claim::NotJson(line) => tracing::debug!(
+                bytes = line.len(),
+                "the agent wrote a line that is no message"
+            ),
+            // Kept in the journal; nothing of them belongs into the record.
+            _ => {}
+        }
+        next = match &mut session.process.talk {
+            Talk::Acp { claims, .. }
+                if room > 0
+                    && growing.text.len() <= MAX_TEXT
+                    && !(did.is_empty() && asked.is_empty()) =>
+            {
+                claims.try_recv().ok()
             }
-        }
-        Claim::Permission(permission) => {
-            let why = if session.private {
-                "before a tool".to_owned()
-            } else {
-                format!("before it {}", claimed::did(&permission.tool))
-            };
-            facts::checkpoint(session, &why).await?;
-            let _told = permission.answer.give();
-        }
-        Claim::NotJson(line) => tracing::debug!(
-            bytes = line.len(),
-            "the agent wrote a line that is no message"
-        ),
-        // Kept in the journal; nothing of them belongs into the record.
-        _ => {}
+            _ => None,
+        };
+        room = room.saturating_sub(1);
+    }
+    if !did.is_empty() {
+        let why = if session.private {
+            "after a tool".to_owned()
+        } else {
+            format!("after it {}", excerpt(&did.join(", ")))
+        };
+        facts::checkpoint(session, &why).await?;
+    }
+    for permission in asked {
+        let why = if session.private {
+            "before a tool".to_owned()
+        } else {
+            format!("before it {}", claimed::did(&permission.tool))
+        };
+        facts::checkpoint(session, &why).await?;
+        let _told = permission.answer.give();
     }
     Ok(())
+}
+
+/// Takes in news of a tool; gives what it did when it ended and may have changed files.
+async fn take_tool(
+    session: &mut Session,
+    growing: &mut Growing,
+    tool: Tool,
+) -> Result<Option<String>, PublishError> {
+    let whole = growing.calls.whole(tool);
+    if let Some(bench) = &mut session.bench {
+        bench.hear(&whole);
+    }
+    if !matches!(whole.status.as_deref(), Some("completed" | "failed")) {
+        return Ok(None);
+    }
+    growing.tools += 1;
+    match growing.tools {
+        ..=MAX_TOOLS => {
+            let event = record_tool(session, &whole).await?;
+            if let Some(bench) = &mut session.bench {
+                bench.claim(event, &whole);
+            }
+        }
+        FIRST_TOO_MANY => {
+            let sentence = "The agent said more about its tools than a record holds.";
+            let entry = session
+                .log
+                .error("truncated-record", true, sentence, now())?;
+            session.publish(entry).await?;
+        }
+        _ => {}
+    }
+    Ok(claimed::may_change(&whole).then(|| claimed::did(&whole)))
 }
 
 /// What the agent says next.
@@ -373,10 +413,10 @@ async fn next_claim(talk: &mut Talk) -> Option<Claim> {
 }
 
 /// Why a turn failed: what the host saw of the model before what the agent says.
-fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
+async fn turn_failed(session: &Session, error: &acp::Error, model: Option<Failure>) -> Failure {
     match (error, model) {
         (acp::Error::Rpc { .. }, Some(model)) => model,
         (acp::Error::Rpc { error, .. }, None) => Failure::new("agent", error.message.clone()),
-        (error, _) => session.process.agent_failed(error),
+        (error, _) => session.process.agent_failed(error).await,
     }
 }

@@ -58,11 +58,6 @@ impl Watch {
         self.next
     }
 
-    /// Puts the next look off.
-    pub(super) fn later(&mut self) {
-        self.next = Instant::now() + EVERY;
-    }
-
     /// Measures the workspace.
     pub(super) async fn look(&mut self) -> Seen {
         let began = Instant::now();
@@ -119,6 +114,8 @@ pub(super) async fn watch_disk(
             report(session, order, lines, Report::Notice(sentence)).await;
             Ok(())
         }
+        // It stands still for another reason too.
+        Seen::Within if bench.store_full => Ok(()),
         Seen::Within => {
             if let Err(error) = hold.resume().await {
                 tracing::warn!(%error, "a paused agent could not be resumed");
@@ -128,6 +125,32 @@ pub(super) async fn watch_disk(
             Ok(())
         }
     }
+}
+
+/// Measures the files of a session that has nothing to do; whether what its agent left running filled them over
+/// their quota. Then it is on the record, and the session is to end.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn grew_too_large(session: &mut Session) -> Result<bool, PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(false);
+    };
+    let Seen::Over(why) = bench.watch.look().await else {
+        return Ok(false);
+    };
+    let hold = bench.hold.clone();
+    // Ending it takes a moment in which it would write on.
+    if let Err(error) = hold.pause().await {
+        tracing::warn!(%error, "an agent over its quota could not be paused");
+    }
+    let sentence = format!(
+        "The agent was stopped: {why}, although it had nothing to do. Its files are still there: look at them \
+         (treefort diff), undo, or discard the copy."
+    );
+    let entry = session.log.error("disk", true, &sentence, now())?;
+    session.publish(entry).await?;
+    Ok(true)
 }
 
 /// The files were brought back under an agent that stands still because of them: it goes on, if only to hear

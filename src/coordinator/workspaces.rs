@@ -13,18 +13,13 @@ use std::{
 
 use nostr::PublicKey;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedMutexGuard, mpsc};
 
+use super::{hold::SessionHold, shared::Shared};
 use crate::{
     job::Failure,
     nips::workspace::Which,
     sandbox,
-    workspace::{
-        self, About, Checkpoint, ObjectId, Workspace,
-        import::{self, Imported},
-        inventory,
-        objects::Store,
-    },
+    workspace::{self, About, Workspace, import, inventory, objects::Store},
 };
 
 /// Copies of a folder that are looked at to find the last work on it.
@@ -53,46 +48,16 @@ pub(super) enum Error {
     Io(#[from] std::io::Error),
 }
 
+/// Where a copy is opened, by one at a time: two who did it at once would both bring an interrupted restore to
+/// its end, and would not know of each other.
+type Slot = Arc<tokio::sync::Mutex<Weak<Shared>>>;
+
 /// All copies of a home.
 #[derive(Debug)]
 pub struct Workspaces {
     home: PathBuf,
     owner: Option<(u32, u32)>,
-    open: Mutex<HashMap<PublicKey, Weak<Shared>>>,
-}
-
-/// A copy in use.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// Its id.
-    pub(super) id: PublicKey,
-    dir: PathBuf,
-    about: Mutex<About>,
-    files: Arc<tokio::sync::Mutex<Workspace>>,
-    live: Mutex<Option<Live>>,
-}
-
-/// The session that works on a copy right now.
-#[derive(Debug, Clone)]
-pub(super) struct Live {
-    /// Stops the agent for a moment.
-    pub(super) pause: sandbox::Handle,
-    /// Tells the session what its owner did.
-    pub(super) told: mpsc::Sender<Told>,
-}
-
-/// What a session is told.
-#[derive(Debug)]
-pub(super) enum Told {
-    /// A state was brought back under it; it answers when that is on its record.
-    Restored {
-        /// What happened.
-        undone: workspace::Undone,
-        /// The checkpoint that was asked for.
-        to: u32,
-        /// Answered when the record has it.
-        recorded: tokio::sync::oneshot::Sender<()>,
-    },
+    open: Mutex<HashMap<PublicKey, Slot>>,
 }
 
 /// What a job wants to be worked on.
@@ -171,7 +136,13 @@ impl Workspaces {
     /// Removes the folder of a session that never began.
     pub(super) async fn forget(self: &Arc<Self>, id: PublicKey) {
         let dir = self.dir(&id);
+        // Nobody opens it in between.
+        let opened = self.slot(&id).lock_owned().await;
+        if let Some(shared) = opened.upgrade() {
+            shared.holders.set_gone();
+        }
         let removed = blocking(move || {
+            let _opened = opened;
             if dir.exists() {
                 inventory::remove(&dir)?;
             }
@@ -185,18 +156,22 @@ impl Workspaces {
         }
     }
 
-    /// Makes the folder of a new copy, without files; one that was reserved is taken.
+    /// Makes the folder of a new copy, without files, for the session that begins on it; a folder that was
+    /// reserved is taken.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) async fn begin(self: &Arc<Self>, about: About) -> Result<Arc<Shared>, Failure> {
+    pub(super) async fn begin(self: &Arc<Self>, about: About) -> Result<SessionHold, Failure> {
+        let mut opened = self.slot(&about.id).lock_owned().await;
         let this = self.clone();
         blocking(move || {
             let dir = this.dir(&about.id);
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             about.write(&dir)?;
-            Ok(this.share(about, dir, files))
+            let shared = Arc::new(Shared::new(about, dir, files));
+            *opened = Arc::downgrade(&shared);
+            Ok(SessionHold::first(shared))
         })
         .await
     }
@@ -206,10 +181,12 @@ impl Workspaces {
     /// # Errors
     /// When there is none, or it cannot be read.
     pub(super) async fn open(self: &Arc<Self>, id: PublicKey) -> Result<Arc<Shared>, Failure> {
-        if let Some(shared) = self.in_use(&id) {
+        let mut opened = self.slot(&id).lock_owned().await;
+        if let Some(shared) = opened.upgrade() {
             return Ok(shared);
         }
         let this = self.clone();
+        // The slot is kept as long as the opening takes, also when nobody waits for it any more.
         blocking(move || {
             let dir = this.dir(&id);
             let about = match About::read(&dir) {
@@ -220,32 +197,24 @@ impl Workspaces {
             };
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
-            Ok(this.share(about, dir, files))
+            let shared = Arc::new(Shared::new(about, dir, files));
+            *opened = Arc::downgrade(&shared);
+            Ok(shared)
         })
         .await
     }
 
-    fn in_use(&self, id: &PublicKey) -> Option<Arc<Shared>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(id).and_then(Weak::upgrade)
-    }
-
-    /// The first one that opens a copy is the one that all share.
-    fn share(&self, about: About, dir: PathBuf, files: Workspace) -> Arc<Shared> {
+    /// Where this copy is opened; those that nobody uses are dropped.
+    fn slot(&self, id: &PublicKey) -> Slot {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = open.get(&about.id).and_then(Weak::upgrade) {
-            return shared;
-        }
-        open.retain(|_, shared| shared.strong_count() > 0);
-        let shared = Arc::new(Shared {
-            id: about.id,
-            dir,
-            about: Mutex::new(about),
-            files: Arc::new(tokio::sync::Mutex::new(files)),
-            live: Mutex::default(),
+        open.retain(|_, slot| {
+            // Two have it at hand, or it is being opened, or the copy is in use.
+            Arc::strong_count(slot) > 1
+                || slot
+                    .try_lock()
+                    .map_or(true, |shared| shared.strong_count() > 0)
         });
-        open.insert(shared.id, Arc::downgrade(&shared));
-        shared
+        open.entry(*id).or_default().clone()
     }
 
     /// What is remembered of every copy, newest first; those that cannot be read are left out.
@@ -345,125 +314,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error.into()),
-    }
-}
-
-impl Shared {
-    /// What is remembered of it.
-    pub(super) fn about(&self) -> About {
-        self.about
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Changes what is remembered of it.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(super) async fn remember(
-        self: &Arc<Self>,
-        change: impl FnOnce(&mut About) + Send + 'static,
-    ) -> Result<(), Failure> {
-        let this = self.clone();
-        blocking(move || {
-            let mut about = this.about.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut new = about.clone();
-            change(&mut new);
-            new.write(&this.dir)?;
-            *about = new;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.
-    pub(super) async fn has_work(&self) -> bool {
-        if self.about().applied.is_some() || self.live().is_some() {
-            return true;
-        }
-        let changed = self
-            .with(|files| {
-                let all = files.checkpoints()?;
-                Ok(all
-                    .iter()
-                    .any(|at| Some(at.tree) != all.first().map(|first| first.tree)))
-            })
-            .await;
-        changed.unwrap_or(true)
-    }
-
-    /// The folder that the agent sees.
-    pub(super) fn tree_dir(&self) -> PathBuf {
-        self.dir.join("tree")
-    }
-
-    /// The folder of the copy.
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The session that works on it, if one does.
-    pub(super) fn live(&self) -> Option<Live> {
-        self.live
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// A session begins to work on it, or ends.
-    pub(super) fn set_live(&self, live: Option<Live>) {
-        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
-    }
-
-    /// Does something with the files, alone.
-    ///
-    /// # Errors
-    /// The work's own.
-    pub(super) async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Workspace) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let mut files: OwnedMutexGuard<Workspace> = self.files.clone().lock_owned().await;
-        blocking(move || work(&mut files)).await
-    }
-
-    /// Copies the project in, and takes the first checkpoint, which an apply compares with.
-    ///
-    /// # Errors
-    /// When the project cannot be read or is too large.
-    pub(super) async fn fill(
-        self: &Arc<Self>,
-        source: Source,
-        owner: Option<(u32, u32)>,
-        at: u64,
-    ) -> Result<(Imported, Checkpoint), Failure> {
-        let tree = self.tree_dir();
-        let (imported, first) = self
-            .with(move |files| {
-                let imported = match &source {
-                    Source::Project { path, ignored } => {
-                        let options = import::Options {
-                            ignored: *ignored,
-                            ..import::Options::default()
-                        };
-                        import::copy(path, &tree, &options, owner)?
-                    }
-                    Source::Empty => Imported::default(),
-                };
-                let first = files.checkpoint("the project as it was", at)?;
-                let branch = imported.branch.clone().unwrap_or_else(|| "main".to_owned());
-                files.plant_git(&branch, at)?;
-                Ok((imported, first))
-            })
-            .await?;
-        let (branch, base): (Option<String>, ObjectId) = (imported.branch.clone(), first.tree);
-        self.remember(move |about| {
-            about.branch = branch;
-            about.base = Some(base);
-        })
-        .await?;
-        Ok((imported, first))
     }
 }
 

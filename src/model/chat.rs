@@ -113,15 +113,12 @@ impl Chat {
         }
     }
 
-    /// Fewer tokens than the prompt has in any language; none when they are only counted.
-    pub(super) fn least_tokens(&self) -> u64 {
+    /// Whether it asks how many tokens there are and for no answer.
+    pub(super) fn only_counts(&self) -> bool {
         match self {
-            Self::Ollama(chat) => chat.least_tokens(),
-            Self::OpenAi(chat) => chat.least_tokens(),
-            Self::Anthropic(chat, _) if chat.count => 0,
-            Self::Anthropic(chat, _) => chat.least_tokens(),
-            Self::Gemini(chat) if chat.method == Method::Count => 0,
-            Self::Gemini(chat) => chat.least_tokens(),
+            Self::Anthropic(chat, _) => chat.count,
+            Self::Gemini(chat) => chat.method == Method::Count,
+            Self::Ollama(_) | Self::OpenAi(_) => false,
         }
     }
 

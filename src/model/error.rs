@@ -212,6 +212,22 @@ impl ModelError {
         }
     }
 
+    /// Whether the server may have read the prompt before this happened: then it was used.
+    pub(super) fn after_reading(&self) -> bool {
+        matches!(
+            self,
+            Self::FirstByte { .. }
+                | Self::Idle { .. }
+                | Self::InStream { .. }
+                | Self::Cut(_)
+                | Self::Malformed
+                | Self::Tokens { .. }
+                | Self::Seconds { .. }
+                | Self::Money { .. }
+                | Self::Cancelled
+        )
+    }
+
     /// The HTTP status that the session gets when nothing was answered yet.
     pub(super) fn status(&self) -> StatusCode {
         match self {

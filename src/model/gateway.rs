@@ -185,3 +185,7 @@ mod providers_tests;
 #[cfg(test)]
 #[path = "gateway_fallback_tests.rs"]
 mod fallback_tests;
+
+#[cfg(test)]
+#[path = "gateway_budget_tests.rs"]
+mod budget_tests;

@@ -148,7 +148,7 @@ async fn a_budget_of_money_ends_a_call_and_refuses_the_next() {
         status == 200 && body.contains("budget of 0.00005 US dollars is used up"),
         "{body}"
     );
-    assert_eq!(body.matches("word").count(), 5);
+    assert_eq!(body.matches("word").count(), 4);
     let call = bench.call().await;
     assert!(matches!(
         call.status,

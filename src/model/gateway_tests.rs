@@ -274,23 +274,23 @@ async fn no_server_is_no_model_and_names_no_address() {
 #[tokio::test]
 async fn budgets_end_a_call_and_refuse_the_next() {
     let tokens = Budget {
-        tokens: Some(3),
+        tokens: Some(8),
         ..Budget::default()
     };
     let many = upstream(vec![send(OK), send(LINE.repeat(50)), send(DONE)]).await;
     let mut bench = bench(&many.url, tokens, |_| {});
     let (status, body) = bench.chat().await;
     assert_eq!((status, body.lines().count()), (200, 4));
-    assert!(body.contains("the session's budget of 3 tokens is used up"));
+    assert!(body.contains("the session's budget of 8 tokens is used up"));
     assert!(matches!(
         bench.failure().await,
-        ModelError::Tokens { limit: 3 }
+        ModelError::Tokens { limit: 8 }
     ));
     let (status, body) = bench.chat().await;
     assert!(status == 429 && body.contains("quota"), "{body}");
     assert!(matches!(
         bench.failure().await,
-        ModelError::Tokens { limit: 3 }
+        ModelError::Tokens { limit: 8 }
     ));
     assert_eq!(many.requests.lock().unwrap().len(), 1);
 }

@@ -1,12 +1,12 @@
-//! What a session uses: one [`ModelCall`] per call, whatever became of it, and the totals that its
-//! budget is held against.
+//! What a session uses: one [`ModelCall`] per call, whatever became of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::OwnedPermit;
 
+use super::budget::{Reservation, Totals, millis};
+use super::dialect::prompt::Prompt;
 use super::provider::{Price, Target};
 use super::{Budget, ModelError, ModelName};
 
@@ -17,6 +17,16 @@ pub enum CallStatus {
     Ok,
     /// It did not.
     Failed(ModelError),
+}
+
+impl CallStatus {
+    /// Whether the server had the prompt in its hands and may have read it.
+    fn was_read(&self) -> bool {
+        match self {
+            Self::Ok => true,
+            Self::Failed(error) => error.after_reading(),
+        }
+    }
 }
 
 /// One model call as the host saw it: a fact of the session's record.
@@ -48,66 +58,6 @@ pub struct ModelCall {
     pub truncated: bool,
 }
 
-/// What a session has used so far.
-#[derive(Debug, Default)]
-pub(super) struct Totals {
-    tokens: AtomicU64,
-    millis: AtomicU64,
-    microusd: AtomicU64,
-}
-
-impl Totals {
-    /// How much of the model's time is left.
-    ///
-    /// # Errors
-    ///
-    /// When a budget is used up.
-    pub(super) fn check(&self, budget: Budget) -> Result<Option<Duration>, ModelError> {
-        self.check_tokens(budget)?;
-        self.check_money(budget, 0)?;
-        let Some(limit) = budget.seconds else {
-            return Ok(None);
-        };
-        let used = Duration::from_millis(self.millis.load(Ordering::Relaxed));
-        match Duration::from_secs(limit).checked_sub(used) {
-            Some(left) if !left.is_zero() => Ok(Some(left)),
-            _ => Err(ModelError::Seconds { limit }),
-        }
-    }
-
-    /// # Errors
-    ///
-    /// When the tokens are used up.
-    pub(super) fn check_tokens(&self, budget: Budget) -> Result<(), ModelError> {
-        match budget.tokens {
-            Some(limit) if self.tokens.load(Ordering::Relaxed) >= limit => {
-                Err(ModelError::Tokens { limit })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// `running` is what calls cost that have not ended.
-    ///
-    /// # Errors
-    ///
-    /// When the money is used up.
-    fn check_money(&self, budget: Budget, running: u64) -> Result<(), ModelError> {
-        match budget.microusd {
-            Some(limit)
-                if self
-                    .microusd
-                    .load(Ordering::Relaxed)
-                    .saturating_add(running)
-                    >= limit =>
-            {
-                Err(ModelError::Money { limit })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// What the server counted.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
@@ -126,6 +76,10 @@ pub(super) struct Running {
     permit: Option<OwnedPermit<ModelCall>>,
     totals: Arc<Totals>,
     call: About,
+    /// What it holds of the budget; none before it was let in.
+    held: Option<Reservation>,
+    /// How long its prompt is.
+    prompt: Prompt,
     started: Instant,
     first: Option<Duration>,
     pieces: u64,
@@ -138,8 +92,6 @@ pub(super) struct About {
     pub(super) target: Target,
     /// The context that was asked for; `None` where the provider decides.
     pub(super) num_ctx: Option<u32>,
-    /// The prompt's tokens, from below.
-    pub(super) least_tokens: u64,
     pub(super) fell_back_from: Option<ModelName>,
 }
 
@@ -149,6 +101,8 @@ impl Running {
             permit: Some(permit),
             totals,
             call,
+            held: None,
+            prompt: Prompt::default(),
             started: Instant::now(),
             first: None,
             pieces: 0,
@@ -156,18 +110,34 @@ impl Running {
         }
     }
 
+    /// Takes what the prompt will use out of the session's budget, for as long as the call runs.
+    ///
+    /// # Errors
+    ///
+    /// When that is more than is left.
+    pub(super) async fn reserve(
+        &mut self,
+        budget: Budget,
+        prompt: Prompt,
+    ) -> Result<(), ModelError> {
+        let held = self.totals.reserve(budget, prompt.estimate, self.price());
+        self.held = Some(held.await?);
+        self.prompt = prompt;
+        Ok(())
+    }
+
     /// Whether the session may go on.
     ///
     /// # Errors
     ///
-    /// When a budget is used up, with what this call has used so far.
+    /// When a budget is used up, with what all running calls have used so far.
     pub(super) fn check(&self, budget: Budget) -> Result<(), ModelError> {
-        self.totals.check_tokens(budget)?;
-        let so_far = match self.price() {
-            Some(price) if self.first.is_some() => price.of(self.call.least_tokens, self.pieces),
-            _ => 0,
-        };
-        self.totals.check_money(budget, so_far)
+        self.totals.check(budget)
+    }
+
+    /// The session's totals.
+    pub(super) fn totals(&self) -> Arc<Totals> {
+        Arc::clone(&self.totals)
     }
 
     fn price(&self) -> Option<Price> {
@@ -178,7 +148,9 @@ impl Running {
     pub(super) fn piece(&mut self) {
         self.first.get_or_insert_with(|| self.started.elapsed());
         self.pieces += 1;
-        self.totals.tokens.fetch_add(1, Ordering::Relaxed);
+        if let Some(held) = &mut self.held {
+            held.token();
+        }
     }
 
     /// What the server counted so far.
@@ -209,21 +181,21 @@ impl Running {
             // What was counted before the answer broke off is not all.
             (_, output) => output.unwrap_or(0).max(self.pieces),
         };
-        let least_tokens = self.call.least_tokens;
-        // A call that was ended early has cost its prompt too, or cancelling would be free.
-        let begun = self.first.is_some();
-        let charged = if begun { read.max(least_tokens) } else { read };
+        let least = self.prompt.least;
+        // A call that broke off has cost its prompt all the same, or cancelling would be free.
+        let begun = self.first.is_some() || status.was_read();
+        let charged = match counts.prompt {
+            Some(read) => read.max(least),
+            None if begun && self.held.is_some() => self.prompt.estimate,
+            None => 0,
+        };
         let cost = self.price().map(|price| match counts.prompt {
             Some(read) => price.of(read, written),
             None => price.of(charged, written),
         });
-        let totals = &self.totals;
-        let charge = charged + written.saturating_sub(self.pieces);
-        totals.tokens.fetch_add(charge, Ordering::Relaxed);
-        totals.millis.fetch_add(millis(total), Ordering::Relaxed);
-        totals
-            .microusd
-            .fetch_add(cost.unwrap_or(0), Ordering::Relaxed);
+        if let Some(held) = self.held.take() {
+            held.settle(charged.saturating_add(written), cost.unwrap_or(0));
+        }
         let target = &self.call.target;
         permit.send(ModelCall {
             model: target.name(),
@@ -240,7 +212,7 @@ impl Running {
             truncated: self
                 .call
                 .num_ctx
-                .is_some_and(|num_ctx| truncated(counts.prompt, u64::from(num_ctx), least_tokens)),
+                .is_some_and(|num_ctx| truncated(counts.prompt, u64::from(num_ctx), least)),
         });
     }
 }
@@ -257,10 +229,6 @@ impl Drop for Running {
 fn truncated(read: Option<u64>, num_ctx: u64, least_tokens: u64) -> bool {
     let Some(read) = read else { return false };
     read + 1 >= num_ctx || (least_tokens >= num_ctx && read * 2 < least_tokens)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -296,10 +264,14 @@ mod tests {
         let about = About {
             target: providers.resolve("m"),
             num_ctx: Some(8192),
-            least_tokens: 10,
             fell_back_from: None,
         };
         let mut running = Running::start(permit, Arc::clone(&totals), about);
+        let prompt = Prompt {
+            least: 8,
+            estimate: 10,
+        };
+        running.reserve(Budget::default(), prompt).await.unwrap();
         running.piece();
         drop(running);
         let call = recorded.recv().await.unwrap();

@@ -3,6 +3,7 @@
 //! The host speaks to Ollama's native API; a session speaks the same API to the gateway, which pins
 //! the model, sets the options, meters every call and lets nothing else through (DESIGN.md #10).
 
+mod budget;
 mod chat;
 mod dialect;
 pub mod endpoint;

@@ -14,12 +14,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
 
-use super::chat::{Chat, Route};
+use super::budget::Totals;
+use super::chat::{Chat, Outgoing, Route};
 use super::dialect::Dialect;
+use super::dialect::prompt::Prompt;
 use super::gateway::{Gateway, REQUEST_TIME};
-use super::meter::{About, ModelCall, Running, Totals};
+use super::meter::{About, ModelCall, Running};
 use super::provider::{OLLAMA, Target};
 use super::respond::{Body, object, pieces, refusal};
 use super::upstream::{Ask, Bounds, Call, Refused};
@@ -235,17 +236,11 @@ impl Session {
         let about = About {
             target: target.clone(),
             num_ctx: is_ollama.then_some(self.num_ctx),
-            least_tokens: chat.least_tokens(),
             fell_back_from,
         };
         let mut running = Running::start(permit, Arc::clone(&self.totals), about);
         let config = &self.gateway.config;
-        let ready = self.may_ask(target).and_then(|left| {
-            let client = self.gateway.client_for(&target.provider)?;
-            let call = chat.call(target, &self.options, &config.keep_alive)?;
-            Ok((left, client, call))
-        });
-        let (left, client, call) = match ready {
+        let (client, call) = match self.ready(chat, target, &mut running).await {
             Ok(ready) => ready,
             Err(error) => {
                 let refused = Refused::new(dialect, &error);
@@ -263,20 +258,32 @@ impl Session {
         let bounds = Bounds {
             first_byte: Duration::from_secs(config.first_byte_s),
             idle: Duration::from_secs(config.idle_s),
-            deadline: left.map(|left| Instant::now() + left),
             budget: self.budget,
         };
         Call::begin(ask, running, bounds).await
     }
 
-    /// How much of the model's time is left, if the session may go on.
-    fn may_ask(&self, target: &Target) -> Result<Option<Duration>, ModelError> {
+    /// The call as it can be made, with its prompt taken out of the budget.
+    async fn ready(
+        &self,
+        chat: &Chat,
+        target: &Target,
+        running: &mut Running,
+    ) -> Result<(&reqwest::Client, Outgoing), ModelError> {
         let provider = &target.provider;
         if self.budget.microusd.is_some() && provider.price().is_none() {
             return Err(ModelError::NoPrice {
                 provider: provider.name().to_owned(),
             });
         }
-        self.totals.check(self.budget)
+        let client = self.gateway.client_for(provider)?;
+        let call = chat.call(target, &self.options, &self.gateway.config.keep_alive)?;
+        let prompt = if chat.only_counts() {
+            Prompt::default()
+        } else {
+            Prompt::of(&call.body)
+        };
+        running.reserve(self.budget, prompt).await?;
+        Ok((client, call))
     }
 }

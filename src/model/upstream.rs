@@ -35,8 +35,6 @@ pub(super) struct Ask<'a> {
 pub(super) struct Bounds {
     pub(super) first_byte: Duration,
     pub(super) idle: Duration,
-    /// When the session's time is used up.
-    pub(super) deadline: Option<Instant>,
     pub(super) budget: Budget,
 }
 
@@ -89,8 +87,15 @@ impl Call {
             running.fail(error);
             refused
         };
-        let wait = bounds.wait(bounds.first_byte, |after| ModelError::FirstByte { after });
-        let response = match send(&ask, wait.0).await {
+        let after = bounds.first_byte;
+        let wait = (Instant::now() + after, ModelError::FirstByte { after });
+        let totals = running.totals();
+        let sent = tokio::select! {
+            biased;
+            sent = send(&ask, wait.0) => sent,
+            error = totals.out_of_time(bounds.budget) => Err(Some(error)),
+        };
+        let response = match sent {
             Ok(response) => response,
             Err(error) => return Err(refuse(&mut running, error.unwrap_or(wait.1))),
         };
@@ -115,9 +120,8 @@ impl Call {
         if self.over {
             return None;
         }
-        let wait = self
-            .bounds
-            .wait(self.bounds.idle, |after| ModelError::Idle { after });
+        let after = self.bounds.idle;
+        let wait = (Instant::now() + after, ModelError::Idle { after });
         Some(match self.piece(wait).await {
             Ok(piece) => piece,
             Err(error) => {
@@ -132,13 +136,19 @@ impl Call {
     /// One piece, or why there is none; `wait` is until when, and the error for then.
     async fn piece(&mut self, wait: (Instant, ModelError)) -> Result<Bytes, ModelError> {
         let (until, mut late) = (wait.0, Some(wait.1));
+        let totals = self.running.totals();
         loop {
             self.running.check(self.bounds.budget)?;
             let mut frame = loop {
                 if let Some(frame) = self.reader.next() {
                     break Some(frame);
                 }
-                let Ok(read) = timeout_at(until, self.response.chunk()).await else {
+                let read = tokio::select! {
+                    biased;
+                    read = timeout_at(until, self.response.chunk()) => read,
+                    error = totals.out_of_time(self.bounds.budget) => return Err(error),
+                };
+                let Ok(read) = read else {
                     return Err(late.take().unwrap_or(ModelError::Cut(None)));
                 };
                 match read {
@@ -167,24 +177,6 @@ impl Call {
             if self.over || !piece.is_empty() {
                 return Ok(piece);
             }
-        }
-    }
-}
-
-impl Bounds {
-    /// The earlier of `after` from now and the session's deadline, and the error that it is then.
-    fn wait(
-        &self,
-        after: Duration,
-        late: impl FnOnce(Duration) -> ModelError,
-    ) -> (Instant, ModelError) {
-        let until = Instant::now() + after;
-        match self.deadline {
-            Some(deadline) if deadline < until => {
-                let limit = self.budget.seconds.unwrap_or_default();
-                (deadline, ModelError::Seconds { limit })
-            }
-            _ => (until, late(after)),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub base: String,
     /// Disk in MiB that the files of one workspace may take before its agent is paused.
     pub disk_mb: u64,
+    /// Disk in MiB that the checkpoints of one session may take before its agent is paused.
+    pub store_mb: u64,
     /// Files and folders that one workspace may have before its agent is paused.
     pub files: u64,
 }
@@ -41,6 +43,7 @@ impl Default for Config {
             runtime: String::new(),
             base: String::new(),
             disk_mb: 4096,
+            store_mb: 8192,
             files: 200_000,
         }
     }
@@ -63,6 +66,12 @@ impl Config {
         let name = self.runtime.trim();
         let plain = ["", AUTO, ENGINE, EMBEDDED].contains(&name);
         (!plain).then_some(name)
+    }
+
+    /// Bytes that the checkpoints of one session may take.
+    #[must_use]
+    pub fn store(&self) -> u64 {
+        self.store_mb.saturating_mul(1 << 20)
     }
 
     /// What one workspace may take.

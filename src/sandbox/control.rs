@@ -41,6 +41,8 @@ pub enum Request {
     Pause {
         /// Who asks.
         holder: u64,
+        /// When this holder lets go without asking; never, for one that resumes.
+        lease: Option<Lease>,
         /// Where the outcome goes.
         done: oneshot::Sender<Result<(), Error>>,
     },
@@ -51,6 +53,28 @@ pub enum Request {
         /// Where the outcome goes.
         done: oneshot::Sender<Result<(), Error>>,
     },
+}
+
+/// How long a holder holds: until its [`Still`] is dropped, and at most this long. The backend keeps it, so
+/// nothing of the holder's has to run for the sandbox to go on.
+#[derive(Debug)]
+pub struct Lease {
+    dropped: oneshot::Receiver<()>,
+    at_most: Duration,
+}
+
+impl Lease {
+    /// Returns when it is over.
+    pub async fn over(self) {
+        // It is dropped, not sent.
+        let _over = tokio::time::timeout(self.at_most, self.dropped).await;
+    }
+}
+
+/// A sandbox that stands still until this is dropped; see [`Handle::still`].
+#[derive(Debug)]
+pub struct Still {
+    _lease: oneshot::Sender<()>,
 }
 
 /// The backend's side of a [`Control`].
@@ -72,10 +96,33 @@ impl Handle {
     /// Pausing twice is the same as once.
     ///
     /// # Errors
-    /// [`Error::Ended`] when the sandbox has ended, [`Error::Engine`] when it could not be frozen.
+    /// [`Error::Ended`] when the sandbox has ended, [`Error::Engine`] or [`Error::System`] when it could not be frozen.
     pub async fn pause(&self) -> Result<(), Error> {
         let holder = self.holder;
-        self.ask(|done| Request::Pause { holder, done }).await
+        self.ask(|done| Request::Pause {
+            holder,
+            lease: None,
+            done,
+        })
+        .await
+    }
+
+    /// As [`Self::pause`], by a holder of its own, until the result is dropped: by whom and on which thread
+    /// does not matter. After `at_most` the sandbox goes on all the same.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub async fn still(&self, at_most: Duration) -> Result<Still, Error> {
+        let holder = self.another().holder;
+        let (lease, dropped) = oneshot::channel();
+        let held = Lease { dropped, at_most };
+        self.ask(|done| Request::Pause {
+            holder,
+            lease: Some(held),
+            done,
+        })
+        .await?;
+        Ok(Still { _lease: lease })
     }
 
     /// Lets go of the sandbox: it goes on unless another holder keeps it paused. Resuming what this

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::docker::{engine, status};
 use super::{Error, Request};
@@ -18,6 +19,8 @@ pub(super) struct Holds<'a> {
     id: &'a str,
     requests: mpsc::Receiver<Request>,
     holders: HashSet<u64>,
+    /// Those that let go by themselves.
+    leases: JoinSet<u64>,
 }
 
 impl<'a> Holds<'a> {
@@ -27,6 +30,7 @@ impl<'a> Holds<'a> {
             id,
             requests,
             holders: HashSet::new(),
+            leases: JoinSet::new(),
         }
     }
 
@@ -47,6 +51,13 @@ impl<'a> Holds<'a> {
                     Err(_) => std::future::pending().await,
                 },
                 Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(over) = self.leases.join_next() => {
+                    if let Ok(holder) = over
+                        && let Err(error) = self.release(holder).await
+                    {
+                        tracing::warn!(%error, "a container that stood still could not be woken");
+                    }
+                }
             }
         }
     }
@@ -65,7 +76,20 @@ impl<'a> Holds<'a> {
     async fn answer(&mut self, request: Request) {
         // Whoever asked may not wait any more.
         match request {
-            Request::Pause { holder, done } => drop(done.send(self.hold(holder).await)),
+            Request::Pause {
+                holder,
+                lease,
+                done,
+            } => {
+                let held = self.hold(holder).await;
+                if let (Ok(()), Some(lease)) = (&held, lease) {
+                    self.leases.spawn(async move {
+                        lease.over().await;
+                        holder
+                    });
+                }
+                drop(done.send(held));
+            }
             Request::Resume { holder, done } => drop(done.send(self.release(holder).await)),
         }
     }

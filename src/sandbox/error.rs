@@ -114,6 +114,15 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// This machine's kernel failed at something that should work.
+    #[error("this computer could not {action}")]
+    System {
+        /// What it was to do.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: BoxError,
+    },
     /// The engine could not say how the sandbox ended.
     #[error("the sandbox is gone and nothing says how it ended")]
     Lost,
@@ -209,6 +218,7 @@ impl Error {
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }
+            | Self::System { .. }
             | Self::Lost
             | Self::Ended
             | Self::ShuttingDown => "",

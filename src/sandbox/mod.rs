@@ -42,7 +42,7 @@ mod syscalls;
 
 pub use choice::ChosenRuntime;
 pub use config::Config;
-pub use control::{Commands, Control, Handle, Request};
+pub use control::{Commands, Control, Handle, Lease, Request, Still};
 pub use docker::DockerRuntime;
 pub use docker_clean::{ImageUse, Leftovers};
 pub use docker_spec::AGENT_ID;

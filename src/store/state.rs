@@ -222,6 +222,18 @@ impl State {
         Ok(())
     }
 
+    /// Removes what was noted of a session that never began.
+    ///
+    /// # Errors
+    /// When sled cannot write it.
+    pub fn forget_session(&self, key: &PublicKey) -> Result<(), StateError> {
+        // As for one that ended: the list of open ones goes last.
+        self.sessions.remove(key.as_bytes())?;
+        self.open_sessions.remove(key.as_bytes())?;
+        self.db.flush()?;
+        Ok(())
+    }
+
     /// The sessions whose end is not on the relay.
     ///
     /// # Errors
@@ -364,6 +376,14 @@ mod tests {
         };
         state.put_session(&session).unwrap();
         assert!(state.is_session(&session.session).unwrap());
+        assert_eq!(state.open_sessions().unwrap(), [session.clone()]);
+        let never_began = SessionRecord {
+            session: Keys::generate().public_key(),
+            ..session.clone()
+        };
+        state.put_session(&never_began).unwrap();
+        state.forget_session(&never_began.session).unwrap();
+        assert!(!state.is_session(&never_began.session).unwrap());
         assert_eq!(state.open_sessions().unwrap(), [session.clone()]);
         session.ended = true;
         state.put_session(&session).unwrap();

@@ -38,9 +38,13 @@ pub struct About {
     pub created_at: u64,
     /// The project as it was: what an apply compares with. After an apply, what was applied.
     pub base: Option<ObjectId>,
-    /// The apply that went last.
-    pub applied: Option<Applied>,
+    /// The applies that can be taken back, the last one last.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub applied: Vec<Applied>,
 }
+
+/// The most applies that are remembered.
+const MAX_APPLIED: usize = 100;
 
 /// An apply that can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +55,50 @@ pub struct Applied {
     pub base: ObjectId,
     /// When, in Unix seconds.
     pub at: u64,
+    /// What the names of its unfinished files follow from; empty in what an earlier version wrote.
+    #[serde(default)]
+    pub token: String,
+    /// Whether it was begun and its end is not known: the process may have been killed in the middle.
+    #[serde(default)]
+    pub unfinished: bool,
+}
+
+/// Earlier versions remembered one apply, or none.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Applied>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Many(Vec<Applied>),
+        One(Option<Applied>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Many(all) => all,
+        Either::One(one) => one.into_iter().collect(),
+    })
 }
 
 impl About {
+    /// An apply begins.
+    pub fn begin_apply(&mut self, applied: Applied) {
+        self.applied.push(applied);
+        let over = self.applied.len().saturating_sub(MAX_APPLIED);
+        self.applied.drain(..over);
+    }
+
+    /// The apply with this token is done; `result` is what was applied.
+    pub fn end_apply(&mut self, token: &str, result: ObjectId) {
+        if let Some(applied) = self.applied.iter_mut().find(|one| one.token == token) {
+            applied.unfinished = false;
+        }
+        self.base = Some(result);
+    }
+
+    /// Nothing of this apply is in the project any more.
+    pub fn forget_apply(&mut self, applied: &Applied) {
+        self.applied.retain(|one| one != applied);
+        self.base = Some(applied.base);
+    }
+
     /// Reads it from a workspace's folder.
     ///
     /// # Errors
@@ -102,10 +147,26 @@ mod tests {
             agent: "opencode".into(),
             created_at: 7,
             base: None,
-            applied: None,
+            applied: vec![Applied {
+                backup: "11".repeat(20).parse().unwrap(),
+                base: "22".repeat(20).parse().unwrap(),
+                at: 8,
+                token: "t".into(),
+                unfinished: true,
+            }],
         };
         about.write(dir.path()).unwrap();
         assert_eq!(About::read(dir.path()).unwrap(), about);
+        // As an earlier version wrote it.
+        let mut json = serde_json::to_value(&about).unwrap();
+        let one = serde_json::json!({"backup": "11".repeat(20), "base": "22".repeat(20), "at": 8});
+        for (applied, expected) in [(one, 1), (serde_json::Value::Null, 0)] {
+            json["applied"] = applied;
+            fs::write(dir.path().join(FILE), json.to_string()).unwrap();
+            let read = About::read(dir.path()).unwrap();
+            assert_eq!(read.applied.len(), expected);
+            assert!(read.applied.iter().all(|one| !one.unfinished));
+        }
         about.v = 2;
         about.write(dir.path()).unwrap();
         assert!(

@@ -63,6 +63,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A checkpoint would take more of the disk than there is room for.
+    #[error("the checkpoint would take more of the disk than it may")]
+    Full,
     /// The threads that read files ended early.
     #[error("the threads that read files ended early")]
     Readers,

@@ -4,10 +4,15 @@ use super::{Checkpoint, Error, ObjectId, objects::Store};
 
 const FILES: &str = "Treefort-Files: ";
 const BYTES: &str = "Treefort-Bytes: ";
+const LEFT_OUT: &str = "Treefort-Left-Out: ";
 
 /// The message of a checkpoint's commit: the reason, and the counts as trailers.
-pub(super) fn message(reason: &str, files: u64, bytes: u64) -> String {
-    format!("{reason}\n\n{FILES}{files}\n{BYTES}{bytes}\n")
+pub(super) fn message(reason: &str, files: u64, bytes: u64, left_out: u64) -> String {
+    let left_out = match left_out {
+        0 => String::new(),
+        n => format!("{LEFT_OUT}{n}\n"),
+    };
+    format!("{reason}\n\n{FILES}{files}\n{BYTES}{bytes}\n{left_out}")
 }
 
 /// What a commit says.
@@ -62,6 +67,7 @@ pub(super) fn list(store: &Store, prefix: &str) -> Result<Vec<Checkpoint>, Error
             at: commit.at,
             files: count(FILES),
             bytes: count(BYTES),
+            left_out: count(LEFT_OUT),
             uncovered: Vec::new(),
         });
     }

@@ -22,6 +22,7 @@ mod id;
 pub mod import;
 pub mod inventory;
 mod ladder;
+mod left_out;
 pub mod merge;
 pub mod objects;
 mod restore;
@@ -48,13 +49,15 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     about::About,
     error::Error,
+    git::give_git_to_the_agent,
     id::{Collision, NotAnId, ObjectId},
     snapshot::{Rules, Uncovered, Why},
 };
 use self::{
+    left_out::Beginning,
     objects::{Store, sync_folder, write_durably},
     restore::{Report, Restore},
-    snapshot::{Snapshot, cache::Cache},
+    snapshot::{Scope, Snapshot, cache::Cache},
 };
 
 /// How the reason of a checkpoint begins that an undo made; the number of the one that it brought back follows.
@@ -79,6 +82,8 @@ pub struct Checkpoint {
     pub files: u64,
     /// How many bytes they have.
     pub bytes: u64,
+    /// How much of what it does not cover was made, changed or removed since the copy began.
+    pub left_out: u64,
     /// What it does not cover; only in what [`Workspace::checkpoint`] and [`Workspace::undo`] return.
     pub uncovered: Vec<Uncovered>,
 }
@@ -108,6 +113,10 @@ struct Journal {
     at: u64,
 }
 
+const fn no_limit() -> u64 {
+    u64::MAX
+}
+
 /// One session's folder. One value at a time may be open for a folder.
 #[derive(Debug)]
 pub struct Workspace {
@@ -120,6 +129,9 @@ pub struct Workspace {
     prefix: String,
     last: Option<Checkpoint>,
     cache: Cache,
+    beginning: Beginning,
+    /// What the last look did not cover.
+    seen: Option<Vec<Uncovered>>,
 }
 
 impl Workspace {
@@ -193,6 +205,7 @@ impl Workspace {
             })?
             .pop();
         let cache = Cache::load(&dir.join("cache"), &store);
+        let beginning = Beginning::read(dir)?;
         let mut workspace = Self {
             dir: dir.to_owned(),
             tree,
@@ -203,6 +216,8 @@ impl Workspace {
             prefix,
             last,
             cache,
+            beginning,
+            seen: None,
         };
         workspace.finish_interrupted()?;
         Ok(workspace)
@@ -245,7 +260,27 @@ impl Workspace {
         at: u64,
     ) -> Result<Option<Checkpoint>, Error> {
         self.finish_interrupted()?;
-        self.keep_if(reason, at, |last, tree| last.tree != *tree)
+        self.keep_if(reason, at, &mut no_limit(), |last, tree| last.tree != *tree)
+    }
+
+    /// The same, when what it adds to the store is not more than `room`, in bytes; that shrinks by it.
+    ///
+    /// # Errors
+    /// As [`Workspace::checkpoint`], and [`Error::Full`]: then nothing was kept.
+    pub fn checkpoint_within(
+        &mut self,
+        reason: &str,
+        at: u64,
+        room: &mut u64,
+    ) -> Result<Option<Checkpoint>, Error> {
+        self.finish_interrupted()?;
+        self.keep_if(reason, at, room, |last, tree| last.tree != *tree)
+    }
+
+    /// What the last look at the tree found that no checkpoint covers.
+    #[must_use]
+    pub fn uncovered(&self) -> &[Uncovered] {
+        self.seen.as_deref().unwrap_or_default()
     }
 
     /// What the names of its references begin with.
@@ -281,7 +316,7 @@ impl Workspace {
                     .find(|checkpoint| checkpoint.tree == *to)
             })
             .ok_or(Error::NotACheckpoint(*to))?;
-        let before = self.keep_if("before undo", at, |last, tree| last.tree != *tree)?;
+        let before = self.checkpoint_if_changed("before undo", at)?;
         // What is there is the last checkpoint already.
         let before = match before.or_else(|| self.last.clone()) {
             Some(before) => before,
@@ -303,7 +338,7 @@ impl Workspace {
         let mut report = restore.run()?;
         let after = self.conclude(&journal)?;
         for uncovered in &before.uncovered {
-            if !report.kept.contains(uncovered) {
+            if !report.kept.iter().any(|kept| kept.path == uncovered.path) {
                 report.kept.push(uncovered.clone());
             }
         }
@@ -326,7 +361,12 @@ impl Workspace {
     }
 
     fn snapshot(&self, batch: &mut objects::Batch<'_>) -> Result<Snapshot, Error> {
-        snapshot::take(&self.root, &self.store, batch, &self.rules, &self.cache)
+        let scope = Scope {
+            rules: &self.rules,
+            // What is there before the first checkpoint is the project's own.
+            folders: self.last.as_ref().map(|_| self.beginning.folders()),
+        };
+        snapshot::take(&self.root, &self.store, batch, &scope, &self.cache)
     }
 
     fn restore(&self, from: &ObjectId, to: &ObjectId) -> Result<Restore<'_>, Error> {
@@ -340,7 +380,8 @@ impl Workspace {
 
     /// Makes a checkpoint of what is there, whatever is on its way.
     fn keep(&mut self, reason: &str, at: u64) -> Result<Checkpoint, Error> {
-        self.keep_if(reason, at, |_, _| true)?.ok_or(Error::Readers)
+        self.keep_if(reason, at, &mut no_limit(), |_, _| true)?
+            .ok_or(Error::Readers)
     }
 
     /// The same, if the tree is wanted beside the last one.
@@ -348,27 +389,37 @@ impl Workspace {
         &mut self,
         reason: &str,
         at: u64,
+        room: &mut u64,
         wanted: impl FnOnce(&Checkpoint, &ObjectId) -> bool,
     ) -> Result<Option<Checkpoint>, Error> {
         let store = Arc::clone(&self.store);
         let mut batch = store.batch();
+        batch.set_room(*room);
         let snapshot = self.snapshot(&mut batch)?;
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| !wanted(last, &snapshot.tree))
-        {
+        if self.last.is_none() {
+            self.beginning = Beginning::of(&snapshot);
+            self.beginning.write(&self.dir)?;
+        }
+        let uncovered = self.beginning.judge(&snapshot);
+        let left_out = left_out::count(&uncovered);
+        let same = match (&self.seen, &self.last) {
+            (Some(seen), _) => left_out::same(seen, &uncovered),
+            (None, last) => last.as_ref().is_some_and(|last| last.left_out == left_out),
+        };
+        self.seen = Some(uncovered.clone());
+        let last = self.last.as_mut();
+        if let Some(last) = last.filter(|last| same && !wanted(last, &snapshot.tree)) {
+            last.uncovered = uncovered;
             // Objects that a change back and forth left in the batch are no harm.
+            *room = batch.room();
             batch.finish()?;
             self.remember(snapshot.cache)?;
-            if let Some(last) = &mut self.last {
-                last.uncovered = snapshot.uncovered;
-            }
             return Ok(None);
         }
         let parents: Vec<ObjectId> = self.last.iter().map(|last| last.commit).collect();
-        let message = history::message(reason, snapshot.files, snapshot.bytes);
+        let message = history::message(reason, snapshot.files, snapshot.bytes, left_out);
         let commit = batch.commit(&snapshot.tree, &parents, &message, at)?;
+        *room = batch.room();
         batch.finish()?;
         let number = self.last.as_ref().map_or(0, |last| last.number) + 1;
         store.set_ref(&format!("{}{number}", self.prefix), &commit)?;
@@ -381,7 +432,8 @@ impl Workspace {
             at,
             files: snapshot.files,
             bytes: snapshot.bytes,
-            uncovered: snapshot.uncovered,
+            left_out,
+            uncovered,
         };
         self.last = Some(Checkpoint {
             uncovered: Vec::new(),
@@ -422,11 +474,12 @@ impl Workspace {
         self.conclude(&journal).map(drop)
     }
 
-    /// After a restore: its state becomes a checkpoint, and only then its journal goes. The checkpoint is
-    /// durable. The files of the tree are not flushed, because that waits for everything that anybody else
-    /// wrote to the disk: if the power fails in the moment after an undo, the checkpoint brings them back.
+    /// After a restore: the tree is written to the disk and its state becomes a checkpoint, and only then the
+    /// journal goes: when the power fails before, the next process finishes the restore.
     fn conclude(&mut self, journal: &Journal) -> Result<Checkpoint, Error> {
         self.replant_git()?;
+        snapshot::write_back(&self.root)
+            .map_err(Error::errno("writing to the disk", &self.tree))?;
         let after = self.keep(&journal.reason, journal.at)?;
         let path = self.journal();
         fs::remove_file(&path).map_err(Error::io("removing", &path))?;

@@ -3,27 +3,10 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Treefort, client::tag},
+    harness::{Treefort, agent, client::tag},
     jobs::{AT_ONCE, statuses},
     model_server::ModelServer,
 };
-
-const MANIFEST: &str = r#"
-name = "many"
-title = "Many"
-description = "Asks its model again and again."
-version = "1"
-argv = ["/busybox", "sh", "/many.sh"]
-kinds = [5050]
-workspace = false
-history = "prompt"
-grace_s = 1
-[image]
-dockerfile = "Dockerfile"
-"#;
-
-const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\nCOPY many.sh /many.sh\n\
-                          USER 1000:1000\nENTRYPOINT [\"/treefort\", \"sandbox-init\", \"--\"]\n";
 
 /// Speaks ACP with a shell's means, and asks the model more often than the record of its calls holds.
 const SCRIPT: &str = r#"
@@ -54,16 +37,7 @@ async fn an_agent_in_the_home_asks_its_model_as_often_as_it_likes() {
     let model = ModelServer::start().await;
     let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
     treefort.terminate();
-    let folder = treefort.home().join("agents/many");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("agent.toml"), MANIFEST).unwrap();
-    std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
-    std::fs::write(folder.join("many.sh"), SCRIPT).unwrap();
-    let busybox = ["/usr/bin/busybox", "/bin/busybox"]
-        .into_iter()
-        .find(|path| std::path::Path::new(path).exists())
-        .expect("install busybox-static");
-    std::fs::copy(busybox, folder.join("busybox")).unwrap();
+    agent::install(treefort.home(), "many", SCRIPT, &[]);
     treefort.up();
 
     let mut client = treefort.client(&treefort.operator()).await;
@@ -81,4 +55,143 @@ async fn an_agent_in_the_home_asks_its_model_as_often_as_it_likes() {
     let end = client.query(filter).await;
     let tokens: u64 = tag(&end[0], "tokens").unwrap().parse().unwrap();
     assert!(tokens >= 80, "{tokens}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_agent_answers_as_it_is_and_says_why_it_fails() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start(&model, &[]);
+    treefort.terminate();
+    let new = treefort.command(&["agent", "new", "mine"]).await;
+    assert!(new.status.success(), "{new:?}");
+    let checked = treefort.command(&["agent", "check", "mine"]).await;
+    assert!(checked.status.success(), "{checked:?}");
+    let project = tempfile::tempdir().unwrap();
+    let folder = project.path().to_str().unwrap();
+    let run = ["run", "--agent", "mine", "hello", "--workspace", folder];
+    let answered = treefort.command(&run).await;
+    let said = String::from_utf8_lossy(&answered.stdout);
+    assert!(
+        answered.status.success() && said.contains("answer: hello"),
+        "{answered:?}"
+    );
+    assert_eq!(model.chats().len(), 1);
+
+    let script = treefort.home().join("agents/mine/agent.sh");
+    let key = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL";
+    let text = format!(
+        "#!/bin/sh\nprintf 'half\\n'; printf 'cannot\\033[31m open x with {key}\\n' >&2; exit 3\n"
+    );
+    std::fs::write(&script, &text).unwrap();
+    let failed = treefort.command(&run).await;
+    let said = String::from_utf8_lossy(&failed.stdout);
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    assert!(
+        said.starts_with("half\nIt wrote to its standard error:\ncannot"),
+        "{said:?}"
+    );
+    assert!(
+        said.contains("open x with") && !said.contains(key),
+        "{said:?}"
+    );
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+
+    // One that speaks ACP and dies before it says a word has no record: the sentence is all there is.
+    let manifest = treefort.home().join("agents/mine/agent.toml");
+    let toml = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(
+        &manifest,
+        toml.replace("driver = \"exec\"", "driver = \"acp\""),
+    )
+    .unwrap();
+    let text = "#!/bin/sh\necho first cause >&2; echo second line >&2; exit 3\n";
+    std::fs::write(&script, text).unwrap();
+    let failed = treefort.command(&run).await;
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("first cause / second line"), "{said}");
+    assert!(!said.contains("treefort timeline"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_certain_to_be_refused_is_refused_before_anything_starts() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start(&model, &[]);
+    treefort.terminate();
+    let large = tempfile::tempdir().unwrap();
+    std::fs::File::create(large.path().join("sparse"))
+        .unwrap()
+        .set_len(3 << 30)
+        .unwrap();
+    let large = large.path().to_str().unwrap();
+    for (agent, folder, why) in [
+        ("shell", "/", "the whole machine"),
+        ("shell", "/usr", "belongs to the system"),
+        ("shell", large, "bytes that git does not ignore"),
+        ("nobody", large, "there is no agent called nobody"),
+    ] {
+        let began = std::time::Instant::now();
+        let run = ["run", "--agent", agent, "true", "--workspace", folder];
+        let refused = treefort.command(&run).await;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(said.starts_with("error: ") && said.contains(why), "{said}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_project_is_named_and_tasks_are_no_questions() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start(&model, &[]);
+    treefort.terminate();
+    let project = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(project.path().join(".git")).unwrap();
+    std::fs::create_dir_all(project.path().join("part")).unwrap();
+    std::fs::write(project.path().join("part/a"), "a").unwrap();
+    let whole = project.path().canonicalize().unwrap();
+    let part = whole.join("part");
+    let run = async |folder: &std::path::Path| {
+        let folder = folder.to_str().unwrap();
+        let run = [
+            "run",
+            "--agent",
+            "shell",
+            "echo b > b",
+            "--workspace",
+            folder,
+        ];
+        let ran = treefort.command(&run).await;
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+    let said = run(&part).await;
+    let hint = format!("--workspace {}", whole.display());
+    assert!(
+        said.contains("Only part/ is copied") && said.contains(&hint),
+        "{said}"
+    );
+    assert!(said.contains("copying 1 file and starting shell"), "{said}");
+    assert!(!said.contains("accepted"), "{said}");
+    assert!(!run(&whole).await.contains("Only"));
+    // What is said at the end is about this job's copy, not about an earlier one of the folder.
+    let idle = [
+        "run",
+        "--agent",
+        "shell",
+        "true",
+        "--workspace",
+        part.to_str().unwrap(),
+    ];
+    let idle = treefort.command(&idle).await;
+    assert!(
+        String::from_utf8_lossy(&idle.stderr).contains("No file changed."),
+        "{idle:?}"
+    );
+
+    let jobs = async |arguments: &[&str]| {
+        let listed = treefort.command(arguments).await;
+        String::from_utf8_lossy(&listed.stdout).lines().count()
+    };
+    assert_eq!(jobs(&["jobs"]).await, 3);
+    assert!(jobs(&["jobs", "--all"]).await > 3);
 }

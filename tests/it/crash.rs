@@ -15,6 +15,7 @@ use crate::{
         Client, Treefort,
         audit::{Ending, endings, whole_sessions},
         client::{status, tag},
+        random::Random,
     },
     jobs::AT_ONCE,
     model_server::{Behaviour, ModelServer},
@@ -22,29 +23,6 @@ use crate::{
 
 /// How often the program is killed.
 const CRASHES: u64 = 20;
-
-/// Random numbers that a seed repeats (splitmix64).
-struct Random(u64);
-
-impl Random {
-    /// `TREEFORT_SEED`, or else the clock; printed, so that a failure can be run again.
-    fn new() -> Self {
-        let seed = std::env::var("TREEFORT_SEED").map_or_else(
-            |_| u64::from(std::process::id()) ^ treefort::coordinator::now(),
-            |seed| seed.parse().unwrap(),
-        );
-        eprintln!("TREEFORT_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
-    }
-}
 
 fn job(kind: u16, treefort: &Treefort, prompt: &str, number: u64) -> Draft {
     Draft::new(kind)

@@ -57,7 +57,7 @@ async fn models_shows_what_there_is_and_never_a_key() {
         lines[1].starts_with(MODEL) && lines[1].contains("4096"),
         "{shown}"
     );
-    assert!(lines[1].contains("1.0 MB") && lines[1].contains("(used unless you name another)"));
+    assert!(lines[1].contains("1.0 MB") && lines[1].contains("(the default)"));
     assert!(
         shown.contains("openai       ready, with OPENAI_API_KEY"),
         "{shown}"

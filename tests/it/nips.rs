@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use nostr::{Event, JsonUtil};
+use nostr::{Event, JsonUtil, Keys};
 use serde_json::Value;
 
 /// One fenced JSON block of a document.
@@ -127,5 +127,39 @@ fn every_document_is_in_the_table() {
             name == "README.md" || readme.contains(&format!("({name})")),
             "nips/README.md does not link {name}"
         );
+    }
+}
+
+#[test]
+fn the_sealed_workspace_task_and_its_answer_open_and_say_what_the_text_says() {
+    use treefort::nips::{
+        nip90::{JobRequest, Scheme},
+        workspace::{Answer, Operation, State, Task, Which},
+    };
+    let keys = |number: u8| Keys::parse(&format!("{number:064x}")).unwrap();
+    let (owner, provider) = (keys(3), keys(5));
+    let mut events = blocks().into_iter().filter_map(|block| {
+        let event = Event::from_json(&block.text).ok()?;
+        block.place.starts_with("workspace.md").then_some(event)
+    });
+    let (request, result) = (events.next().unwrap(), events.next().unwrap());
+    let task = JobRequest::parse(&request, &provider).unwrap();
+    assert_eq!(task.scheme, Scheme::Nip44);
+    let expected = Task {
+        which: Which::Project("/home/me/diary".into()),
+        operation: Operation::Undo { to: State::Last },
+    };
+    assert_eq!(Task::parse(&task).unwrap(), expected);
+    assert_eq!(
+        (request.pubkey, result.pubkey),
+        (owner.public_key(), provider.public_key())
+    );
+    let text = Scheme::of(&result)
+        .decrypt(&owner, &provider.public_key(), &result.content)
+        .unwrap();
+    let answer: Answer = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer.project.as_deref(), Some("/home/me/diary"));
+    for event in [request, result] {
+        assert!(!event.as_json().contains("diary"));
     }
 }

@@ -86,8 +86,18 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "nips", "server", "keys", "recipe", "agent", "sandbox", "model", "relay",
+            "config",
+            "nips",
+            "server",
+            "keys",
+            "recipe",
+            "agent",
+            "sandbox",
+            "model",
+            "relay",
             "recorder",
+            // A folder that no agent may have is refused before anything starts.
+            "workspace",
         ],
     ),
     // The program is the command line, and inside a container the multiplexer and the chat agent.

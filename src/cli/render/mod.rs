@@ -22,6 +22,8 @@ use crate::nips::{
 
 /// The columns before the text of an entry: time, symbol and the spaces around them.
 const INDENT: usize = 11;
+/// The paths that one line names without `verbose`.
+const MAX_PATHS: usize = 3;
 /// The lines of a text that are shown without `verbose`.
 const MAX_LINES: usize = 24;
 
@@ -176,7 +178,16 @@ impl Renderer {
                     .collect();
                 let mut head = or(alt, "checkpoint");
                 if !without.is_empty() {
-                    head.push_str(&format!("  {DIM}without {}{DIM:#}", without.join(", ")));
+                    let shown = if self.view.verbose {
+                        without.len()
+                    } else {
+                        MAX_PATHS
+                    };
+                    let mut named = without[..without.len().min(shown)].join(", ");
+                    if without.len() > shown {
+                        named.push_str(&format!(" and {} more", without.len() - shown));
+                    }
+                    head.push_str(&format!("  {DIM}without {named}{DIM:#}"));
                 }
                 Entry::new("◆", CALM, head)
             }
@@ -292,6 +303,11 @@ impl Renderer {
             body,
         } = entry;
         let time = format!("{}:{:02}", offset / 60, offset % 60);
+        let room = self.view.columns.saturating_sub(INDENT);
+        let plain_head = anstream::adapter::strip_str(head).to_string();
+        let broken = (!self.view.verbose && columns_of(&plain_head) > room)
+            .then(|| wrap(&plain_head, room).join(&format!("\n{:INDENT$}", "")));
+        let head = broken.as_deref().unwrap_or(head);
         let mut out = format!("{DIM}{time:>7}{DIM:#}  {style}{symbol}{style:#} {head}");
         if self.view.verbose {
             let seq = tag_value(event, "seq")
@@ -301,9 +317,7 @@ impl Renderer {
             let by = short(&event.pubkey.to_hex());
             out.push_str(&format!("  {DIM}[{kind}{seq} {id} by {by}]{DIM:#}"));
         }
-        let room = self.view.columns.saturating_sub(INDENT);
         let lines = wrap(body, room);
-        let plain_head = anstream::adapter::strip_str(head).to_string();
         // A short text stands beside its head, a longer one below it.
         if let [line] = lines.as_slice()
             && !self.view.verbose

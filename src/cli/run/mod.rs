@@ -5,16 +5,19 @@
 
 mod flow;
 mod progress;
+mod prompt;
 mod work;
 
-use std::{borrow::Cow, collections::HashSet, io::Read as _, path::PathBuf, time::Duration};
+pub(super) use self::work::Starting;
+
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
 use self::{
     progress::{Heard, Progress},
-    work::Work,
+    work::{Earlier, Work},
 };
 use super::{
     Context,
@@ -28,11 +31,8 @@ use super::{
 use crate::{
     agent::registry::Registry,
     nips::{Draft, Reference, kind},
-    recorder::{Redactor, redact::environment_secrets},
 };
 
-/// The longest prompt; an event must still fit in one message.
-const MAX_PROMPT: usize = 256 << 10;
 /// The most agents or models that a hint names.
 const MAX_NAMES: usize = 8;
 /// How long a cancelled job may take to end.
@@ -104,10 +104,13 @@ impl Args {
 /// How a job ended.
 #[derive(Debug)]
 enum End {
-    Answered(Box<Event>),
+    /// With the session that gave it.
+    Answered(Box<Event>, Option<PublicKey>),
     Failed {
         sentence: String,
         code: Option<String>,
+        /// Whether there was a session, and so a timeline.
+        began: bool,
     },
     Cancelled,
     TimedOut(u64),
@@ -126,13 +129,19 @@ fn dollars(word: &str) -> Result<f64, String> {
 /// # Errors
 /// When the job fails; the class follows from the feedback's `code`.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let outcome = match read_prompt(&args.prompt) {
+    let outcome = match prompt::read(&args.prompt) {
         Ok(prompt) => {
             let agents = Registry::load(Some(context.home.dir())).0;
-            launch::with_jobs(context, async |connection| {
-                Box::pin(ask(&args, &prompt, &agents, connection)).await
-            })
-            .await
+            // What is certain to be refused is refused before anything starts.
+            match work::look(&args, &agents, context.home.dir()) {
+                Err(error) => Err(error),
+                Ok(starting) => {
+                    launch::with_jobs(context, async |connection| {
+                        Box::pin(ask(&args, &prompt, &agents, starting, connection)).await
+                    })
+                    .await
+                }
+            }
         }
         Err(error) => Err(error),
     };
@@ -154,31 +163,41 @@ pub(super) async fn ask(
     args: &Args,
     prompt: &str,
     agents: &Registry,
+    starting: Starting,
     connection: &mut Connection,
 ) -> Result<(), CommandError> {
-    let prompt = without_secrets(prompt, connection);
+    let prompt = prompt::without_secrets(prompt, connection);
     let earlier = match args.go_on.as_deref() {
         None => None,
         Some("") => Some(work::last_conversation(args, agents, connection).await?),
         Some(session) => Some(last_result(connection, session).await?),
     };
-    let before = earlier.as_ref().and_then(|(_, agent)| agent.as_deref());
+    if let Some(earlier) = &earlier {
+        earlier.say();
+    }
+    let before = earlier
+        .as_ref()
+        .and_then(|earlier| earlier.agent.as_deref());
     let work = Work::of(args, before, agents)?;
-    let earlier = earlier.as_ref().map(|(result, _)| result);
+    let earlier = earlier.as_ref().map(|earlier| &earlier.result);
     let job = draft(args, &work, &prompt, connection, earlier)
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
-    match attend(args, connection, &job).await? {
-        End::Answered(result) => {
+    match attend(args, starting, connection, &job).await? {
+        End::Answered(result, session) => {
             if args.json {
                 output::event(&result)?;
             } else {
-                work.what_next(connection).await?;
+                work.what_next(session, connection).await?;
             }
             work::exit_of(&result)
         }
-        End::Failed { sentence, code } => {
-            let error = failure(sentence, code.as_deref());
+        End::Failed {
+            sentence,
+            code,
+            began,
+        } => {
+            let error = failure(sentence, code.as_deref(), began);
             Err(with_choices(error, args, code.as_deref(), connection).await)
         }
         End::Cancelled => {
@@ -186,21 +205,6 @@ pub(super) async fn ask(
         }
         End::TimedOut(after) => {
             Err(CommandError::new(Kind::Failed, Problem::TimedOut(after)).word(Some("timeout")))
-        }
-    }
-}
-
-/// The prompt as it may be signed: what is signed cannot be changed afterwards, so passwords and keys of
-/// well-known shapes, and those of this home and environment, are cut out first.
-fn without_secrets(prompt: &str, connection: &Connection) -> String {
-    let mut known = connection.keyring.secrets();
-    known.extend(environment_secrets());
-    match Redactor::new(known).redact(prompt) {
-        Cow::Borrowed(_) => prompt.to_owned(),
-        Cow::Owned(clean) if clean == prompt => clean,
-        Cow::Owned(clean) => {
-            output::progress("a password or key in your question was left out");
-            clean
         }
     }
 }
@@ -241,7 +245,7 @@ async fn with_choices(
     error.instead(format!("there are these {list}: {named} (`{command}`)"))
 }
 
-fn failure(sentence: String, code: Option<&str>) -> CommandError {
+fn failure(sentence: String, code: Option<&str>, began: bool) -> CommandError {
     let kind = Kind::of_job_code(code);
     let sentence = match sentence.as_str() {
         "" => "the job failed and no reason was given".to_owned(),
@@ -255,52 +259,8 @@ fn failure(sentence: String, code: Option<&str>) -> CommandError {
         // The sentence says who can change it.
         Kind::NotAdmitted => error,
         // Nothing happened that a timeline could show.
-        _ if code == Some("workspace") => error,
+        _ if code == Some("workspace") || !began => error,
         _ => error.hint("`treefort timeline` shows what happened"),
-    }
-}
-
-fn read_prompt(words: &[String]) -> Result<String, CommandError> {
-    let usage = |problem| CommandError::new(Kind::Usage, problem);
-    let [argument] = words else {
-        return Err(usage(Problem::PromptInWords).hint(format!(
-            "treefort run \"{} …\"",
-            one_line(&words[..2.min(words.len())].join(" "))
-        )));
-    };
-    let (prompt, more) = if argument == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .take(MAX_PROMPT as u64 + 1)
-            .read_to_end(&mut bytes)?;
-        let more = bytes.len() > MAX_PROMPT;
-        if more {
-            // The cut may go through a character.
-            bytes.truncate(MAX_PROMPT);
-            while bytes.last().is_some_and(|byte| *byte >= 0x80) {
-                bytes.pop();
-            }
-        }
-        match String::from_utf8(bytes) {
-            Ok(prompt) => (prompt, more),
-            Err(_) => return Err(usage(Problem::NotText)),
-        }
-    } else {
-        (argument.clone(), false)
-    };
-    match prompt.len() {
-        _ if more => Err(usage(Problem::PromptTooLong {
-            len: MAX_PROMPT,
-            more,
-            max: MAX_PROMPT,
-        })),
-        len if len > MAX_PROMPT => Err(usage(Problem::PromptTooLong {
-            len,
-            more,
-            max: MAX_PROMPT,
-        })),
-        _ if prompt.trim().is_empty() => Err(usage(Problem::EmptyPrompt)),
-        _ => Ok(prompt),
     }
 }
 
@@ -348,10 +308,7 @@ fn job_draft(
 }
 
 /// The newest result of a conversation, which the next job points at, and the agent that gave it.
-async fn last_result(
-    connection: &mut Connection,
-    session: &str,
-) -> Result<(Event, Option<String>), CommandError> {
+async fn last_result(connection: &mut Connection, session: &str) -> Result<Earlier, CommandError> {
     let coordinator = connection.coordinator();
     let operator = connection.keyring.operator().public_key();
     let target = gather::resolve(&mut connection.client, coordinator, Some(session)).await?;
@@ -363,8 +320,13 @@ async fn last_result(
         .filter(|event| event.pubkey == operator && kind::is_job_request(event.kind))
         .flat_map(|event| super::view::ids(event, "e"))
         .collect();
+    let asked = |result: &Event| {
+        let job = super::view::ids(result, "e").next();
+        let asked = story.iter().find(|event| Some(event.id) == job);
+        asked.map(super::view::prompt).unwrap_or_default()
+    };
     story
-        .into_iter()
+        .iter()
         .rev()
         .find(|event| {
             event.pubkey == coordinator
@@ -372,7 +334,11 @@ async fn last_result(
                 && kind::is_job_result(event.kind)
                 && super::view::people(event).any(|key| key == operator)
         })
-        .map(|result| (result, agent))
+        .map(|result| Earlier {
+            result: result.clone(),
+            agent,
+            title: asked(result),
+        })
         .ok_or_else(|| {
             let name = match target {
                 Target::Session(key) => super::view::short(&key.to_hex()),
@@ -402,6 +368,7 @@ fn filters(job: EventId, coordinator: PublicKey) -> Vec<Filter> {
 
 async fn attend(
     args: &Args,
+    starting: Starting,
     connection: &mut Connection,
     job: &Event,
 ) -> Result<End, CommandError> {
@@ -413,6 +380,8 @@ async fn attend(
     connection.client.publish(job).await?;
     let stream = output::is_terminal() && !args.json;
     let mut progress = Progress::new(job, coordinator, stream);
+    progress.starting(starting);
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut give_up = args.timeout.map(|seconds| {
         (
             Instant::now() + Duration::from_secs(seconds),
@@ -431,15 +400,17 @@ async fn attend(
                 match progress.hear(&event)? {
                     Heard::Nothing => {}
                     Heard::Result => {
-                        if !args.json {
+                        if args.json {
+                            progress.finish()?;
+                        } else {
                             progress.answer(&event)?;
                         }
                         // The job's end follows its result; a treefort that runs for this command alone
                         // must not stop before it.
-                        give_up = Some((Instant::now() + WIND_UP, End::Answered(event)));
+                        give_up = Some((Instant::now() + WIND_UP, End::Answered(event, progress.session())));
                     }
                     Heard::Success => {
-                        if let Some((_, end @ End::Answered(_))) = give_up {
+                        if let Some((_, end @ End::Answered(..))) = give_up {
                             return Ok(end);
                         }
                     }
@@ -448,14 +419,19 @@ async fn attend(
                         return Ok(match give_up {
                             Some((_, end)) if withdrawn => end,
                             _ if code.as_deref() == Some("cancelled") => End::Cancelled,
-                            _ => End::Failed { sentence, code },
+                            _ => End::Failed {
+                                sentence,
+                                code,
+                                began: progress.began(),
+                            },
                         });
                     }
                 }
             }
+            _ = seconds.tick() => progress.tick(),
             _ = &mut interrupted, if !withdrawn => {
                 progress.finish()?;
-                if let Some((_, end @ End::Answered(_))) = give_up {
+                if let Some((_, end @ End::Answered(..))) = give_up {
                     return Ok(end);
                 }
                 output::progress("cancelling …");

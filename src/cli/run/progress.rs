@@ -1,14 +1,18 @@
 //! What a person sees while a job runs: steps on stderr, the text on stdout as it is written.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::IsTerminal as _,
+    time::Instant,
+};
 
 use nostr::{Event, EventId, PublicKey, Timestamp};
 
-use super::flow::Flow;
+use super::{flow::Flow, work::Starting};
 use crate::{
     cli::{
         error::CommandError,
-        output,
+        output::{self, Passing},
         render::{Renderer, View},
         text::sanitize,
         view::{self, Feedback},
@@ -23,6 +27,9 @@ use crate::{
 
 /// The pieces of text that may wait for one that has not come.
 const MAX_PIECES: usize = 4096;
+
+/// What treefort says when it takes a job.
+const ACCEPTED: &str = "accepted";
 
 /// What an event means for the job.
 #[derive(Debug)]
@@ -52,6 +59,12 @@ pub(super) struct Progress {
     flow: Option<Flow>,
     /// The last step that was shown.
     last: String,
+    /// What happens until the next step.
+    passing: Passing,
+    doing: String,
+    since: Instant,
+    /// Whether the answer is there.
+    over: bool,
     /// Whether what is written to the terminal next begins a line.
     on_new_line: bool,
 }
@@ -68,7 +81,7 @@ struct Stream {
 impl Progress {
     pub(super) fn new(job: &Event, coordinator: PublicKey, stream: bool) -> Self {
         let view = View {
-            columns: output::columns(),
+            columns: output::progress_columns(),
             verbose: false,
             now: Timestamp::now().as_secs(),
         };
@@ -83,12 +96,61 @@ impl Progress {
             },
             flow: stream.then(|| Flow::new(output::terminal_columns())),
             last: String::new(),
+            passing: Passing::default(),
+            doing: String::new(),
+            since: Instant::now(),
+            over: false,
             on_new_line: true,
+        }
+    }
+
+    /// Says what happens first.
+    pub(super) fn starting(&mut self, starting: Starting) {
+        if let Some(note) = starting.note {
+            for line in output::hanging("", &note, output::progress_columns()) {
+                output::progress(line);
+            }
+        }
+        self.doing(starting.doing);
+    }
+
+    /// The session at work, when there is one alone.
+    pub(super) fn session(&self) -> Option<PublicKey> {
+        let mut sessions = self.sessions.iter();
+        sessions
+            .next()
+            .copied()
+            .filter(|_| sessions.next().is_none())
+    }
+
+    /// Whether a session began.
+    pub(super) fn began(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    /// Says what happens until the next step; an empty text says nothing.
+    fn doing(&mut self, doing: String) {
+        self.doing = doing;
+        self.since = Instant::now();
+        if self.doing.is_empty() {
+            self.passing.clear();
+        } else {
+            self.passing.show(&format!("· {} …", self.doing));
+        }
+    }
+
+    /// A second went by.
+    pub(super) fn tick(&mut self) {
+        let seconds = self.since.elapsed().as_secs();
+        if seconds > 0 && !self.doing.is_empty() && std::io::stderr().is_terminal() {
+            let line = format!("· {} … {seconds} s", self.doing);
+            self.passing.show(&line);
         }
     }
 
     /// Writes text of the answer.
     fn write(&mut self, text: &str) -> Result<(), CommandError> {
+        self.doing(String::new());
         let shown = match &mut self.flow {
             Some(flow) => flow.add(text),
             None => text.to_owned(),
@@ -126,6 +188,11 @@ impl Progress {
                 });
                 if !aside && let Some(line) = self.renderer.entry(event) {
                     self.step(line)?;
+                    // Models think for a long time, and a person wonders.
+                    let last = event.kind.as_u16() == kind::SESSION_END;
+                    if !last && !self.over && self.on_new_line && std::io::stderr().is_terminal() {
+                        self.doing("working".to_owned());
+                    }
                 }
             }
             _ if by_coordinator => return self.hear_coordinator(event),
@@ -155,9 +222,9 @@ impl Progress {
                 code: feedback.code,
             },
             Status::Processing => {
-                let dim = anstyle::Style::new().dimmed();
-                if !feedback.sentence.is_empty() {
-                    self.step(format!("{dim}· {}{dim:#}", feedback.sentence))?;
+                // That it was taken is no news to who asked.
+                if !matches!(feedback.sentence.as_str(), "" | ACCEPTED) && self.on_new_line {
+                    self.doing(feedback.sentence);
                 }
                 Heard::Nothing
             }
@@ -171,6 +238,7 @@ impl Progress {
         if line == self.last {
             return Ok(());
         }
+        self.doing(String::new());
         if self.text.show && !self.on_new_line {
             self.write("\n")?;
         }
@@ -181,12 +249,15 @@ impl Progress {
 
     /// Writes the answer: what of it has not been streamed.
     pub(super) fn answer(&mut self, result: &Event) -> Result<(), CommandError> {
+        self.over = true;
         let rest = self.text.rest(&sanitize(&result.content));
         self.write(&rest)
     }
 
     /// Ends a line that was begun.
     pub(super) fn finish(&mut self) -> Result<(), CommandError> {
+        self.over = true;
+        self.doing(String::new());
         if !self.text.shown.is_empty() && !self.text.shown.ends_with('\n') {
             self.write("\n")?;
             self.text.shown.push('\n');

@@ -26,7 +26,7 @@ fn the_job_is_one_that_any_provider_reads() {
 
 #[test]
 fn the_exit_code_follows_the_machine_word() {
-    let code = |word| failure("x".into(), word).kind().code();
+    let code = |word| failure("x".into(), word, true).kind().code();
     assert_eq!(code(Some("no-model")), 4);
     assert_eq!(code(Some("no-sandbox")), 3);
     assert_eq!(code(Some("not-admitted")), 5);
@@ -36,9 +36,9 @@ fn the_exit_code_follows_the_machine_word() {
 
 #[test]
 fn refuses_an_empty_or_endless_prompt() {
-    let read = |prompt: &str| read_prompt(&[prompt.to_owned()]);
+    let read = |prompt: &str| prompt::read(&[prompt.to_owned()]);
     assert_eq!(read(" \n").unwrap_err().kind(), Kind::Usage);
-    let endless = "x".repeat(MAX_PROMPT + 1);
+    let endless = "x".repeat(prompt::MAX_PROMPT + 1);
     assert_eq!(read(&endless).unwrap_err().kind(), Kind::Usage);
     assert_eq!(read("hi").unwrap(), "hi");
 }
@@ -46,7 +46,7 @@ fn refuses_an_empty_or_endless_prompt() {
 #[test]
 fn words_without_quotation_marks_get_a_hint() {
     let words = ["why", "is", "the", "sky", "blue"].map(str::to_owned);
-    let error = read_prompt(&words).unwrap_err();
+    let error = prompt::read(&words).unwrap_err();
     assert_eq!(error.kind(), Kind::Usage);
     insta::assert_snapshot!(anstream::adapter::strip_str(&error.to_string()), @r#"
     error: the question came in several parts: put it in quotation marks

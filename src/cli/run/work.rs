@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nostr::{Event, EventId, Filter, Kind as EventKind};
+use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey};
 
 use super::Args;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         error::{CommandError, Kind, Problem},
         launch::Connection,
         output,
-        text::one_line,
+        text::{ago, one_line, truncate},
         view, workspace,
     },
     nips::{
@@ -23,10 +23,13 @@ use crate::{
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
     },
+    workspace::import,
 };
 
 /// Jobs and results that are looked at to find the last conversation.
 const LOOKED_AT: usize = 200;
+/// Columns of what a conversation was about.
+const TITLE: usize = 50;
 /// Files that are named after a job.
 const NAMED: usize = 12;
 
@@ -41,6 +44,127 @@ pub(super) struct Work {
     ignored: bool,
     tokens: Option<u64>,
     microusd: Option<u64>,
+}
+
+/// What a person is told while a job starts.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Starting {
+    /// What happens now, in a few words.
+    pub(super) doing: String,
+    /// Worth a line of its own.
+    pub(super) note: Option<String>,
+}
+
+/// The conversation that a job goes on from.
+pub(super) struct Earlier {
+    /// Its last answer.
+    pub(super) result: Event,
+    /// Who gave it.
+    pub(super) agent: Option<String>,
+    /// What was asked.
+    pub(super) title: String,
+}
+
+impl Earlier {
+    /// Says which one it is.
+    pub(super) fn say(&self) {
+        let now = nostr::Timestamp::now().as_secs();
+        let when = ago(self.result.created_at.as_secs(), now);
+        let room = output::progress_columns().saturating_sub(20 + when.len());
+        let title = truncate(&one_line(&self.title), room.min(TITLE));
+        let agent = self.agent.as_deref().unwrap_or("the agent");
+        let line = match title.as_str() {
+            "" => format!("· going on with {}, {when}", one_line(agent)),
+            title => format!("· going on with “{title}”, {when}"),
+        };
+        workspace::aside(&line);
+    }
+}
+
+/// Looks at the folder before anything starts: what no agent may have or what is too large is refused here, and
+/// a person is told what is copied.
+///
+/// # Errors
+/// As [`Work::of`], and when the folder is not for agents.
+pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
+    if let Some(name) = args
+        .agent
+        .as_deref()
+        .filter(|name| agents.get(name).is_none())
+    {
+        let names: Vec<&str> = agents
+            .iter()
+            .map(|agent| agent.manifest.name.as_str())
+            .collect();
+        let sentence = format!("there is no agent called {}", one_line(name));
+        return Err(CommandError::new(Kind::Failed, Problem::Job(sentence))
+            .word(Some("unsupported"))
+            .hint(format!(
+                "there are these agents: {} (`treefort agents`)",
+                names.join(", ")
+            )));
+    }
+    // The agent and the copy of a conversation are known to treefort only.
+    if args.go_on.is_some() {
+        return Ok(Starting {
+            doing: "starting the agent".to_owned(),
+            note: None,
+        });
+    }
+    let work = Work::of(args, None, agents)?;
+    let agent = one_line(work.agent.as_deref().unwrap_or("the agent"));
+    let Some(folder) = &work.folder else {
+        return Ok(Starting {
+            doing: format!("starting {agent}"),
+            note: None,
+        });
+    };
+    let refused =
+        |error: import::Error| CommandError::new(Kind::Failed, error).word(Some("workspace"));
+    let folder = import::check_source(folder, home).map_err(refused)?;
+    let options = import::Options {
+        ignored: work.ignored,
+        ..import::Options::default()
+    };
+    let files = import::weigh(&folder, &options).map_err(refused)?.files;
+    let files = match files {
+        1 => "1 file".to_owned(),
+        n => format!("{} files", thousands(n)),
+    };
+    Ok(Starting {
+        doing: format!("copying {files} and starting {agent}"),
+        note: project_above(&folder).map(|project| {
+            let name = folder.strip_prefix(&project).unwrap_or(&folder);
+            format!(
+                "· Only {}/ is copied, a part of the git project {project}. For all of it: --workspace {project}",
+                one_line(&name.to_string_lossy()),
+                project = one_line(&project.to_string_lossy())
+            )
+        }),
+    })
+}
+
+/// The git project that a folder is a part of, when it is not the whole.
+fn project_above(folder: &Path) -> Option<PathBuf> {
+    let is_project = |folder: &&Path| folder.join(".git").symlink_metadata().is_ok();
+    if is_project(&folder) {
+        return None;
+    }
+    let above = folder.ancestors().skip(1).find(is_project)?;
+    Some(above.to_owned())
+}
+
+/// `1,204`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 impl Work {
@@ -126,40 +250,64 @@ impl Work {
     ///
     /// # Errors
     /// When treefort cannot be asked.
-    pub(super) async fn what_next(&self, connection: &mut Connection) -> Result<(), CommandError> {
+    pub(super) async fn what_next(
+        &self,
+        session: Option<PublicKey>,
+        connection: &mut Connection,
+    ) -> Result<(), CommandError> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
         let task = Task {
-            which: Which::Project(folder.to_string_lossy().into_owned()),
+            which: match session {
+                Some(session) => Which::Session(session),
+                None => Which::Project(folder.to_string_lossy().into_owned()),
+            },
             operation: Operation::Diff {
                 from: None,
                 to: None,
             },
         };
         let answer = workspace::request(connection, &task).await?;
-        let Outcome::Diff { files, changed, .. } = answer.outcome else {
+        let Outcome::Diff {
+            files,
+            changed,
+            left_out,
+            left_out_in_all,
+            ..
+        } = answer.outcome
+        else {
             return Ok(());
         };
-        if changed == 0 {
+        if changed == 0 && left_out_in_all == 0 {
             workspace::aside("\nNo file changed.");
+            return Ok(());
+        }
+        if changed == 0 {
+            workspace::aside("\nNo file changed that a checkpoint covers.");
+            workspace::diff::left_out(&left_out, left_out_in_all);
             return Ok(());
         }
         let bold = anstyle::Style::new().bold();
         output::progress(format!(
-            "\n{bold}{} in a copy of {}{bold:#}; your folder is as it was",
+            "\n{bold}{} in the agent's copy{bold:#}; your folder is as it was",
             match changed {
                 1 => "1 file changed".to_owned(),
                 n => format!("{n} files changed"),
             },
-            one_line(&folder.to_string_lossy())
         ));
         let shown = &files[..files.len().min(NAMED)];
         for line in workspace::diff::stat(shown, changed) {
             output::progress(line);
         }
+        workspace::diff::left_out(&left_out, left_out_in_all);
+        let here = std::env::current_dir().and_then(|here| here.canonicalize());
+        if here.is_ok_and(|here| here != *folder) {
+            let folder = one_line(&folder.to_string_lossy());
+            workspace::aside(&format!("in {folder}:"));
+        }
         workspace::aside(
-            "see it: treefort diff · keep it: treefort apply · step back: treefort undo --last",
+            "look: treefort diff · bring home: treefort apply · undo: treefort undo --last",
         );
         Ok(())
     }
@@ -174,7 +322,7 @@ pub(super) async fn last_conversation(
     args: &Args,
     agents: &Registry,
     connection: &mut Connection,
-) -> Result<(Event, Option<String>), CommandError> {
+) -> Result<Earlier, CommandError> {
     let operator = connection.keyring.operator().public_key();
     let kinds = |kinds: [u16; 2]| Filter::new().kinds(kinds.map(EventKind::from));
     let asked = kinds([kind::TEXT_GENERATION, kind::AGENT_TASK]).author(operator);
@@ -206,7 +354,12 @@ pub(super) async fn last_conversation(
         if gone_on.contains(&result.id) || elsewhere || (command && args.agent != agent) {
             continue;
         }
-        return Ok((result, agent));
+        let title = view::prompt(job);
+        return Ok(Earlier {
+            result,
+            agent,
+            title,
+        });
     }
     Err(CommandError::new(Kind::Failed, Problem::NoSession)
         .hint("start one: treefort run \"a question\""))

@@ -1,5 +1,7 @@
 //! `treefort apply`: takes an agent's changes home.
 
+use std::collections::BTreeMap;
+
 use super::Said;
 use crate::{
     cli::{
@@ -23,7 +25,11 @@ pub struct Args {
     /// Does not ask.
     #[arg(long, short)]
     yes: bool,
-    /// Takes the last apply back: your files become what they were.
+    /// With --yes: also when there is more to look at than the preview can show.
+    #[arg(long, requires = "yes")]
+    flagged: bool,
+    /// Takes the last apply back: your files become what they were. What you changed in them since stays. Again: the
+    /// apply before it.
     #[arg(long)]
     take_back: bool,
     /// As JSON.
@@ -54,10 +60,18 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         steps,
         total,
         conflicts,
+        hidden,
+        settled,
     } = &planned.outcome
     else {
         return Ok(());
     };
+    if let (Some(files), false) = (settled, args.json) {
+        output::progress(format!(
+            "the last apply was cut off in the middle, so what it had written was taken back first ({})",
+            counted(*files, "file")
+        ));
+    }
     if *total == 0 {
         if args.json {
             output::json(&serde_json::json!(planned))?;
@@ -72,16 +86,41 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         for line in preview(&planned, steps, *total, *conflicts) {
             output::line(line)?;
         }
+        if let Some(line) = not_shown(hidden) {
+            output::line(line)?;
+        }
     }
+    // A yes to a preview is a yes to what it shows.
+    let unseen = hidden.keys().any(|about| about != LEFT_OUT);
+    let command = match unseen {
+        true => "treefort apply --yes --flagged",
+        false => "treefort apply --yes",
+    };
     if !args.yes {
         let project = planned.project.as_deref().unwrap_or("your folder");
         if args.json {
             return Ok(output::json(&serde_json::json!(planned))?);
         }
-        let said = super::confirmed(&format!("Apply this to {}?", one_line(project)))?;
+        let project = one_line(project);
+        let said = if unseen {
+            super::typed(
+                &format!("To apply all of it to {project}, also what is not shown, type"),
+                "apply all",
+            )?
+        } else {
+            super::confirmed(&format!("Apply this to {project}?"))?
+        };
         if said != Said::Yes {
-            return super::not_confirmed(said, &super::again("treefort apply --yes", session));
+            return super::not_confirmed(said, &super::again(command, session));
         }
+    } else if unseen && !args.flagged {
+        let problem = Problem::NotShown(listed(hidden));
+        return Err(CommandError::new(Kind::Usage, problem)
+            .hint("the copy with all of it: treefort open")
+            .hint(format!(
+                "to apply it all the same: {}",
+                super::again(command, session)
+            )));
     }
     let operation = Operation::Apply { plan: plan.clone() };
     let answer = super::ask(connection, session, operation).await?;
@@ -92,6 +131,7 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         written,
         removed,
         conflicts,
+        in_conflict,
     } = answer.outcome
     else {
         return Ok(());
@@ -104,11 +144,14 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         super::aside(&format!("to take it back: {back}"));
         return Ok(());
     }
-    let named: Vec<String> = conflicts
+    let mut named: Vec<String> = conflicts
         .iter()
         .take(10)
         .map(|path| one_line(path))
         .collect();
+    if in_conflict > named.len() {
+        named.push(format!("and {} more", in_conflict - named.len()));
+    }
     Err(
         CommandError::new(Kind::Failed, Problem::Conflicts(named.join(", ")))
             .hint("look for <<<<<<< in them, or for the agent's version beside them (.treefort), and keep what you want")
@@ -124,13 +167,71 @@ async fn take_back(args: &Args, connection: &mut Connection) -> Result<(), Comma
     if args.json {
         return Ok(output::json(&serde_json::json!(answer))?);
     }
-    if let Outcome::TakeBack { restored } = answer.outcome {
-        output::line(match restored {
-            1 => "taken back: 1 file is as it was before".to_owned(),
-            n => format!("taken back: {n} files are as they were before"),
-        })?;
+    let Outcome::TakeBack {
+        restored,
+        merged,
+        kept,
+        kept_in_all,
+        earlier,
+    } = answer.outcome
+    else {
+        return Ok(());
+    };
+    let is = if restored == 1 {
+        "is as it was"
+    } else {
+        "are as they were"
+    };
+    let also = match merged {
+        0 => String::new(),
+        merged => format!(", {merged} of them with what you changed since"),
+    };
+    output::line(format!(
+        "taken back: {} {is} before{also}",
+        counted(restored, "file")
+    ))?;
+    if !kept.is_empty() {
+        output::line("left as they are:")?;
+        for line in kept.iter().take(10) {
+            output::line(format!(
+                "  {}: {}",
+                one_line(&line.path),
+                one_line(&line.why)
+            ))?;
+        }
+        if kept_in_all > 10 {
+            output::line(format!("  and {} more", kept_in_all - 10))?;
+        }
+    }
+    if earlier > 0 {
+        let back = super::again("treefort apply --take-back", args.session.as_deref());
+        super::aside(&format!("to take the apply before it back too: {back}"));
     }
     Ok(())
+}
+
+/// How many of something.
+fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    }
+}
+
+/// What an answer calls steps that nobody can take home; there is nothing to be afraid of in them.
+const LEFT_OUT: &str = "left out";
+
+/// What there is no room to show, by what it is about.
+fn listed(hidden: &BTreeMap<String, usize>) -> String {
+    let counts = hidden
+        .iter()
+        .map(|(about, count)| format!("{count}: {}", one_line(about)));
+    counts.collect::<Vec<_>>().join("; ")
+}
+
+fn not_shown(hidden: &BTreeMap<String, usize>) -> Option<String> {
+    let bad = anstyle::AnsiColor::Red.on_default();
+    (!hidden.is_empty()).then(|| format!("\n{bad}Not shown{bad:#}: {}", listed(hidden)))
 }
 
 /// What an apply would do, for people: what needs a look comes last, next to the question.
@@ -179,7 +280,7 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
     }
     if conflicts > 0 {
         lines.push(format!(
-            "\n{bad}{conflicts} in conflict{bad:#}: you and the agent changed the same lines. Both versions will stand in the file."
+            "\n{bad}{conflicts} in conflict{bad:#}: above is what will be written where."
         ));
     }
     lines
@@ -211,7 +312,7 @@ mod tests {
             path: None,
             title: None,
             at: None,
-            outcome: Outcome::Locate,
+            outcome: Outcome::Locate { agents_git: false },
         };
         let text = preview(&planned, &steps, 2, 0).join("\n");
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"
@@ -222,5 +323,17 @@ mod tests {
         Look at these before you say yes
           .envrc: runs when you enter the folder with direnv
         ");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        assert_eq!(not_shown(&BTreeMap::new()), None);
+        let hidden = BTreeMap::from([
+            ("in conflict".to_owned(), 3),
+            ("git runs it".to_owned(), 12),
+        ]);
+        let line = not_shown(&hidden).unwrap();
+        let line = anstream::adapter::strip_str(&line).to_string();
+        assert_eq!(line, "\nNot shown: 12: git runs it; 3: in conflict");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
         Context,
         error::CommandError,
         launch, output,
-        text::{ago, one_line},
+        text::{ago, one_line, truncate},
     },
     nips::workspace::{CheckpointLine, Operation, Outcome},
 };
@@ -33,15 +33,24 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         return Ok(output::json(&serde_json::json!(answer))?);
     }
     super::which_one(&answer);
-    let Outcome::Checkpoints { checkpoints } = answer.outcome else {
+    let Outcome::Checkpoints {
+        checkpoints,
+        earlier,
+    } = answer.outcome
+    else {
         return Ok(());
     };
+    if earlier > 0 {
+        super::aside(&format!(
+            "{earlier} earlier ones are not listed; each comes back by its number"
+        ));
+    }
     let now = nostr::Timestamp::now().as_secs();
     for line in list(&checkpoints, now) {
         output::line(line)?;
     }
     super::aside(
-        "\nWhat changed since one: treefort diff NUMBER · bring one back: treefort undo NUMBER",
+        "\nchanged since one: treefort diff NUMBER · bring one back: treefort undo NUMBER",
     );
     Ok(())
 }
@@ -70,13 +79,14 @@ fn list(checkpoints: &[CheckpointLine], now: u64) -> Vec<String> {
                 .iter()
                 .filter(|at| at.number > checkpoint.number)
                 .all(|at| at.tree == checkpoint.tree);
+        let room = output::columns().saturating_sub(41).max(20);
         let now_mark = if here { "  ← now" } else { "" };
         lines.push(format!(
             "{bold}{:>4}{bold:#}  {dim}{:>14}{dim:#}  {:<9} {}{now_mark}",
             checkpoint.number,
             ago(checkpoint.at, now),
             files,
-            one_line(&checkpoint.reason),
+            truncate(&one_line(&checkpoint.reason), room),
         ));
     }
     lines

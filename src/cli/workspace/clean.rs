@@ -6,7 +6,7 @@ use crate::{
         error::CommandError,
         launch, output,
         render::plural,
-        text::{ago, one_line, size},
+        text::{ago, columns_of, one_line, size, truncate},
     },
     nips::workspace::{CopyLine, ImageLine, Operation, Outcome, Task, Which},
 };
@@ -23,7 +23,7 @@ pub struct Args {
     /// Does not ask.
     #[arg(long, short)]
     yes: bool,
-    /// As JSON.
+    /// As JSON: what there is, or with --yes what was deleted.
     #[arg(long)]
     json: bool,
 }
@@ -43,6 +43,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             copies,
             images,
             checkpoints,
+            total,
         } = &listed.outcome
         else {
             return Ok(());
@@ -55,6 +56,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             for line in overview(&going, &staying, images, *checkpoints, args.all, now) {
                 output::line(line)?;
             }
+        }
+        if *total > copies.len() && !args.json {
+            output::progress(format!(
+                "{} older copies are not listed; clean once more to see them",
+                total - copies.len()
+            ));
         }
         let images_go = args.all && !images.is_empty();
         if going.is_empty() && !images_go {
@@ -90,8 +97,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             images,
             containers,
             bytes,
+            left,
         } = cleaned.outcome
         {
+            for why in left {
+                output::progress(format!("not deleted: {}", one_line(&why)));
+            }
             let mut parts = vec![plural(copies as u64, "copy").replace("copys", "copies")];
             if images > 0 {
                 parts.push(plural(images as u64, "image"));
@@ -128,12 +139,14 @@ fn overview(
         lines.push(format!("{bold}Copies{bold:#}"));
     }
     let line = |mark: &str, copy: &CopyLine, why: &str| {
+        let project = one_line(copy.project.as_deref().unwrap_or("(began empty)"));
+        let title = one_line(&copy.title);
+        let taken = 30 + columns_of(&project) + columns_of(why);
+        let title = truncate(&title, output::columns().saturating_sub(taken).max(12));
         format!(
-            "{mark} {:>8}  {dim}{:>14}{dim:#}  {}  “{}”{why}",
+            "{mark} {:>8}  {dim}{:>14}{dim:#}  {project}  “{title}”{why}",
             size(copy.bytes),
             ago(copy.at, now),
-            one_line(copy.project.as_deref().unwrap_or("(began empty)")),
-            one_line(&copy.title),
         )
     };
     lines.extend(going.iter().map(|copy| line("×", copy, "")));

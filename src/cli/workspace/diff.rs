@@ -52,12 +52,19 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         changed,
         text,
         cut,
+        left_out: uncovered,
+        left_out_in_all,
     } = answer.outcome
     else {
         return Ok(());
     };
     if changed == 0 {
-        output::progress("nothing changed");
+        output::progress(if left_out_in_all == 0 {
+            "nothing changed"
+        } else {
+            "nothing changed that a checkpoint covers"
+        });
+        left_out(&uncovered, left_out_in_all);
         return Ok(());
     }
     if !args.stat {
@@ -69,6 +76,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     for line in stat(&files, changed) {
         output::line(line)?;
     }
+    left_out(&uncovered, left_out_in_all);
     if cut && !args.stat {
         super::aside(&format!(
             "The difference is longer than one answer; the files are in {}",
@@ -76,6 +84,23 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         ));
     }
     Ok(())
+}
+
+/// Says what no checkpoint covers of what the agent did.
+pub(in crate::cli) fn left_out(paths: &[String], in_all: u64) {
+    if in_all == 0 {
+        return;
+    }
+    output::progress(
+        "No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):",
+    );
+    for path in paths {
+        output::progress(format!("  {}", one_line(path)));
+    }
+    let more = in_all.saturating_sub(paths.len() as u64);
+    if more > 0 {
+        output::progress(format!("  and {more} more"));
+    }
 }
 
 /// A state as it was typed.

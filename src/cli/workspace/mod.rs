@@ -29,7 +29,7 @@ use super::{
 };
 use crate::nips::{
     kind,
-    nip90::Status,
+    nip90::{Scheme, Status},
     workspace::{Answer, Operation, Task, Which},
 };
 
@@ -93,12 +93,12 @@ pub(super) async fn request(
     task: &Task,
 ) -> Result<Answer, CommandError> {
     let coordinator = connection.coordinator();
-    // The same task twice in one second is two tasks.
-    let moment = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let operator = connection.keyring.operator().clone();
+    // Hidden, whatever copy it is about: which ones are private is for their owner to know.
     let job = task
-        .draft(&coordinator)
-        .tag(["param", "moment", &moment.as_nanos().to_string()])
-        .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+        .sealed(&operator, &coordinator)
+        .map_err(|error| CommandError::new(Kind::Failed, error))?
+        .sign(&operator, Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     let filter = Filter::new()
         .kinds([kind::JOB_FEEDBACK, kind::WORKSPACE_TASK_RESULT].map(EventKind::from))
@@ -119,10 +119,13 @@ pub(super) async fn request(
             continue;
         }
         if event.kind.as_u16() == kind::WORKSPACE_TASK_RESULT {
-            break serde_json::from_str(&event.content)
+            let text = Scheme::of(&event)
+                .decrypt(&operator, &coordinator, &event.content)
+                .map_err(|error| CommandError::new(Kind::Failed, error))?;
+            break serde_json::from_str(&text)
                 .map_err(|error| CommandError::new(Kind::Failed, error))?;
         }
-        if let Some(feedback) = Feedback::of(&event)
+        if let Some(feedback) = Feedback::to(&event, &operator)
             && feedback.status == Status::Error
         {
             let code = feedback.code.as_deref();
@@ -172,16 +175,37 @@ pub(super) enum Said {
 /// # Errors
 /// When the terminal cannot be read.
 pub(super) fn confirmed(question: &str) -> Result<Said, CommandError> {
+    answered(&format!("{question} [y/N] "), &["y", "yes"])
+}
+
+/// Asks a person to type some words on the terminal, where a habit of saying yes is not enough.
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub(super) fn typed(question: &str, words: &str) -> Result<Said, CommandError> {
+    answered(&format!("{question} `{words}`: "), &[words])
+}
+
+fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(Said::Nobody);
     }
     let mut err = anstream::stderr().lock();
-    write!(err, "{question} [y/N] ")?;
+    write!(err, "{question}")?;
     err.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-    Ok(if yes { Said::Yes } else { Said::No })
+    Ok(said(&line, yes))
+}
+
+/// What a line says: yes, when it is one of these words.
+fn said(line: &str, yes: &[&str]) -> Said {
+    let line = line.trim().to_ascii_lowercase();
+    if yes.contains(&line.as_str()) {
+        Said::Yes
+    } else {
+        Said::No
+    }
 }
 
 /// What a command that was not confirmed ends with.
@@ -201,4 +225,19 @@ pub(super) fn not_confirmed(said: Said, command: &str) -> Result<(), CommandErro
 pub(super) fn aside(text: &str) {
     let dim = anstyle::Style::new().dimmed();
     output::progress(format!("{dim}{text}{dim:#}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_habit_of_saying_yes_is_no_answer_to_a_question_for_words() {
+        assert_eq!(said("Y\n", &["y", "yes"]), Said::Yes);
+        assert_eq!(said("\n", &["y", "yes"]), Said::No);
+        assert_eq!(said(" apply all \n", &["apply all"]), Said::Yes);
+        for line in ["y", "yes", "apply", "all", ""] {
+            assert_eq!(said(line, &["apply all"]), Said::No);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
 
 /// Brings an earlier state of an agent's copy back. An undo can be undone.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "treefort undo [OPTIONS] <CHECKPOINT|--last>")]
 pub struct Args {
     /// The checkpoint: its number (`treefort checkpoints`).
     #[arg(required_unless_present = "last", conflicts_with = "last")]
@@ -51,6 +52,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         written,
         removed,
         uncovered,
+        uncovered_in_all,
+        unrecorded,
         ..
     } = answer.outcome
     else {
@@ -68,9 +71,15 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         for path in uncovered.iter().take(10) {
             output::line(format!("  {}", one_line(path)))?;
         }
-        if uncovered.len() > 10 {
-            output::line(format!("  and {} more", uncovered.len() - 10))?;
+        let more = uncovered_in_all
+            .max(uncovered.len() as u64)
+            .saturating_sub(10);
+        if more > 0 {
+            output::line(format!("  and {more} more"))?;
         }
+    }
+    if let Some(why) = unrecorded {
+        output::progress(one_line(&why));
     }
     let back = super::again(&format!("treefort undo {before}"), args.session.as_deref());
     super::aside(&format!("to undo this: {back}"));

@@ -1,14 +1,40 @@
 //! The way of an agent's changes home, and back.
 
-use std::{path::PathBuf, sync::Arc};
-
-use super::{FILES, Still};
-use crate::{
-    coordinator::{context::now, words, workspaces::Shared},
-    job::Failure,
-    nips::workspace::{Outcome, StepLine},
-    workspace::{ObjectId, about::Applied, apply},
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
 };
+
+use super::{FILES, LIST};
+use crate::{
+    coordinator::{context::now, shared::Shared, words, workspaces},
+    job::Failure,
+    nips::workspace::{KeptLine, Outcome, StepLine, cut_to},
+    workspace::{
+        About, ObjectId, Workspace,
+        about::Applied,
+        apply::{self, TakenBack},
+    },
+};
+
+impl Shared {
+    /// Changes what is remembered of it, on a thread that may wait for the disk; durable on return.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::coordinator) fn remember_now(
+        &self,
+        change: impl FnOnce(&mut About),
+    ) -> std::io::Result<()> {
+        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = about.clone();
+        change(&mut new);
+        new.write(self.dir())?;
+        *about = new;
+        Ok(())
+    }
+}
 
 /// The project that a copy was made of.
 fn project(shared: &Shared) -> Result<(PathBuf, ObjectId), Failure> {
@@ -23,102 +49,206 @@ fn project(shared: &Shared) -> Result<(PathBuf, ObjectId), Failure> {
 }
 
 pub(super) async fn plan(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
-    let planned = planned(shared).await?;
-    let steps = &planned.steps;
-    let (total, refused) = (steps.len(), planned.refused.len());
-    let conflicts = steps.iter().filter(|step| words::is_conflict(step)).count();
-    // Conflicts and what would run later come first when not all fit.
-    let mut shown: Vec<&apply::Step> = steps.iter().collect();
-    if total > FILES {
-        shown.sort_by_key(|step| (!words::is_conflict(step), step.flags.is_empty()));
-        shown.truncate(FILES);
-    }
-    let mut lines: Vec<StepLine> = shown.into_iter().map(words::step).collect();
-    lines.extend(planned.refused.iter().take(FILES).map(words::refused));
+    let (project, _) = project(shared)?;
+    let (this, at) = (shared.clone(), now());
+    let (planned, settled) = shared
+        .still(false, move |files| {
+            let settled = settle(&this, files, &project)?;
+            Ok((look(&this, files, &project, at)?, settled))
+        })
+        .await?;
+    let conflicts = planned.steps.iter().filter(|step| words::is_conflict(step));
+    let conflicts = conflicts.count();
+    let (steps, hidden) = shown(&planned);
     Ok(Outcome::Plan {
+        total: planned.steps.len() + planned.refused.len(),
         plan: planned.id,
-        steps: lines,
-        total: total + refused,
+        steps,
         conflicts,
+        hidden,
+        settled: settled.map(|taken| taken.written + taken.removed),
     })
 }
 
-/// What an apply would do now.
-async fn planned(shared: &Arc<Shared>) -> Result<apply::Plan, Failure> {
-    let (project, base) = project(shared)?;
-    let _still = Still::stand(shared.live()).await?;
-    let at = now();
-    shared
-        .with(move |files| {
-            // One of its own also when nothing changed: it says what it does not cover.
-            let last = files.checkpoint("before applying", at)?;
-            Ok(apply::plan(
-                files.store(),
-                &base,
-                &last.tree,
-                &project,
-                &last.uncovered,
-            )?)
+/// The steps that an answer has room for, in the order of their paths, and by what they are about how many more
+/// need a look.
+///
+/// What needs a look is never left out for something that does not.
+fn shown(plan: &apply::Plan) -> (Vec<StepLine>, BTreeMap<String, usize>) {
+    enum Line<'p> {
+        Step(&'p apply::Step),
+        Refused(&'p apply::Refused),
+    }
+    let steps = plan.steps.iter().map(Line::Step);
+    let mut lines: Vec<(u8, usize, Line<'_>)> = steps
+        .chain(plan.refused.iter().map(Line::Refused))
+        .enumerate()
+        .map(|(place, line)| {
+            let rank = match &line {
+                Line::Step(step) => words::rank(step),
+                Line::Refused(_) => words::LEFT_OUT,
+            };
+            (rank, place, line)
         })
-        .await
+        .collect();
+    lines.sort_by_key(|(rank, place, _)| (*rank, *place));
+    let written = lines.iter().take(FILES).map(|(_, _, line)| match line {
+        Line::Step(step) => words::step(step),
+        Line::Refused(refused) => words::refused(refused),
+    });
+    let (kept, _) = cut_to(written, LIST);
+    let mut hidden = BTreeMap::new();
+    for (_, _, line) in &lines[kept.len()..] {
+        let about = match line {
+            Line::Step(step) => words::about(step),
+            Line::Refused(_) => vec!["left out"],
+        };
+        for word in about {
+            *hidden.entry(word.to_owned()).or_default() += 1;
+        }
+    }
+    let places = lines.iter().map(|(_, place, _)| *place);
+    let mut placed: Vec<(usize, StepLine)> = places.zip(kept).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    (placed.into_iter().map(|(_, line)| line).collect(), hidden)
+}
+
+/// What an apply would do now.
+fn look(
+    shared: &Shared,
+    files: &mut Workspace,
+    project: &Path,
+    at: u64,
+) -> Result<apply::Plan, workspaces::Error> {
+    let base = shared.about().base.ok_or(workspaces::Error::Gone)?;
+    // One of its own also when nothing changed: it says what it does not cover.
+    let last = files.checkpoint("before applying", at)?;
+    let uncovered = &last.uncovered;
+    let store = files.store();
+    Ok(apply::plan(store, &base, &last.tree, project, uncovered)?)
+}
+
+/// Takes back what an apply had written that was cut off, so that what follows begins at a state that somebody knows.
+fn settle(
+    shared: &Shared,
+    files: &Workspace,
+    project: &Path,
+) -> Result<Option<TakenBack>, workspaces::Error> {
+    let unfinished = shared.about().applied.pop().filter(|last| last.unfinished);
+    unfinished
+        .map(|last| back(shared, files, project, &last))
+        .transpose()
+}
+
+/// Takes one apply back.
+fn back(
+    shared: &Shared,
+    files: &Workspace,
+    project: &Path,
+    applied: &Applied,
+) -> Result<TakenBack, workspaces::Error> {
+    let taken = apply::take_back(files.store(), &applied.backup, &applied.token, project)?;
+    shared.remember_now(|about| about.forget_apply(applied))?;
+    Ok(taken)
 }
 
 pub(super) async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outcome, Failure> {
-    let (project, base) = project(shared)?;
-    let plan = planned(shared).await?;
-    if plan.id != id {
+    let (project, _) = project(shared)?;
+    let (this, at) = (shared.clone(), now());
+    let applied = shared
+        .still(false, move |files| {
+            settle(&this, files, &project)?;
+            let plan = look(&this, files, &project, at)?;
+            if plan.id != id {
+                return Ok(None);
+            }
+            bring(&this, files, &project, &plan, at).map(Some)
+        })
+        .await?;
+    let Some(applied) = applied else {
         return Err(Failure::new(
             "workspace",
             "the project or the copy changed since you looked; look at the changes again, then apply",
         ));
-    }
-    let result = plan.result;
-    let at = now();
-    let name = format!("refs/treefort-backup/{}/{at}", shared.id.to_hex());
-    let applied = shared
-        .with(move |files| Ok(apply::apply(files.store(), &plan, &project, &name, at)?))
-        .await?;
-    let backup = applied.backup;
-    shared
-        .remember(move |about| {
-            // An apply that wrote nothing leaves nothing to take back, and what went before still can be.
-            if let Some(backup) = backup {
-                about.applied = Some(Applied { backup, base, at });
-            }
-            about.base = Some(result);
-        })
-        .await?;
+    };
+    let paths = applied.conflicts.iter();
+    let (conflicts, _) = cut_to(paths.take(FILES).map(|path| words::text(path)), LIST);
     Ok(Outcome::Apply {
         written: applied.written,
         removed: applied.removed,
-        conflicts: applied
-            .conflicts
-            .iter()
-            .take(FILES)
-            .map(|path| String::from_utf8_lossy(path).into_owned())
-            .collect(),
+        conflicts,
+        in_conflict: applied.conflicts.len(),
     })
+}
+
+/// Does what a plan says, so that it can be taken back at any moment of it.
+fn bring(
+    shared: &Shared,
+    files: &Workspace,
+    project: &Path,
+    plan: &apply::Plan,
+    at: u64,
+) -> Result<apply::Applied, workspaces::Error> {
+    let token = apply::token()?;
+    let name = format!("refs/treefort-backup/{}/{at}-{token}", shared.id.to_hex());
+    let keep = apply::Keep {
+        name: &name,
+        token: &token,
+        at,
+    };
+    let begun = |backup| Applied {
+        backup,
+        base: plan.base,
+        at,
+        token: token.clone(),
+        unfinished: true,
+    };
+    let mut backup = None;
+    let record = |kept| {
+        backup = Some(kept);
+        shared.remember_now(|about| about.begin_apply(begun(kept)))
+    };
+    match apply::apply(files.store(), plan, project, keep, record) {
+        Ok(applied) => {
+            // One that wrote nothing leaves nothing to take back, and what went before still can be.
+            shared.remember_now(|about| about.end_apply(&token, plan.result))?;
+            Ok(applied)
+        }
+        Err(error) => {
+            if let Some(backup) = backup.filter(|_| error.is_clean()) {
+                shared.remember_now(|about| about.forget_apply(&begun(backup)))?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
 pub(super) async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
     let (project, _) = project(shared)?;
-    let Some(applied) = shared.about().applied else {
+    let this = shared.clone();
+    let taken = shared
+        .with(move |files| {
+            let last = this.about().applied.pop();
+            last.map(|last| back(&this, files, &project, &last))
+                .transpose()
+        })
+        .await?;
+    let Some(taken) = taken else {
         return Err(Failure::new(
             "workspace",
             "nothing was applied, so there is nothing to take back",
         ));
     };
-    let backup = applied.backup;
-    let restored = shared
-        .with(move |files| Ok(apply::take_back(files.store(), &backup, &project)?))
-        .await?;
-    shared
-        .remember(move |about| {
-            about.base = Some(applied.base);
-            about.applied = None;
-        })
-        .await?;
+    let lines = taken.kept.iter().take(FILES).map(|(path, why)| KeptLine {
+        path: words::text(path),
+        why: words::kept(*why).to_owned(),
+    });
+    let (kept, _) = cut_to(lines, LIST);
     Ok(Outcome::TakeBack {
-        restored: restored.written + restored.removed,
+        restored: taken.written + taken.removed,
+        merged: taken.merged,
+        kept,
+        kept_in_all: taken.kept.len(),
+        earlier: shared.about().applied.len(),
     })
 }

@@ -14,22 +14,30 @@ mod undo;
 use super::{
     context::{Context, now},
     executor::{ExecutorEvent, Order},
-    facts, housekeeping,
+    facts,
+    hold::OperationHold,
+    housekeeping,
     saying::MAX_ANSWER,
-    workspaces::{Live, Shared},
+    shared::Shared,
+    words,
 };
 use crate::{
     job::{Answer as JobAnswer, Failure, Report},
-    nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task},
+    nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task, cut_to},
     workspace::{Checkpoint, diff, inventory},
 };
 
 /// Files that an answer names.
 const FILES: usize = 300;
+/// Bytes that a list in an answer takes.
+const LIST: usize = 40_000;
 /// Checkpoints that an answer names.
 const CHECKPOINTS: usize = 200;
-/// Bytes of a diff in an answer; its JSON is longer.
-const DIFF: usize = 40_000;
+/// Bytes that the list of files beside a diff takes, and the diff's text.
+const DIFF: (usize, usize) = (15_000, 30_000);
+/// What a task in clear text on a private copy hears.
+const IN_CLEAR: &str = "this is the copy of a private job: anybody who reads the relay could read this task and its \
+    answer. Send it encrypted (NIP-44), as the `treefort` command does";
 
 /// Does a task and reports what became of it.
 pub(in crate::coordinator) async fn run(
@@ -56,12 +64,28 @@ pub(in crate::coordinator) async fn run(
 async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Failure> {
     let task =
         Task::parse(&order.request).map_err(|error| Failure::new("input", error.to_string()))?;
+    let hidden = order.request.scheme.is_private();
     let shared = match &task.operation {
-        Operation::List => return answer(None, housekeeping::list(context).await?),
+        Operation::List => {
+            let list = housekeeping::list(context, hidden).await?;
+            return answer(context, None, list);
+        }
         Operation::Clean { copies, images } => {
-            return answer(None, housekeeping::clean(context, copies, *images).await?);
+            let cleaned = housekeeping::clean(context, copies, *images).await?;
+            return answer(context, None, cleaned);
         }
         _ => find(context, &task).await?,
+    };
+    if shared.about().private && !hidden {
+        return Err(Failure::new("workspace", IN_CLEAR));
+    }
+    // What only looks at states that are there already needs nobody's leave; a deletion takes its own.
+    let _hold = match &task.operation {
+        Operation::Checkpoints
+        | Operation::Diff { to: Some(_), .. }
+        | Operation::Locate
+        | Operation::Discard => None,
+        _ => Some(OperationHold::take(&shared).await?),
     };
     let outcome = match task.operation {
         Operation::Checkpoints => checkpoints(&shared).await?,
@@ -74,9 +98,9 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
             let (bytes, files) = discard(&shared).await?;
             Outcome::Discard { bytes, files }
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => Outcome::Locate,
+        Operation::Locate | Operation::List | Operation::Clean { .. } => locate(&shared).await,
     };
-    answer(Some(&shared), outcome)
+    answer(context, Some(&shared), outcome)
 }
 
 async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failure> {
@@ -86,7 +110,11 @@ async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failur
         .await
 }
 
-fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failure> {
+fn answer(
+    context: &Context,
+    shared: Option<&Shared>,
+    outcome: Outcome,
+) -> Result<JobAnswer, Failure> {
     let lossy = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
     let answer = Answer {
         workspace: shared.map(|shared| shared.id),
@@ -96,14 +124,12 @@ fn answer(shared: Option<&Shared>, outcome: Outcome) -> Result<JobAnswer, Failur
         at: shared.map(|shared| shared.about().created_at),
         outcome,
     };
-    let text = serde_json::to_string(&answer)
+    // Whatever was done was done: its answer is made short enough, never an error.
+    let text = answer
+        .to_text(MAX_ANSWER, |text| {
+            context.redactor.redact(text).into_owned()
+        })
         .map_err(|error| Failure::new("workspace", error.to_string()))?;
-    if text.len() > MAX_ANSWER {
-        return Err(Failure::new(
-            "workspace",
-            "the answer is larger than one event may be; ask for less at once",
-        ));
-    }
     Ok(JobAnswer {
         text,
         inner: None,
@@ -119,13 +145,31 @@ fn workspace_of(context: &Context, session: &PublicKey) -> Option<PublicKey> {
     context.state.session(session).ok().flatten()?.workspace
 }
 
+/// Where a copy is. The owner may go there and say `git`: the repository becomes one that no agent wrote.
+async fn locate(shared: &Arc<Shared>) -> Outcome {
+    // As long as a session holds the copy the repository is its agent's.
+    let hold = match shared.holders.is_busy() {
+        true => None,
+        false => OperationHold::take(shared).await.ok(),
+    };
+    let agents_git = hold.is_none() || shared.live().is_some() || {
+        let taken = shared.with(|files| Ok(files.take_git_from_the_agent()?));
+        taken.await.is_err_and(|failure| {
+            tracing::warn!(sentence = failure.sentence, "the agent's git stays");
+            true
+        })
+    };
+    Outcome::Locate { agents_git }
+}
+
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
-    let lines = shared
+    let (lines, all) = shared
         .with(|files| {
             let all = files.checkpoints()?;
-            let skip = all.len().saturating_sub(CHECKPOINTS);
-            all.iter()
-                .skip(skip)
+            let lines = all
+                .iter()
+                .rev()
+                .take(CHECKPOINTS)
                 .map(|checkpoint| {
                     let changed = match checkpoint.before {
                         Some(before) if before != checkpoint.tree => {
@@ -142,10 +186,17 @@ async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
                         changed,
                     })
                 })
-                .collect::<Result<Vec<_>, super::workspaces::Error>>()
+                .collect::<Result<Vec<_>, super::workspaces::Error>>()?;
+            Ok((lines, all.len()))
         })
         .await?;
-    Ok(Outcome::Checkpoints { checkpoints: lines })
+    // The newest are kept.
+    let (mut lines, _) = cut_to(lines, LIST);
+    lines.reverse();
+    Ok(Outcome::Checkpoints {
+        earlier: all - lines.len(),
+        checkpoints: lines,
+    })
 }
 
 /// The checkpoint that a person means.
@@ -237,6 +288,7 @@ async fn difference(
             }
         },
     };
+    let is_now = to.is_none();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
         None => latest(shared).await?.tree,
@@ -246,6 +298,7 @@ async fn difference(
             let changes = diff::changes(files.store(), Some(&from), &to)?;
             let limits = diff::Limits::default();
             let (mut text, mut cut, mut lines) = (String::new(), false, Vec::new());
+            let mut room = DIFF.1;
             for change in changes.iter().take(FILES) {
                 let rendered = diff::unified(files.store(), change, &limits)?;
                 lines.push(FileLine {
@@ -255,29 +308,48 @@ async fn difference(
                     removed: rendered.removed,
                 });
                 cut |= rendered.cut;
-                let room = DIFF.saturating_sub(text.len());
-                let end = rendered
-                    .text
-                    .floor_char_boundary(room.min(rendered.text.len()));
-                cut |= end < rendered.text.len();
-                text.push_str(&rendered.text[..end]);
+                let end = written(&rendered.text, room);
+                cut |= end.0 < rendered.text.len();
+                room -= end.1;
+                text.push_str(&rendered.text[..end.0]);
             }
+            let uncovered = if is_now { files.uncovered() } else { &[] };
+            let (left_out, left_out_in_all) = words::left_out(uncovered);
+            let (files, _) = cut_to(lines, DIFF.0);
             Ok(Outcome::Diff {
-                files: lines,
+                left_out,
+                left_out_in_all,
+                cut: cut || changes.len() > files.len(),
+                files,
                 changed: changes.len(),
                 text,
-                cut: cut || changes.len() > FILES,
             })
         })
         .await
 }
 
+/// How much of a text fits into so many bytes of JSON, and how many it takes there.
+fn written(text: &str, room: usize) -> (usize, usize) {
+    let mut bytes = 0;
+    for (at, char) in text.char_indices() {
+        let more = match char {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            char if u32::from(char) < 0x20 => 6,
+            char => char.len_utf8(),
+        };
+        if bytes + more > room {
+            return (at, bytes);
+        }
+        bytes += more;
+    }
+    (text.len(), bytes)
+}
+
 /// The state of the files as they are now: a checkpoint of its own when they changed since the last.
 async fn latest(shared: &Arc<Shared>) -> Result<Checkpoint, Failure> {
-    let _still = Still::stand(shared.live()).await?;
     let at = now();
     shared
-        .with(move |files| {
+        .still(false, move |files| {
             if let Some(checkpoint) = files.checkpoint_if_changed("as it is now", at)? {
                 return Ok(Some(checkpoint));
             }
@@ -287,54 +359,26 @@ async fn latest(shared: &Arc<Shared>) -> Result<Checkpoint, Failure> {
         .ok_or_else(|| Failure::new("workspace", "the copy has no checkpoint"))
 }
 
-/// An agent that stands still while the files under it are looked at or changed.
-struct Still(Option<Live>);
-
-impl Still {
-    async fn stand(live: Option<Live>) -> Result<Self, Failure> {
-        // A holder of its own: two tasks at once do not wake the agent behind each other's back.
-        let live = live.map(|live| Live {
-            pause: live.pause.another(),
-            ..live
-        });
-        if let Some(live) = &live
-            && let Err(error) = live.pause.pause().await
-        {
-            // An agent that has ended changes nothing any more.
-            tracing::debug!(%error, "the agent could not be paused");
-            return Ok(Self(None));
-        }
-        Ok(Self(live))
-    }
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        if let Some(live) = self.0.take() {
-            tokio::spawn(async move {
-                if let Err(error) = live.pause.resume().await {
-                    tracing::debug!(%error, "the agent could not be resumed");
-                }
-            });
-        }
-    }
-}
-
 /// Deletes a copy with its checkpoints; gives bytes and files that went.
 ///
 /// # Errors
 /// When an agent works on it, or the disk refuses.
 pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
-    if shared.live().is_some() {
+    let hold = OperationHold::to_discard(shared).await?;
+    let about = shared.about();
+    let torn = about.applied.last().is_some_and(|last| last.unfinished);
+    if torn && about.project.is_some_and(|project| project.is_dir()) {
         return Err(Failure::new(
             "workspace",
-            "an agent still works on this copy; let it end or stop it (Ctrl-C), then discard",
+            "an apply of this copy was cut off in the middle: take it back first (`treefort apply --take-back`), then discard",
         ));
     }
     let dir = shared.dir().to_owned();
     let freed = shared
         .with(move |files| {
             let size = inventory::size(&dir)?;
+            // Whoever has it at hand finds no half of it, whatever happens from here on.
+            hold.gone();
             let prefix = files.ref_prefix().to_owned();
             for (name, _) in files.store().refs(&prefix)? {
                 files.store().delete_ref(&name)?;
@@ -360,6 +404,7 @@ mod tests {
             at: 0,
             files: 0,
             bytes: 0,
+            left_out: 0,
             uncovered: Vec::new(),
         }
     }
@@ -391,6 +436,26 @@ mod tests {
         // Work after an undo is a step of its own.
         all.push(checkpoint(6, 6));
         assert_eq!(pick(&all, &State::Last).unwrap().number, 5);
+    }
+
+    #[test]
+    fn a_text_is_cut_by_what_it_takes_when_it_is_written() {
+        for text in [
+            "a\"b\\c\n",
+            "\u{1}\u{1}",
+            "grün 日本",
+            "\u{7f}\t\u{8}\u{c}\r",
+            "",
+        ] {
+            let json = serde_json::to_string(text).unwrap().len() - 2;
+            assert_eq!(written(text, 1000), (text.len(), json), "{text:?}");
+            for room in 0..json {
+                let (end, bytes) = written(text, room);
+                let cut = serde_json::to_string(&text[..end]).unwrap().len() - 2;
+                assert_eq!(bytes, cut);
+                assert!(cut <= room && end < text.len());
+            }
+        }
     }
 
     #[test]

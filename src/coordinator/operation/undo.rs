@@ -4,19 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{FILES, Still, pick};
+use super::{LIST, pick};
 use crate::{
     coordinator::{
         context::{Context, now},
         executor::Order,
+        shared::{Live, Shared, Told},
         states, words,
-        workspaces::{Live, Shared, Told},
     },
     job::Failure,
     nips::{
         Reference,
         session::{Outcome as Ending, Start},
-        workspace::{Outcome, State},
+        workspace::{Outcome, State, cut_to},
     },
     recorder::{Belonging, SessionLog},
     store::state::SessionRecord,
@@ -32,31 +32,36 @@ pub(super) async fn undo(
     shared: &Arc<Shared>,
     to: &State,
 ) -> Result<Outcome, Failure> {
-    let live = shared.live();
-    let still = Still::stand(live.clone()).await?;
     let at = now();
-    // What is there now is a state too: `last` counts from it.
-    let all = shared
-        .with(move |files| {
+    let to = to.clone();
+    let (undone, target) = shared
+        .still(true, move |files| {
+            // What is there now is a state too: `last` counts from it.
             files.checkpoint_if_changed("before the undo", at)?;
-            Ok(files.checkpoints()?)
+            let all = files.checkpoints()?;
+            let target = match pick(&all, &to) {
+                Ok(target) => target.clone(),
+                Err(failure) => return Ok(Err(failure)),
+            };
+            Ok(Ok((files.undo(&target.commit, at)?, target)))
         })
-        .await?;
-    let target = pick(&all, to)?.clone();
-    let commit = target.commit;
-    let undone = shared
-        .with(move |files| Ok(files.undo(&commit, at)?))
-        .await?;
-    drop(still);
-    let outcome = Outcome::Undo {
+        .await??;
+    let (listed, _) = cut_to(undone.kept.iter().map(words::not_covered), LIST);
+    let mut outcome = Outcome::Undo {
         before: undone.before.number,
         to: target.number,
         after: undone.after.number,
         written: undone.written,
         removed: undone.removed,
-        uncovered: undone.kept.iter().take(FILES).map(uncovered).collect(),
+        uncovered: listed,
+        uncovered_in_all: undone
+            .kept
+            .iter()
+            .map(Uncovered::paths)
+            .fold(0, u64::saturating_add),
+        unrecorded: None,
     };
-    let undone = match live {
+    let undone = match shared.live() {
         Some(live) => match tell(&live, undone, target.number).await {
             None => return Ok(outcome),
             // The session ended in this moment: its record takes nothing any more.
@@ -64,16 +69,12 @@ pub(super) async fn undo(
         },
         None => undone,
     };
-    record(context, order, shared, &undone, target.number).await?;
+    // The files are back, whatever becomes of the record.
+    let recorded = record(context, order, shared, &undone, target.number).await;
+    if let (Err(failure), Outcome::Undo { unrecorded, .. }) = (recorded, &mut outcome) {
+        *unrecorded = Some(failure.sentence);
+    }
     Ok(outcome)
-}
-
-fn uncovered(uncovered: &Uncovered) -> String {
-    format!(
-        "{} ({})",
-        String::from_utf8_lossy(&uncovered.path),
-        words::uncovered(uncovered.why)
-    )
 }
 
 /// Tells the session that works there; gives the undo back when nobody hears.

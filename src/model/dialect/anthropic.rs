@@ -88,13 +88,6 @@ impl Messages {
         })
     }
 
-    /// Fewer tokens than the prompt has in any language.
-    pub(in crate::model) fn least_tokens(&self) -> u64 {
-        let parts = [self.body.get("system"), self.body.get("messages")];
-        let characters: usize = parts.into_iter().flatten().map(fields::characters).sum();
-        u64::try_from(characters / 5).unwrap_or(u64::MAX)
-    }
-
     /// The request as it goes to the provider.
     pub(in crate::model) fn rebuild(&self, model: &str, options: &ModelOptions) -> Value {
         let mut body = self.body.clone();

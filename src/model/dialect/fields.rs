@@ -66,15 +66,3 @@ pub(super) fn foreign_tool(kind: &str) -> String {
     let kind: String = kind.chars().filter(|c| !c.is_control()).take(60).collect();
     format!("treefort does not let a session use the provider's own tool {kind:?}; only functions")
 }
-
-/// Characters of every text in a value, as a bound from below for what a prompt holds.
-pub(super) fn characters(value: &Value) -> usize {
-    match value {
-        // Pictures come as one long word, which is no text.
-        Value::String(text) if text.len() > 4096 && !text.contains(' ') => 0,
-        Value::String(text) => text.chars().count(),
-        Value::Array(items) => items.iter().map(characters).sum(),
-        Value::Object(fields) => fields.values().map(characters).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    }
-}

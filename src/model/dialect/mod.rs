@@ -10,6 +10,7 @@ mod fields;
 pub(super) mod gemini;
 pub(super) mod ollama;
 pub(super) mod openai;
+pub(super) mod prompt;
 pub(super) mod sse;
 pub(super) mod to_ollama;
 pub(super) mod to_openai;

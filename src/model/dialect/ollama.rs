@@ -112,14 +112,6 @@ impl ChatRequest {
         self.stream.unwrap_or(true)
     }
 
-    /// Fewer tokens than the prompt has in any language: five characters each, pictures aside.
-    pub(in crate::model) fn least_tokens(&self) -> u64 {
-        let count = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count());
-        let of_message = |message: &Message| count(&message.content) + count(&message.thinking);
-        let characters: usize = self.messages.iter().map(of_message).sum();
-        u64::try_from(characters / 5).unwrap_or(u64::MAX)
-    }
-
     /// The request as it goes to the model server.
     pub(in crate::model) fn rebuild(
         &self,

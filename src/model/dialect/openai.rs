@@ -96,16 +96,6 @@ impl OpenAiChat {
         })
     }
 
-    /// Fewer tokens than the prompt has in any language: five characters each, pictures aside.
-    pub(in crate::model) fn least_tokens(&self) -> u64 {
-        let texts = self
-            .messages
-            .iter()
-            .filter_map(|message| message.get("content"));
-        let characters: usize = texts.map(fields::characters).sum();
-        u64::try_from(characters / 5).unwrap_or(u64::MAX)
-    }
-
     /// The longest answer: the session's bound, or less if the request asks for less.
     pub(super) fn bounded(&self, options: &ModelOptions) -> Option<i64> {
         match (self.max_tokens, options.num_predict) {

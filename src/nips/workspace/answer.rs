@@ -1,5 +1,7 @@
 //! What became of a workspace task: the content of kind 6871.
 
+use std::collections::BTreeMap;
+
 use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,9 @@ pub enum Outcome {
     Checkpoints {
         /// Each.
         checkpoints: Vec<CheckpointLine>,
+        /// How many earlier ones were left out.
+        #[serde(default)]
+        earlier: usize,
     },
     /// A difference.
     Diff {
@@ -42,6 +47,12 @@ pub enum Outcome {
         text: String,
         /// Whether the text was cut.
         cut: bool,
+        /// Paths that the agent made, changed or removed and that no checkpoint covers, each with the reason.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
+        /// How many of them there are in all; `left_out` may hold fewer.
+        #[serde(default, skip_serializing_if = "is_none")]
+        left_out_in_all: u64,
     },
     /// A state was brought back.
     Undo {
@@ -57,6 +68,12 @@ pub enum Outcome {
         removed: u64,
         /// Paths that no checkpoint covers, left as they were.
         uncovered: Vec<String>,
+        /// How many those are in all; `uncovered` may hold fewer.
+        #[serde(default)]
+        uncovered_in_all: u64,
+        /// Why the undo is not on the record, if it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unrecorded: Option<String>,
     },
     /// What an apply would do.
     Plan {
@@ -68,6 +85,12 @@ pub enum Outcome {
         total: usize,
         /// How many of them are conflicts.
         conflicts: usize,
+        /// Of the steps that `steps` has no room for, how many need a look, by what they are about.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        hidden: BTreeMap<String, usize>,
+        /// When an earlier apply had been cut off in the middle: how many files of it were taken back first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settled: Option<u64>,
     },
     /// The changes are in the project.
     Apply {
@@ -75,13 +98,28 @@ pub enum Outcome {
         written: u64,
         /// Files removed.
         removed: u64,
-        /// Files that need a look: both sides changed the same lines.
+        /// Files that need a look: both versions cannot be had.
         conflicts: Vec<String>,
+        /// How many those are in all; `conflicts` may hold fewer.
+        #[serde(default)]
+        in_conflict: usize,
     },
     /// The last apply was taken back.
     TakeBack {
-        /// Files brought back.
+        /// Files that are as they were before.
         restored: u64,
+        /// How many of them keep what the person changed in them since.
+        #[serde(default)]
+        merged: u64,
+        /// Files that stay as they are.
+        #[serde(default)]
+        kept: Vec<KeptLine>,
+        /// How many those are in all; `kept` may hold fewer.
+        #[serde(default)]
+        kept_in_all: usize,
+        /// How many earlier applies can be taken back too.
+        #[serde(default)]
+        earlier: usize,
     },
     /// The copy is gone.
     Discard {
@@ -91,11 +129,18 @@ pub enum Outcome {
         files: u64,
     },
     /// Where the copy is.
-    Locate,
+    Locate {
+        /// Whether the repository at its top is the agent's still, and could run its programs.
+        #[serde(default)]
+        agents_git: bool,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.
         copies: Vec<CopyLine>,
+        /// How many copies there are in all; `copies` may hold fewer.
+        #[serde(default)]
+        total: usize,
         /// The agents' images.
         images: Vec<ImageLine>,
         /// Bytes of all checkpoints.
@@ -111,7 +156,16 @@ pub enum Outcome {
         containers: usize,
         /// Bytes that became free, of copies and checkpoints.
         bytes: u64,
+        /// Why copies that should have gone are still there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
     },
+}
+
+/// Whether a count is left out of an answer.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One copy.
@@ -172,14 +226,61 @@ pub struct FileLine {
     pub removed: u32,
 }
 
+/// A file that a take-back left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLine {
+    /// The path in the project.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepLine {
     /// The path in the project.
     pub path: String,
-    /// `create`, `replace`, `merge`, `delete`, `mode`, `link` or `conflict`.
+    /// `create`, `replace`, `merge`, `delete`, `mode`, `link`, `folder`, `remove-folder`, `conflict` or `left-out`.
     pub action: String,
     /// What to know about it before it is there: what would run on this machine later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// As many of these, from the first, as take at most so many bytes as JSON, and how many were left out.
+///
+/// An event holds only so much; what an answer lists is cut by this and says how much there is in all.
+pub fn cut_to<T: Serialize>(items: impl IntoIterator<Item = T>, bytes: usize) -> (Vec<T>, usize) {
+    let (mut kept, mut room) = (Vec::new(), bytes);
+    let mut rest = items.into_iter();
+    for item in rest.by_ref() {
+        // One that cannot be written takes all the room there is.
+        let size =
+            serde_json::to_vec(&item).map_or(usize::MAX, |text| text.len().saturating_add(1));
+        let Some(left) = room.checked_sub(size) else {
+            return (kept, 1 + rest.count());
+        };
+        room = left;
+        kept.push(item);
+    }
+    (kept, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_by_the_bytes_that_it_takes_when_it_is_written() {
+        // Three quotes and a comma; a control character takes six.
+        let list = ["a", "b", "\u{1}", "c"];
+        assert_eq!(cut_to(list, 1_000), (list.to_vec(), 0));
+        assert_eq!(cut_to(list, 8), (vec!["a", "b"], 2));
+        assert_eq!(cut_to(list, 16), (vec!["a", "b"], 2));
+        assert_eq!(cut_to(list, 17), (vec!["a", "b", "\u{1}"], 1));
+        assert_eq!(cut_to(list, 0), (vec![], 4));
+        let (kept, left_out) = cut_to(vec!["x".repeat(70); 1_000], 40_000);
+        assert!(serde_json::to_string(&kept).unwrap().len() <= 40_001);
+        assert_eq!(kept.len() + left_out, 1_000);
+    }
 }

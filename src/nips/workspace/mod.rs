@@ -4,14 +4,17 @@
 //! which copy and which state. The result's content is one JSON object, [`Answer`].
 
 mod answer;
+mod fit;
 
-use nostr::PublicKey;
+use nostr::{Keys, PublicKey};
 
-pub use self::answer::{Answer, CheckpointLine, CopyLine, FileLine, ImageLine, Outcome, StepLine};
+pub use self::answer::{
+    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, KeptLine, Outcome, StepLine, cut_to,
+};
 
 use super::{
     Draft, kind,
-    nip90::{Input, JobRequest},
+    nip90::{Input, JobRequest, Scheme, encryption::EncryptionError},
 };
 
 /// What is to be done, and with which copy.
@@ -161,9 +164,8 @@ impl Operation {
 }
 
 impl Task {
-    /// The request, before it is signed; `coordinator` is to do it.
-    #[must_use]
-    pub fn draft(&self, coordinator: &PublicKey) -> Draft {
+    /// What it says: the tags that [`Self::sealed`] hides.
+    fn tags(&self) -> Vec<Vec<String>> {
         let mut params: Vec<(&str, String)> = match &self.which {
             Which::Session(session) => vec![("session", session.to_hex())],
             Which::Project(path) => vec![("project", path.clone())],
@@ -182,19 +184,45 @@ impl Task {
             }
             _ => {}
         }
+        let mut tags = vec![
+            ["i", self.operation.word(), "text"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
+        tags.extend(
+            params
+                .into_iter()
+                .map(|(name, value)| vec!["param".to_owned(), name.to_owned(), value]),
+        );
+        tags.push(["output", "application/json"].map(str::to_owned).to_vec());
+        tags
+    }
+
+    /// The request in the clear, before it is signed; `coordinator` is to do it.
+    #[must_use]
+    pub fn draft(&self, coordinator: &PublicKey) -> Draft {
         Draft::new(kind::WORKSPACE_TASK)
-            .tag(["i", self.operation.word(), "text"])
+            .tags(self.tags())
             .tag(["p", &coordinator.to_hex()])
-            .tags(
-                params
-                    .into_iter()
-                    .map(|(name, value)| vec!["param".to_owned(), name.to_owned(), value]),
-            )
-            .tag(["output", "application/json"])
             .tag([
                 "alt".to_owned(),
                 format!("Workspace task: {}", self.operation.word()),
             ])
+    }
+
+    /// The request before it is signed, with everything that it says hidden from all but `coordinator`
+    /// (NIP-44), as its answers will be.
+    ///
+    /// # Errors
+    /// When it is longer than NIP-44 takes.
+    pub fn sealed(&self, keys: &Keys, coordinator: &PublicKey) -> Result<Draft, EncryptionError> {
+        let hidden = serde_json::to_string(&self.tags()).map_err(EncryptionError::NotTags)?;
+        let content = Scheme::Nip44.encrypt(keys, coordinator, &hidden)?;
+        Ok(Draft::new(kind::WORKSPACE_TASK)
+            .tag(["encrypted"])
+            .tag(["p", &coordinator.to_hex()])
+            .tag(["alt", "Workspace task"])
+            .content(content))
     }
 
     /// Reads a request.
@@ -258,18 +286,42 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
-    use nostr::Keys;
-
     use super::*;
 
-    fn round_trip(task: &Task) -> Task {
-        let coordinator = Keys::generate();
-        let event = task
-            .draft(&coordinator.public_key())
-            .sign(&Keys::generate(), 1)
-            .unwrap();
-        let request = JobRequest::parse(&event, &coordinator).unwrap();
-        Task::parse(&request).unwrap()
+    /// The task as it is read, in the clear and hidden.
+    fn round_trip(task: &Task) -> [Task; 2] {
+        let (coordinator, owner) = (Keys::generate(), Keys::generate());
+        let clear = task.draft(&coordinator.public_key());
+        let sealed = task.sealed(&owner, &coordinator.public_key()).unwrap();
+        [clear, sealed].map(|draft| {
+            let event = draft.sign(&owner, 1).unwrap();
+            let request = JobRequest::parse(&event, &coordinator).unwrap();
+            Task::parse(&request).unwrap()
+        })
+    }
+
+    #[test]
+    fn a_sealed_task_tells_nothing_but_whom_it_is_for() {
+        let (coordinator, owner) = (Keys::generate(), Keys::generate());
+        let task = Task {
+            which: Which::Project("/home/me/shop".into()),
+            operation: Operation::Undo { to: State::Last },
+        };
+        let draft = task.sealed(&owner, &coordinator.public_key()).unwrap();
+        let names: Vec<&str> = draft.tags.iter().map(|tag| tag[0].as_str()).collect();
+        assert_eq!(names, ["encrypted", "p", "alt"]);
+        let event = draft.sign(&owner, 1).unwrap();
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(!text.contains("shop") && !text.contains("undo"), "{text}");
+        // As many copies as a list names fit.
+        let task = Task {
+            which: Which::Newest,
+            operation: Operation::Clean {
+                copies: vec![owner.public_key(); 500],
+                images: false,
+            },
+        };
+        assert!(task.sealed(&owner, &coordinator.public_key()).is_ok());
     }
 
     #[test]
@@ -302,7 +354,7 @@ mod tests {
                     which,
                     operation: operation.clone(),
                 };
-                assert_eq!(round_trip(&task), task);
+                assert_eq!(round_trip(&task), [task.clone(), task]);
             }
         }
     }
@@ -335,6 +387,8 @@ mod tests {
                 written: 1,
                 removed: 0,
                 uncovered: vec!["node_modules".into()],
+                uncovered_in_all: 1,
+                unrecorded: None,
             },
         };
         let json = serde_json::to_value(&answer).unwrap();

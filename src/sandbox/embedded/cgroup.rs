@@ -405,6 +405,50 @@ fn mount_of(mounts: &str, kind: &str, controller: Option<&str>) -> Option<PathBu
 mod tests {
     use super::*;
 
+    /// On the second version's own mount, which is there on most machines without any controller too.
+    #[test]
+    fn a_group_is_frozen_woken_and_removed_with_what_is_in_it() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let Some(unified) = mount_of(&mounts, "cgroup2", None).filter(|path| may_make(path)) else {
+            return;
+        };
+        let places = Places {
+            unified: Some(unified),
+            ..Places::default()
+        };
+        let name = format!("treefort-unit-{}", std::process::id());
+        let group = places.make(&name, &Limits::default()).unwrap();
+        let taken = places.make(&name, &Limits::default()).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        let mut busy = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .unwrap();
+        group.take(busy.id()).unwrap();
+        let ticks = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", busy.id())).unwrap();
+            let (_, rest) = stat.rsplit_once(") ").unwrap();
+            rest.split(' ').nth(11).unwrap().parse::<u64>().unwrap()
+        };
+        group.freeze(true).unwrap();
+        let before = ticks();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(ticks(), before);
+        group.freeze(false).unwrap();
+        let began = Instant::now();
+        while ticks() == before {
+            assert!(began.elapsed() < PATIENCE);
+        }
+        group.freeze(true).unwrap();
+        group.ends();
+        assert!(group.freeze(true).is_err());
+        let reaper = std::thread::spawn(move || busy.wait());
+        group.remove();
+        assert!(reaper.join().unwrap().is_ok());
+        assert!(group.places.each().all(|folder| !folder.exists()));
+        assert_eq!(places.sweep(&name), 0);
+    }
+
     #[test]
     fn both_versions_are_found_by_their_mounts() {
         let mounts = "30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\

@@ -17,6 +17,8 @@ use crate::sandbox::{AGENT_HOME, AGENT_ID, WORKSPACE};
 
 /// Open files of one process.
 const NOFILE: u64 = 4096;
+/// Signals that may wait, of all its processes together.
+const PENDING: u64 = 4096;
 /// The newest Landlock that is asked for; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V6;
 /// Of a thousand. Landlock keeps the agent from taking it back.
@@ -49,7 +51,8 @@ fn limits(plan: &Plan) -> io::Result<()> {
         // No program gets in front of the host's own.
         (Resource::Rtprio, Some(0)),
         (Resource::Nice, Some(0)),
-        // Locked memory and messages are the kernel's own memory.
+        // Locked memory, messages and signals that wait are the kernel's own memory.
+        (Resource::Sigpending, Some(PENDING)),
         (Resource::Memlock, Some(MIB)),
         (Resource::Msgqueue, Some(MIB)),
     ];

@@ -16,6 +16,7 @@ mod host;
 pub mod inside;
 mod loopback;
 mod mounts;
+mod pause;
 mod plan;
 mod refused;
 mod run;

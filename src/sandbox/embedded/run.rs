@@ -16,8 +16,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -26,7 +26,7 @@ use super::plan::{MAPPED, Maps, Plan, STARTED, UNMAPPED};
 use super::{enter, freeze, refused};
 use crate::sandbox::error::clip;
 use crate::sandbox::mux::{Driver, End, Streams};
-use crate::sandbox::{AGENT_ID, Commands, Error, Exit, Limits, Parts, Request, Tail};
+use crate::sandbox::{AGENT_ID, Commands, Error, Exit, Limits, Parts, Tail};
 
 /// How long the agent's streams may take to open.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,15 +49,17 @@ pub(super) struct Launch {
 }
 
 /// A started sandbox's first process.
-struct Running {
+pub(super) struct Running {
     child: Child,
-    pid: u32,
+    pub(super) pid: u32,
     /// Its PID 1, with whose end everything in it has ended.
     first: Option<OwnedFd>,
     /// Who reads what the sandbox's own processes say.
     words: JoinHandle<()>,
-    group: Option<Arc<Group>>,
-    holders: HashSet<u64>,
+    pub(super) group: Option<Arc<Group>>,
+    pub(super) holders: HashSet<u64>,
+    /// Those that let go by themselves.
+    pub(super) leases: JoinSet<u64>,
 }
 
 /// Runs one sandbox until it ends or is told to.
@@ -174,8 +176,9 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
     let failed = |error: io::Error| Error::Start {
         message: clip(&error.to_string()),
     };
-    let group = group(&places, format!("{prefix}{name}"), limits).await;
-    if group.is_none() {
+    let holds = places.holds();
+    let group = group(places, format!("{prefix}{name}"), limits).await?;
+    if !holds.memory {
         plan.process_mb = Some(limits.memory_mb);
     }
     let spawned = Command::new(program)
@@ -217,6 +220,7 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
         words,
         group,
         holders: HashSet::new(),
+        leases: JoinSet::new(),
     };
     let prepared = async {
         stdin.write_all(&[maps.byte()]).await?;
@@ -257,23 +261,23 @@ async fn write_maps(pid: u32) -> io::Result<()> {
     tokio::fs::write(format!("/proc/{pid}/gid_map"), &map).await
 }
 
-/// The sandbox's control group; none where that is not allowed.
-async fn group(places: &Arc<Places>, name: String, limits: Limits) -> Option<Arc<Group>> {
+/// The sandbox's control group; none where there cannot be any. Where one can be it has to be: less than what
+/// the session's start said never runs.
+async fn group(
+    places: Arc<Places>,
+    name: String,
+    limits: Limits,
+) -> Result<Option<Arc<Group>>, Error> {
     if !places.holds().memory && !places.holds().pids {
-        return None;
+        return Ok(None);
     }
-    let places = Arc::clone(places);
     let made = tokio::task::spawn_blocking(move || places.make(&name, &limits));
     match made.await {
-        Ok(Ok(group)) => Some(Arc::new(group)),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "no control group for a sandbox");
-            None
-        }
-        Err(error) => {
-            tracing::error!(%error, "making a control group failed");
-            None
-        }
+        Ok(Ok(group)) => Ok(Some(Arc::new(group))),
+        Ok(Err(error)) => Err(Error::Start {
+            message: clip(&format!("its control group could not be made: {error}")),
+        }),
+        Err(_) => Err(Error::ShuttingDown),
     }
 }
 
@@ -332,82 +336,6 @@ impl Running {
         if let Some(pid) = pid.filter(|_| self.child.id().is_some()) {
             let _ = rustix::process::kill_process(pid, signal);
         }
-    }
-
-    /// Serves requests until the sandbox is to stop; returns the grace. It is awake then.
-    async fn serve(
-        &mut self,
-        requests: &mut mpsc::Receiver<Request>,
-        mut stop: oneshot::Receiver<Duration>,
-    ) -> Duration {
-        loop {
-            tokio::select! {
-                biased;
-                grace = &mut stop => match grace {
-                    Ok(grace) => {
-                        self.wake().await;
-                        return grace;
-                    }
-                    // Its control was dropped: whoever polls this sees the cancellation.
-                    Err(_) => std::future::pending().await,
-                },
-                Some(request) = requests.recv() => match request {
-                    // Whoever asked may not wait any more.
-                    Request::Pause { holder, done } => drop(done.send(self.hold(holder).await)),
-                    Request::Resume { holder, done } => drop(done.send(self.release(holder).await)),
-                },
-            }
-        }
-    }
-
-    async fn hold(&mut self, holder: u64) -> Result<(), Error> {
-        if self.holders.is_empty() {
-            // Held from now on: when the answer is lost, it may stand still all the same.
-            self.holders.insert(holder);
-            if let Err(error) = self.stand_still(true).await {
-                self.wake().await;
-                return Err(error);
-            }
-        }
-        self.holders.insert(holder);
-        Ok(())
-    }
-
-    async fn release(&mut self, holder: u64) -> Result<(), Error> {
-        if self.holders.len() == 1 && self.holders.contains(&holder) {
-            self.stand_still(false).await?;
-        }
-        self.holders.remove(&holder);
-        Ok(())
-    }
-
-    async fn wake(&mut self) {
-        if self.holders.is_empty() {
-            return;
-        }
-        self.holders.clear();
-        if let Err(error) = self.stand_still(false).await {
-            tracing::debug!(%error, "could not wake the sandbox");
-        }
-    }
-
-    async fn stand_still(&self, still: bool) -> Result<(), Error> {
-        let (group, pid) = (self.group.clone(), self.pid);
-        let done = tokio::task::spawn_blocking(move || match group {
-            Some(group) if group.has_freezer() => group.freeze(still),
-            _ => freeze::below(pid, still),
-        });
-        let action = if still {
-            "pause a sandbox"
-        } else {
-            "resume a sandbox"
-        };
-        let source = match done.await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.into(),
-            Err(error) => error.into(),
-        };
-        Err(Error::Engine { action, source })
     }
 
     /// SIGTERM, and as long as `grace` for the streams to end; `None` when they did not.

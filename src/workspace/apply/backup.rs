@@ -3,15 +3,11 @@
 //! A backup is a commit whose tree has two folders: `before`, the paths as they were, and `after`, the same paths as
 //! the apply leaves them. `git show <backup>:before/<path>` reads it from any shell.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Applied, Error, State, Store, Write, names,
+    Error, State, Store, Write, names,
     project::{At, Project},
-    write,
 };
 use crate::workspace::{
     ObjectId, beneath,
@@ -23,7 +19,7 @@ use crate::workspace::{
 const MAX_DEPTH: usize = 1_000;
 
 /// Paths and what is at them.
-type States = BTreeMap<Vec<u8>, State>;
+pub(super) type States = BTreeMap<Vec<u8>, State>;
 
 /// Stores what the writes will touch; fails when something is not as they expect. Durable on return.
 pub(super) fn keep(
@@ -144,11 +140,8 @@ fn tree(batch: &mut Batch<'_>, states: &States) -> Result<ObjectId, Error> {
         .map_err(Error::from)
 }
 
-/// Takes an apply back: every path that it touched is as it was before.
-///
-/// Refuses with [`Error::Changed`] when one of them changed since. Paths that are already as they were before are
-/// left alone, so that a second call does nothing.
-pub fn take_back(store: &Store, backup: &ObjectId, project: &Path) -> Result<Applied, Error> {
+/// The states of a backup: what was there before, and what the apply leaves.
+pub(super) fn states(store: &Store, backup: &ObjectId) -> Result<(States, States), Error> {
     let root = commit_tree(store, backup)?;
     let (mut before, mut after) = (States::new(), States::new());
     let mut folders = 0;
@@ -164,70 +157,7 @@ pub fn take_back(store: &Store, backup: &ObjectId, project: &Path) -> Result<App
     if folders != 2 {
         return Err(Error::NoBackup(*backup));
     }
-    let mut opened = Project::open(project)?;
-    let writes = inverse(&mut opened, &before, &after)?;
-    write::all(store, &opened, &writes)?;
-    let mut applied = Applied::default();
-    for write in &writes {
-        match write.put {
-            State::File { .. } | State::Link { .. } => applied.written += 1,
-            State::Absent if write.expect != State::Folder => applied.removed += 1,
-            _ => {}
-        }
-    }
-    Ok(applied)
-}
-
-/// The writes that lead from `after` to `before`, for what is not there already.
-fn inverse(project: &mut Project, before: &States, after: &States) -> Result<Vec<Write>, Error> {
-    let paths: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
-    let at = |states: &States, path: &Vec<u8>| states.get(path).copied().unwrap_or(State::Absent);
-    let gone: BTreeSet<Vec<u8>> = paths
-        .iter()
-        .filter(|path| at(before, path) == State::Absent)
-        .map(|path| path.to_vec())
-        .collect();
-    let (mut removals, mut arrivals) = (Vec::new(), Vec::new());
-    for path in paths {
-        if names::refusal(path).is_some() {
-            continue;
-        }
-        let (was, left) = (at(before, path), at(after, path));
-        if was == left {
-            continue;
-        }
-        let now = project.at(path, &BTreeSet::new())?;
-        let kind_changed = matches!((was, left), (State::Folder, _) | (_, State::Folder));
-        match now {
-            At::Here(now) if now == was => continue,
-            At::Here(now) if now == left => {}
-            // Its folder was a file before, and is one again: nothing to do below it.
-            At::UnderFile(_) | At::ThroughLink(_) if was == State::Absent => continue,
-            // Something else stands where a folder of `before` will be again.
-            At::UnderFile(parent) | At::ThroughLink(parent) if gone.contains(&parent) => {}
-            At::UnderFile(parent) | At::ThroughLink(parent)
-                if before.get(&parent) == Some(&State::Folder) && left == State::Absent => {}
-            _ => return Err(Error::Changed { path: path.clone() }),
-        }
-        if was == State::Absent || kind_changed && left != State::Absent {
-            removals.push(Write {
-                path: path.clone(),
-                expect: left,
-                put: State::Absent,
-            });
-        }
-        if was != State::Absent {
-            let replaced = kind_changed && left != State::Absent;
-            arrivals.push(Write {
-                path: path.clone(),
-                expect: if replaced { State::Absent } else { left },
-                put: was,
-            });
-        }
-    }
-    removals.reverse();
-    removals.append(&mut arrivals);
-    Ok(removals)
+    Ok((before, after))
 }
 
 /// The files, links and folders of a tree, by path.

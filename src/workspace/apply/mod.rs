@@ -2,7 +2,8 @@
 //!
 //! [`plan`] compares three states of every path that the agent changed: the *base* that it began with, its *result*,
 //! and the project as it is *now*. [`apply`] executes a plan and nothing else, and only while every path that it
-//! touches is still as the plan saw it. Before that it stores what it will touch, so that [`take_back`] can undo it.
+//! touches is still as the plan saw it. Before that it stores what it will touch, so that [`take_back`] can undo it,
+//! also when the process is killed in the middle.
 //!
 //! Invariants: nothing of the person's is overwritten that is not in the store first; no link of the project is
 //! written through; nothing is written into a `.git`; nothing is run, no hook, filter or driver; git's index is left
@@ -10,15 +11,20 @@
 //!
 //! The merge base moves: after an apply, the next plan of the same session begins at the result that was applied.
 
+mod back;
 mod backup;
 mod links;
 mod names;
 mod project;
 mod states;
+mod temporary;
 mod three_way;
 mod write;
 
-pub use self::backup::take_back;
+pub use self::{
+    back::{Kept, TakenBack, take_back},
+    temporary::token,
+};
 pub use super::flags::Flag;
 
 use std::{io, path::Path};
@@ -26,7 +32,7 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Error as StoreError, ObjectId, Uncovered, diff, merge, objects::Store};
+use super::{Error as StoreError, ObjectId, Uncovered, diff, merge, objects::Store, snapshot};
 
 /// Everything that an apply will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +92,8 @@ pub enum Action {
     RemoveFolder,
     /// Both changed it and both cannot be had.
     Conflict(Why),
+    /// No checkpoint covers it, so it stays in the copy.
+    LeftOut(snapshot::Why),
 }
 
 /// Why both versions cannot be had.
@@ -222,6 +230,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What is needed to take it back could not be kept, so nothing was written.
+    #[error("could not keep what is needed to take it back, so nothing was written")]
+    Record(#[source] io::Error),
     /// A write failed in the middle.
     #[error("could not write {}; {}", String::from_utf8_lossy(path).escape_debug(), if *undone { "everything is as it was before" } else { "what was there before is in the backup" })]
     Write {
@@ -238,7 +249,8 @@ pub enum Error {
 /// Plans how to bring the changes from tree `base` to tree `result` into `project`. Nothing is changed but the
 /// store, which gets the merged texts.
 ///
-/// `uncovered` is what the checkpoint of `result` leaves out: that a path is missing in `result` means nothing there.
+/// `uncovered` is what the checkpoint of `result` leaves out: that a path is missing in `result` means nothing there,
+/// and what of it is work becomes a step that says so.
 pub fn plan(
     store: &Store,
     base: &ObjectId,
@@ -247,19 +259,46 @@ pub fn plan(
     uncovered: &[Uncovered],
 ) -> Result<Plan, Error> {
     let mut plan = three_way::Planner::new(store, base, result, project)?.run(uncovered)?;
+    // The agent's work that no checkpoint holds cannot go home: say so.
+    let refused = |path: &[u8]| plan.refused.iter().any(|refused| refused.path == path);
+    let left_out = uncovered
+        .iter()
+        .filter(|left| left.work && !refused(&left.path));
+    let left_out: Vec<&Uncovered> = left_out.collect();
+    plan.steps
+        .extend(left_out.into_iter().map(|uncovered| Step {
+            path: uncovered.path.clone(),
+            action: Action::LeftOut(uncovered.why),
+            flags: Vec::new(),
+            collides: Vec::new(),
+            beside: None,
+        }));
+    plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.id = plan.hash();
     Ok(plan)
 }
 
-/// Executes a plan. What it touches is stored first, as a commit (of time `at`, Unix seconds) under `backup_ref`.
+/// How an apply is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep<'a> {
+    /// The reference under which what it touches is stored.
+    pub name: &'a str,
+    /// From [`token`]: what the names of its unfinished files follow from.
+    pub token: &'a str,
+    /// When, in Unix seconds.
+    pub at: u64,
+}
+
+/// Executes a plan. What it touches is stored first; then, before the first write, `record` puts the backup and the
+/// token on a record that lasts, with which [`take_back`] can undo what was written also when this process is killed.
 ///
 /// Either all writes are done or, as far as the system allows, none.
 pub fn apply(
     store: &Store,
     plan: &Plan,
     project: &Path,
-    backup_ref: &str,
-    at: u64,
+    keep: Keep<'_>,
+    record: impl FnOnce(ObjectId) -> io::Result<()>,
 ) -> Result<Applied, Error> {
     if plan.id != plan.hash() {
         return Err(Error::Tampered);
@@ -281,10 +320,11 @@ pub fn apply(
         return Ok(applied);
     }
     let message = format!("Before applying {}", plan.result);
-    let backup = backup::keep(store, &mut opened, &plan.writes, &message, at)?;
-    store.set_ref(backup_ref, &backup)?;
+    let backup = backup::keep(store, &mut opened, &plan.writes, &message, keep.at)?;
+    store.set_ref(keep.name, &backup)?;
+    record(backup).map_err(Error::Record)?;
     applied.backup = Some(backup);
-    write::all(store, &opened, &plan.writes)?;
+    write::Writer::new(store, &opened, keep.token).all(&plan.writes)?;
     for write in &plan.writes {
         match write.put {
             State::File { .. } | State::Link { .. } => applied.written += 1,
@@ -293,6 +333,14 @@ pub fn apply(
         }
     }
     Ok(applied)
+}
+
+impl Error {
+    /// Whether the project is as it was before the apply that ended so.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        !matches!(self, Self::Write { undone: false, .. })
+    }
 }
 
 impl Plan {

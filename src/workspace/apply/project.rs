@@ -120,14 +120,17 @@ impl Project {
         Ok(Way::Open(at, name))
     }
 
-    /// Whether a folder holds nothing but what is in `gone`.
-    pub(super) fn empties(&mut self, path: &[u8], gone: &BTreeSet<Vec<u8>>) -> bool {
-        let Ok((parent, name)) = beneath::open_parent(&self.root, path) else {
-            return false;
-        };
-        let mut left = MAX_NAMES;
-        beneath::open_dir(&parent, name)
-            .is_ok_and(|folder| empties(&folder, path, gone, &mut left, 0))
+    /// Whether a folder holds nothing but what is in `gone`. A folder that the person made is something, also when
+    /// it is empty.
+    pub(super) fn empties(&self, path: &[u8], gone: &BTreeSet<Vec<u8>>) -> bool {
+        beneath::open_parent(&self.root, path)
+            .and_then(|(parent, name)| beneath::open_dir(&parent, name))
+            .and_then(|folder| beneath::names(&folder, MAX_NAMES))
+            .is_ok_and(|names| {
+                names
+                    .iter()
+                    .all(|name| gone.contains(&[path, b"/", name].concat()))
+            })
     }
 
     /// The names in a folder by how they read without case; empty when it cannot be read.
@@ -150,26 +153,6 @@ impl Project {
 /// A name as a file system without case takes it.
 pub(super) fn fold(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_lowercase()
-}
-
-fn empties(
-    folder: &OwnedFd,
-    path: &[u8],
-    gone: &BTreeSet<Vec<u8>>,
-    left: &mut usize,
-    depth: usize,
-) -> bool {
-    let Ok(names) = beneath::names(folder, *left) else {
-        return false;
-    };
-    *left -= names.len();
-    names.into_iter().all(|name| {
-        let below = [path, b"/", &name].concat();
-        gone.contains(&below)
-            || depth < beneath::MAX_DEPTH
-                && beneath::open_dir(folder, &name)
-                    .is_ok_and(|inner| empties(&inner, &below, gone, left, depth + 1))
-    })
 }
 
 /// What is at a name of an open folder.

@@ -1,8 +1,8 @@
 //! States of a path, compared, and look-ups in trees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use super::{Error, State, Store};
+use super::{Error, State, Store, project::fold};
 use crate::workspace::{
     ObjectId, beneath,
     diff::{Change, ChangeKind, is_folder, is_link},
@@ -70,6 +70,7 @@ pub(super) struct Trees<'a> {
     store: &'a Store,
     root: ObjectId,
     read: HashMap<ObjectId, HashMap<Vec<u8>, (u32, ObjectId)>>,
+    folded: HashMap<ObjectId, HashSet<String>>,
 }
 
 impl<'a> Trees<'a> {
@@ -78,7 +79,38 @@ impl<'a> Trees<'a> {
             store,
             root,
             read: HashMap::new(),
+            folded: HashMap::new(),
         }
+    }
+
+    /// Whether a folder, named with its slash, has a name that reads so without case.
+    pub(super) fn has_folded(&mut self, folder: &[u8], name: &str) -> Result<bool, Error> {
+        let mut tree = self.root;
+        if let Some(folder) = folder.strip_suffix(b"/") {
+            match self.find(folder)? {
+                Some((mode, id)) if is_folder(mode) => tree = id,
+                _ => return Ok(false),
+            }
+        }
+        if !self.folded.contains_key(&tree) {
+            let names = self.entries(tree)?.keys().map(|entry| fold(entry));
+            let names = names.collect();
+            self.folded.insert(tree, names);
+        }
+        Ok(self
+            .folded
+            .get(&tree)
+            .is_some_and(|names| names.contains(name)))
+    }
+
+    fn entries(&mut self, tree: ObjectId) -> Result<&HashMap<Vec<u8>, (u32, ObjectId)>, Error> {
+        Ok(match self.read.entry(tree) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let named = |entry: TreeEntry| (entry.name, (entry.mode, entry.id));
+                unread.insert(self.store.tree(&tree)?.into_iter().map(named).collect())
+            }
+        })
     }
 
     /// Mode and object at a path.
@@ -88,12 +120,7 @@ impl<'a> Trees<'a> {
             if !is_folder(at.0) {
                 return Ok(None);
             }
-            if !self.read.contains_key(&at.1) {
-                let named = |entry: TreeEntry| (entry.name, (entry.mode, entry.id));
-                let entries = self.store.tree(&at.1)?.into_iter().map(named).collect();
-                self.read.insert(at.1, entries);
-            }
-            match self.read.get(&at.1).and_then(|entries| entries.get(part)) {
+            match self.entries(at.1)?.get(part) {
                 Some(entry) => at = *entry,
                 None => return Ok(None),
             }

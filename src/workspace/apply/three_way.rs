@@ -1,5 +1,7 @@
 //! The plan: base, result and project, path by path.
 
+mod flagging;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
@@ -9,7 +11,7 @@ use super::states::{Trees, given, parts, permissions, same_content, state_of};
 use super::{
     Action, Error, Plan, Refusal, Refused, State, Step, Store, Uncovered, Why, Write, links,
     merge_limits, names,
-    project::{At, Project, fold},
+    project::{At, Project},
 };
 use crate::workspace::{
     ObjectId,
@@ -20,7 +22,7 @@ use crate::workspace::{
 };
 
 /// The longest target of a link, bytes.
-const MAX_TARGET: u64 = 4_095;
+pub(super) const MAX_TARGET: u64 = 4_095;
 
 /// A plan under way.
 pub(super) struct Planner<'a> {
@@ -38,6 +40,10 @@ pub(super) struct Planner<'a> {
     arrivals: Vec<Write>,
     /// Names by folder and by how they read without case.
     folded: HashMap<Vec<u8>, BTreeMap<String, Vec<u8>>>,
+    /// Names by folder, without case, as the project is now.
+    present: HashMap<Vec<u8>, BTreeMap<String, Vec<u8>>>,
+    /// What links that act by themselves lead to.
+    pointed: HashMap<Vec<u8>, BTreeSet<flags::Flag>>,
 }
 
 /// What is to be done with the content of a path.
@@ -82,12 +88,15 @@ impl<'a> Planner<'a> {
             removals: Vec::new(),
             arrivals: Vec::new(),
             folded: HashMap::new(),
+            present: HashMap::new(),
+            pointed: HashMap::new(),
         })
     }
 
     pub(super) fn run(mut self, uncovered: &[Uncovered]) -> Result<Plan, Error> {
         let base = self.plan.base;
         let all = diff::changes(self.store, Some(&base), &self.plan.result)?;
+        self.pointed = links::acting(self.store, &self.plan.result, &mut self.trees)?;
         let mut refused = BTreeSet::new();
         let mut changes = Vec::new();
         for change in &all {
@@ -160,43 +169,6 @@ impl<'a> Planner<'a> {
         };
         self.plan.steps.push(step);
         Ok(())
-    }
-
-    fn flags(&mut self, change: &Change, action: &Action) -> Result<Vec<flags::Flag>, Error> {
-        let mut flags = flags::of(self.store, change)?;
-        if self.makes_a_repository(&change.path)? && !flags.contains(&flags::Flag::GitConfig) {
-            flags.push(flags::Flag::GitConfig);
-        }
-        if let Some((_, id)) = change.new.filter(|(mode, _)| is_link(*mode)) {
-            let target = self.store.blob(&id)?;
-            if *action != Action::Mode && links::leads_out(&change.path, &target) {
-                flags.push(flags::Flag::LinkOutside(target));
-            }
-        }
-        Ok(flags)
-    }
-
-    /// Whether a path is the head or the configuration of a folder that git takes for a bare repository: git obeys
-    /// such a configuration when it is started anywhere in it.
-    fn makes_a_repository(&mut self, path: &[u8]) -> Result<bool, Error> {
-        let cut = path
-            .iter()
-            .rposition(|byte| *byte == b'/')
-            .map_or(0, |slash| slash + 1);
-        let (folder, name) = path.split_at(cut);
-        if !matches!(fold(name).as_str(), "head" | "config") {
-            return Ok(false);
-        }
-        for part in ["HEAD", "objects", "refs"] {
-            if self
-                .trees
-                .find(&[folder, part.as_bytes()].concat())?
-                .is_none()
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn deletion(&mut self, change: &Change) -> Result<(), Error> {
@@ -465,35 +437,5 @@ impl<'a> Planner<'a> {
             expect,
             put,
         });
-    }
-
-    /// Names that differ from a part of a new path by case only.
-    fn collisions(&mut self, path: &[u8], action: &Action) -> Vec<Vec<u8>> {
-        if !matches!(action, Action::Create | Action::Link | Action::Folder) {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        let mut start = 0;
-        for end in names::parents(path).map(<[u8]>::len).chain([path.len()]) {
-            let parent = &path[..start.max(1) - 1];
-            let name = &path[start..end];
-            let project = &self.project;
-            let names = self
-                .folded
-                .entry(parent.to_vec())
-                .or_insert_with(|| project.folded(parent));
-            let known = names.entry(fold(name)).or_insert_with(|| name.to_vec());
-            if known != name {
-                let other = match parent {
-                    b"" => known.clone(),
-                    parent => [parent, b"/", known].concat(),
-                };
-                if !self.gone.contains(&other) {
-                    found.push(other);
-                }
-            }
-            start = end + 1;
-        }
-        found
     }
 }

@@ -21,14 +21,39 @@ use rustix::{
 use super::{
     Error, State, Store, Write,
     project::{self, Project},
+    temporary,
 };
 use crate::workspace::beneath;
+
+/// A moment at which the process may be killed; tests are, at each of them.
+fn moment() {
+    #[cfg(test)]
+    super::tests::cut_off::moment();
+}
 
 /// Why one write was not done.
 enum Failure {
     Changed,
     Io(io::Error),
     Store(crate::workspace::Error),
+}
+
+impl Failure {
+    /// As an error; `undone`: nothing of the writes is left.
+    fn of(self, path: &[u8], undone: bool) -> Error {
+        let path = path.to_vec();
+        let source = match self {
+            Self::Changed if undone => return Error::Changed { path },
+            Self::Changed => io::Error::other("it changed in the meantime"),
+            Self::Io(source) => source,
+            Self::Store(error) => io::Error::other(error),
+        };
+        Error::Write {
+            path,
+            source,
+            undone,
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -43,108 +68,120 @@ impl From<Errno> for Failure {
     }
 }
 
-/// Does all writes in order; when one fails, takes those before it back.
-pub(super) fn all(store: &Store, project: &Project, writes: &[Write]) -> Result<(), Error> {
-    for (done, write) in writes.iter().enumerate() {
-        let Err(failure) = one(store, &project.root, write) else {
-            continue;
-        };
-        let undone = writes[..done].iter().rev().all(|write| {
-            let inverse = Write {
-                path: write.path.clone(),
-                expect: write.put,
-                put: write.expect,
-            };
-            one(store, &project.root, &inverse).is_ok()
-        });
-        let path = write.path.clone();
-        return Err(match failure {
-            Failure::Changed if undone => Error::Changed { path },
-            Failure::Changed => Error::Write {
-                path,
-                source: io::Error::other("it changed in the meantime"),
-                undone,
-            },
-            Failure::Io(source) => Error::Write {
-                path,
-                source,
-                undone,
-            },
-            Failure::Store(error) => Error::Write {
-                path,
-                source: io::Error::other(error),
-                undone,
-            },
-        });
-    }
-    Ok(())
+/// Does writes.
+pub(super) struct Writer<'a> {
+    store: &'a Store,
+    root: &'a OwnedFd,
+    /// What the names of unfinished files follow from.
+    token: &'a str,
 }
 
-fn one(store: &Store, root: &OwnedFd, write: &Write) -> Result<(), Failure> {
-    let (folder, name) = match beneath::open_parent(root, &write.path) {
-        Ok(opened) => opened,
-        // Nothing is where its folder is gone.
-        Err(error) if write.put == State::Absent && error.kind() == io::ErrorKind::NotFound => {
-            return Ok(());
+impl<'a> Writer<'a> {
+    pub(super) fn new(store: &'a Store, project: &'a Project, token: &'a str) -> Self {
+        Self {
+            store,
+            root: &project.root,
+            token,
         }
-        Err(error) => {
-            return Err(match Errno::from_io_error(&error) {
-                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Failure::Changed,
-                _ => Failure::Io(error),
+    }
+
+    /// Does all writes in order; when one fails, takes those before it back.
+    pub(super) fn all(&self, writes: &[Write]) -> Result<(), Error> {
+        for (done, write) in writes.iter().enumerate() {
+            let Err(failure) = self.one(write) else {
+                continue;
+            };
+            let (was, left) = (write.expect, write.put);
+            let swept = temporary::sweep(self.store, self.root, self.token, &write.path, was, left);
+            let undone = writes[..done].iter().rev().all(|write| {
+                let inverse = Write {
+                    path: write.path.clone(),
+                    expect: write.put,
+                    put: write.expect,
+                };
+                self.one(&inverse).is_ok()
             });
+            return Err(failure.of(&write.path, undone && swept.is_none()));
         }
-    };
-    match (write.expect, write.put) {
-        (State::Other, _) | (_, State::Other) => Err(Failure::Changed),
-        (State::Folder, State::Absent) => match unlinkat(&folder, name, AtFlags::REMOVEDIR) {
-            // What the person has in it stays.
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-            Err(Errno::NOTDIR) => Err(Failure::Changed),
-            Err(error) => Err(error.into()),
-        },
-        (_, State::Folder) => match mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => Ok(adopt_new(&folder, name)?),
-            Err(Errno::EXIST) if beneath::open_dir(&folder, name).is_ok() => Ok(()),
-            Err(Errno::EXIST) => Err(Failure::Changed),
-            Err(error) => Err(error.into()),
-        },
-        (State::Absent, State::Absent) => Ok(()),
-        (_, State::Absent) => remove(&folder, name, write.expect),
-        (State::Folder, _) => Err(Failure::Changed),
-        (State::File { id: old, .. }, State::File { id: new, mode }) if old == new => {
-            permissions(&folder, name, write.expect, mode)
+        Ok(())
+    }
+
+    /// Does one write; false when what is there is not what it expects.
+    pub(super) fn one_of_many(&self, write: &Write) -> Result<bool, Error> {
+        match self.one(write) {
+            Ok(()) => Ok(true),
+            Err(Failure::Changed) => Ok(false),
+            Err(failure) => Err(failure.of(&write.path, false)),
         }
-        (State::Absent, put) => {
-            let temporary = prepare(store, &folder, put, None)?;
-            match rename(&folder, &temporary, name, RenameFlags::NOREPLACE) {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    // The error that matters is the rename's.
-                    let _ = unlinkat(&folder, &temporary, AtFlags::empty());
-                    Err(match error {
-                        Errno::EXIST => Failure::Changed,
-                        error => error.into(),
-                    })
+    }
+
+    fn one(&self, write: &Write) -> Result<(), Failure> {
+        let (folder, name) = match beneath::open_parent(self.root, &write.path) {
+            Ok(opened) => opened,
+            // Nothing is where its folder is gone.
+            Err(error) if write.put == State::Absent && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(match Errno::from_io_error(&error) {
+                    Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Failure::Changed,
+                    _ => Failure::Io(error),
+                });
+            }
+        };
+        let temporary = temporary::name(self.token, &write.path);
+        moment();
+        match (write.expect, write.put) {
+            (State::Other, _) | (_, State::Other) => Err(Failure::Changed),
+            (State::Folder, State::Absent) => match unlinkat(&folder, name, AtFlags::REMOVEDIR) {
+                // What the person has in it stays.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+                Err(Errno::NOTDIR) => Err(Failure::Changed),
+                Err(error) => Err(error.into()),
+            },
+            (_, State::Folder) => match mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => Ok(adopt_new(&folder, name)?),
+                Err(Errno::EXIST) if beneath::open_dir(&folder, name).is_ok() => Ok(()),
+                Err(Errno::EXIST) => Err(Failure::Changed),
+                Err(error) => Err(error.into()),
+            },
+            (State::Absent, State::Absent) => Ok(()),
+            (_, State::Absent) => remove(&folder, name, &temporary, write.expect),
+            (State::Folder, _) => Err(Failure::Changed),
+            (State::File { id: old, .. }, State::File { id: new, mode }) if old == new => {
+                permissions(&folder, name, write.expect, mode)
+            }
+            (State::Absent, put) => {
+                prepare(self.store, &folder, &temporary, put, None)?;
+                match rename(&folder, &temporary, name, RenameFlags::NOREPLACE) {
+                    Ok(()) => Ok(()),
+                    Err(error) => {
+                        // The error that matters is the rename's.
+                        let _ = unlinkat(&folder, &temporary, AtFlags::empty());
+                        Err(match error {
+                            Errno::EXIST => Failure::Changed,
+                            error => error.into(),
+                        })
+                    }
                 }
             }
+            (expect, put) => replace(self.store, &folder, (name, &temporary), expect, put),
         }
-        (expect, put) => replace(store, &folder, name, expect, put),
     }
 }
 
 /// Takes a file or link away, when it is what was expected.
-fn remove(folder: &OwnedFd, name: &[u8], expect: State) -> Result<(), Failure> {
-    let aside = temporary_name()?;
-    match rename(folder, name, &aside, RenameFlags::NOREPLACE) {
-        Ok(()) => {}
+fn remove(folder: &OwnedFd, name: &[u8], aside: &[u8], expect: State) -> Result<(), Failure> {
+    match rename(folder, name, aside, RenameFlags::NOREPLACE) {
+        Ok(()) => moment(),
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    if project::state(folder, &aside).ok() != Some(expect) {
-        rename(folder, &aside, name, RenameFlags::NOREPLACE)?;
+    if project::state(folder, aside).ok() != Some(expect) {
+        rename(folder, aside, name, RenameFlags::NOREPLACE)?;
         return Err(Failure::Changed);
     }
-    Ok(unlinkat(folder, &aside, AtFlags::empty())?)
+    Ok(unlinkat(folder, aside, AtFlags::empty())?)
 }
 
 /// Changes only the permissions of a file, when it is what was expected.
@@ -162,20 +199,21 @@ fn permissions(folder: &OwnedFd, name: &[u8], expect: State, mode: u32) -> Resul
 fn replace(
     store: &Store,
     folder: &OwnedFd,
-    name: &[u8],
+    (name, temporary): (&[u8], &[u8]),
     expect: State,
     put: State,
 ) -> Result<(), Failure> {
     let owner = beneath::stat(folder, name)?.map(|stat| (stat.st_uid, stat.st_gid));
-    let temporary = prepare(store, folder, put, owner)?;
-    let drop_temporary = || unlinkat(folder, &temporary, AtFlags::empty());
-    match renameat_with(folder, &temporary, folder, name, RenameFlags::EXCHANGE) {
+    prepare(store, folder, temporary, put, owner)?;
+    let drop_temporary = || unlinkat(folder, temporary, AtFlags::empty());
+    match renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE) {
         Ok(()) => {
-            if project::state(folder, &temporary).ok() == Some(expect) {
+            moment();
+            if project::state(folder, temporary).ok() == Some(expect) {
                 return Ok(drop_temporary()?);
             }
-            // If this fails, the person's version stays under the temporary name.
-            renameat_with(folder, &temporary, folder, name, RenameFlags::EXCHANGE)?;
+            // If this fails, the person's version is under the temporary name, until it is swept.
+            renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE)?;
             drop_temporary()?;
             Err(Failure::Changed)
         }
@@ -183,7 +221,7 @@ fn replace(
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
             if project::state(folder, name).ok() == Some(expect) =>
         {
-            Ok(renameat(folder, &temporary, folder, name)?)
+            Ok(renameat(folder, temporary, folder, name)?)
         }
         Err(error) => {
             drop_temporary()?;
@@ -196,7 +234,12 @@ fn replace(
 }
 
 /// Renames with flags, or without where the file system knows none, after a look.
-fn rename(folder: &OwnedFd, from: &[u8], to: &[u8], flags: RenameFlags) -> rustix::io::Result<()> {
+pub(super) fn rename(
+    folder: &OwnedFd,
+    from: &[u8],
+    to: &[u8],
+    flags: RenameFlags,
+) -> rustix::io::Result<()> {
     match renameat_with(folder, from, folder, to, flags) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             match rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
@@ -209,26 +252,21 @@ fn rename(folder: &OwnedFd, from: &[u8], to: &[u8], flags: RenameFlags) -> rusti
     }
 }
 
-fn temporary_name() -> io::Result<Vec<u8>> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    Ok(format!(".treefort-{}", hex::encode(random)).into_bytes())
-}
-
-/// Writes a file or link under a temporary name.
+/// Writes a file or link under its temporary name.
 fn prepare(
     store: &Store,
     folder: &OwnedFd,
+    name: &[u8],
     put: State,
     owner: Option<(u32, u32)>,
-) -> Result<Vec<u8>, Failure> {
-    let name = temporary_name()?;
-    let made = fill(store, folder, &name, put, owner);
+) -> Result<(), Failure> {
+    let made = fill(store, folder, name, put, owner);
     if made.is_err() {
         // The error that matters is the first.
-        let _ = unlinkat(folder, &name, AtFlags::empty());
+        let _ = unlinkat(folder, name, AtFlags::empty());
     }
-    made.map(|()| name)
+    moment();
+    made
 }
 
 fn fill(
@@ -257,6 +295,7 @@ fn fill(
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+            moment();
             let mut file = File::from(fd);
             file.write_all(&content)?;
             if let Some((uid, gid)) = new_owner(folder, owner)? {

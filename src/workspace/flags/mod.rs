@@ -31,6 +31,10 @@ pub enum Flag {
     PackageScript,
     /// It changes what git does here, or where it fetches from.
     GitConfig,
+    /// It decides what a package manager downloads, and from where.
+    Downloads,
+    /// Programs that are started here get their settings from it.
+    Environment,
     /// It builds or starts containers.
     Container,
     /// Instructions that later agents obey.
@@ -50,7 +54,9 @@ impl Flag {
             Self::Ci => "runs when pushed",
             Self::Envrc => "runs when the folder is entered",
             Self::Editor => "an editor acts on it",
-            Self::PackageScript => "runs when you build, install or test",
+            Self::PackageScript => "runs when you build, install, test or check",
+            Self::Downloads => "decides what is downloaded",
+            Self::Environment => "sets what your programs run with",
             Self::GitConfig => "changes what git does",
             Self::Container => "runs when a container is built or started",
             Self::AgentInstructions => "later agents obey it",
@@ -69,9 +75,28 @@ pub fn of(store: &Store, change: &Change) -> Result<Vec<Flag>, StoreError> {
     let Some((mode, id)) = change.new.filter(|(mode, _)| !is_folder(*mode)) else {
         return Ok(Vec::new());
     };
-    let mut flags = Vec::new();
+    let mut flags = of_path(&change.path);
     let path = String::from_utf8_lossy(&change.path).to_lowercase();
     let name = path.rsplit('/').next().unwrap_or_default();
+    if name == "package.json"
+        && change.kind == ChangeKind::Modified
+        && !scripts_differ(store, change.old, id)?
+    {
+        flags.retain(|flag| *flag != Flag::PackageScript);
+    }
+    let executable = |mode: u32| !is_link(mode) && mode & 0o111 != 0;
+    if executable(mode) && !change.old.is_some_and(|(old, _)| executable(old)) {
+        flags.push(Flag::Executable);
+    }
+    flags.sort();
+    Ok(flags)
+}
+
+/// What a path does by its name alone.
+pub(super) fn of_path(path: &[u8]) -> Vec<Flag> {
+    let path = String::from_utf8_lossy(path).to_lowercase();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let mut flags = Vec::new();
     for rule in RULES {
         let hit = match rule.at {
             At::Name(names) => names.split(' ').any(|wanted| name == wanted),
@@ -86,18 +111,7 @@ pub fn of(store: &Store, change: &Change) -> Result<Vec<Flag>, StoreError> {
             flags.push(rule.flag.clone());
         }
     }
-    if name == "package.json"
-        && change.kind == ChangeKind::Modified
-        && !scripts_differ(store, change.old, id)?
-    {
-        flags.retain(|flag| *flag != Flag::PackageScript);
-    }
-    let executable = |mode: u32| !is_link(mode) && mode & 0o111 != 0;
-    if executable(mode) && !change.old.is_some_and(|(old, _)| executable(old)) {
-        flags.push(Flag::Executable);
-    }
-    flags.sort();
-    Ok(flags)
+    flags
 }
 
 /// Whether a path is, or lies in, a folder whose own path ends in `wanted`. (It is such a folder when it is a link to one.)

@@ -82,7 +82,7 @@ pub(super) const RULES: &[Rule] = &[
         Flag::Envrc,
         At::Name(
             ".envrc .mise.toml mise.toml .mise.local.toml mise.local.toml .tool-versions .autoenv \
-             .autoenv.zsh shell.nix devenv.nix .env.fish .bashrc .zshrc .profile .bash_profile \
+             .autoenv.zsh shell.nix devenv.nix .bashrc .zshrc .profile .bash_profile \
              .zshenv .zprofile .inputrc .rtx.toml",
         ),
     ),
@@ -118,7 +118,9 @@ pub(super) const RULES: &[Rule] = &[
              cmakepresets.json cmakeuserpresets.json configure configure.ac build.ninja sconstruct \
              sconscript wscript build build.bazel workspace workspace.bazel module.bazel .bazelrc \
              buck .buckconfig please.build pants.toml magefile.go mage.go xmake.lua premake5.lua \
-             build.sh build.bat build.ps1 build.cmd build.xml",
+             build.sh build.bat build.ps1 build.cmd build.xml makefile.am makefile.in configure.in \
+             meson.options meson_options.txt conanfile.py conanfile.txt vcpkg.json latexmkrc .latexmkrc \
+             .ctags .proverc .perlcriticrc .luacheckrc .ackrc",
         ),
     ),
     // Rust.
@@ -132,8 +134,9 @@ pub(super) const RULES: &[Rule] = &[
         At::Name(
             "package.json .npmrc .yarnrc .yarnrc.yml .pnpmfile.cjs .pnpmfile.mjs bunfig.toml \
              deno.json deno.jsonc binding.gyp lerna.json nx.json turbo.json gulpfile.js gruntfile.js \
-             .babelrc .babelrc.js .eslintrc.js .eslintrc.cjs .prettierrc.js .mocharc.js .nycrc.js \
-             karma.conf.js wdio.conf.js .node-version .nvmrc",
+              \
+             karma.conf.js wdio.conf.js .node-version .nvmrc .pnp.cjs .pnp.js .pnp.loader.mjs \
+             .pnp.data.json",
         ),
     ),
     // Python.
@@ -142,7 +145,9 @@ pub(super) const RULES: &[Rule] = &[
         At::Name(
             "setup.py setup.cfg conftest.py pyproject.toml tox.ini noxfile.py tasks.py dodo.py \
              sitecustomize.py usercustomize.py manage.py pip.conf pip.ini requirements.txt pipfile \
-             environment.yml environment.yaml .python-version .pypirc",
+             environment.yml environment.yaml .python-version .pypirc .pylintrc pylintrc mypy.ini .mypy.ini \
+             pytest.ini .pytest.ini .coveragerc .flake8 .isort.cfg ruff.toml .ruff.toml .bandit \
+             pyrightconfig.json .pythonrc .pythonstartup",
         ),
     ),
     // JVM.
@@ -163,13 +168,17 @@ pub(super) const RULES: &[Rule] = &[
              go.work package.swift podfile fastfile appfile directory.build.props \
              directory.build.targets directory.build.rsp nuget.config global.json build.zig \
              build.zig.zon pubspec.yaml .rprofile .renviron flake.nix default.nix guix.scm \
-             manifest.scm vagrantfile brewfile dangerfile .terraformrc terragrunt.hcl",
+             manifest.scm vagrantfile brewfile dangerfile .terraformrc terragrunt.hcl .ghci .octaverc startup.jl .rdata \
+             .rubocop.yml .rubocop_todo.yml .simplecov gems.rb phpunit.xml phpunit.xml.dist \
+             .phpunit.xml psalm.xml phpstan.neon phpstan.neon.dist .php-cs-fixer.php \
+             .php-cs-fixer.dist.php rector.php .perltidyrc .credo.exs .formatter.exs .sqliterc .psqlrc",
         ),
     ),
     rule(
         Flag::PackageScript,
         At::Folder(
-            ".cargo .mvn gradle/wrapper buildsrc .yarn/plugins .yarn/releases .bundle .mill",
+            ".cargo .mvn gradle/wrapper buildsrc .yarn/plugins .yarn/releases .yarn/sdks .yarn/unplugged .yarn/cache \
+             .yarn/patches .ctags.d .bundle .mill",
         ),
     ),
     rule(
@@ -177,14 +186,42 @@ pub(super) const RULES: &[Rule] = &[
         At::Ending(
             ".mk .make .cmake .gradle .gradle.kts .gemspec .cabal .csproj .fsproj .vbproj .vcxproj \
              .sln .targets .props .pth .bzl .podspec .gyp .gypi .rake .config.js .config.cjs \
-             .config.mjs .config.ts .config.mts .rockspec .nimble .xcconfig .pbxproj",
+             .config.mjs .config.ts .config.mts .config.cts .m4 .am .rockspec .nimble .xcconfig .pbxproj",
         ),
     ),
-    // Filters, diff and merge drivers, fetch addresses; the rest of `.git` never comes.
+    // Linters and compilers load plugins from these, by whatever ending they have.
+    rule(
+        Flag::PackageScript,
+        At::Beginning(
+            ".eslintrc .prettierrc .stylelintrc .babelrc .swcrc .mocharc .nycrc .postcssrc .remarkrc \
+             tsconfig. tsconfig- jsconfig.",
+        ),
+    ),
+    // What is downloaded, and from where.
+    rule(
+        Flag::Downloads,
+        At::Name(
+            "go.mod go.sum go.work.sum package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml \
+             pnpm-workspace.yaml bun.lock bun.lockb deno.lock cargo.lock poetry.lock pdm.lock uv.lock \
+             pipfile.lock pylock.toml constraints.txt conda-lock.yml pixi.lock gemfile.lock gems.locked \
+             composer.lock mix.lock rebar.lock podfile.lock cartfile cartfile.resolved package.resolved \
+             pubspec.lock flake.lock gradle.lockfile buildscript-gradle.lockfile \
+             verification-metadata.xml libs.versions.toml packages.lock.json paket.lock \
+             paket.dependencies conan.lock stack.yaml.lock cabal.project.freeze .terraform.lock.hcl \
+             module.bazel.lock chart.lock",
+        ),
+    ),
+    rule(
+        Flag::Downloads,
+        At::Beginning("requirements- requirements_"),
+    ),
+    rule(Flag::Environment, At::Name(".env .flaskenv")),
+    rule(Flag::Environment, At::Beginning(".env.")),
+    // Filters, diff and merge drivers, what is not seen, fetch addresses; the rest of `.git` never comes.
     rule(
         Flag::GitConfig,
         At::Name(
-            ".gitattributes .gitmodules .gitconfig .git-blame-ignore-revs .lfsconfig .gitreview \
+            ".gitattributes .gitmodules .gitconfig .gitignore .hgignore .ignore .git-blame-ignore-revs .lfsconfig .gitreview \
              .jjconfig.toml .hgrc",
         ),
     ),

@@ -45,6 +45,20 @@ const ATTRIBUTES: &str = "* -text -ident -filter -working-tree-encoding\n";
 
 const MESSAGE: &str = "The project as it was";
 
+/// Says that no agent was in the tree since its repository was planted for the owner.
+const OWNED: &str = "git.owned";
+
+/// An agent comes to the workspace in a folder: the repository in its tree is the agent's from now on.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn give_git_to_the_agent(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(OWNED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What was planted, in `plant.json`, so that it can be planted again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Plant {
@@ -104,6 +118,30 @@ impl Workspace {
         }
         let plant = serde_json::from_slice(&text).map_err(|source| Error::Json { path, source })?;
         self.plant(&plant)
+    }
+
+    /// Plants the repository anew for the owner, who is going to work in the tree with a git of their own: the
+    /// settings, hooks and modules of the one that an agent could write run the agent's programs. That one goes
+    /// to `git.agent` beside the tree. What the owner did in the new one stays until the next agent comes.
+    ///
+    /// # Errors
+    /// When the disk or the store fails: the repository is the agent's still, or gone.
+    pub fn take_git_from_the_agent(&self) -> Result<(), Error> {
+        let owned = self.dir.join(OWNED);
+        if owned.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        self.clear("git.agent")?;
+        match renameat(&self.root, ".git", CWD, self.dir.join("git.agent")) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => {
+                return Err(Error::errno("moving the repository out of", &self.tree)(
+                    error,
+                ));
+            }
+        }
+        self.replant_git()?;
+        write_durably(&owned, b"")
     }
 
     fn plant(&self, plant: &Plant) -> Result<(), Error> {

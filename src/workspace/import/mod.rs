@@ -10,9 +10,13 @@ mod index;
 mod repository;
 mod source;
 mod walk;
+mod weigh;
 
 pub(crate) use self::ignored::is_ignored;
-pub use self::source::check_source;
+pub use self::{
+    source::check_source,
+    weigh::{Weight, weigh},
+};
 
 use std::{
     io,
@@ -170,6 +174,8 @@ pub fn copy(
             path: into.to_owned(),
         });
     }
+    // What is too large is refused before gigabytes of it were written.
+    weigh(source, options)?;
     let mut imported = walk::Walk::new(source, options, owner, &from)?.run(&from, &to)?;
     imported.branch = repository::branch(source);
     Ok(imported)

@@ -4,8 +4,37 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
-/// File systems that are no files of anybody's.
-const SYSTEM: &[&str] = &["/proc", "/sys", "/dev"];
+/// What belongs to the system with everything below it.
+const SYSTEM: &[&str] = &[
+    "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib64", "/run", "/System",
+];
+/// Folders of the system in which projects may lie.
+const SHARED: &[&str] = &[
+    "/usr",
+    "/usr/bin",
+    "/usr/include",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local",
+    "/usr/sbin",
+    "/usr/share",
+    "/etc",
+    "/var",
+    "/var/lib",
+    "/opt",
+    "/srv",
+    "/home",
+    "/media",
+    "/mnt",
+    "/nix",
+    "/snap",
+    "/Applications",
+    "/Library",
+    "/Users",
+    "/Volumes",
+    "/private",
+];
 
 /// Checks that a folder is somebody's project, and returns it without links in its path.
 ///
@@ -37,7 +66,8 @@ fn check(path: &Path, own: &Path, user: Option<&Path>) -> Result<PathBuf, Error>
     if canonical.parent().is_none() {
         return too_wide("it is the whole machine");
     }
-    if SYSTEM.iter().any(|system| canonical.starts_with(system)) {
+    let system = SYSTEM.iter().any(|system| canonical.starts_with(system));
+    if system || SHARED.iter().any(|shared| canonical == Path::new(shared)) {
         return too_wide("it belongs to the system");
     }
     if let Some(user) = user.and_then(|user| user.canonicalize().ok()) {
@@ -99,6 +129,8 @@ mod tests {
         for path in [
             Path::new("/"),
             Path::new("/proc/self"),
+            Path::new("/usr"),
+            Path::new("/etc"),
             &user,
             &base,
             &base.join("link"),

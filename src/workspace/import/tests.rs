@@ -266,7 +266,14 @@ fn says_what_is_too_large() {
             error.to_string().contains("assets") && error.to_string().contains(".gitignore"),
             "{error}"
         );
+        assert_eq!(
+            fs::read_dir(into.path()).unwrap().count(),
+            0,
+            "refused before anything is copied"
+        );
     }
+    let whole = weigh(dir.path(), &Options::default()).unwrap();
+    assert_eq!((whole.files, whole.bytes), (21, 201));
     // A sparse file costs nothing to make and everything to copy.
     fs::File::create(dir.path().join("sparse"))
         .unwrap()

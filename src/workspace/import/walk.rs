@@ -21,7 +21,7 @@ use rustix::{
 use super::{Error, Imported, MAX_SKIPPED, Options, Reason, Skipped, beneath, ignored::Rules};
 
 /// The most names in one folder; a copy of more is refused by the caps anyway.
-const MAX_NAMES: usize = 1_000_000;
+pub(super) const MAX_NAMES: usize = 1_000_000;
 
 /// A path and one more part.
 pub(super) fn join(folder: &Path, name: &[u8]) -> PathBuf {
@@ -279,19 +279,24 @@ impl<'a> Walk<'a> {
         if count <= max {
             return Ok(());
         }
-        let heaviest =
-            self.weights.iter().max_by_key(
-                |(_, (files, bytes))| {
-                    if unit == "files" { *files } else { *bytes }
-                },
-            );
-        Err(Error::TooLarge {
-            max,
-            unit,
-            heaviest: heaviest.map_or_else(String::new, |(name, _)| {
-                String::from_utf8_lossy(name).escape_debug().to_string()
-            }),
-        })
+        Err(too_large(&self.weights, max, unit))
+    }
+}
+
+/// What is too large, by the files and bytes below each entry of the top level.
+pub(super) fn too_large(
+    weights: &BTreeMap<Vec<u8>, (u64, u64)>,
+    max: u64,
+    unit: &'static str,
+) -> Error {
+    let by = |(files, bytes): &(u64, u64)| if unit == "files" { *files } else { *bytes };
+    let heaviest = weights.iter().max_by_key(|(_, weight)| by(weight));
+    Error::TooLarge {
+        max,
+        unit,
+        heaviest: heaviest.map_or_else(String::new, |(name, _)| {
+            String::from_utf8_lossy(name).escape_debug().to_string()
+        }),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Batch<'s> {
     waiting: Vec<Prepared>,
     waiting_bytes: usize,
     pack: Option<PackWriter>,
+    /// Compressed bytes that may still be added.
+    room: u64,
 }
 
 impl<'s> Batch<'s> {
@@ -52,7 +54,18 @@ impl<'s> Batch<'s> {
             waiting: Vec::new(),
             waiting_bytes: 0,
             pack: None,
+            room: u64::MAX,
         }
+    }
+
+    /// The most compressed bytes that may still be added.
+    pub(crate) fn set_room(&mut self, room: u64) {
+        self.room = room;
+    }
+
+    /// How many compressed bytes may still be added.
+    pub(crate) fn room(&self) -> u64 {
+        self.room
     }
 
     /// Adds a file's bytes.
@@ -145,6 +158,10 @@ impl<'s> Batch<'s> {
         let Some(zipped) = &object.zipped else {
             return Ok(());
         };
+        self.room = self
+            .room
+            .checked_sub(zipped.len() as u64)
+            .ok_or(Error::Full)?;
         self.waiting_bytes += zipped.len();
         self.waiting.push(object);
         if self.waiting_bytes > MAX_WAITING {

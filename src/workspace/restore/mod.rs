@@ -268,15 +268,10 @@ impl<'r> Restore<'r> {
             return Ok(());
         };
         let why = match stat.st_mode & 0o170_000 {
-            0o040_000 => Why::Rule,
-            0o100_000 => Why::TooLarge(u64::try_from(stat.st_size).unwrap_or(0)),
-            0o120_000 => Why::TooMany,
+            0o040_000 | 0o100_000 | 0o120_000 => Why::InTheWay,
             _ => {
                 unlinkat(here, name, AtFlags::empty())?;
-                self.report.kept.push(Uncovered {
-                    path,
-                    why: Why::Special,
-                });
+                self.report.kept.push(left(path, Why::Special));
                 return Ok(());
             }
         };
@@ -287,7 +282,7 @@ impl<'r> Restore<'r> {
             let _ = super::ladder::grant(here.as_fd(), name, 0o700, true);
         }
         renameat(self.ladder.here()?, name, CWD, &target)?;
-        self.report.kept.push(Uncovered { path, why });
+        self.report.kept.push(left(path, why));
         Ok(())
     }
 
@@ -310,10 +305,14 @@ impl<'r> Restore<'r> {
             let path = Path::new(OsStr::from_bytes(&path));
             return Err(Error::errno("restoring", path)(error));
         }
-        let why = Why::Unreadable;
-        self.report.kept.push(Uncovered { path, why });
+        self.report.kept.push(left(path, Why::Unreadable));
         Ok(())
     }
+}
+
+fn left(path: Vec<u8>, why: Why) -> Uncovered {
+    let work = why != Why::Special;
+    Uncovered { path, why, work }
 }
 
 fn unfinished() -> String {

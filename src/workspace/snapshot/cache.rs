@@ -3,12 +3,13 @@
 //! A state is inode, size, mode, mtime and ctime in nanoseconds. Nobody in a container sets a ctime, so a
 //! file that was given back its size and mtime is still seen. A file that changed in the very tick of the
 //! clock in which we read it could change again without a trace; such states are not kept (git's "racy"
-//! entries). Writes through a shared mapping that began before our reading are seen when the kernel writes
-//! the page back, as in git.
+//! entries). Nor are those of files that a shared mapping may go on to change without a trace, which git
+//! takes for unchanged: see `flush`.
 
 use std::{collections::HashMap, path::Path};
 
 use rustix::fs::Stat;
+use serde::{Deserialize, Serialize};
 
 use crate::workspace::{
     Error, ObjectId,
@@ -16,10 +17,10 @@ use crate::workspace::{
     objects::{Store, write_durably},
 };
 
-const MAGIC: &[u8] = b"treefort stat cache 1\n";
+const MAGIC: &[u8] = b"treefort stat cache 2\n";
 
 /// A file's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::workspace) struct Stamp {
     ino: u64,
     pub(in crate::workspace) size: u64,
@@ -67,8 +68,10 @@ pub(super) fn clock() -> Moment {
 /// What is known of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::workspace) struct Known {
-    /// `None` for a folder, and for what must be read again.
+    /// `None` for a folder, and for what held no still while it was read.
     pub(in crate::workspace) stamp: Option<Stamp>,
+    /// Whether any later change gives another stamp; else the file must be read again.
+    pub(in crate::workspace) proven: bool,
     pub(in crate::workspace) size: u64,
     pub(in crate::workspace) id: ObjectId,
 }
@@ -96,6 +99,13 @@ impl Cache {
 
     pub(in crate::workspace) fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// How many files have a state that is not kept, and must be read again.
+    pub(in crate::workspace) fn unproven(&self) -> usize {
+        let is_file = |known: &&Known| known.id != ObjectId::EMPTY_TREE;
+        let all = self.known.values().filter(is_file);
+        all.filter(|known| !known.proven).count()
     }
 
     /// How many bytes the files have.
@@ -128,7 +138,7 @@ impl Cache {
                 bytes.push(0);
                 continue;
             };
-            bytes.push(1);
+            bytes.push(if known.proven { 1 } else { 2 });
             bytes.extend_from_slice(&stamp.ino.to_le_bytes());
             bytes.extend_from_slice(&stamp.mode.to_le_bytes());
             for (seconds, nanoseconds) in [stamp.mtime, stamp.ctime] {
@@ -173,7 +183,8 @@ fn parse(bytes: &[u8]) -> Option<Cache> {
         let path = bytes.take(length as usize)?.to_vec();
         let size = u64::from_le_bytes(bytes.array()?);
         let id = ObjectId::new(bytes.array()?);
-        let stamp = if bytes.array::<1>()? == [0] {
+        let [how] = bytes.array()?;
+        let stamp = if how == 0 {
             None
         } else {
             Some(Stamp {
@@ -184,7 +195,13 @@ fn parse(bytes: &[u8]) -> Option<Cache> {
                 ctime: bytes.moment()?,
             })
         };
-        cache.insert(path, Known { stamp, size, id });
+        let known = Known {
+            stamp,
+            proven: how == 1,
+            size,
+            id,
+        };
+        cache.insert(path, known);
     }
     Some(cache)
 }
@@ -205,6 +222,7 @@ mod tests {
         for (path, stamp) in [("a/\u{fffd}", Some(stamp)), ("a", None)] {
             let known = Known {
                 stamp,
+                proven: stamp.is_some(),
                 size: 3,
                 id: ObjectId::EMPTY_TREE,
             };

@@ -13,7 +13,7 @@ use rustix::{
 
 use super::{
     Why,
-    cache::{Stamp, clock},
+    cache::{Moment, Stamp, clock},
 };
 use crate::workspace::{
     Error,
@@ -28,8 +28,10 @@ const TRIES: usize = 5;
 pub(super) struct Read {
     pub(super) object: Prepared,
     pub(super) size: u64,
-    /// The state that the bytes belong to, when a later change cannot have the same.
+    /// The state that the bytes belong to.
     pub(super) stamp: Option<Stamp>,
+    /// Whether a later change cannot have the same state.
+    pub(super) proven: bool,
     /// Its mode when it was read.
     pub(super) mode: u32,
 }
@@ -62,8 +64,13 @@ pub(super) fn open(
     Ok(is_file.then_some(fd))
 }
 
-/// Reads, hashes and compresses a file.
-pub(super) fn read(store: &Store, fd: OwnedFd, max: u64) -> Result<Read, Failed> {
+/// Reads, hashes and compresses a file. `flushed` is when its file system was flushed, if it was (see `flush`).
+pub(super) fn read(
+    store: &Store,
+    fd: OwnedFd,
+    max: u64,
+    flushed: Option<Moment>,
+) -> Result<Read, Failed> {
     let unreadable = |_| Failed::Uncovered(Why::Unreadable);
     let file = File::from(fd);
     let mut tries = 0;
@@ -94,6 +101,7 @@ pub(super) fn read(store: &Store, fd: OwnedFd, max: u64) -> Result<Read, Failed>
             size: bytes.len() as u64,
             // One that never holds still, such as a growing log, is kept as it was read last.
             stamp: (is_whole && after.is_older_than(began)).then_some(after),
+            proven: is_whole && flushed.is_some_and(|flushed| after.is_older_than(flushed)),
             mode: after.mode,
         });
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    cache::Moment,
     read::{Failed, Read, read},
     walk::Walk,
 };
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) at: (usize, usize),
     pub(super) path: Vec<u8>,
     pub(super) fd: OwnedFd,
+    /// When its file system was flushed, if it was.
+    pub(super) flushed: Option<Moment>,
 }
 
 /// A file that was read.
@@ -82,8 +85,14 @@ impl<'scope, 'env> Readers<'scope, 'env> {
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
                             .recv();
-                        let Ok(Job { at, path, fd }) = job else { break };
-                        let read = read(store, fd, max);
+                        let Ok(job) = job else { break };
+                        let Job {
+                            at,
+                            path,
+                            fd,
+                            flushed,
+                        } = job;
+                        let read = read(store, fd, max, flushed);
                         if done.send(Done { at, path, read }).is_err() {
                             break;
                         }

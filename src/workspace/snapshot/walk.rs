@@ -1,6 +1,7 @@
 //! The walk: every folder once, in the order of its names, without recursion on our stack.
 
 use std::{
+    collections::BTreeSet,
     os::fd::OwnedFd,
     sync::{Mutex, mpsc::sync_channel},
     thread::scope,
@@ -9,8 +10,9 @@ use std::{
 use rustix::fs::{Dir, Stat, readlinkat};
 
 use super::{
-    Rules, Uncovered, Why,
+    Left, Rules, Scope, Snapshot, Why,
     cache::{Cache, Known, Stamp, clock},
+    flush::Flush,
     read::{Failed, open, read},
     readers::{Done, Job, QUEUE, Readers},
 };
@@ -27,15 +29,6 @@ const MAX_NAMED: usize = 4096;
 /// Larger files are read one after the other, to bound memory, in bytes.
 const LARGE: u64 = 8 << 20;
 
-/// A tree as it was.
-pub(in crate::workspace) struct Snapshot {
-    pub(in crate::workspace) tree: ObjectId,
-    pub(in crate::workspace) files: u64,
-    pub(in crate::workspace) bytes: u64,
-    pub(in crate::workspace) uncovered: Vec<Uncovered>,
-    pub(in crate::workspace) cache: Cache,
-}
-
 /// Takes a snapshot of the tree below a folder into a batch.
 ///
 /// # Errors
@@ -44,28 +37,28 @@ pub(in crate::workspace) fn take(
     root: &OwnedFd,
     store: &Store,
     batch: &mut Batch<'_>,
-    rules: &Rules,
+    scope: &Scope<'_>,
     old: &Cache,
 ) -> Result<Snapshot, Error> {
     // What is known keeps its place, so that a flood of new files cannot push the project's own out. When
     // much of what is known has gone, its places are free: then once more.
     let mut reserved = (old.len(), old.bytes());
     for _ in 0..2 {
-        let walk = once(root, store, batch, rules, old, reserved)?;
+        let walk = once(root, store, batch, scope, old, reserved)?;
         let seen = walk.seen_known;
         if !walk.was_full || seen == reserved {
             return walk.snapshot(batch);
         }
         reserved = seen;
     }
-    once(root, store, batch, rules, old, reserved)?.snapshot(batch)
+    once(root, store, batch, scope, old, reserved)?.snapshot(batch)
 }
 
 fn once<'w>(
     root: &OwnedFd,
     store: &'w Store,
     batch: &mut Batch<'_>,
-    rules: &'w Rules,
+    Scope { rules, folders }: &'w Scope<'_>,
     old: &'w Cache,
     reserved: (usize, u64),
 ) -> Result<Walk<'w>, Error> {
@@ -73,6 +66,9 @@ fn once<'w>(
         .try_clone()
         .map_err(Error::io("opening the workspace", store.path()))?;
     let max_file = rules.max_file_bytes;
+    let flush = root
+        .try_clone()
+        .map_err(Error::io("opening the workspace", store.path()))?;
     let (jobs, waiting) = sync_channel::<Job>(QUEUE);
     let (done, results) = sync_channel::<Done>(QUEUE);
     let waiting = Mutex::new(waiting);
@@ -80,10 +76,14 @@ fn once<'w>(
         ladder: Ladder::new(root, 0o500),
         nodes: Vec::new(),
         rules,
+        covered: *folders,
+        named_by_rules: Vec::new(),
         old,
         store,
         cache: Cache::with_capacity(old.len()),
+        flush: Flush::new(flush, old.unproven()),
         uncovered: Vec::new(),
+        uncovered_more: 0,
         files: 0,
         bytes: 0,
         new_files: rules.max_files.saturating_sub(reserved.0),
@@ -121,10 +121,14 @@ pub(super) struct Walk<'w> {
     ladder: Ladder,
     nodes: Vec<Node>,
     rules: &'w Rules,
+    covered: Option<&'w BTreeSet<Vec<u8>>>,
+    named_by_rules: Vec<Vec<u8>>,
     old: &'w Cache,
     store: &'w Store,
     cache: Cache,
-    uncovered: Vec<Uncovered>,
+    flush: Flush,
+    uncovered: Vec<Left>,
+    uncovered_more: u64,
     files: u64,
     bytes: u64,
     new_files: usize,
@@ -169,6 +173,7 @@ impl Walk<'_> {
             let path = self.ladder.path().to_vec();
             let known = Known {
                 stamp: None,
+                proven: true,
                 size: 0,
                 id: ObjectId::EMPTY_TREE,
             };
@@ -253,7 +258,7 @@ impl Walk<'_> {
                 continue;
             }
             match stat.st_mode & 0o170_000 {
-                0o040_000 if self.is_skipped(&name) => self.leave_out(path, Why::Rule),
+                0o040_000 if self.is_skipped(&name, &path) => self.leave_out(path, Why::Rule),
                 0o040_000 => folders.push(name),
                 0o100_000 => self.file((node, name), path, &stat, readers, batch)?,
                 0o120_000 => self.link(node, name, path, &stat, batch)?,
@@ -264,11 +269,16 @@ impl Walk<'_> {
         Ok(Frame { node, folders })
     }
 
-    fn is_skipped(&self, name: &[u8]) -> bool {
-        self.rules
-            .skip_dirs
-            .iter()
-            .any(|skip| skip.as_bytes() == name)
+    fn is_skipped(&mut self, name: &[u8], path: &[u8]) -> bool {
+        let mut skip = self.rules.skip_dirs.iter();
+        if !skip.any(|skip| skip.as_bytes() == name) {
+            return false;
+        }
+        let is_covered = self.covered.is_none_or(|covered| covered.contains(path));
+        if is_covered {
+            self.named_by_rules.push(path.to_vec());
+        }
+        !is_covered
     }
 
     fn file(
@@ -281,7 +291,7 @@ impl Walk<'_> {
     ) -> Result<(), Error> {
         let stamp = Stamp::of(stat);
         if stamp.size > self.rules.max_file_bytes {
-            self.leave_out(path, Why::TooLarge(stamp.size));
+            self.leave(path, Why::TooLarge(stamp.size), Some(stamp));
             return Ok(());
         }
         let known = self.old.get(&path).copied();
@@ -290,11 +300,11 @@ impl Walk<'_> {
         let more = stamp.size.saturating_sub(before);
         if more > self.new_bytes {
             self.was_full = true;
-            self.leave_out(path, Why::TooMany);
+            self.leave(path, Why::TooMany, Some(stamp));
             return Ok(());
         }
         self.new_bytes -= more;
-        if let Some(known) = known.filter(|known| known.stamp == Some(stamp)) {
+        if let Some(known) = known.filter(|known| known.proven && known.stamp == Some(stamp)) {
             self.files += 1;
             self.bytes += known.size;
             self.cache.insert(path, known);
@@ -311,17 +321,24 @@ impl Walk<'_> {
             }
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             Err(_) => {
-                self.leave_out(path, Why::Unreadable);
+                self.leave(path, Why::Unreadable, Some(stamp));
                 return Ok(());
             }
         };
         let at = (node, self.nodes[node].slots.len());
         self.push(node, name, file_mode(bits(stat)), What::Reading);
+        let flushed = self.flush.before_reading(stamp.size);
         if stamp.size > LARGE {
-            let read = read(self.store, fd, self.rules.max_file_bytes);
+            let read = read(self.store, fd, self.rules.max_file_bytes, flushed);
             return self.settle(Done { at, path, read }, batch);
         }
-        readers.send(Job { at, path, fd }, self, batch)
+        let job = Job {
+            at,
+            path,
+            fd,
+            flushed,
+        };
+        readers.send(job, self, batch)
     }
 
     /// Takes what a reader found.
@@ -336,6 +353,7 @@ impl Walk<'_> {
                 self.bytes += read.size;
                 let known = Known {
                     stamp: read.stamp,
+                    proven: read.proven,
                     size: read.size,
                     id,
                 };
@@ -363,7 +381,7 @@ impl Walk<'_> {
         let known = self
             .old
             .get(&path)
-            .filter(|known| known.stamp == Some(stamp));
+            .filter(|known| known.proven && known.stamp == Some(stamp));
         let known = match known {
             Some(known) => *known,
             None => {
@@ -390,6 +408,7 @@ impl Walk<'_> {
                     again.is_ok_and(|again| again.is_some_and(|stat| Stamp::of(&stat) == stamp));
                 let known = Known {
                     stamp: (same && stamp.is_older_than(began)).then_some(stamp),
+                    proven: same && stamp.is_older_than(began),
                     size: target.as_bytes().len() as u64,
                     id: object.id,
                 };
@@ -410,16 +429,26 @@ impl Walk<'_> {
 
     /// Names a path as not covered.
     fn leave_out(&mut self, path: Vec<u8>, why: Why) {
+        self.leave(path, why, None);
+    }
+
+    /// The same, with the state that it has.
+    fn leave(&mut self, path: Vec<u8>, why: Why, stamp: Option<Stamp>) {
         if self.uncovered.len() < MAX_NAMED {
-            self.uncovered.push(Uncovered { path, why });
+            self.uncovered.push(Left { path, why, stamp });
             return;
         }
         let cut = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let folder = path[..cut].to_vec();
         let is_new = self.uncovered.last().is_none_or(|last| last.path != folder);
         if is_new && self.uncovered.len() < 2 * MAX_NAMED {
-            let why = Why::TooMany;
-            self.uncovered.push(Uncovered { path: folder, why });
+            self.uncovered.push(Left {
+                path: folder,
+                why: Why::TooMany,
+                stamp: None,
+            });
+        } else if is_new {
+            self.uncovered_more += 1;
         }
     }
 
@@ -439,12 +468,20 @@ impl Walk<'_> {
             });
             ids[self.nodes.len()] = batch.tree(entries.collect())?;
         }
+        if self.uncovered_more > 0 {
+            self.uncovered.push(Left {
+                path: Vec::new(),
+                why: Why::More(self.uncovered_more),
+                stamp: None,
+            });
+        }
         self.uncovered.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Snapshot {
             tree: ids[0],
             files: self.files,
             bytes: self.bytes,
             uncovered: self.uncovered,
+            named_by_rules: self.named_by_rules,
             cache: self.cache,
         })
     }

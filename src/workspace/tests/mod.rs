@@ -4,6 +4,7 @@ mod planted;
 mod properties;
 mod rights;
 mod states;
+mod uncovered;
 
 use std::{
     collections::BTreeMap,

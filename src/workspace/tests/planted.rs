@@ -117,3 +117,40 @@ fn a_repository_that_was_removed_or_replaced_comes_back_with_an_undo() {
     assert_eq!(fs::read(outside.join("HEAD")).unwrap(), b"precious");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
 }
+
+#[test]
+fn the_owner_gets_a_repository_that_no_agent_wrote() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    let tree = workspace.tree_dir().to_owned();
+    project(&tree);
+    workspace.checkpoint("imported", 100).unwrap();
+    workspace.plant_git("main", 100).unwrap();
+    let ran = home.folder.path().join("ran");
+    let program = home.folder.path().join("program");
+    fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let trap = || {
+        git(
+            &tree,
+            &["config", "core.fsmonitor", program.to_str().unwrap()],
+        )
+    };
+    trap();
+    git(&tree, &["status"]);
+    assert!(ran.exists(), "the trap is none");
+    fs::remove_file(&ran).unwrap();
+
+    workspace.take_git_from_the_agent().unwrap();
+    tidy(&tree);
+    assert!(!ran.exists(), "the agent's program ran");
+    // What the owner does there stays when they look again, until an agent comes.
+    git(&tree, &["commit", "-q", "--allow-empty", "-m", "mine"]);
+    workspace.take_git_from_the_agent().unwrap();
+    assert!(git(&tree, &["log", "--format=%s"]).starts_with("mine\n"));
+    give_git_to_the_agent(workspace.dir()).unwrap();
+    trap();
+    workspace.take_git_from_the_agent().unwrap();
+    tidy(&tree);
+    assert!(!ran.exists(), "the agent's program ran");
+}

@@ -1,5 +1,9 @@
 //! One attempt after the other, and what the kernel has to say about each.
 
+use std::{fs, os::unix::fs::symlink, sync::Arc};
+
+use treefort::workspace::{ObjectId, Rules, Why, Workspace, objects::Store};
+
 use super::{Home, Host, attempt, image};
 use crate::sandbox::on_each;
 
@@ -207,6 +211,62 @@ async fn a_call_of_another_architecture_ends_its_program(home: Home) {
     home.end().await;
 }
 
+/// Checkpoints and restores of what an agent left: exact, and nothing of the host is read or written.
+fn kept_and_brought_back(host: &Host) {
+    // As deep as it was, so that its links lead where they led.
+    let folder = host.dir.path().join("copy");
+    fs::create_dir(&folder).unwrap();
+    fs::rename(host.tree(), folder.join("tree")).unwrap();
+    let tree = folder.join("tree");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(&elsewhere.path().join("store")).unwrap());
+    let rules = Rules {
+        max_files: 40_000,
+        ..Rules::default()
+    };
+    let mut workspace = Workspace::open(&folder, store.clone(), rules, None).unwrap();
+    let first = workspace.checkpoint("as it was left", 1).unwrap();
+    let mut left: Vec<_> = first
+        .uncovered
+        .iter()
+        .map(|left| (String::from_utf8_lossy(&left.path).into_owned(), left.why))
+        .collect();
+    left.sort_by(|a, b| a.0.cmp(&b.0));
+    let special = ["fifo", "socket"].map(|name| (name.to_owned(), Why::Special));
+    assert_eq!(left, special);
+    assert!(first.files > 30_000, "{}", first.files);
+    let kept = |text: &str| store.has(&ObjectId::of("blob", text.as_bytes()).unwrap());
+    assert!(kept("../../outside"), "a link is its target");
+    for text in ["ours", "fn main() {}", "not a real key"] {
+        assert!(!kept(text), "{text} was read through a link");
+    }
+    workspace.plant_git("main", 1).unwrap();
+    workspace.take_git_from_the_agent().unwrap();
+    let git = fs::read_to_string(tree.join(".git/config")).unwrap();
+    assert!(!git.contains("escaped"), "{git}");
+
+    // Folders become links that lead out, files become folders, more comes than is covered.
+    fs::remove_dir_all(tree.join("many")).unwrap();
+    symlink("../../project", tree.join("many")).unwrap();
+    fs::remove_file(tree.join("inside")).unwrap();
+    fs::create_dir(tree.join("inside")).unwrap();
+    symlink("/etc/passwd", tree.join("inside/way")).unwrap();
+    fs::remove_dir_all(tree.join(".git")).unwrap();
+    symlink("../../project/.git", tree.join(".git")).unwrap();
+    let done = workspace.undo(&first.commit, 2).unwrap();
+    assert_eq!(done.after.tree, first.tree, "{:?}", done.kept);
+    assert!(tree.join("many/29999").is_file());
+    assert!(tree.join(".git").symlink_metadata().unwrap().is_dir());
+    let done = workspace.undo(&done.before.commit, 3).unwrap();
+    assert_eq!(
+        fs::read_link(tree.join("many")).unwrap().to_str(),
+        Some("../../project")
+    );
+    assert!(done.written > 0 && done.removed > 30_000, "{done:?}");
+    fs::rename(&tree, host.tree()).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 /// What an agent may do in its workspace, and what the host makes of it.
 async fn what_an_agent_leaves_in_its_workspace_leads_nowhere(home: Home) {
     let host = Host::new();
@@ -222,6 +282,7 @@ async fn what_an_agent_leaves_in_its_workspace_leads_nowhere(home: Home) {
           clean = touch /tmp/treefort-escaped\\n smudge = touch /tmp/treefort-escaped\\n' > .git/config && \
         echo '* filter=x diff=x merge=x' > .gitattributes && \
         echo x > $(/busybox printf 'a\\nb\\033[2J') && /busybox chmod 000 deep; \
+        /busybox mkdir many && /attack files /workspace/many 30000; \
         /busybox usleep 200000; /busybox ls -A";
     let [(listed, code)] = attempt(&home, &host, &[script]).await.try_into().unwrap();
     assert_eq!(code, 0, "{listed}");
@@ -244,8 +305,16 @@ async fn what_an_agent_leaves_in_its_workspace_leads_nowhere(home: Home) {
         over.is_none() && usage.stopped.is_none(),
         "{usage:?} {over:?}"
     );
-    assert!((10..30).contains(&usage.files), "{usage:?}");
-    assert!(!std::path::Path::new("/tmp/treefort-escaped").exists());
+    assert!((30_010..30_030).contains(&usage.files), "{usage:?}");
     host.assert_unchanged();
+    kept_and_brought_back(&host);
+    assert!(!std::path::Path::new("/tmp/treefort-escaped").exists());
+    // The folder that the copy was moved out of and back has another time, by the test itself.
+    let now = host.now();
+    let files = host.before.iter().filter(|(path, _)| !path.is_dir());
+    for (path, before) in files {
+        assert_eq!(now.get(path), Some(before), "{}", path.display());
+    }
+    assert_eq!(now.len(), host.before.len(), "something came or went");
     home.end().await;
 }

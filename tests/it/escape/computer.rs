@@ -396,8 +396,7 @@ async fn a_process_whose_first_thread_has_ended_stands_still(home: Home) {
 }
 
 async fn a_process_that_waits_for_its_child_stands_still(home: Home) {
-    let count =
-        "while :; do echo >> /workspace/count; /busybox usleep 1000; done";
+    let count = "while :; do echo >> /workspace/count; /busybox usleep 1000; done";
     pauses(home, &format!("/attack vfork & {count}")).await;
 }
 

@@ -2,27 +2,10 @@
 
 use super::{Host, attack};
 use crate::{
-    harness::Treefort,
+    harness::{Treefort, agent},
     jobs::{AT_ONCE, statuses},
     model_server::ModelServer,
 };
-
-const MANIFEST: &str = r#"
-name = "evil"
-title = "Evil"
-description = "Does its worst."
-version = "1"
-argv = ["/busybox", "sh", "/evil.sh"]
-kinds = [5050]
-workspace = false
-history = "prompt"
-grace_s = 1
-[image]
-dockerfile = "Dockerfile"
-"#;
-
-const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\nCOPY attack /attack\n\
-                          COPY evil.sh /evil.sh\nUSER 1000:1000\nENTRYPOINT [\"/treefort\", \"sandbox-init\", \"--\"]\n";
 
 /// Answers its first two requests, then does what its prompt says.
 const SCRIPT: &str = r#"
@@ -59,23 +42,8 @@ async fn still_serves(runtime: &str) {
     let options = format!("{AT_ONCE}[jobs]\ntimeout_s = 8\n[sandbox]\nruntime = \"{runtime}\"\n");
     let mut treefort = Treefort::start_with(&model, &[], &options);
     treefort.terminate();
-    let folder = treefort.home().join("agents/evil");
-    let manifest = format!(
-        "{MANIFEST}[embedded]\nsystem = false\nfiles = {{ \"evil.sh\" = \"/evil.sh\" }}\n\
-         reads = {{ {:?} = \"/busybox\", {:?} = \"/attack\" }}\n",
-        crate::sandbox::busybox(),
-        attack()
-    );
-    std::fs::create_dir_all(&folder).unwrap();
-    for (name, text) in [
-        ("agent.toml", manifest.as_str()),
-        ("Dockerfile", DOCKERFILE),
-        ("evil.sh", SCRIPT),
-    ] {
-        std::fs::write(folder.join(name), text).unwrap();
-    }
-    std::fs::copy(crate::sandbox::busybox(), folder.join("busybox")).unwrap();
-    std::fs::copy(attack(), folder.join("attack")).unwrap();
+    let program = attack();
+    agent::install(treefort.home(), "evil", SCRIPT, &[("attack", &program)]);
     treefort.up();
     let mut client = treefort.client(&treefort.operator()).await;
     for prompt in [

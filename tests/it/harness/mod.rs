@@ -1,8 +1,10 @@
 //! Drives the real program: a home of its own, a port of its own, a scripted model, the real sandbox.
 
+pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod client;
 mod image;
+pub(crate) mod random;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -14,6 +14,7 @@ on_each!(image;
     a_paused_sandbox_is_woken_to_end_by_itself,
     a_paused_sandbox_is_killed_dropped_and_shut_down_like_any_other,
     a_fork_bomb_can_be_paused_and_goes_on_or_ends,
+    what_stands_still_goes_on_when_nobody_holds_it_any_more,
 );
 
 /// Says a letter every 20 ms.
@@ -166,5 +167,33 @@ async fn a_runtime_that_the_engine_does_not_have_is_named() {
         ..Config::default()
     });
     assert!(matches!(wrong.probe().await, Err(Error::NoRuntime { .. })));
+    home.end().await;
+}
+
+async fn what_stands_still_goes_on_when_nobody_holds_it_any_more(home: Home) {
+    let mut sandbox = ticking(&home).await;
+    let handle = sandbox.control.handle();
+    // Given up on a thread that knows nothing of any runtime, as work on files does.
+    let still = handle.still(Duration::from_secs(60)).await.unwrap();
+    heard(&mut sandbox, WHILE).await;
+    assert_eq!(heard(&mut sandbox, WHILE).await, 0);
+    std::thread::spawn(move || drop(still)).join().unwrap();
+    assert!(heard(&mut sandbox, WHILE).await > 3);
+    // Two who do it through the same handle do not wake it for one another.
+    let first = handle.still(Duration::from_secs(60)).await.unwrap();
+    let second = handle.still(Duration::from_secs(60)).await.unwrap();
+    drop(first);
+    heard(&mut sandbox, WHILE).await;
+    assert_eq!(heard(&mut sandbox, WHILE).await, 0);
+    drop(second);
+    assert!(heard(&mut sandbox, WHILE).await > 3);
+    // Whoever forgets it does not keep it for ever.
+    let forgotten = handle.still(WHILE * 3).await.unwrap();
+    heard(&mut sandbox, WHILE).await;
+    assert_eq!(heard(&mut sandbox, WHILE).await, 0);
+    heard(&mut sandbox, WHILE * 2).await;
+    assert!(heard(&mut sandbox, WHILE).await > 3);
+    drop(forgotten);
+    sandbox.stop(Duration::ZERO).await.unwrap();
     home.end().await;
 }

@@ -129,12 +129,35 @@ async fn a_private_job_leaves_no_path_and_no_difference_in_clear() {
     // Neither does what is recorded of its undo, which names what it could not cover.
     let undone = fort.say(&["undo", "1"]).await.ok();
     assert!(undone.out.contains("pipe.txt"), "{undone:?}");
+    fort.say(&["diff"]).await.ok();
+    fort.say(&["undo", "99"])
+        .await
+        .fails(1, "there is no checkpoint 99");
+    fort.say(&["clean", "--json"]).await.ok();
+    // Whoever asks in the clear is told that, and no more.
+    let id = copy.parent().unwrap().file_name().unwrap();
+    let session = [("session", id.to_str().unwrap())];
+    for task in ["checkpoints", "diff", "plan", "locate", "discard"] {
+        let (_, answers) = client.do_job(&self::job(&fort, 5871, task, &session)).await;
+        let (code, sentence) = error(&answers);
+        assert_eq!(code, "workspace");
+        assert!(sentence.contains("private job"), "{task}: {sentence}");
+    }
+    let (_, answers) = client.do_job(&self::job(&fort, 5871, "list", &[])).await;
+    let list = answers.iter().find(|answer| answer.kind.as_u16() == 6871);
+    assert!(list.unwrap().content.contains("a private job"));
+    assert!(copy.join("a.txt").exists());
     let everything = client
         .query(
-            json!({"kinds": [0, 1, 4781, 4782, 4783, 4784, 4785, 5870, 6870, 7000], "limit": 5000}),
+            json!({"kinds": [0, 1, 4781, 4782, 4783, 4784, 4785, 5870, 5871, 6870, 6871, 7000], "limit": 5000}),
         )
         .await;
     assert!(everything.len() > 10);
+    let tasks = of_kind(&everything, 5871);
+    let sealed = tasks
+        .iter()
+        .filter(|task| Scheme::of(task) == Scheme::Nip44);
+    assert!(sealed.count() >= 5);
     let records = fort.session().await;
     assert!(
         records.iter().any(|record| tag(record, "op").is_some()),

@@ -2,9 +2,9 @@
 //! words for everything that an agent may say and do.
 //!
 //! The last line of a prompt is run by its shell (so without quotation marks and backslashes). `$n` counts its
-//! prompts. `says WORD…`, `claims KIND PATH`, `asks KIND PATH` (permission; waits for the answer, and so until
+//! prompts. `says WORD…`, `claims KIND PATH`, `begins ID KIND PATH` and `ends ID` (a tool that runs beside others), `asks KIND PATH` (permission; waits for the answer, and so until
 //! all that it said before is on the record), `lingers`
-//! (until it is cancelled), `deaf` (for ever, whatever it is told).
+//! (until it is cancelled), `deaf` (for ever, whatever it is told). It begins no session where a file `refuses` is.
 
 use std::path::Path;
 
@@ -40,6 +40,8 @@ claims() {
     calls=$((calls + 1))
     updates "\"sessionUpdate\":\"tool_call\",\"status\":\"completed\",$(tool "$1" "$2")"
 }
+begins() { updates "\"sessionUpdate\":\"tool_call\",\"toolCallId\":\"$1\",\"title\":\"$2 $3\",\"kind\":\"$2\",\"status\":\"in_progress\",\"rawInput\":{\"filePath\":\"/workspace/$3\"}"; }
+ends() { updates "\"sessionUpdate\":\"tool_call_update\",\"toolCallId\":\"$1\",\"status\":\"completed\""; }
 hears() {
     read -r line || exit 0
     id=$(echo "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
@@ -60,7 +62,12 @@ deaf() { while :; do sleep 1; done; }
 while hears; do
     case "$line" in
     *'"initialize"'*) result='{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}' ;;
-    *'"session/new"'*) result='{"sessionId":"s"}' ;;
+    *'"session/new"'*)
+        if [ -e refuses ]; then
+            sends "\"id\":$id,\"error\":{\"code\":-32000,\"message\":\"not today\"}"
+            continue
+        fi
+        result='{"sessionId":"s"}' ;;
     *'"session/prompt"'*)
         prompt=$id
         text=$(echo "$line" | sed -n 's/.*"text":"\([^"]*\)".*/\1/p')

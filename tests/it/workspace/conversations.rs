@@ -1,6 +1,9 @@
 //! Conversations go on, on the same files, with the same agent.
 
+use treefort::nips::Draft;
+
 use super::*;
+use crate::jobs::{error, statuses};
 
 fn workspaces(fort: &Fort) -> usize {
     std::fs::read_dir(fort.treefort.home().join("workspaces"))
@@ -94,4 +97,79 @@ async fn in_an_open_session_the_same_container_goes_on() {
     assert_eq!(workspaces(&fort), 1);
     let discarding = fort.say(&["discard", "--yes"]).await;
     discarding.fails(1, "an agent still works on this copy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_stays_of_a_session_that_the_agent_does_not_begin() {
+    let mut fort = Fort::start().await;
+    fort.write("refuses", "");
+    fort.run("says hi").await.fails(1, "not today");
+    fort.treefort.wait_for_no_containers().await;
+    wait("its copy to go", || workspaces(&fort) == 0).await;
+    fort.treefort.terminate();
+    let state = treefort::store::state::State::open(&fort.treefort.home().join("state")).unwrap();
+    assert!(state.open_sessions().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_session_leaves_for_one_that_goes_on_with_its_files() {
+    let fort = Fort::start_with("[sessions]\nidle_s = 60\nwarm = 0\n").await;
+    fort.run("echo one > log; claims edit log; says $n")
+        .await
+        .ok();
+    // Another agent cannot go on in the open session, and has the files all the same.
+    let said = fort
+        .say(&[
+            "run",
+            "--continue",
+            "--agent",
+            "shell",
+            "echo two >> log; cat log",
+        ])
+        .await
+        .ok();
+    assert_eq!(said.out, "one\ntwo\n");
+    assert_eq!(workspaces(&fort), 1);
+    let discarding = fort.say(&["discard", "--yes"]).await;
+    discarding.ok();
+    assert_eq!(workspaces(&fort), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_go_on_with_the_same_files_at_once_one_does() {
+    let fort = Fort::start().await;
+    fort.run("echo one > log; claims edit log; says first")
+        .await
+        .ok();
+    let copy = fort.copy().await;
+    let mut client = fort.client().await;
+    let result = fort.results(&mut client).await.remove(0);
+    let script = "echo more >> log; claims edit log; sleep 8; says done";
+    let job = |number: &str| {
+        Draft::new(5870)
+            .tag(["i", script, "text"])
+            .tag(["p", &fort.treefort.coordinator().to_hex()])
+            .tag(["e", &result.id.to_hex()])
+            .tag(["param", "agent", "scripted"])
+            .tag(["param", "number", number])
+    };
+    let mut other = fort.client().await;
+    let (one, two) = (job("1"), job("2"));
+    let (one, two) = tokio::join!(client.do_job(&one), other.do_job(&two));
+    let (done, refused): (Vec<_>, Vec<_>) = [one.1, two.1]
+        .into_iter()
+        .partition(|answers| statuses(answers).last().unwrap() == "success");
+    assert_eq!((done.len(), refused.len()), (1, 1), "{done:?} {refused:?}");
+    let (code, sentence) = error(&refused[0]);
+    assert_eq!(code, "workspace");
+    assert!(
+        sentence.contains("another session works on this copy"),
+        "{sentence}"
+    );
+    // The one that was refused left the files alone.
+    assert_eq!(
+        std::fs::read_to_string(copy.join("log")).unwrap(),
+        "one\nmore\n"
+    );
+    assert_eq!(workspaces(&fort), 1);
 }

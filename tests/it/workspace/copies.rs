@@ -197,10 +197,15 @@ async fn what_was_kept_warm_serves_a_job_or_goes() {
     // The next one gets a job that may not be: it goes, with its key.
     known.push(waiting.clone());
     let next = warm(&known).await;
-    let refused = fort
-        .say(&["run", "--agent", "scripted", "--workspace", "/", "says hi"])
-        .await;
-    refused.fails(1, "it is the whole machine");
+    let mut client = fort.client().await;
+    let draft = treefort::nips::Draft::new(5870)
+        .tag(["i", "says hi", "text"])
+        .tag(["p", &fort.treefort.coordinator().to_hex()])
+        .tag(["param", "agent", "scripted"])
+        .tag(["param", "workspace", "/"]);
+    let (_, answers) = client.do_job(&draft).await;
+    let said = &answers.last().unwrap().content;
+    assert!(said.contains("the whole machine"), "{said}");
     let key = fort
         .treefort
         .home()

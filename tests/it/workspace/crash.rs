@@ -1,29 +1,7 @@
 //! `kill -9` while an agent works, and while a state is brought back.
 
 use super::*;
-
-/// Random numbers that a seed repeats (splitmix64).
-struct Random(u64);
-
-impl Random {
-    /// `TREEFORT_SEED`, or else the clock; printed, so that a failure can be run again.
-    fn new() -> Self {
-        let seed = std::env::var("TREEFORT_SEED").map_or_else(
-            |_| u64::from(std::process::id()) ^ treefort::coordinator::now(),
-            |seed| seed.parse().unwrap(),
-        );
-        eprintln!("TREEFORT_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
-    }
-}
+use crate::harness::random::Random;
 
 /// The keys of the home that last, with their bytes.
 fn keys(fort: &Fort) -> BTreeMap<String, (u32, Vec<u8>)> {

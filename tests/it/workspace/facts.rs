@@ -112,6 +112,49 @@ async fn an_agent_that_is_further_than_what_it_says_is_no_liar() {
     let records = fort.session().await;
     assert_eq!(changed(&records).len(), 2);
     assert!(of_kind(&records, 4784).is_empty(), "{records:?}");
+    assert!(
+        changed(&records)
+            .iter()
+            .all(|file| claim_of(&records, file).is_some())
+    );
+}
+
+/// The claim of a fact, which stands before it.
+fn claim_of<'a>(records: &'a [Event], fact: &Event) -> Option<&'a Event> {
+    let claim = tag(fact, "claimed")?;
+    let claim = records.iter().find(|record| record.id.to_hex() == claim)?;
+    assert!(position(records, claim) < position(records, fact));
+    Some(claim)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_tools_that_run_side_by_side_each_gets_what_it_did() {
+    let fort = Fort::start().await;
+    // The edit ends first; what the command and the other edit did by then is theirs, however late they end.
+    let script = "begins c execute make; begins e edit one; begins f edit three; echo 1 > one; echo 2 > two; echo 3 > three; \
+                  ends e; asks read x; sleep 2; ends f; ends c; asks read x; echo 4 > four; claims edit five; sleep 2; says done";
+    fort.run(script).await.ok();
+    let records = fort.session().await;
+    let files = changed(&records);
+    assert_eq!(files.len(), 4, "{files:?}");
+    for (path, call) in [
+        ("one", Some("edited one")),
+        ("two", Some("ran `execute make`")),
+        ("three", Some("edited three")),
+        ("four", None),
+    ] {
+        let fact = files
+            .iter()
+            .find(|file| tag(file, "path").as_deref() == Some(path))
+            .unwrap();
+        let claim = claim_of(&records, fact).map(|claim| tag(claim, "alt").unwrap());
+        let claim = claim
+            .as_deref()
+            .and_then(|alt| alt.strip_prefix("Says it "));
+        assert_eq!(claim, call, "{path}: {fact:?}");
+    }
+    let session = records[0].pubkey.to_hex();
+    fort.say(&["verify", &session]).await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

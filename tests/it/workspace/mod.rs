@@ -9,10 +9,12 @@ mod crash;
 mod disk;
 mod facts;
 mod homecoming;
+mod homecoming_torn;
 mod opencode;
 mod outputs;
 mod rooms;
 mod shell;
+mod uncovered;
 mod undo;
 
 use std::{

@@ -11,19 +11,11 @@ fn steady(fort: &Fort, text: &str) -> String {
         .lines()
         .filter(|line| !line.starts_with("the agent's copy for"));
     let lines = lines.map(|line| {
-        let words = [
-            "just now",
-            "1 second ago",
-            "2 seconds ago",
-            "3 seconds ago",
-            "4 seconds ago",
-            "5 seconds ago",
-            "6 seconds ago",
-            "7 seconds ago",
-            "8 seconds ago",
-            "9 seconds ago",
-        ];
-        let word = words.into_iter().find(|word| line.contains(word));
+        let seconds = (1..=99).map(|seconds| format!("{seconds} s ago"));
+        let word = seconds
+            .chain(["just now".to_owned()])
+            .filter(|word| line.contains(word.as_str()))
+            .max_by_key(String::len);
         match word {
             Some(word) => line.replace(&format!("{word:>14}"), "        WHEN  "),
             None => line.to_owned(),
@@ -44,11 +36,13 @@ async fn a_run_and_what_comes_after_it_read_well() {
         .split_once("\n\n")
         .map_or(ran.err.as_str(), |(_, summary)| summary);
     insta::assert_snapshot!(steady(&fort, summary), @r"
-    3 files changed in a copy of /home/me/shop; your folder is as it was
+    3 files changed in the agent's copy; your folder is as it was
       new      .envrc  +1 −0
       changed  a.txt  +1 −0
       deleted  src/b.txt  +0 −1
-    see it: treefort diff · keep it: treefort apply · step back: treefort undo --last
+    No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):
+      node_modules (made again by tools, so not kept)
+    look: treefort diff · bring home: treefort apply · undo: treefort undo --last
     ");
     let listed = fort.say(&["checkpoints"]).await.ok();
     insta::assert_snapshot!(steady(&fort, &listed.out), @r"
@@ -82,13 +76,15 @@ async fn a_run_and_what_comes_after_it_read_well() {
     Changes for /home/me/shop
       new       .envrc
       conflict  a.txt
+      left out  node_modules
       deleted   src/b.txt
 
     Look at these before you say yes
       .envrc: runs when the folder is entered
-      a.txt: both of you changed the same lines in one place
+      a.txt: you and the agent changed the same lines in one place: both versions will be in the file, between <<<<<<< and >>>>>>>
+      node_modules: it stays in the copy: made again by tools, so not kept
 
-    1 in conflict: you and the agent changed the same lines. Both versions will stand in the file.
+    1 in conflict: above is what will be written where.
     ");
     insta::assert_snapshot!(steady(&fort, &looked.err), @r"
     error: nothing was done: it was not confirmed
@@ -122,4 +118,44 @@ async fn a_run_and_what_comes_after_it_read_well() {
     3          WHEN    2 files   after it ran `tidy`
     7          WHEN    3 files   undo to checkpoint 1  ← now
     ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_many_long_names_are_cut_and_say_so() {
+    let fort = Fort::start().await;
+    // Names of 200 characters: 300 of them are more than an event holds.
+    let script = "p=$(printf %0200d 0); for i in $(seq 1 300); do echo $i > f$i$p; mkfifo p$i$p; done; \
+                  claims execute all; says done";
+    fort.run(script).await.ok();
+    let copy = fort.copy().await;
+    let listed = |answer: &Value, list: &str| answer[list].as_array().unwrap().len();
+    let diff = fort.say(&["diff", "--json"]).await.ok().json();
+    assert_eq!(
+        (&diff["changed"], &diff["cut"]),
+        (&json!(300), &json!(true))
+    );
+    let files = listed(&diff, "files");
+    assert!(files > 20 && files < 300, "{files}");
+    let shown = fort.say(&["diff", "--stat"]).await.ok();
+    let more = format!("and {} more files", 300 - files);
+    assert!(shown.out.contains(&more), "{shown:?}");
+    // What was done is never answered as an error.
+    let undone = fort.say(&["undo", "1", "--json"]).await.ok().json();
+    assert_eq!(undone["uncovered_in_all"], 300);
+    let uncovered = listed(&undone, "uncovered");
+    assert!(uncovered > 100 && uncovered < 300, "{uncovered}");
+    let left = files_named(&copy, "f");
+    assert_eq!(left, 0);
+    let back = undone["before"].to_string();
+    let undone = fort.say(&["undo", &back]).await.ok();
+    assert!(undone.out.contains("and 290 more"), "{undone:?}");
+    assert_eq!(files_named(&copy, "f"), 300);
+}
+
+/// How many files of a folder have a name that begins so.
+fn files_named(folder: &Path, beginning: &str) -> usize {
+    let names = std::fs::read_dir(folder).unwrap().flatten();
+    names
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning))
+        .count()
 }

@@ -199,27 +199,13 @@ fn whatever_the_person_changed_since_the_plan_is_kept() {
         // The writes alone, as if the change had come between the check and them, keep it too.
         let project = project::Project::open(&case.project).unwrap();
         assert!(
-            write::all(&case.store, &project, &plan.writes).is_err(),
+            write::Writer::new(&case.store, &project, KEEP.token)
+                .all(&plan.writes)
+                .is_err(),
             "{what}"
         );
         assert_eq!(case.look(), before, "{what}: found by the write itself");
     }
-}
-
-#[test]
-fn taking_back_refuses_when_the_person_went_on() {
-    let base = things([("a", file("1")), ("b", file("1"))]);
-    let case = Case::new(&base, &base, &things([("a", file("2")), ("c", file("c"))]));
-    let backup = case.apply(&case.plan()).unwrap().backup.unwrap();
-    fs::write(case.project.join("c"), "mine").unwrap();
-    let before = case.look();
-    let error = take_back(&case.store, &backup, &case.project).unwrap_err();
-    assert!(matches!(error, Error::Changed { path } if path == b"c"));
-    assert_eq!(case.look(), before);
-    assert!(matches!(
-        take_back(&case.store, &case.base, &case.project),
-        Err(Error::NoBackup(_))
-    ));
 }
 
 #[test]
@@ -244,22 +230,91 @@ fn things_that_are_no_files_are_left_alone() {
     assert_eq!(fs::read(case.project.join("f.treefort")).unwrap(), b"2");
 }
 
+/// The steps that change what git does, when the agent makes this of a project.
+fn git_steps(project: &Things, more: Things) -> Vec<String> {
+    let mut result = project.clone();
+    result.extend(more);
+    let case = Case::new(project, project, &result);
+    let steps = case.plan().steps.into_iter();
+    steps
+        .filter(|step| step.flags.contains(&Flag::GitConfig))
+        .map(|step| String::from_utf8(step.path).unwrap())
+        .collect()
+}
+
 #[test]
 fn a_folder_that_git_takes_for_a_repository_is_flagged() {
-    let result = things([
+    let any = || file("");
+    let whole = things([
         ("data/HEAD", file("ref: refs/heads/x")),
         ("data/config", file("[core]\nfsmonitor = evil")),
-        ("data/objects/x", file("")),
-        ("data/refs/x", file("")),
-        ("other/config", file("")),
+        ("data/hooks/x", any()),
+        ("data/objects/x", any()),
+        ("data/refs/x", any()),
+        ("other/HEAD", any()),
+        ("other/config", any()),
+        ("other/hooks/x", any()),
     ]);
-    let case = Case::new(&things([]), &things([]), &result);
-    let flagged: Vec<_> = case
+    assert_eq!(
+        git_steps(&things([]), whole),
+        ["data/HEAD", "data/config", "data/hooks/x"]
+    );
+    // A repository of two halves: the one says where the other is.
+    let halves = things([
+        ("a/HEAD", any()),
+        ("a/commondir", file("../b")),
+        ("a/config.worktree", any()),
+        ("b/config", any()),
+        ("b/objects", Thing::Folder),
+        ("b/refs", Thing::Folder),
+    ]);
+    assert_eq!(
+        git_steps(&things([]), halves),
+        ["a/HEAD", "a/commondir", "a/config.worktree", "b/config"]
+    );
+    // What the project has already, and that lacks a part.
+    let project = things([
+        ("d/HEAD", any()),
+        ("d/config", any()),
+        ("d/objects/x", any()),
+    ]);
+    let more = things([("d/refs/x", any()), ("d/x", any())]);
+    assert_eq!(git_steps(&project, more), ["d/refs/x"]);
+    let project = things([("d/objects/x", any()), ("d/refs/x", any())]);
+    let more = things([("d/Head", any()), ("d/CONFIG", any()), ("d/refs/y", any())]);
+    assert_eq!(git_steps(&project, more), ["d/CONFIG", "d/Head"]);
+}
+
+#[test]
+fn a_link_that_the_project_has_already_is_looked_at_when_it_or_what_it_leads_to_changes() {
+    let base = things([
+        (".envrc", link("env/chain")),
+        (".husky", link("tools")),
+        ("away", link("in")),
+        ("env/chain", link("../dev.sh")),
+        ("in", file("i")),
+    ]);
+    let mut result = base.clone();
+    result.extend(things([
+        ("away", link("../out")),
+        ("dev.sh", file("evil")),
+        ("tools/pre-commit.sh", file("evil")),
+        ("tool", file("fine")),
+    ]));
+    let case = Case::new(&base, &base, &result);
+    let flags: Vec<_> = case
         .plan()
         .steps
         .into_iter()
-        .filter(|step| step.flags.contains(&Flag::GitConfig))
-        .map(|step| step.path)
+        .map(|step| step.flags)
         .collect();
-    assert_eq!(flagged, [&b"data/HEAD"[..], b"data/config"]);
+    assert_eq!(
+        flags,
+        [
+            vec![Flag::LinkOutside(b"../out".to_vec())],
+            vec![Flag::Envrc],
+            vec![],
+            vec![Flag::GitHook],
+        ]
+    );
 }

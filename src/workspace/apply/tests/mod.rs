@@ -12,6 +12,11 @@ use super::*;
 use crate::workspace::testing::{self, Thing, Things, file, lay, link, look, mode, things, tree};
 
 const REF: &str = "refs/treefort/test/apply";
+const KEEP: Keep<'_> = Keep {
+    name: REF,
+    token: "0123456789abcdef",
+    at: 1_700_000_000,
+};
 
 struct Case {
     _dir: tempfile::TempDir,
@@ -41,7 +46,11 @@ impl Case {
     }
 
     fn apply(&self, plan: &Plan) -> Result<Applied, Error> {
-        apply(&self.store, plan, &self.project, REF, 1_700_000_000)
+        apply(&self.store, plan, &self.project, KEEP, |_| Ok(()))
+    }
+
+    fn take_back(&self, backup: &ObjectId) -> Result<TakenBack, Error> {
+        take_back(&self.store, backup, KEEP.token, &self.project)
     }
 
     fn look(&self) -> Things {
@@ -335,7 +344,7 @@ fn every_case_of_three_states_ends_as_it_should_and_can_be_taken_back() {
         if let Some(backup) = applied.backup {
             assert_eq!(case.store.ref_(REF).unwrap(), Some(backup), "{what}");
             for _ in 0..2 {
-                take_back(&case.store, &backup, &case.project).unwrap();
+                case.take_back(&backup).unwrap();
                 assert_eq!(case.look(), before, "{what}: taken back");
             }
         } else {
@@ -344,6 +353,7 @@ fn every_case_of_three_states_ends_as_it_should_and_can_be_taken_back() {
     }
 }
 
+pub(super) mod cut_off;
 mod hostile;
 mod random;
 
@@ -355,7 +365,7 @@ fn a_file_becomes_a_folder_and_a_folder_a_file() {
     let applied = case.apply(&case.plan()).unwrap();
     assert_eq!(applied.conflicts, [b""; 0]);
     assert_eq!(case.look(), result);
-    take_back(&case.store, &applied.backup.unwrap(), &case.project).unwrap();
+    case.take_back(&applied.backup.unwrap()).unwrap();
     assert_eq!(case.look(), base);
 }
 
@@ -429,7 +439,7 @@ fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
         (b"big".to_vec(), crate::workspace::Why::TooLarge(1 << 40)),
         (b"d".to_vec(), crate::workspace::Why::Unreadable),
     ]
-    .map(|(path, why)| Uncovered { path, why });
+    .map(|(path, why)| Uncovered::work(path, why));
     let plan = plan(
         &case.store,
         &case.base,
@@ -443,6 +453,7 @@ fn what_the_checkpoint_does_not_cover_is_not_taken_for_deleted() {
         why: Refusal::Uncovered,
     });
     assert_eq!(plan.refused, refused);
+    assert_eq!(plan.steps.len(), 2);
     case.apply(&plan).unwrap();
     let expected = things([("big", file("b")), ("d/x", file("x")), ("keep", file("k"))]);
     assert_eq!(case.look(), expected);
@@ -474,25 +485,4 @@ fn git_in_the_store_shows_what_was_before() {
         .output()
         .unwrap();
     assert_eq!(output.stdout, b"1\n");
-}
-
-#[test]
-fn a_failure_in_the_middle_takes_back_what_was_done() {
-    let base = things([("a", file("1")), ("b", file("1")), ("gone", file("g"))]);
-    let result = things([("a", file("2")), ("b", file("2")), ("new", file("n"))]);
-    let case = Case::new(&base, &base, &result);
-    let mut plan = case.plan();
-    // A content that the store does not have: the last write fails.
-    let last = plan.writes.last_mut().unwrap();
-    last.put = State::File {
-        mode: 0o644,
-        id: ObjectId::new([7; 20]),
-    };
-    plan.id = plan.hash();
-    let error = case.apply(&plan).unwrap_err();
-    assert!(
-        matches!(error, Error::Write { undone: true, .. }),
-        "{error:?}"
-    );
-    assert_eq!(case.look(), base);
 }

@@ -1,5 +1,7 @@
 //! Any three states.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn thing() -> impl Strategy<Value = Thing> {
@@ -51,7 +53,7 @@ proptest! {
         // New files never get more than 0755, these ask for less.
         prop_assert_eq!(case.look(), expected);
         if let Some(backup) = applied.backup {
-            take_back(&case.store, &backup, &case.project).unwrap();
+            case.take_back(&backup).unwrap();
             prop_assert_eq!(case.look(), before);
         }
     }
@@ -63,15 +65,7 @@ proptest! {
         let case = Case::new(&base, &project, &result);
         let before = case.look();
         let plan = case.plan();
-        let applied = match case.apply(&plan) {
-            Ok(applied) => applied,
-            // Where the person made an empty folder in one that is to become a file, it is refused as a whole.
-            Err(Error::Changed { .. }) => {
-                prop_assert_eq!(&case.look(), &before);
-                return Ok(());
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let applied = case.apply(&plan).unwrap();
         // What neither the agent changed nor a step names is as it was.
         let after = case.look();
         for (path, thing) in &before {
@@ -89,9 +83,63 @@ proptest! {
         }
         prop_assert!(after.keys().all(|path| !path.contains(".treefort-")));
         if let Some(backup) = applied.backup {
-            take_back(&case.store, &backup, &case.project).unwrap();
+            let taken = case.take_back(&backup).unwrap();
+            prop_assert_eq!(taken.kept, BTreeMap::new());
             prop_assert_eq!(case.look(), before);
         }
+    }
+
+    #[test]
+    fn wherever_it_is_cut_off_it_can_be_taken_back(
+        base in some_things(), project in some_things(), result in some_things(),
+        moments in 0_usize..24, more in 0_usize..24,
+    ) {
+        let case = Case::new(&base, &project, &result);
+        let before = case.look();
+        let plan = case.plan();
+        let mut recorded = None;
+        cut_off::for_moments(moments, || {
+            let record = |backup| {
+                recorded = Some(backup);
+                Ok(())
+            };
+            drop(apply(&case.store, &plan, &case.project, KEEP, record));
+        });
+        if let Some(backup) = recorded {
+            cut_off::for_moments(more, || drop(case.take_back(&backup)));
+            let taken = case.take_back(&backup).unwrap();
+            prop_assert_eq!(taken.kept, BTreeMap::new());
+        }
+        prop_assert_eq!(case.look(), before);
+    }
+
+    #[test]
+    fn what_the_person_did_after_an_apply_survives_its_take_back(
+        base in some_things(), result in some_things(), later in some_things(),
+    ) {
+        let case = Case::new(&base, &base, &result);
+        let applied = case.apply(&case.plan()).unwrap();
+        for entry in fs::read_dir(&case.project).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(path).unwrap();
+            } else {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        lay(&case.project, &later);
+        let theirs = case.look();
+        let Some(backup) = applied.backup else { return Ok(()) };
+        let taken = case.take_back(&backup).unwrap();
+        let after = case.look();
+        for (path, thing) in &theirs {
+            let agents = result.get(path) == Some(thing);
+            let merged = taken.merged > 0 && base.contains_key(path) && result.contains_key(path);
+            if *thing != Thing::Folder && !agents && !merged {
+                prop_assert_eq!(after.get(path), Some(thing), "{}", path);
+            }
+        }
+        prop_assert!(after.keys().all(|path| !path.contains(".treefort-")));
     }
 }
 
