@@ -79,8 +79,8 @@ async fn a_treefort_that_is_killed_takes_everything_along() {
     for role in ["embedded", "embedded paused", "bare", "bare paused"] {
         let (mut treefort, id) = killable(role);
         let inside = below(treefort.id());
-        // The launcher, PID 1, the shell and its two sleeps.
-        assert!(inside.len() >= 4, "{role}: {inside:?}");
+        // The launcher, PID 1 and the shell at least.
+        assert!(inside.len() >= 3, "{role}: {inside:?}");
         treefort.kill().unwrap();
         treefort.wait().unwrap();
         let began = Instant::now();

@@ -130,6 +130,8 @@ async fn sweep_removes_what_a_crash_left_paused() {
 async fn a_fork_bomb_can_be_paused_and_goes_on_or_ends(home: Home) {
     let mut spec = home.spec("echo lit; bomb() { bomb | bomb & }; bomb; while :; do :; done");
     spec.limits.pids = 128;
+    // Enough that none is ended for want of it.
+    spec.limits.memory_mb = 512;
     let mut sandbox = home.runtime.start(spec).await.unwrap();
     let mut lit = [0; 4];
     sandbox.agent.read_exact(&mut lit).await.unwrap();
