@@ -4,7 +4,9 @@
 //! [`Peer::connect`] takes any stream and yields the peer and its claims. Every claim that the agent
 //! sent before an answer is in the channel before that answer returns, so **the channel must be
 //! drained while a prompt runs**: a full one stops reading, which stops the agent. Nothing is offered
-//! to the agent: no files, no terminals, no MCP servers.
+//! to the agent: no files, no terminals, no MCP servers. [`Peer::load_session`] is for agents whose sessions outlive
+//! them; treefort loads none, because an agent keeps its sessions in its home, which is gone with its container, and
+//! tells a new one what was said before instead.
 
 use std::sync::Arc;
 use std::time::Duration;

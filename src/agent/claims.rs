@@ -127,6 +127,27 @@ pub struct Calls {
 
 /// Calls that are remembered; agents make few at once.
 const CALLS: usize = 64;
+/// Bytes of a call's id, of its title and of a path that are kept, and files that it may name.
+const ID_BYTES: usize = 256;
+const TITLE_BYTES: usize = 4096;
+const PATH_BYTES: usize = 4096;
+const LOCATIONS: usize = 100;
+/// What a tool is, in the protocol's words; whatever else an agent says is the last of them.
+const KINDS: &[&str] = &[
+    "read",
+    "edit",
+    "delete",
+    "move",
+    "search",
+    "execute",
+    "think",
+    "fetch",
+    "switch_mode",
+    OTHER,
+];
+const OTHER: &str = "other";
+/// How far a call is, in the protocol's words.
+const STATUSES: &[&str] = &["pending", "in_progress", "completed", "failed"];
 /// The fields of a call's input that are remembered, and the largest of them.
 const INPUT_FIELDS: usize = 16;
 const INPUT_BYTES: usize = 4096;
@@ -182,7 +203,6 @@ fn remembered(tool: &Tool) -> Tool {
     });
     Tool {
         content: Vec::new(),
-        locations: tool.locations.iter().take(100).cloned().collect(),
         raw: small.map_or(Value::Null, |input| serde_json::json!({"rawInput": input})),
         ..tool.clone()
     }
@@ -212,26 +232,46 @@ pub fn from_update(update: Value) -> Claim {
     }
 }
 
-/// Reads a tool call out of an update or a permission request's `toolCall`.
+/// Reads a tool call out of an update or a permission request's `toolCall`. What stays of it is bounded; all of it is
+/// in `raw` and `content`.
 #[must_use]
 pub fn tool(raw: Value) -> Tool {
     let list = |key: &str| raw.get(key).and_then(Value::as_array).into_iter().flatten();
     Tool {
-        id: text(&raw, "toolCallId").unwrap_or_default(),
-        title: text(&raw, "title"),
-        kind: text(&raw, "kind"),
-        status: text(&raw, "status"),
+        id: str_of(&raw, "toolCallId")
+            .map(|id| id[..id.floor_char_boundary(ID_BYTES)].to_owned())
+            .unwrap_or_default(),
+        title: str_of(&raw, "title").map(title),
+        kind: str_of(&raw, "kind").map(|kind| {
+            let known = KINDS.iter().find(|known| **known == kind);
+            (*known.unwrap_or(&OTHER)).to_owned()
+        }),
+        status: str_of(&raw, "status")
+            .filter(|status| STATUSES.contains(status))
+            .map(str::to_owned),
         content: list("content").map(content).collect(),
         locations: list("locations")
             .filter_map(|at| {
                 Some(Location {
-                    path: text(at, "path")?,
+                    path: str_of(at, "path")
+                        .filter(|path| path.len() <= PATH_BYTES)?
+                        .to_owned(),
                     line: at.get("line").and_then(Value::as_u64),
                 })
             })
+            .take(LOCATIONS)
             .collect(),
         raw,
     }
+}
+
+/// A title within bounds. It is cut between words: half a secret looks like none.
+fn title(text: &str) -> String {
+    if text.len() <= TITLE_BYTES {
+        return text.to_owned();
+    }
+    let cut = &text[..text.floor_char_boundary(TITLE_BYTES)];
+    cut[..cut.rfind(char::is_whitespace).unwrap_or(cut.len())].to_owned()
 }
 
 fn content(item: &Value) -> ToolContent {
@@ -271,7 +311,11 @@ fn text_block(block: &Value) -> Option<String> {
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
-    value.get(key)?.as_str().map(str::to_owned)
+    str_of(value, key).map(str::to_owned)
+}
+
+fn str_of<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key)?.as_str()
 }
 
 #[cfg(test)]
@@ -328,6 +372,28 @@ mod tests {
             let _ = say(json!({"toolCallId": n.to_string(), "status": "pending", "kind": "edit"}));
         }
         assert_eq!(calls.calls.len(), CALLS);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_call_is_bounded() {
+        let long = "x ".repeat(1 << 20);
+        let places: Vec<Value> = (0..1000).map(|n| json!({"path": format!("{n}")})).collect();
+        let call = tool(
+            json!({"toolCallId": long, "title": long, "kind": long, "status": long, "locations": places}),
+        );
+        assert_eq!(call.kind.as_deref(), Some(OTHER));
+        assert_eq!((call.id.len(), call.locations.len()), (ID_BYTES, LOCATIONS));
+        assert!(call.title.unwrap().len() <= TITLE_BYTES && call.status.is_none());
+        let call = tool(json!({"toolCallId": "c", "locations": [{"path": long}, {"path": "a"}]}));
+        assert_eq!(call.locations.len(), 1);
+        // A title is cut between words.
+        let half = format!("{}secret-{}", "w ".repeat(2045), "s".repeat(99));
+        assert!(
+            !tool(json!({"title": half}))
+                .title
+                .unwrap()
+                .contains("secret")
+        );
     }
 
     #[test]

@@ -49,14 +49,15 @@ impl RpcError {
     fn from_value(mut value: Value) -> Self {
         let message = value.get("message").and_then(Value::as_str);
         let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let message: String = message
+            .unwrap_or("no message")
+            .chars()
+            .take(MESSAGE_CHARS + 1)
+            .map(clean)
+            .collect();
         Self {
             code: value.get("code").and_then(Value::as_i64).unwrap_or(0),
-            message: message
-                .unwrap_or("no message")
-                .chars()
-                .take(MESSAGE_CHARS)
-                .map(clean)
-                .collect(),
+            message: crate::sandbox::beginning(&message, MESSAGE_CHARS).to_owned(),
             data: value.get_mut("data").map_or(Value::Null, Value::take),
         }
     }

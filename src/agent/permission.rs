@@ -2,7 +2,7 @@
 //!
 //! Usually at once, as [`PermissionPolicy`] says. With [`super::acp::Limits::permission_wait`] the answer
 //! waits for whoever reads the claims, so that something can be done first, such as a checkpoint: until
-//! [`Answer::give`] or [`Answer::reject`], until the claim is dropped, or until the time is over.
+//! [`Answer::give`], until the claim is dropped, or until the time is over.
 //! Invariants: every request is answered exactly once; one whose session is being cancelled is answered
 //! "cancelled", whoever answers it.
 
@@ -39,24 +39,6 @@ impl Answer {
     pub fn give(&self) -> Option<&'static str> {
         let Handle(request) = &*self.0;
         request.answer(request.policy)
-    }
-
-    /// Refuses, now; returns what [`Answer::give`] does.
-    pub fn reject(&self) -> Option<&'static str> {
-        self.0.0.answer(PermissionPolicy::Reject)
-    }
-
-    /// What the agent was told: the kind of the option; `None` for "cancelled", and as long as it waits.
-    #[must_use]
-    pub fn told(&self) -> Option<&'static str> {
-        let told = self.0.0.told();
-        told.and_then(|choice| choice.map(|(kind, _)| kind))
-    }
-
-    /// Whether the agent still waits.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.0.0.told().is_none()
     }
 }
 

@@ -320,6 +320,9 @@ pub enum Problem {
     /// The time that `--timeout` gave is over.
     #[error("no answer within {0} s; the job was cancelled")]
     TimedOut(u64),
+    /// Nobody answered for so long; nothing was cancelled.
+    #[error("no answer within {0} s; it may still be going on: treefort jobs --all")]
+    NoAnswer(u64),
     /// The file cannot be read or written.
     #[error("cannot use '{path}'")]
     File {

@@ -133,6 +133,7 @@ fn json_lines(rows: &[Row], default: Option<&str>, gateway: &Gateway) -> Result<
         let name = &row.model.name.0;
         output::json(&json!({
             "name": name, "default": default == Some(name), "provider": row.model.provider,
+            "local": row.model.local,
             "size": row.model.size, "context": row.context(), "tools": row.tools(),
         }))?;
     }
@@ -178,11 +179,7 @@ fn table(rows: &[Row], default: Option<&str>) -> Result<(), CommandError> {
             Some(false) => "no",
             None => "?",
         };
-        let note = if default == Some(&row.model.name.0) {
-            "    (the default)"
-        } else {
-            ""
-        };
+        let note = note(&row.model, default == Some(&row.model.name.0));
         let gap = pad(&name);
         output::line(
             format!(
@@ -193,6 +190,18 @@ fn table(rows: &[Row], default: Option<&str>) -> Result<(), CommandError> {
         )?;
     }
     Ok(())
+}
+
+/// What stands behind a model: whether its prompts leave this machine, and whether it is the default.
+fn note(model: &ModelInfo, is_default: bool) -> &'static str {
+    match (model.cloud, model.local, is_default) {
+        (true, _, true) => "    (in Ollama's cloud; the default)",
+        (true, _, false) => "    (in Ollama's cloud, only when you name it)",
+        (false, false, true) => "    (outside of your network; the default)",
+        (false, false, false) => "    (outside of your network)",
+        (false, true, true) => "    (the default)",
+        (false, true, false) => "",
+    }
 }
 
 /// The providers beside Ollama: whether their keys are there, never the keys.

@@ -54,7 +54,14 @@ pub(super) fn sign(
             (context.publisher.sign(draft, keys)?, keep)
         }
         Effect::Result(answer) => {
-            let draft = reply.result(&clean(&answer.text), answer.inner.as_ref(), answer.tags)?;
+            // What became of a workspace task is JSON, and each text in it was cleaned by itself: in the whole, one
+            // that looks like the beginning of a key would take the rest with it.
+            let text = if record.request.kind.as_u16() == kind::WORKSPACE_TASK {
+                answer.text
+            } else {
+                clean(&answer.text)
+            };
+            let draft = reply.result(&text, answer.inner.as_ref(), answer.tags)?;
             let event = context.publisher.sign(draft, keys)?;
             record.result = Some(event.id);
             (event, Keep::Outbox)

@@ -6,7 +6,7 @@ use crate::{
     job::Failure,
     model::{
         Budget, Dialect, ModelError, ModelName, ModelOptions,
-        local::ModelInfo,
+        local::{self, ModelInfo},
         provider::{OLLAMA, Target},
     },
     nips::nip90::JobRequest,
@@ -27,7 +27,7 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
     let default = providers.resolve(&context.default_model);
     let target = match named(order) {
         Some(name) => providers.resolve(name),
-        None if order.stranger && !default.provider.is_local() => providers.resolve(""),
+        None if order.stranger && !default.is_local() => providers.resolve(""),
         None => default,
     };
     let provider = &target.provider;
@@ -37,7 +37,7 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
             return Err(Failure::new("no-model", sentence));
         }
         // Without its key it fails, and the next of the chain is asked: that is on the record then.
-        if provider.is_ready() || !chain(context, order, true).is_empty() {
+        if provider.is_ready() || !chain(context, order, true).await.is_empty() {
             return Ok(ModelInfo::named(&target));
         }
         let error = ModelError::NoKey {
@@ -49,11 +49,13 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
             format!("{error}. {}", error.fix().unwrap_or_default()),
         ));
     }
-    let error = match context.local.choose(&target.model).await {
+    let found = context.local.list().await;
+    let chosen = found.and_then(|models| choose_for(order.stranger, models, &target.model));
+    let error = match chosen {
         Ok(model) => return Ok(model),
         Err(error) => error,
     };
-    let mut chain = chain(context, order, true);
+    let mut chain = chain(context, order, true).await;
     if chain.is_empty() || named(order).is_some() {
         let sentence = format!("{error}. {}", error.fix());
         return Err(Failure::new("no-model", sentence));
@@ -97,20 +99,54 @@ pub(super) fn can_speak(
 
 /// The models that are asked when the session's own fails: those of the configuration. Who asked for a local
 /// model by its name is never answered from the cloud, and neither is a stranger.
-pub(super) fn fallback(context: &Context, order: &Order, model: &ModelInfo) -> Vec<ModelName> {
-    let chain = chain(context, order, model.local).into_iter();
+pub(super) async fn fallback(
+    context: &Context,
+    order: &Order,
+    model: &ModelInfo,
+) -> Vec<ModelName> {
+    let chain = chain(context, order, model.local).await.into_iter();
     let names = chain.map(|target| target.name());
     names.filter(|name| *name != model.name).collect()
 }
 
-fn chain(context: &Context, order: &Order, local: bool) -> Vec<Target> {
+async fn chain(context: &Context, order: &Order, local: bool) -> Vec<Target> {
     let providers = context.gateway.providers();
-    let only_local = order.stranger || (local && named(order).is_some());
+    let only_local = only_local(order, local);
     let names = context.gateway.fallback().iter();
-    names
+    let mut chain: Vec<Target> = names
         .map(|name| providers.resolve(name))
-        .filter(|target| target.provider.is_local() || !only_local)
-        .collect()
+        .filter(|target| target.is_local() || !only_local)
+        .collect();
+    let of_ollama = |target: &Target| target.provider.name() == OLLAMA;
+    if only_local && chain.iter().any(of_ollama) {
+        // A model of Ollama's cloud may have any name.
+        let listed = context.local.list().await.unwrap_or_default();
+        let near = |target: &Target| {
+            local::choose(listed.clone(), &target.model).is_ok_and(|model| model.local)
+        };
+        chain.retain(|target| !of_ollama(target) || near(target));
+    }
+    chain
+}
+
+fn only_local(order: &Order, local: bool) -> bool {
+    order.stranger || (local && named(order).is_some())
+}
+
+/// The model of the server: the one that is meant, for a stranger one that is local.
+fn choose_for(
+    stranger: bool,
+    models: Vec<ModelInfo>,
+    name: &str,
+) -> Result<ModelInfo, local::Error> {
+    let near = || models.iter().filter(|model| model.local).cloned().collect();
+    if !stranger {
+        return local::choose(models, name);
+    }
+    match local::choose(models.clone(), name) {
+        Ok(model) if !model.local => local::choose(near(), ""),
+        chosen => chosen,
+    }
 }
 
 /// The model that an owner's job names.
@@ -177,4 +213,26 @@ fn within(number: Option<f64>, least: f64, most: f64) -> Option<f64> {
     number
         .filter(|number| !number.is_nan())
         .map(|number| number.clamp(least, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_never_answered_from_ollamas_cloud() {
+        let model = |name: &str, cloud: bool| ModelInfo {
+            name: name.into(),
+            local: !cloud,
+            cloud,
+            ..ModelInfo::none()
+        };
+        let all = || vec![model("a:1", true), model("b:1", false)];
+        let chosen = |stranger, models, name| choose_for(stranger, models, name).map(|m| m.name.0);
+        assert_eq!(chosen(false, all(), "a:1").unwrap(), "a:1");
+        assert_eq!(chosen(true, all(), "a:1").unwrap(), "b:1");
+        assert_eq!(chosen(true, all(), "b:1").unwrap(), "b:1");
+        assert!(chosen(true, vec![model("a:1", true)], "a:1").is_err());
+        assert!(chosen(true, all(), "c:1").is_err());
+    }
 }

@@ -5,13 +5,15 @@ use nostr::EventId;
 use super::opening::excerpt;
 use crate::{
     agent::claims::{Tool, ToolContent},
+    recorder::Redactor,
     sandbox::WORKSPACE,
 };
 
 /// Tools that run at once, of which more is known than that they ended.
 const RUNNING: usize = 64;
-/// Paths that one claim may name.
+/// Paths that one claim may name, and bytes of them.
 const PATHS: usize = 100;
+const PATH_BYTES: usize = 32 * 1024;
 
 /// What an agent says that a tool did to files.
 #[derive(Debug)]
@@ -27,18 +29,18 @@ pub(super) struct Claimed {
 
 impl Claimed {
     /// A command that the host ran.
-    pub(super) fn command(event: EventId, command: &str) -> Self {
+    pub(super) fn command(redactor: &Redactor, event: EventId, command: &str) -> Self {
         Self {
             event,
             call: String::new(),
-            title: excerpt(command),
+            title: excerpt(redactor, command),
             paths: Vec::new(),
             anything: true,
         }
     }
 
     /// The claim of a tool that ended, if it may have changed files.
-    pub(super) fn of(event: EventId, tool: &Tool) -> Option<Self> {
+    pub(super) fn of(redactor: &Redactor, event: EventId, tool: &Tool) -> Option<Self> {
         let anything = may_change_anything(tool);
         let changed = match tool.status.as_deref() {
             Some("completed") => may_change(tool),
@@ -52,7 +54,7 @@ impl Claimed {
         Some(Self {
             event,
             call: tool.id.clone(),
-            title: did(tool),
+            title: did(redactor, tool),
             paths: paths(tool),
             anything,
         })
@@ -61,24 +63,33 @@ impl Claimed {
 
 /// Tools that an agent says it began and that have not ended, as far as they may change files.
 #[derive(Debug, Default)]
-pub(super) struct Running(Vec<Tool>);
+pub(super) struct Running(Vec<Tells>);
+
+/// What a tool that runs may change.
+#[derive(Debug)]
+struct Tells {
+    id: String,
+    paths: Vec<Vec<u8>>,
+    anything: bool,
+}
 
 impl Running {
     /// Takes in news of a tool, with what was said of it before.
     pub(super) fn hear(&mut self, whole: &Tool) {
         self.0.retain(|known| known.id != whole.id);
         let ended = matches!(whole.status.as_deref(), Some("completed" | "failed"));
-        if !ended && !whole.id.is_empty() && self.0.len() < RUNNING {
-            self.0.push(whole.clone());
+        if !ended && !whole.id.is_empty() && may_change(whole) && self.0.len() < RUNNING {
+            self.0.push(Tells {
+                id: whole.id.clone(),
+                paths: paths(whole),
+                anything: may_change_anything(whole),
+            });
         }
     }
 
     /// The calls that may be at this path right now.
     pub(super) fn at(&self, path: &[u8]) -> Vec<String> {
-        let at_it = |tool: &&Tool| {
-            may_change_anything(tool)
-                || (may_change(tool) && paths(tool).iter().any(|named| named == path))
-        };
+        let at_it = |tool: &&Tells| tool.anything || tool.paths.iter().any(|named| named == path);
         self.0
             .iter()
             .filter(at_it)
@@ -103,14 +114,14 @@ fn may_change_anything(tool: &Tool) -> bool {
 }
 
 /// What an agent says that it did with a tool, after "it".
-pub(super) fn did(tool: &Tool) -> String {
+pub(super) fn did(redactor: &Redactor, tool: &Tool) -> String {
     let title = tool.title.as_deref().unwrap_or("a tool");
     let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
         || tool.raw.pointer("/rawInput/content").is_some()
         || title == "write";
     let path = paths(tool).first().map_or_else(
-        || excerpt(title),
-        |path| excerpt(&String::from_utf8_lossy(path)),
+        || excerpt(redactor, title),
+        |path| excerpt(redactor, &String::from_utf8_lossy(path)),
     );
     match tool.kind.as_deref() {
         Some("edit") if new => format!("wrote {path}"),
@@ -121,11 +132,11 @@ pub(super) fn did(tool: &Tool) -> String {
         Some("execute") => {
             let command = tool.raw.pointer("/rawInput/command");
             let command = command.and_then(serde_json::Value::as_str).unwrap_or(title);
-            format!("ran `{}`", excerpt(command))
+            format!("ran `{}`", excerpt(redactor, command))
         }
-        Some("search") => format!("searched for {}", excerpt(title)),
-        Some("fetch") => format!("fetched {}", excerpt(title)),
-        _ => format!("used {}", excerpt(title)),
+        Some("search") => format!("searched for {}", excerpt(redactor, title)),
+        Some("fetch") => format!("fetched {}", excerpt(redactor, title)),
+        _ => format!("used {}", excerpt(redactor, title)),
     }
 }
 
@@ -163,6 +174,12 @@ fn paths(tool: &Tool) -> Vec<Vec<u8>> {
         .collect();
     paths.sort();
     paths.dedup();
+    let mut room = PATH_BYTES;
+    paths.retain(|path| {
+        let fits = path.len() <= room;
+        room -= if fits { path.len() } else { 0 };
+        fits
+    });
     paths
 }
 
@@ -207,6 +224,28 @@ mod tests {
     }
 
     #[test]
+    fn what_it_did_is_told_without_half_a_secret() {
+        let redactor = Redactor::new(Vec::new());
+        let command = format!("{}AKIAIOSFODNN7EXAMPLE", "x ".repeat(65));
+        let kinds = ["execute", "search", "other"];
+        for kind in kinds {
+            let tool = tool(json!({"toolCallId": "c", "kind": kind, "title": command,
+                "rawInput": {"command": command}}));
+            let told = did(&redactor, &tool);
+            assert!(told.contains('x') && !told.contains("AKIA"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_claim_keeps_no_more_paths_than_it_may() {
+        let content: Vec<_> = (0..PATHS)
+            .map(|n| json!({"type": "diff", "path": format!("{n}{}", "x".repeat(9999)), "newText": ""}))
+            .collect();
+        let tool = tool(json!({"toolCallId": "c", "kind": "edit", "content": content}));
+        assert_eq!(paths(&tool).len(), PATH_BYTES / 10_000);
+    }
+
+    #[test]
     fn a_command_may_have_changed_anything_and_an_edit_what_it_names() {
         let edit = [claimed("edit", "/workspace/a")];
         assert!(who_claimed(&edit, b"a").is_some());
@@ -218,6 +257,7 @@ mod tests {
 
     #[test]
     fn tools_that_run_may_be_at_what_they_name_and_commands_at_anything() {
+        let redactor = Redactor::new(Vec::new());
         let mut running = Running::default();
         let say = |json| tool(json);
         running.hear(&say(
@@ -239,12 +279,16 @@ mod tests {
         );
         running.hear(&done);
         assert!(!running.any(&["e".into()]) && running.any(&["e".into(), "x".into()]));
-        let claimed = Claimed::of(EventId::all_zeros(), &done).unwrap();
+        let claimed = Claimed::of(&redactor, EventId::all_zeros(), &done).unwrap();
         assert_eq!((claimed.paths.len(), claimed.anything), (1, false));
         // A command that failed did something; an edit that failed did not.
         let failed = say(json!({"toolCallId": "x", "kind": "execute", "status": "failed"}));
-        assert!(Claimed::of(EventId::all_zeros(), &failed).unwrap().anything);
+        assert!(
+            Claimed::of(&redactor, EventId::all_zeros(), &failed)
+                .unwrap()
+                .anything
+        );
         let edit = tool(json!({"toolCallId": "f", "kind": "edit", "status": "failed"}));
-        assert!(Claimed::of(EventId::all_zeros(), &edit).is_none());
+        assert!(Claimed::of(&redactor, EventId::all_zeros(), &edit).is_none());
     }
 }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     job::{Effect, Failure, Input, JobRecord, Outcome, Report, State},
     nips::{
-        nip01,
+        kind, nip01,
         nip90::{self, JobRequest, Scheme},
     },
     store::{feed::Feed, state::StateError},
@@ -132,7 +132,7 @@ impl Dispatcher {
                     InternalEvent::Feed(cursor, batch.into_iter().map(|stored| stored.event).collect())
                 }
             };
-            let response = self.handle_event(event, now());
+            let response = self.handle_event(event, now())?;
             let stop = response.stop;
             self.perform(response).await?;
             if stop {
@@ -161,12 +161,12 @@ impl Dispatcher {
         response
     }
 
-    fn handle_event(&mut self, event: InternalEvent, now: u64) -> Response {
+    fn handle_event(&mut self, event: InternalEvent, now: u64) -> Result<Response, StateError> {
         let mut response = Response::default();
         match event {
             InternalEvent::Feed(cursor, events) => {
                 for event in events {
-                    self.take_in(event, now, &mut response);
+                    self.take_in(event, now, &mut response)?;
                 }
                 self.cursor = cursor;
                 if cursor >= self.stored_cursor + CURSOR_EVERY {
@@ -181,14 +181,18 @@ impl Dispatcher {
                 report,
             }) => {
                 let Some(record) = self.ledger.get_mut(&job) else {
-                    return response;
+                    return Ok(response);
                 };
-                if record.job.attempt == attempt && session.is_some() {
+                if record.job.attempt == attempt && session.is_some() && record.session != session {
+                    // Stored at once: whoever goes on after a crash needs its files.
                     record.session = session;
+                    response.changed.push(job);
                 }
                 let answer = match &report {
                     Report::Answered(answer) => Some(answer.text.clone()),
-                    Report::Partial(_) | Report::Notice(_) | Report::Failed(_) => None,
+                    Report::Began | Report::Partial(_) | Report::Notice(_) | Report::Failed(_) => {
+                        None
+                    }
                 };
                 self.step(job, Input::Report { attempt, report }, &mut response);
                 if let (Some(text), Some(thread)) = (answer, thread) {
@@ -201,18 +205,24 @@ impl Dispatcher {
             }
             InternalEvent::Shutdown => response.stop = true,
         }
-        response
+        Ok(response)
     }
 
-    /// Whether a job was taken or refused before.
-    fn knows(&self, id: &EventId, response: &Response) -> bool {
-        self.ledger.contains_key(id)
+    /// Whether a job was taken or refused before. When that cannot be read nothing is taken in: it might be done
+    /// twice.
+    fn knows(&self, id: &EventId, response: &Response) -> Result<bool, StateError> {
+        Ok(self.ledger.contains_key(id)
             || response.refused.contains(id)
-            || self.context.state.knows(id).unwrap_or(false)
+            || self.context.state.knows(id)?)
     }
 
-    fn take_in(&mut self, event: Event, now: u64, response: &mut Response) {
-        match intake::read(&event, &self.context, now, |id| self.knows(id, response)) {
+    fn take_in(
+        &mut self,
+        event: Event,
+        now: u64,
+        response: &mut Response,
+    ) -> Result<(), StateError> {
+        match intake::read(&event, &self.context, now, |id| self.knows(id, response))? {
             Intake::Ignore => {}
             Intake::Allowed(keys) => self.context.admission.set_allowed(keys),
             Intake::Cancel(jobs) => {
@@ -221,11 +231,18 @@ impl Dispatcher {
                 }
                 for job in jobs {
                     match self.ledger.get(&job) {
+                        // What it does is not undone half way: the executor knows whether it has begun.
+                        Some(record)
+                            if record.customer() == event.pubkey && is_task_at_work(record) =>
+                        {
+                            let attempt = record.job.attempt;
+                            response.commands.push(Command::Stop { job, attempt });
+                        }
                         Some(record) if record.customer() == event.pubkey => {
                             self.step(job, Input::Cancelled, response);
                         }
                         Some(_) => {}
-                        None => self.answer_unread(&job, &event, now, response),
+                        None => self.answer_unread(&job, &event, now, response)?,
                     }
                 }
             }
@@ -235,13 +252,14 @@ impl Dispatcher {
                 stranger,
             }) => {
                 if stranger && let Err(failure) = self.quota.accept(request.id, now) {
-                    return self.refuse(event, failure, now, response);
+                    self.refuse(event, failure, now, response);
+                    return Ok(());
                 }
                 let input = match self.unfinished_input(&request) {
                     Some(on) => Input::AcceptedWaiting { on },
                     None => Input::Accepted,
                 };
-                let continues = self.conversation_of(&request);
+                let continues = self.conversation_of(&request)?;
                 let id = request.id;
                 let mut record = new_record(event, request.scheme, now);
                 record.agent = agent;
@@ -252,25 +270,33 @@ impl Dispatcher {
             }
             Intake::Refuse(failure) => self.refuse(event, failure, now, response),
         }
+        Ok(())
     }
 
     /// A deleted job leaves the log at once, so a quick cancellation may be all that is read of it. When it is
     /// addressed to us, its author gets the end that it waits for.
-    fn answer_unread(&mut self, job: &EventId, cancel: &Event, now: u64, response: &mut Response) {
+    fn answer_unread(
+        &mut self,
+        job: &EventId,
+        cancel: &Event,
+        now: u64,
+        response: &mut Response,
+    ) -> Result<(), StateError> {
         let keys = self.context.keyring.coordinator();
         let us = keys.public_key().to_hex();
-        if !nip01::has_tag(cancel, "p", &us) || self.knows(job, response) {
-            return;
+        if !nip01::has_tag(cancel, "p", &us) || self.knows(job, response)? {
+            return Ok(());
         }
         let stranger = !self.context.admission.is_admitted(&cancel.pubkey);
         if stranger && !self.quota.may_refuse(now) {
-            return;
+            return Ok(());
         }
         let draft = nip90::cancelled_unread(job, &cancel.pubkey, &self.context.relay_url);
         match self.context.publisher.sign(draft, keys) {
             Ok(answer) => response.fleeting.push(answer),
             Err(error) => tracing::error!(%job, %error, "failed to answer a cancellation"),
         }
+        Ok(())
     }
 
     /// Says why a job is not done. Of a stranger's job only the id is kept, and only so many are answered
@@ -307,13 +333,14 @@ impl Dispatcher {
     }
 
     /// The earlier job of the same customer that the request points at with `e`.
-    fn conversation_of(&self, request: &JobRequest) -> Option<EventId> {
-        request
-            .earlier
-            .iter()
-            .filter_map(|id| self.context.state.job_of(id).ok().flatten())
-            .find(|earlier| earlier.customer() == request.customer)
-            .map(|earlier| earlier.id())
+    fn conversation_of(&self, request: &JobRequest) -> Result<Option<EventId>, StateError> {
+        for id in &request.earlier {
+            let earlier = self.context.state.job_of(id)?;
+            if let Some(earlier) = earlier.filter(|it| it.customer() == request.customer) {
+                return Ok(Some(earlier.id()));
+            }
+        }
+        Ok(None)
     }
 
     /// What a job that waits for `on` learns now; nothing as long as that one is not done.
@@ -402,4 +429,9 @@ impl Dispatcher {
         }
         !was_done && record.job.is_done()
     }
+}
+
+/// Whether it is a task of the owner's with a copy, given to the executor.
+fn is_task_at_work(record: &JobRecord) -> bool {
+    record.request.kind.as_u16() == kind::WORKSPACE_TASK && record.job.state == State::Running
 }

@@ -92,7 +92,7 @@ pub(super) enum SessionEvent {
         job: EventId,
     },
     /// It ended in the moment in which it was handed another job.
-    Back(Box<Order>),
+    Back(Box<Turn>),
 }
 
 /// A session at work, or open for the next turn of its conversation.
@@ -122,6 +122,8 @@ pub(super) struct Executor {
     /// The place of each session's task.
     places: HashMap<tokio::task::Id, u64>,
     active: HashMap<u64, Active>,
+    /// The owner's tasks, and what withdraws those that wait.
+    operations: HashMap<tokio::task::Id, (EventId, u32, CancellationToken)>,
     next_place: u64,
     queue: VecDeque<Order>,
     warm: Vec<Process>,
@@ -148,6 +150,7 @@ impl Executor {
             sessions: JoinSet::new(),
             places: HashMap::new(),
             active: HashMap::new(),
+            operations: HashMap::new(),
             next_place: 0,
             queue: VecDeque::new(),
             warm: Vec::new(),
@@ -168,15 +171,7 @@ impl Executor {
                     Some(Command::Stop { job, attempt }) => self.stop(&job, attempt),
                     None => break,
                 },
-                Some(event) = self.events.1.recv() => match event {
-                    SessionEvent::Idle { place, job } => {
-                        if let Some(active) = self.active.get_mut(&place) {
-                            active.running = None;
-                            active.answered = Some(job);
-                        }
-                    }
-                    SessionEvent::Back(order) => self.queue.push_front(*order),
-                },
+                Some(event) = self.events.1.recv() => self.hear(event),
                 Some(ended) = self.sessions.join_next_with_id() => match ended {
                     Ok((task, ())) => drop(self.ended(task)),
                     Err(error) => self.lost(&error),
@@ -203,25 +198,59 @@ impl Executor {
     /// What the owner does with a copy needs no place: an agent at work is what it is often about.
     fn operate(&mut self, order: Order) {
         let span = tracing::info_span!("workspace_task", job = %order.event.id);
-        let task = operation::run(self.context.clone(), order, self.reports.clone());
-        self.sessions.spawn(task.instrument(span));
+        let cancel = CancellationToken::new();
+        let (job, attempt) = (order.event.id, order.attempt);
+        let (context, reports) = (self.context.clone(), self.reports.clone());
+        let task = operation::run(context, order, reports, cancel.clone());
+        let task = self.sessions.spawn(task.instrument(span));
+        self.operations.insert(task.id(), (job, attempt, cancel));
+    }
+
+    fn hear(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Idle { place, job } => {
+                if let Some(active) = self.active.get_mut(&place) {
+                    active.running = None;
+                    active.answered = Some(job);
+                }
+            }
+            // One that was withdrawn meanwhile has its end already.
+            SessionEvent::Back(turn) if turn.cancel.is_cancelled() => {}
+            SessionEvent::Back(turn) => self.queue.push_front(turn.order),
+        }
     }
 
     /// A session ended; its place is free.
     fn ended(&mut self, task: tokio::task::Id) -> Option<Active> {
+        self.operations.remove(&task);
+        // What it handed back is in the line again before the token that withdraws it goes.
+        while let Ok(event) = self.events.1.try_recv() {
+            self.hear(event);
+        }
         self.places
             .remove(&task)
             .and_then(|place| self.active.remove(&place))
     }
 
-    /// A session's task died, and its job with it.
+    /// A task of a session or of the owner died, and its job with it.
     fn lost(&mut self, error: &tokio::task::JoinError) {
-        tracing::error!(%error, "a session ended unexpectedly");
-        let Some(Active {
-            running: Some((job, attempt, _)),
-            ..
-        }) = self.ended(error.id())
-        else {
+        tracing::error!(%error, "a session or a task ended unexpectedly");
+        let operation = self.operations.remove(&error.id());
+        let running = match operation {
+            Some((job, attempt, _)) => {
+                let sentence =
+                    "the task ended unexpectedly; look at what it did before you try again";
+                Some((job, attempt, Failure::new("workspace", sentence)))
+            }
+            None => self
+                .ended(error.id())
+                .and_then(|active| active.running)
+                .map(|(job, attempt, _)| {
+                    let sentence = "the session ended unexpectedly";
+                    (job, attempt, Failure::new("agent", sentence))
+                }),
+        };
+        let Some((job, attempt, failure)) = running else {
             return;
         };
         let event = ExecutorEvent {
@@ -229,7 +258,7 @@ impl Executor {
             attempt,
             thread: None,
             session: None,
-            report: Report::Failed(Failure::new("agent", "the session ended unexpectedly")),
+            report: Report::Failed(failure),
         };
         // In a task of its own: this loop must not wait for the dispatcher.
         let reports = self.reports.clone();
@@ -252,7 +281,12 @@ impl Executor {
                 continue;
             }
             // An open conversation makes room for a job that waits.
-            if let Some(idle) = self.active.values().find(|active| active.running.is_none()) {
+            let idle = |active: &&Active| active.running.is_none();
+            let (leaving, open): (Vec<_>, Vec<_>) =
+                (self.active.values().filter(idle)).partition(|active| active.close.is_cancelled());
+            if leaving.len() <= self.queue.len()
+                && let Some(idle) = open.first()
+            {
                 idle.close.cancel();
             }
             self.queue.push_front(order);
@@ -336,11 +370,9 @@ impl Executor {
     fn stop(&mut self, job: &EventId, attempt: u32) {
         self.queue
             .retain(|order| order.event.id != *job || order.attempt > attempt);
-        for active in self.active.values() {
-            if let Some((running, number, cancel)) = &active.running
-                && running == job
-                && *number <= attempt
-            {
+        let sessions = self.active.values().filter_map(|it| it.running.as_ref());
+        for (running, number, cancel) in sessions.chain(self.operations.values()) {
+            if running == job && *number <= attempt {
                 cancel.cancel();
             }
         }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     agent::claims::Tool,
     job::Failure,
+    recorder::Redactor,
     workspace::{
         Checkpoint, ObjectId,
         diff::{self, Change, ChangeKind, Rendered},
@@ -134,8 +135,8 @@ impl Bench {
     }
 
     /// A command ran, and may have changed anything.
-    pub(super) fn ran(&mut self, event: EventId, command: &str) {
-        self.claims.push(Claimed::command(event, command));
+    pub(super) fn ran(&mut self, redactor: &Redactor, event: EventId, command: &str) {
+        self.claims.push(Claimed::command(redactor, event, command));
     }
 
     /// What a tool is said to be at.
@@ -144,8 +145,8 @@ impl Bench {
     }
 
     /// What a tool that ended is said to have done, as far as files go.
-    pub(super) fn claim(&mut self, event: EventId, tool: &Tool) {
-        self.claims.extend(Claimed::of(event, tool));
+    pub(super) fn claim(&mut self, redactor: &Redactor, event: EventId, tool: &Tool) {
+        self.claims.extend(Claimed::of(redactor, event, tool));
     }
 }
 
@@ -319,11 +320,11 @@ async fn not_taken(session: &mut Session, failure: &Failure) -> Result<(), Publi
     if std::mem::replace(&mut bench.failed, true) {
         return Ok(());
     }
-    let sentence = format!(
-        "No checkpoint could be taken, so what happens now cannot be undone: {}",
-        failure.sentence
-    );
-    let entry = session.log.error("checkpoint", true, &sentence, now())?;
+    // Why may name folders of this machine: that is for its owner alone.
+    tracing::error!(reason = failure.sentence, "no checkpoint could be taken");
+    let sentence = "No checkpoint could be taken, so what happens now cannot be undone. The log of treefort on this \
+                    machine says why.";
+    let entry = session.log.error("checkpoint", true, sentence, now())?;
     session.publish(entry).await
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     job::Failure,
     sandbox,
+    store::state::StateError,
     workspace::{About, Checkpoint, about, import::Imported},
 };
 
@@ -23,6 +24,10 @@ use crate::{
 const LEAVE_TRIES: u32 = 10;
 /// The pause between two looks.
 const LEAVE_EVERY: Duration = Duration::from_millis(500);
+
+/// What a job in clear text that goes on with a private one hears.
+const IN_CLEAR: &str = "the conversation before is private, and this job is in clear text: anybody who reads the relay \
+    could read what it does with the private files. Ask again in the encrypted form (NIP-44)";
 
 /// The files of a session with its process.
 pub(super) struct Begun {
@@ -104,10 +109,26 @@ fn source(context: &Context, order: &Order) -> Result<Source, Failure> {
 }
 
 /// The copy that the conversation before worked on.
-fn earlier(context: &Context, order: &Order) -> Option<PublicKey> {
-    let job = context.state.job(&order.continues?).ok().flatten()?;
-    let session = context.state.session(&job.session?).ok().flatten()?;
-    session.workspace
+///
+/// # Errors
+/// When what is kept of it cannot be read: to begin anew would look as if its work were lost.
+fn earlier(context: &Context, order: &Order) -> Result<Option<PublicKey>, Failure> {
+    let unread = |error: StateError| {
+        tracing::error!(%error, "the conversation before could not be read");
+        Failure::new(
+            "agent",
+            "what is kept of the conversation before could not be read; try again",
+        )
+    };
+    let Some(before) = order.continues else {
+        return Ok(None);
+    };
+    let job = context.state.job(&before).map_err(unread)?;
+    let Some(session) = job.and_then(|job| job.session) else {
+        return Ok(None);
+    };
+    let session = context.state.session(&session).map_err(unread)?;
+    Ok(session.and_then(|session| session.workspace))
 }
 
 /// A process, and the files that it works on.
@@ -143,13 +164,17 @@ pub(super) async fn begin(
         });
     }
     let private = order.request.scheme.is_private();
-    let known = match earlier(context, order) {
-        Some(id) => context.workspaces.open(id).await.ok(),
+    let known = match earlier(context, order)? {
+        Some(id) => context.workspaces.open_if_there(id).await?,
         None => None,
     };
     if let Some(shared) = known {
         // From here on nobody else begins on it, and it cannot be deleted.
         let mut held = SessionHold::take(shared.clone()).await?;
+        // Under the hold: a copy becomes private under one too, and stays so.
+        if shared.about().private && !private {
+            return Err(Failure::new("input", IN_CLEAR));
+        }
         let at = now();
         let latest = shared
             .with(move |files| Ok(files.checkpoint("before going on", at)?))
@@ -180,7 +205,7 @@ pub(super) async fn begin(
         title: if private {
             "a private job".to_owned()
         } else {
-            excerpt(&context.redactor.redact(prompt))
+            excerpt(&context.redactor, prompt)
         },
         private,
         agent: order.agent.clone(),

@@ -26,6 +26,8 @@ pub(super) struct Growing {
     partials: usize,
     next_partial: Instant,
     reported: usize,
+    /// How long the text was when it was looked at for live text, and for a part.
+    looked: (usize, usize),
     /// What the agent said about the tools that it is using.
     pub(super) calls: Calls,
     /// How many tools the agent said that it used.
@@ -41,6 +43,7 @@ impl Growing {
             partials: 0,
             next_partial: began + PARTIALS[0],
             reported: 0,
+            looked: (0, 0),
             calls: Calls::default(),
             tools: 0,
         }
@@ -48,9 +51,11 @@ impl Growing {
 
     /// Sends live text that cannot turn out to be the beginning of a secret.
     pub(super) async fn show(&mut self, session: &Session, customer: &PublicKey, whole: bool) {
-        if session.private {
+        // Redacting takes time, and a text only grows.
+        if session.private || (!whole && self.looked.0 == self.text.len()) {
             return;
         }
+        self.looked.0 = self.text.len();
         let redactor = &session.context.redactor;
         let settled = if whole {
             Some(redactor.redact(&self.text).into_owned())
@@ -87,9 +92,10 @@ impl Growing {
     /// The text so far, when it is time for a part and there is something new.
     pub(super) fn partial(&mut self, redactor: &Redactor) -> Option<String> {
         let now = Instant::now();
-        if now < self.next_partial {
+        if now < self.next_partial || self.looked.1 == self.text.len() {
             return None;
         }
+        self.looked.1 = self.text.len();
         let text = redactor.shown(&self.text)?;
         if text.len() <= self.reported {
             return None;

@@ -28,7 +28,21 @@ const LIST: (usize, usize) = (40_000, 10_000);
 pub(super) async fn list(context: &Arc<Context>, hidden: bool) -> Result<Outcome, Failure> {
     let mut copies = Vec::new();
     let all = context.workspaces.list().await?;
-    let total = all.len();
+    let unreadable = context.workspaces.unreadable().await?;
+    let total = all.len() + unreadable.len();
+    for (id, at) in unreadable.into_iter().take(COPIES / 4) {
+        let dir = context.workspaces.root().join(id.to_hex());
+        copies.push(CopyLine {
+            workspace: id,
+            project: None,
+            title: "(what is remembered of it cannot be read)".to_owned(),
+            at,
+            bytes: blocking(move || size(&dir)).await?,
+            // It may hold anything.
+            work: true,
+            busy: false,
+        });
+    }
     for mut about in all.into_iter().take(COPIES) {
         if about.private && !hidden {
             about.project = None;
@@ -93,7 +107,10 @@ pub(super) async fn clean(
     for id in copies {
         let discarded = match context.workspaces.open(*id).await {
             Ok(shared) => operation::discard(&shared).await,
-            Err(failure) => Err(failure),
+            Err(failure) => match context.workspaces.remove_unreadable(*id).await {
+                Ok(freed) => Ok((freed, 0)),
+                Err(_) => Err(failure),
+            },
         };
         match discarded {
             Ok((freed, _)) => bytes += freed,

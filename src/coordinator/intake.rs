@@ -11,6 +11,7 @@ use crate::{
         nip90::{Input, JobRequest},
         reference::{named_keys, tag_value},
     },
+    store::state::StateError,
 };
 
 /// What an event asks of the coordinator.
@@ -40,13 +41,16 @@ pub(super) struct Accepted {
 }
 
 /// Reads one event. Pure but for the state lookups that `known` does.
+///
+/// # Errors
+/// What `known` says.
 pub(super) fn read(
     event: &Event,
     context: &Context,
     now: u64,
-    known: impl Fn(&EventId) -> bool,
-) -> Intake {
-    match event.kind.as_u16() {
+    known: impl Fn(&EventId) -> Result<bool, StateError>,
+) -> Result<Intake, StateError> {
+    Ok(match event.kind.as_u16() {
         kind::DELETION => Intake::Cancel(
             event
                 .tags
@@ -62,9 +66,9 @@ pub(super) fn read(
         {
             Intake::Allowed(named_keys(event))
         }
-        _ if kind::is_job_request(event.kind) => read_job(event, context, now, known),
+        _ if kind::is_job_request(event.kind) => read_job(event, context, now, known(&event.id)?),
         _ => Intake::Ignore,
-    }
+    })
 }
 
 /// Whether a deletion request takes the operator's list of admitted keys back.
@@ -78,19 +82,14 @@ pub(super) fn takes_allowed_back(event: &Event, context: &Context) -> bool {
     event.pubkey == context.admission.operator() && tag_value(event, "a") == Some(address.as_str())
 }
 
-fn read_job(
-    event: &Event,
-    context: &Context,
-    now: u64,
-    known: impl Fn(&EventId) -> bool,
-) -> Intake {
+fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
     let config: &JobsConfig = &context.jobs;
     let coordinator = context.keyring.coordinator();
     let asked = named_keys(event);
     let for_us = asked.contains(&coordinator.public_key());
     if context.is_ours(&event.pubkey)
         || (!asked.is_empty() && !for_us)
-        || known(&event.id)
+        || known
         || event.is_expired_at(&Timestamp::from(now))
         || event.created_at.as_secs() + config.max_age_s < now
     {

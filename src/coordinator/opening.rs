@@ -22,7 +22,7 @@ use crate::{
     job::Failure,
     model::{gateway::SessionPolicy, local::ModelInfo},
     nips::{Draft, Reference, draft::SignError, kind, nip10, nip89, nip90::Scheme, session::Start},
-    recorder::{Belonging, SessionLog},
+    recorder::{Belonging, Redactor, SessionLog},
     sandbox,
     store::state::SessionRecord,
     workspace::{Checkpoint, import::Imported},
@@ -71,14 +71,18 @@ impl Session {
             .await?
         };
         let (calls_in, calls) = mpsc::channel(64);
-        process.connect_model(context.gateway.admit(SessionPolicy {
-            token: process.token.clone(),
-            model: model.name.clone(),
-            fallback: choice::fallback(&context, order, &model),
-            options: choice::options(&context, order, &model).await,
-            budget: choice::budget(&context, order),
-            calls: calls_in,
-        }));
+        if process.manifest.needs_a_model() {
+            process.connect_model(context.gateway.admit(SessionPolicy {
+                token: process.token.clone(),
+                model: model.name.clone(),
+                fallback: choice::fallback(&context, order, &model).await,
+                options: choice::options(&context, order, &model).await,
+                budget: choice::budget(&context, order),
+                calls: calls_in,
+            }));
+        } else {
+            process.without_model();
+        }
         let record = SessionRecord {
             v: 1,
             session: process.keys.public_key(),
@@ -170,6 +174,7 @@ impl Session {
         if let Some(bench) = &self.bench {
             extra.push(vec!["workspace".to_owned(), bench.shared.id.to_hex()]);
         }
+        let left_out = |imported| left_out(imported, self.private);
         extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
         let start = Start {
             operator: Some(context.admission.operator()),
@@ -217,7 +222,7 @@ impl Session {
             let alt = format!("Checkpoint {}: {}", first.number, first.reason);
             events.push(self.log.checkpoint(detail, alt, "", now())?.event);
         }
-        context.publisher.publish_all(events).await
+        self.emit(events).await
     }
 
     /// Turns to a job: the records from here on belong to it, a thread opens, the session is handed its
@@ -241,7 +246,7 @@ impl Session {
             let asked = if order.stranger {
                 "A guest asks something.".to_owned()
             } else {
-                excerpt(prompt)
+                excerpt(&context.redactor, prompt)
             };
             let text = format!("🧭 {asked}\n{} is on it.", self.name());
             let opening = nip10::opening(&self.root, &[self.log.session()], &text);
@@ -295,12 +300,13 @@ impl Session {
     }
 }
 
-/// What an import left out, for the session's start.
-fn left_out(imported: &Imported) -> Vec<Vec<String>> {
+/// What an import left out, for the session's start; of a private job without names.
+fn left_out(imported: &Imported, private: bool) -> Vec<Vec<String>> {
+    let named = if private { 0 } else { SKIPPED };
     let mut tags: Vec<Vec<String>> = imported
         .skipped
         .iter()
-        .take(SKIPPED)
+        .take(named)
         .map(|skipped| {
             let path = String::from_utf8_lossy(&skipped.path).into_owned();
             vec![
@@ -371,8 +377,9 @@ fn continued(order: &Order) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The beginning of a text, for a note.
-pub(super) fn excerpt(text: &str) -> String {
+/// The beginning of a text, for a note. Secrets go first: half of one would look like none.
+pub(super) fn excerpt(redactor: &Redactor, text: &str) -> String {
+    let text = redactor.redact(text);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(140) {
         Some((cut, _)) => format!("{}…", &line[..cut]),

@@ -24,6 +24,7 @@ use crate::{
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
+    recorder::redact::Learned,
     sandbox::{self, AgentIo, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
 };
 
@@ -63,6 +64,8 @@ pub(super) struct Process {
     gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
     serving: JoinSet<()>,
+    /// Its key and its token, for as long as it can say them.
+    _secrets: Learned,
     stderr: Tail,
     exit: watch::Receiver<Option<Exit>>,
     control: Control,
@@ -153,10 +156,11 @@ impl Process {
             .runtime
             .prepare(&image, progress)
             .await
-            .map_err(|error| no_sandbox(&error, &manifest.name))?;
+            .map_err(|error| no_sandbox(context, &error, &manifest.name))?;
         let token = random_hex()?;
-        context.redactor.learn(spellings(&keys));
-        context.redactor.learn([token.clone()]);
+        let mut secrets = spellings(&keys);
+        secrets.push(token.clone());
+        let secrets = context.redactor.learn_while(secrets);
 
         let public = keys.public_key().to_hex();
         let env = manifest.environment(&Launch {
@@ -189,7 +193,7 @@ impl Process {
             .runtime
             .start(spec)
             .await
-            .map_err(|error| no_sandbox(&error, &manifest.name))?;
+            .map_err(|error| no_sandbox(context, &error, &manifest.name))?;
         let journal = Journal::open(
             &context.journal.join(format!("{public}.jsonl")),
             JOURNAL_BYTES,
@@ -220,6 +224,7 @@ impl Process {
             gateway: None,
             http: Some(sandbox.http),
             serving: JoinSet::new(),
+            _secrets: secrets,
             stderr: sandbox.stderr,
             exit: sandbox.exit,
             control: sandbox.control,
@@ -293,6 +298,18 @@ impl Process {
         });
     }
 
+    /// Refuses the agent's HTTP connections: it is one that needs no model, so there is none that it reaches.
+    pub(super) fn without_model(&mut self) {
+        self.http = None;
+    }
+
+    /// The next job's budget is not the last one's.
+    pub(super) fn new_budget(&self) {
+        if let Some(gateway) = &self.gateway {
+            gateway.new_budget();
+        }
+    }
+
     /// Waits until the gateway has recorded what the agent asked its model, within bounds.
     pub(super) async fn model_settled(&self) {
         if let Some(gateway) = &self.gateway {
@@ -301,9 +318,10 @@ impl Process {
     }
 
     /// The last lines of what the agent wrote to its standard error, for a person: bounded, and without what a
-    /// terminal obeys. Secrets are still in them.
+    /// terminal obeys, and without secrets.
     pub(super) fn last_words(&self, lines: usize) -> Vec<String> {
         let text = self.stderr.text();
+        let text = self.context.redactor.redact(&text);
         let written = text.lines().map(str::trim_end);
         let mut last: Vec<String> = written
             .filter(|line| !line.trim().is_empty())
@@ -343,7 +361,17 @@ impl Process {
 
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless
     /// somebody wants its place.
-    pub(super) async fn stop(mut self, grace: Duration, wanted: impl Future<Output = ()>) {
+    pub(super) async fn stop(self, grace: Duration, wanted: impl Future<Output = ()>) {
+        self.leave(grace, wanted, HURRY).await;
+    }
+
+    /// Ends the agent as it stands, without a word to it, and removes its container.
+    pub(super) async fn kill(self) {
+        self.leave(Duration::ZERO, std::future::ready(()), Duration::ZERO)
+            .await;
+    }
+
+    async fn leave(mut self, grace: Duration, wanted: impl Future<Output = ()>, hurry: Duration) {
         match &mut self.talk {
             Talk::Acp { peer, .. } => peer.end(),
             Talk::Exec { output } => {
@@ -363,13 +391,9 @@ impl Process {
             () = tokio::time::sleep(grace) => {}
             () = wanted => {}
         }
-        if let Err(error) = self.control.stop(HURRY).await {
+        if let Err(error) = self.control.stop(hurry).await {
             tracing::warn!(%error, "the container did not end as it should");
         }
-        // No agent can say them any more.
-        let mut secrets = spellings(&self.keys);
-        secrets.push(self.token);
-        self.context.redactor.forget(&secrets);
     }
 
     /// Ends a process that served no session: nothing of it is kept.
@@ -423,10 +447,15 @@ pub(super) fn meta(history: &[super::conversation::Said]) -> Value {
     serde_json::json!({"treefort/history": said})
 }
 
-fn no_sandbox(error: &sandbox::Error, agent: &str) -> Failure {
+fn no_sandbox(context: &Context, error: &sandbox::Error, agent: &str) -> Failure {
     // A hint may name a command with the agent's name in it.
     let hint = error.hint().replace("NAME", agent);
-    Failure::new("no-sandbox", format!("{error}. {hint}"))
+    // A container's words are in it, and its secrets are known only as long as it is being started.
+    let sentence = format!("{error}. {hint}");
+    Failure::new(
+        "no-sandbox",
+        context.redactor.redact(&sentence).into_owned(),
+    )
 }
 
 /// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.

@@ -18,6 +18,15 @@ pub struct Publisher {
     redactor: Arc<Redactor>,
 }
 
+/// Events that were not published, and why.
+#[derive(Debug)]
+pub(super) struct Unpublished {
+    /// Why the first of them was not.
+    pub(super) error: PublishError,
+    /// Where the order broke off.
+    pub(super) events: Vec<Event>,
+}
+
 /// Why something was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -114,6 +123,38 @@ impl Publisher {
             .await
             .into_iter()
             .collect()
+    }
+
+    /// Publishes events each of which builds on the one before, with one wait for the disk: none goes out after
+    /// one that is known to be refused.
+    ///
+    /// # Errors
+    /// With the events from the first one on that the relay refused.
+    pub(super) async fn publish_chain(&self, mut events: Vec<Event>) -> Result<(), Unpublished> {
+        let rejected = |event: &Event, reason| PublishError::Rejected {
+            kind: event.kind.as_u16(),
+            reason,
+        };
+        let unfit = events.iter().enumerate().find_map(|(at, event)| {
+            let reason = self.relay.check(event).err()?;
+            Some((at, rejected(event, reason)))
+        });
+        let unfit = unfit.map(|(at, error)| Unpublished {
+            error,
+            events: events.split_off(at),
+        });
+        let publishing = events.iter().map(|event| self.publish(event.clone()));
+        let published = futures_util::future::join_all(publishing).await;
+        let refused = published
+            .into_iter()
+            .enumerate()
+            .find_map(|(at, outcome)| Some((at, outcome.err()?)));
+        if let Some((at, error)) = refused {
+            let mut events = events.split_off(at);
+            events.extend(unfit.into_iter().flat_map(|unfit| unfit.events));
+            return Err(Unpublished { error, events });
+        }
+        unfit.map_or(Ok(()), Err)
     }
 
     /// Signs and publishes.

@@ -104,9 +104,11 @@ async fn last_state(
     let checkpoint = match taken {
         Ok(checkpoint) => checkpoint?,
         Err(failure) => {
-            let sentence = format!("No checkpoint could be taken: {}", failure.sentence);
+            tracing::error!(reason = failure.sentence, "no checkpoint could be taken");
+            let sentence =
+                "No checkpoint could be taken. The log of treefort on this machine says why.";
             return Some(
-                log.error("checkpoint", true, &sentence, now())
+                log.error("checkpoint", true, sentence, now())
                     .map(|entry| entry.event),
             );
         }

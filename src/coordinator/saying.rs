@@ -39,7 +39,9 @@ pub(super) async fn record_tool(
         .collect();
     let status = tool.status.clone().unwrap_or_default();
     let mut detail = vec![vec!["claim".to_owned(), status.clone()]];
-    detail.extend(tool.kind.clone().map(|kind| vec!["tool".to_owned(), kind]));
+    // Names of tools are left out of a private job's record.
+    let kind = tool.kind.clone().filter(|_| !session.private);
+    detail.extend(kind.map(|kind| vec!["tool".to_owned(), kind]));
     let content = if session.private {
         String::new()
     } else {
@@ -48,7 +50,7 @@ pub(super) async fn record_tool(
     let did = if session.private {
         "used a tool".to_owned()
     } else {
-        claimed::did(tool)
+        claimed::did(&session.context.redactor, tool)
     };
     let failed = if status == "failed" {
         ", which failed"

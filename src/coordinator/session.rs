@@ -25,7 +25,7 @@ use crate::{
     job::{Failure, Report},
     model::ModelCall,
     nips::{Reference, session::Outcome},
-    recorder::{Entry, SessionLog},
+    recorder::{Entry, Redactor, SessionLog},
     store::state::SessionRecord,
 };
 
@@ -117,7 +117,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
         prepared = Box::pin(preparing) => prepared,
-        () = tell_of_build(&mut building, &turn.order, &lines.reports) => return,
+        () = tell_of_build(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
@@ -204,7 +204,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     lines.turns.close();
     // A job that was handed over in the moment of the end goes back for another session.
     while let Ok(late) = lines.turns.try_recv() {
-        let event = SessionEvent::Back(Box::new(late.order));
+        let event = SessionEvent::Back(Box::new(late));
         if lines.events.send(event).await.is_err() {
             tracing::debug!("nobody takes a job back any more");
         }
@@ -215,6 +215,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
 /// Tells the customer what a build says, now and then; never ends.
 async fn tell_of_build(
     building: &mut mpsc::Receiver<String>,
+    redactor: &Redactor,
     order: &Order,
     reports: &mpsc::Sender<ExecutorEvent>,
 ) {
@@ -227,7 +228,7 @@ async fn tell_of_build(
         let sentence = format!(
             "making the image of {} (only the first time): {}",
             order.agent,
-            excerpt(&line)
+            excerpt(redactor, &line)
         );
         let event = ExecutorEvent {
             job: order.event.id,
@@ -273,7 +274,20 @@ impl Session {
         if all.is_empty() {
             return Ok(());
         }
-        self.context.publisher.publish_all(all).await
+        let Err(unpublished) = self.context.publisher.publish_chain(all).await else {
+            return Ok(());
+        };
+        // An agent must not be able to make its own record one that cannot be verified.
+        self.log.take_back(&unpublished.events);
+        if self.log.start_reference().is_some() {
+            let sentence = "What comes here could not be recorded: the relay does not take it.";
+            let entry = self.log.error("record", false, sentence, now())?;
+            if let Err(error) = self.context.publisher.publish(entry.event.clone()).await {
+                tracing::error!(%error, "that a record is missing could not be recorded");
+                self.log.take_back(&[entry.event]);
+            }
+        }
+        Err(unpublished.error)
     }
 
     /// Takes in what the owner did with the files while no job ran.
@@ -317,6 +331,13 @@ impl Session {
                 tracing::error!(%error, "an undo could not be recorded");
                 break;
             }
+        }
+        // What it would do after the last checkpoint is on no record: from here on it stands still. There is nothing
+        // for it to save: all that it has outside of the copy goes with its container.
+        if let Some(bench) = &self.bench
+            && let Err(error) = bench.hold.pause().await
+        {
+            tracing::debug!(%error, "an agent that is to end could not be paused");
         }
         if self.log.start_reference().is_some() {
             // What the agent did after its last word counts too. A record that fails is seen below.
@@ -362,23 +383,27 @@ impl Session {
             }
             Err(error) => tracing::error!(%session, error, "the end of a session was not written"),
         }
-        let grace = match outcome {
-            Outcome::Interrupted => Duration::ZERO,
-            // It would go on to write.
-            Outcome::Failed if matches!(ending, "disk" | "store") => Duration::ZERO,
-            _ => Duration::from_secs(process.manifest.grace_s),
-        };
-        let shared = bench.as_ref().map(|bench| bench.shared.clone());
-        let wanted = async {
-            tokio::select! {
-                () = lines.shutdown.cancelled() => {}
-                () = lines.close.cancelled() => {}
-                () = facts::wanted(shared) => {}
+        match bench {
+            Some(bench) => {
+                // It stands still, and would go on to write if it were woken to leave by itself.
+                process.kill().await;
+                // Its copy is free for others only now.
+                drop(bench);
             }
-        };
-        process.stop(grace, wanted).await;
-        // Its copy is free for others only now.
-        drop(bench);
+            None => {
+                let grace = match outcome {
+                    Outcome::Interrupted => Duration::ZERO,
+                    _ => Duration::from_secs(process.manifest.grace_s),
+                };
+                let wanted = async {
+                    tokio::select! {
+                        () = lines.shutdown.cancelled() => {}
+                        () = lines.close.cancelled() => {}
+                    }
+                };
+                process.stop(grace, wanted).await;
+            }
+        }
     }
 
     /// What its owner did before nothing was heard any more.

@@ -11,9 +11,10 @@ use super::{
     growing::Growing,
     process::Talk,
     publisher::PublishError,
-    saying::{answer, report, tag},
+    saying::{answer, report, tag, take_call},
     session::{After, Lines, Session, Turn},
     turn::Ended,
+    usage::Usage,
     watch::watch_disk,
 };
 use crate::{
@@ -41,6 +42,7 @@ pub(super) async fn listen(
     turn: &Turn,
     lines: &Lines,
     growing: &mut Growing,
+    usage: &mut Usage,
 ) -> Result<Ended, PublishError> {
     let order = &turn.order;
     let deadline = session.deadline(order);
@@ -65,6 +67,13 @@ pub(super) async fn listen(
             () = turn.cancel.cancelled() => return Ok(Ended::Cancelled),
             () = lines.shutdown.cancelled() => return Ok(Ended::Shutdown),
             () = tokio::time::sleep_until(deadline) => return Ok(Ended::TimedOut),
+            // The gateway waits when nobody takes its calls in.
+            Some(call) = session.calls.recv() => {
+                take_call(session, usage, call)?;
+                if let Some(failure) = usage.exhausted.take() {
+                    return Ok(Ended::Budget(failure));
+                }
+            }
             read = output.read(&mut piece) => match read {
                 Ok(0) | Err(_) => break,
                 Ok(n) if growing.text.len() < MAX_OUTPUT => growing.text.push_str(&text.push(&piece[..n])),
@@ -76,6 +85,7 @@ pub(super) async fn listen(
                 Around::Look => watch_disk(session, order, lines).await?,
             },
             _ = ticks.tick() => {
+                session.emit(Vec::new()).await?;
                 growing.show(session, &order.request.customer, false).await;
                 if let Some(text) = growing.partial(&session.context.redactor) {
                     report(session, order, lines, Report::Partial(text)).await;
@@ -146,7 +156,7 @@ pub(super) async fn answer_with(
             0,
             tag("cmd", ["sh".to_owned(), "-c".to_owned(), command.clone()]),
         );
-        let line = super::opening::excerpt(&command);
+        let line = super::opening::excerpt(&session.context.redactor, &command);
         let alt = format!("Ran `{line}` (exit {code}, {:.1} s)", ms as f64 / 1000.0);
         (alt, format!("$ {command}\n{text}"))
     };
@@ -155,7 +165,7 @@ pub(super) async fn answer_with(
         .action(ActionKind::Command, detail, alt, &content, now())?;
     let record = session.keep_whole(entry).await;
     if let Some(bench) = &mut session.bench {
-        bench.ran(record.id, &command);
+        bench.ran(&session.context.redactor, record.id, &command);
     }
     session.held.push(record);
     facts::end_turn(session).await?;

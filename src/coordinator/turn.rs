@@ -81,12 +81,15 @@ async fn work(
     let inner = match session.first_inner.take() {
         Some(inner) => inner,
         None => {
+            // What a job may use is its own, not what the one before left of it.
+            session.process.new_budget();
             let mut events = Vec::new();
             let inner = session.take_job(order, prompt, &mut events)?;
             session.emit(events).await?;
             inner
         }
     };
+    report(session, order, lines, Report::Began).await;
     // A command runs already; the state before it is that of the start.
     if matches!(session.process.talk, Talk::Acp { .. }) {
         facts::begin_turn(session).await?;
@@ -97,12 +100,17 @@ async fn work(
     session.forget_claims();
     let ended = match session.process.talk {
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
-        Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing).await?,
+        Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing, &mut usage).await?,
     };
     session.process.model_settled().await;
     while let Ok(call) = session.calls.try_recv() {
         take_call(session, &mut usage, call)?;
     }
+    // The call that passed a budget may be heard of after the agent's last word.
+    let ended = match (ended, usage.exhausted.take()) {
+        (Ended::Turn(_) | Ended::Exited(_), Some(failure)) => Ended::Budget(failure),
+        (ended, _) => ended,
+    };
     // A command is recorded before what it changed.
     if !matches!(ended, Ended::Exited(_)) {
         facts::end_turn(session).await?;
@@ -118,7 +126,12 @@ async fn work(
     }
 
     for sentence in std::mem::take(&mut usage.fell_back) {
-        let sentence = session.context.redactor.redact(&sentence).into_owned();
+        // It holds what the model's provider said, which may repeat the prompt.
+        let sentence = if session.private {
+            "Another model answered than the one that was asked first.".to_owned()
+        } else {
+            session.context.redactor.redact(&sentence).into_owned()
+        };
         let entry = session.log.error("fallback", true, &sentence, now())?;
         session.publish(entry).await?;
     }
@@ -233,7 +246,7 @@ async fn listen(
     let mut prompting = say(format!("{introduction}{prompt}"));
     let mut ticks = tokio::time::interval(DELTA_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let ended = loop {
+    let ended = 'turn: loop {
         tokio::select! {
             biased;
             () = turn.cancel.cancelled() => break Ended::Cancelled,
@@ -259,13 +272,24 @@ async fn listen(
                     let sentence = session.hear(*told).await?;
                     let_go(session, order, lines).await?;
                     // What it is about to do rests on files that are gone: it stops, and goes on from here.
-                    let stopping = async {
+                    let mut stopping = Box::pin(async {
                         let _asked = peer.cancel(&acp).await;
                         let _ended = (&mut prompting).await;
-                    };
-                    if tokio::time::timeout(STOP_FOR_UNDO, stopping).await.is_err() {
-                        break Ended::Stubborn;
+                    });
+                    let patience = Instant::now() + STOP_FOR_UNDO;
+                    loop {
+                        tokio::select! {
+                            biased;
+                            () = turn.cancel.cancelled() => break 'turn Ended::Cancelled,
+                            () = lines.shutdown.cancelled() => break 'turn Ended::Shutdown,
+                            () = tokio::time::sleep_until(patience) => break 'turn Ended::Stubborn,
+                            () = &mut stopping => break,
+                            Some(call) = session.calls.recv() => take_call(session, usage, call)?,
+                            // Its answer comes after all that it says until then, which belongs to what is undone.
+                            Some(_) = next_claim(&mut session.process.talk) => {}
+                        }
                     }
+                    drop(stopping);
                     session.introduction = None;
                     session.forget_claims();
                     if !growing.text.is_empty() {
@@ -355,7 +379,10 @@ async fn take(
         let why = if session.private {
             "after a tool".to_owned()
         } else {
-            format!("after it {}", excerpt(&did.join(", ")))
+            format!(
+                "after it {}",
+                excerpt(&session.context.redactor, &did.join(", "))
+            )
         };
         facts::checkpoint(session, &why).await?;
     }
@@ -363,7 +390,10 @@ async fn take(
         let why = if session.private {
             "before a tool".to_owned()
         } else {
-            format!("before it {}", claimed::did(&permission.tool))
+            format!(
+                "before it {}",
+                claimed::did(&session.context.redactor, &permission.tool)
+            )
         };
         facts::checkpoint(session, &why).await?;
         let _told = permission.answer.give();
@@ -389,7 +419,7 @@ async fn take_tool(
         ..=MAX_TOOLS => {
             let event = record_tool(session, &whole).await?;
             if let Some(bench) = &mut session.bench {
-                bench.claim(event, &whole);
+                bench.claim(&session.context.redactor, event, &whole);
             }
         }
         FIRST_TOO_MANY => {
@@ -401,7 +431,7 @@ async fn take_tool(
         }
         _ => {}
     }
-    Ok(claimed::may_change(&whole).then(|| claimed::did(&whole)))
+    Ok(claimed::may_change(&whole).then(|| claimed::did(&session.context.redactor, &whole)))
 }
 
 /// What the agent says next.

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
 
 use nostr::PublicKey;
@@ -58,6 +58,9 @@ pub struct Workspaces {
     home: PathBuf,
     owner: Option<(u32, u32)>,
     open: Mutex<HashMap<PublicKey, Slot>>,
+    /// Shared while a copy comes to be that the list does not name yet but whose store is there; alone, to remove
+    /// stores that no copy of the list needs. Taken on threads that may wait.
+    beginning: RwLock<()>,
 }
 
 /// What a job wants to be worked on.
@@ -81,6 +84,7 @@ impl Workspaces {
             home,
             owner,
             open: Mutex::default(),
+            beginning: RwLock::default(),
         }
     }
 
@@ -165,6 +169,10 @@ impl Workspaces {
         let mut opened = self.slot(&about.id).lock_owned().await;
         let this = self.clone();
         blocking(move || {
+            let _beginning = this
+                .beginning
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             let dir = this.dir(&about.id);
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
@@ -181,25 +189,35 @@ impl Workspaces {
     /// # Errors
     /// When there is none, or it cannot be read.
     pub(super) async fn open(self: &Arc<Self>, id: PublicKey) -> Result<Arc<Shared>, Failure> {
+        let there = self.open_if_there(id).await?;
+        there.ok_or_else(|| Failure::new("workspace", Error::Gone.to_string()))
+    }
+
+    /// As [`Self::open`]; nothing for a copy that was discarded or cleaned away.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(super) async fn open_if_there(
+        self: &Arc<Self>,
+        id: PublicKey,
+    ) -> Result<Option<Arc<Shared>>, Failure> {
         let mut opened = self.slot(&id).lock_owned().await;
         if let Some(shared) = opened.upgrade() {
-            return Ok(shared);
+            return Ok(Some(shared));
         }
         let this = self.clone();
         // The slot is kept as long as the opening takes, also when nobody waits for it any more.
         blocking(move || {
             let dir = this.dir(&id);
             let about = match About::read(&dir) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(Error::Gone);
-                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 about => about?,
             };
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             let shared = Arc::new(Shared::new(about, dir, files));
             *opened = Arc::downgrade(&shared);
-            Ok(shared)
+            Ok(Some(shared))
         })
         .await
     }
@@ -230,6 +248,55 @@ impl Workspaces {
                 .collect();
             all.sort_by_key(|about| std::cmp::Reverse((about.created_at, about.id)));
             Ok(all)
+        })
+        .await
+    }
+
+    /// The copies of which nobody can read what is remembered, and since when they are there.
+    ///
+    /// # Errors
+    /// When the list itself cannot be read.
+    pub(super) async fn unreadable(self: &Arc<Self>) -> Result<Vec<(PublicKey, u64)>, Failure> {
+        let root = self.root();
+        blocking(move || {
+            let mut all = Vec::new();
+            for entry in entries(&root)? {
+                let name = entry.file_name().and_then(|name| name.to_str());
+                let Some(id) = name.and_then(|name| PublicKey::from_hex(name).ok()) else {
+                    continue;
+                };
+                let read = About::read(&entry);
+                if read.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound) {
+                    let changed = entry.symlink_metadata()?.modified()?;
+                    let at = changed.duration_since(std::time::UNIX_EPOCH);
+                    all.push((id, at.map_or(0, |at| at.as_secs())));
+                }
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Removes such a copy, with its checkpoints' names; gives its bytes.
+    ///
+    /// # Errors
+    /// When it can be read after all, or the disk refuses.
+    pub(super) async fn remove_unreadable(self: &Arc<Self>, id: PublicKey) -> Result<u64, Failure> {
+        // Nobody opens it in between.
+        let opened = self.slot(&id).lock_owned().await;
+        let dir = self.dir(&id);
+        blocking(move || {
+            let opened = opened;
+            match About::read(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+                _ => return Err(Error::Gone),
+            }
+            if let Some(shared) = opened.upgrade() {
+                shared.holders.set_gone();
+            }
+            let size = inventory::size(&dir)?;
+            inventory::remove(&dir)?;
+            Ok(size.bytes)
         })
         .await
     }
@@ -291,13 +358,19 @@ impl Workspaces {
     /// # Errors
     /// When the disk refuses.
     pub(super) fn drop_unused_stores(&self) -> Result<(), Error> {
+        let _alone = self
+            .beginning
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut used = std::collections::HashSet::new();
         for entry in entries(&self.root())? {
-            // One that cannot be read may need any of them.
-            let Ok(about) = About::read(&entry) else {
-                return Ok(());
-            };
-            used.insert(self.store_dir(about.project.as_deref()));
+            match About::read(&entry) {
+                Ok(about) => drop(used.insert(self.store_dir(about.project.as_deref()))),
+                // Kept for a session that may begin later: it needs none yet.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // One that cannot be read may need any of them.
+                Err(_) => return Ok(()),
+            }
         }
         for store in entries(&self.stores())? {
             if !used.contains(&store) {
@@ -347,4 +420,81 @@ fn sentence(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(id: PublicKey, project: &Path) -> About {
+        About {
+            v: workspace::about::VERSION,
+            id,
+            project: Some(project.to_owned()),
+            branch: None,
+            title: String::new(),
+            private: false,
+            agent: "test".into(),
+            created_at: 1,
+            base: None,
+            applied: Vec::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_store_of_a_copy_that_begins_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspaces = Arc::new(Workspaces::new(dir.path().join("home")));
+        // Warm, for a session that may begin later.
+        let warm = nostr::Keys::generate().public_key();
+        workspaces.reserve(warm).await.unwrap();
+        for round in 0..60 {
+            let project = dir.path().join(round.to_string());
+            let id = nostr::Keys::generate().public_key();
+            workspaces.reserve(id).await.unwrap();
+            let this = workspaces.clone();
+            let dropping = blocking(move || {
+                for _ in 0..4 {
+                    this.drop_unused_stores()?;
+                }
+                Ok(())
+            });
+            let (begun, dropped) = tokio::join!(workspaces.begin(about(id, &project)), dropping);
+            dropped.unwrap();
+            drop(begun.unwrap());
+            assert!(workspaces.store_dir(Some(&project)).join("HEAD").exists());
+            workspaces.forget(id).await;
+        }
+        blocking(move || workspaces.drop_unused_stores())
+            .await
+            .unwrap();
+        assert!(
+            entries(&dir.path().join("home/projects"))
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_read_is_listed_and_can_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspaces = Arc::new(Workspaces::new(dir.path().to_owned()));
+        let (warm, torn) = (nostr::Keys::generate(), nostr::Keys::generate());
+        let (warm, torn) = (warm.public_key(), torn.public_key());
+        for id in [warm, torn] {
+            workspaces.reserve(id).await.unwrap();
+        }
+        std::fs::write(workspaces.dir(&torn).join("about.json"), "{").unwrap();
+        let listed: Vec<PublicKey> = workspaces
+            .unreadable()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        assert_eq!(listed, [torn]);
+        workspaces.remove_unreadable(warm).await.unwrap_err();
+        workspaces.remove_unreadable(torn).await.unwrap();
+        assert!(!workspaces.dir(&torn).exists() && workspaces.dir(&warm).exists());
+    }
 }

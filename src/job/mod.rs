@@ -83,6 +83,8 @@ pub enum Input {
 /// What an attempt says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
+    /// A session does it from now on.
+    Began,
     /// Text so far.
     Partial(String),
     /// Something that the customer should know while it goes on.
@@ -199,6 +201,7 @@ impl Job {
             Input::Refused(failure) => self.fail(&failure),
             Input::Report { attempt, .. } if attempt != self.attempt => Vec::new(),
             Input::Report { report, .. } => match report {
+                Report::Began => Vec::new(),
                 Report::Partial(text) => vec![Effect::Feedback {
                     status: Status::Partial,
                     sentence: String::new(),

@@ -127,6 +127,12 @@ impl Totals {
         }
     }
 
+    /// Forgets what was used; what runs still holds what it holds.
+    pub(super) fn clear(&self) {
+        let mut used = self.used();
+        (used.tokens, used.millis, used.microusd) = (0, 0, 0);
+    }
+
     /// Whether the session may go on.
     ///
     /// # Errors

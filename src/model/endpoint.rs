@@ -82,6 +82,23 @@ impl Endpoint {
         format!("{}{path}", self.0)
     }
 
+    /// Whether it is this machine or one in its network, as far as the address says: addresses that only networks
+    /// of their own have, and names that are not the internet's.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+            Ok(IpAddr::V6(ip)) => {
+                ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+            }
+            Err(_) => {
+                let ends = [".localhost", ".local", ".lan", ".internal", ".home.arpa"];
+                !host.contains('.') || ends.iter().any(|end| host.ends_with(end))
+            }
+        }
+    }
+
     /// The base URL.
     #[must_use]
     pub fn url(&self) -> &Url {
@@ -148,6 +165,29 @@ mod tests {
             let endpoint = Endpoint::parse(address).unwrap();
             assert_eq!(endpoint.to_string(), url, "{address:?}");
             assert_eq!(endpoint.at("api/tags"), format!("{url}/api/tags"));
+        }
+    }
+
+    #[test]
+    fn tells_what_is_near_from_what_is_not() {
+        for (address, near) in [
+            ("", true),
+            ("0.0.0.0", true),
+            ("192.168.1.5", true),
+            ("http://[fe80::1]:1", true),
+            ("box", true),
+            ("my-box.local", true),
+            ("host.docker.internal", true),
+            ("https://ollama.com", false),
+            ("8.8.8.8", false),
+            ("[2001:db8::1]:1", false),
+            ("local.example.com", false),
+        ] {
+            assert_eq!(
+                Endpoint::parse(address).unwrap().is_private(),
+                near,
+                "{address}"
+            );
         }
     }
 

@@ -24,6 +24,10 @@ const HEADERS: usize = 64;
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// Calls of one session that run at once; more wait.
 const CALLS: usize = 4;
+/// Requests that are read and held whole at once: of one session, and of all. A request can be as long as
+/// [`super::session::BODY_BYTES`], and takes a multiple of that once it is read.
+const READING: usize = 2;
+const READING_IN_ALL: usize = 4;
 
 /// What leads to the model server. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct Gateway {
     providers: Providers,
     /// For providers; made when the first one is asked.
     providers_client: Arc<OnceLock<reqwest::Client>>,
+    /// Requests of all sessions that are read right now.
+    pub(super) reading: Arc<Semaphore>,
 }
 
 /// What one session may do.
@@ -48,7 +54,7 @@ pub struct SessionPolicy {
     pub fallback: Vec<ModelName>,
     /// How that model answers.
     pub options: ModelOptions,
-    /// What it may use in all.
+    /// What it may use for a job.
     pub budget: Budget,
     /// Where its calls are recorded; a session whose record is full waits.
     pub calls: mpsc::Sender<ModelCall>,
@@ -84,6 +90,7 @@ impl Gateway {
             endpoint,
             config: Arc::new(config),
             providers_client: Arc::default(),
+            reading: Arc::new(Semaphore::new(READING_IN_ALL)),
         })
     }
 
@@ -129,6 +136,7 @@ impl Gateway {
             calls: policy.calls,
             totals: Arc::default(),
             running: Arc::new(Semaphore::new(CALLS)),
+            reading: Arc::new(Semaphore::new(READING)),
         }))
     }
 }
@@ -138,13 +146,13 @@ impl SessionGateway {
     /// answer a moment before the record has its end.
     pub async fn settled(&self, patience: Duration) {
         let all = u32::try_from(CALLS).unwrap_or(u32::MAX);
-        // Out of patience or closed: either way nothing more is waited for.
+        // Out of patience: nothing more is waited for.
         let _idle = tokio::time::timeout(patience, self.0.running.acquire_many(all)).await;
     }
 
-    /// Refuses further calls: the session is over. Those that run end with their connections.
-    pub fn close(&self) {
-        self.0.running.close();
+    /// The next job begins: nothing of the budget is used, but for what calls that still run hold.
+    pub fn new_budget(&self) {
+        self.0.totals.clear();
     }
 
     /// Serves one HTTP connection of the session's until it ends. Dropping the future ends the calls

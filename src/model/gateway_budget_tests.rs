@@ -214,3 +214,15 @@ async fn tools_do_not_make_a_prompt_look_cut() {
     chat(&bench, &says(&"公园".repeat(25_000))).await;
     assert!(bench.call().await.truncated);
 }
+
+#[tokio::test]
+async fn the_next_job_has_a_budget_of_its_own() {
+    let server = upstream(vec![send(OK), done(90, 20)]).await;
+    let mut bench = bench(&server.url, tokens(100), |_| {});
+    assert_eq!(chat(&bench, &says("a")).await.0, 200);
+    let _first = bench.call().await;
+    assert_eq!(chat(&bench, &says("b")).await.0, 429);
+    assert!(bench.failure().await.is_budget());
+    bench.session.new_budget();
+    assert_eq!(chat(&bench, &says("c")).await.0, 200);
+}

@@ -435,12 +435,28 @@ async fn requests_over_the_bounds_are_refused() {
 
 #[tokio::test]
 async fn a_session_that_is_over_makes_no_calls() {
-    let (mut closed, upstream) = plain(vec![send(OK), send(DONE)]).await;
-    closed.session.close();
-    assert_eq!(closed.chat().await.0, 503);
-    assert!(closed.calls.try_recv().is_err());
+    let upstream = plain(vec![send(OK), send(DONE)]).await.1;
     let mut unrecorded = bench(&upstream.url, Budget::default(), |_| {});
     unrecorded.calls.close();
     assert_eq!(unrecorded.chat().await.0, 503);
     assert!(upstream.requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn no_more_requests_are_read_at_once_than_a_session_may() {
+    let (bench, _upstream) = plain(vec![Act::Hang]).await;
+    let head = "POST /api/chat HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 9000000\r\n\r\n";
+    let mut open = Vec::new();
+    for taken in [true, true, false] {
+        let mut near = bench.connect();
+        near.write_all(head.as_bytes()).await.unwrap();
+        let body = vec![b' '; 1 << 20];
+        let sending = tokio::time::timeout(Duration::from_millis(500), near.write_all(&body));
+        assert_eq!(sending.await.is_ok(), taken);
+        open.push(near);
+    }
+    // One that breaks off makes room.
+    drop(open.remove(0));
+    let sending = tokio::time::timeout(Duration::from_secs(5), open[1].write_all(&[b' '; 1 << 20]));
+    assert!(sending.await.unwrap().is_ok());
 }

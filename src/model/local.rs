@@ -36,6 +36,8 @@ pub struct ModelInfo {
     pub provider: String,
     /// Whether it runs on this machine or in its network: nothing leaves it.
     pub local: bool,
+    /// Whether the model server itself asks somebody else for its answers, as Ollama does for its cloud's models.
+    pub cloud: bool,
     /// Bytes on disk.
     pub size: u64,
     /// The digest of its manifest, hexadecimal; empty when not given.
@@ -56,6 +58,7 @@ impl ModelInfo {
             name: "none".into(),
             provider: "none".to_owned(),
             local: true,
+            cloud: false,
             size: 0,
             digest: String::new(),
             modified: String::new(),
@@ -70,7 +73,8 @@ impl ModelInfo {
         Self {
             name: target.name(),
             provider: target.provider.name().to_owned(),
-            local: target.provider.is_local(),
+            local: target.is_local(),
+            cloud: target.is_of_ollamas_cloud(),
             size: 0,
             digest: String::new(),
             modified: String::new(),
@@ -239,6 +243,27 @@ struct Tag {
     modified_at: String,
     #[serde(default)]
     details: Details,
+    /// Where it runs, and what it is called there, when that is not the server.
+    #[serde(default)]
+    remote_host: Option<String>,
+    #[serde(default)]
+    remote_model: Option<String>,
+}
+
+impl Tag {
+    fn is_cloud(&self) -> bool {
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        given(&self.remote_host) || given(&self.remote_model) || is_cloud_name(&self.name)
+    }
+}
+
+/// Whether a model's tag says that Ollama's cloud runs it: `gpt-oss:120b-cloud`, `glm-4.6:cloud`.
+pub(super) fn is_cloud_name(name: &str) -> bool {
+    let tag = name
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.split_once(':'));
+    tag.is_some_and(|(_, tag)| tag == "cloud" || tag.ends_with("-cloud"))
 }
 
 #[derive(Deserialize, Default)]
@@ -291,10 +316,12 @@ impl Local {
     /// [`Error::Unreachable`], [`Error::Answer`].
     pub async fn list(&self) -> Result<Vec<ModelInfo>, Error> {
         let tags: Tags = self.get("api/tags").await?;
+        let near = self.endpoint.is_private();
         let info = |tag: Tag| ModelInfo {
+            local: near && !tag.is_cloud(),
+            cloud: tag.is_cloud(),
             name: ModelName(tag.name),
             provider: OLLAMA.to_owned(),
-            local: true,
             size: tag.size,
             digest: tag.digest,
             modified: tag.modified_at,
@@ -429,7 +456,8 @@ pub fn default_of(
     })
 }
 
-/// Chooses from a list that has the most recently changed first. Embedding models are never chosen.
+/// Chooses from a list that has the most recently changed first. Embedding models are never chosen,
+/// and models of Ollama's cloud only when they are named.
 ///
 /// # Errors
 ///
@@ -437,8 +465,11 @@ pub fn default_of(
 pub fn choose(models: Vec<ModelInfo>, configured: &str) -> Result<ModelInfo, Error> {
     let configured = configured.trim();
     let at = if configured.is_empty() {
-        let of_name = |name: &&str| models.iter().position(|model| model.name.0 == **name);
-        let talks = |model: &ModelInfo| !model.family.contains("bert");
+        let of_name = |name: &&str| {
+            let is_it = |model: &ModelInfo| model.name.0 == **name && !model.cloud;
+            models.iter().position(is_it)
+        };
+        let talks = |model: &ModelInfo| !model.family.contains("bert") && !model.cloud;
         PREFERRED
             .iter()
             .find_map(of_name)

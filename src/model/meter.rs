@@ -200,7 +200,7 @@ impl Running {
         permit.send(ModelCall {
             model: target.name(),
             provider: target.provider.name().to_owned(),
-            local: target.provider.is_local(),
+            local: target.is_local(),
             fell_back_from: self.call.fell_back_from.take(),
             status,
             prompt_tokens: read,

@@ -14,6 +14,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{ConfigError, Endpoint};
+use super::local::is_cloud_name;
 use super::{Config, Dialect, ModelName};
 
 /// The name of the local provider.
@@ -287,6 +288,17 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether it runs on this machine or in the owner's network, as far as names and addresses say.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.provider.is_local() && !self.is_of_ollamas_cloud()
+    }
+
+    /// Whether its name says that Ollama's cloud runs it.
+    pub(super) fn is_of_ollamas_cloud(&self) -> bool {
+        self.provider.name == OLLAMA && is_cloud_name(&self.model)
+    }
+
     /// Its whole name: `provider:model`, or as Ollama has it.
     #[must_use]
     pub fn name(&self) -> ModelName {
@@ -340,6 +352,7 @@ impl Providers {
         let ollama = Provider {
             name: OLLAMA.to_owned(),
             dialect: Dialect::Ollama,
+            local: ollama.is_private(),
             url: ollama.to_string(),
             key: None,
             key_env: String::new(),
@@ -347,7 +360,6 @@ impl Providers {
                 input: 0.0,
                 output: 0.0,
             }),
-            local: true,
         };
         Ok(Self {
             ollama: Arc::new(ollama),

@@ -41,10 +41,16 @@ fn a_name_says_where_its_model_is() {
         );
         assert_eq!(target.name().0, whole);
     }
-    let local: Vec<bool> = ["x", "llama-cpp:x", "openai:x"]
-        .map(|name| providers.resolve(name).provider.is_local())
-        .into();
-    assert_eq!(local, [true, true, false]);
+    let local: Vec<bool> = [
+        "x",
+        "llama-cpp:x",
+        "openai:x",
+        "x:1b-cloud",
+        "ollama:x:cloud",
+    ]
+    .map(|name| providers.resolve(name).is_local())
+    .into();
+    assert_eq!(local, [true, true, false, false, false]);
 }
 
 #[test]

@@ -42,6 +42,18 @@ pub(super) struct Session {
     pub(super) calls: mpsc::Sender<ModelCall>,
     pub(super) totals: Arc<Totals>,
     pub(super) running: Arc<Semaphore>,
+    /// Its requests that are read right now.
+    pub(super) reading: Arc<Semaphore>,
+}
+
+/// What a request needs before it is read, so that no session fills the host's memory with what waits.
+struct Admitted {
+    /// One of the calls that run at once.
+    slot: OwnedSemaphorePermit,
+    /// Room in the session's record for the first call; further ones take their own.
+    room: Option<mpsc::OwnedPermit<ModelCall>>,
+    /// The session's turn to read, and everyone's; until the call is made of it.
+    reading: Option<[OwnedSemaphorePermit; 2]>,
 }
 
 /// In whose words a request for a path is answered.
@@ -167,6 +179,10 @@ impl Session {
         body: Incoming,
     ) -> Response<Body> {
         let refuse = |status, sentence: &str| refusal(dialect, status, sentence, "input");
+        let Some(admitted) = self.admitted().await else {
+            let refused = self.over(dialect);
+            return object(refused.status, &refused.body);
+        };
         let collected =
             tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_BYTES).collect());
         let body = match collected.await {
@@ -182,7 +198,7 @@ impl Session {
             Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
         };
         drop(body);
-        match self.call(&chat).await {
+        match self.call(&chat, admitted).await {
             Ok((call, first, slot)) => {
                 pieces(call, first, slot, dialect.content_type(chat.streams()))
             }
@@ -190,22 +206,37 @@ impl Session {
         }
     }
 
+    /// Waits for its turn; none when the session is over. What all sessions share is taken last: who waits for
+    /// something of its own holds nobody up.
+    async fn admitted(&self) -> Option<Admitted> {
+        let slot = Arc::clone(&self.running).acquire_owned().await.ok()?;
+        let room = self.calls.clone().reserve_owned().await.ok()?;
+        let own = Arc::clone(&self.reading).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.gateway.reading);
+        let all = all.acquire_owned().await.ok()?;
+        Some(Admitted {
+            slot,
+            room: Some(room),
+            reading: Some([own, all]),
+        })
+    }
+
     /// Asks the session's models in their order, until one begins to answer.
-    async fn call(&self, chat: &Chat) -> Result<(Call, Bytes, OwnedSemaphorePermit), Refused> {
-        let over = || self.over(chat.dialect());
-        let slot = Arc::clone(&self.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| over())?;
+    async fn call(
+        &self,
+        chat: &Chat,
+        mut admitted: Admitted,
+    ) -> Result<(Call, Bytes, OwnedSemaphorePermit), Refused> {
         let mut fell_back_from = None;
-        let mut refused = over();
+        let mut refused = self.over(chat.dialect());
         for (at, target) in self.models.iter().enumerate() {
             // A first model that does not suit refuses; the others are for when it fails.
             if at > 0 && !chat.suits(&target.provider) {
                 continue;
             }
-            refused = match self.ask(chat, target, fell_back_from.take()).await {
-                Ok((call, first)) => return Ok((call, first, slot)),
+            let asked = self.ask(chat, target, fell_back_from.take(), &mut admitted);
+            refused = match asked.await {
+                Ok((call, first)) => return Ok((call, first, admitted.slot)),
                 Err(refused) if refused.may_fall_back => refused,
                 Err(refused) => return Err(refused),
             };
@@ -228,10 +259,16 @@ impl Session {
         chat: &Chat,
         target: &Target,
         fell_back_from: Option<ModelName>,
+        admitted: &mut Admitted,
     ) -> Result<(Call, Bytes), Refused> {
         let dialect = chat.dialect();
-        let permit = self.calls.clone().reserve_owned().await;
-        let permit = permit.map_err(|_| self.over(dialect))?;
+        let permit = match admitted.room.take() {
+            Some(room) => room,
+            None => {
+                let room = self.calls.clone().reserve_owned().await;
+                room.map_err(|_| self.over(dialect))?
+            }
+        };
         let is_ollama = target.provider.name() == OLLAMA;
         let about = About {
             target: target.clone(),
@@ -240,7 +277,7 @@ impl Session {
         };
         let mut running = Running::start(permit, Arc::clone(&self.totals), about);
         let config = &self.gateway.config;
-        let (client, call) = match self.ready(chat, target, &mut running).await {
+        let (client, call) = match self.ready(chat, target, &mut running, admitted).await {
             Ok(ready) => ready,
             Err(error) => {
                 let refused = Refused::new(dialect, &error);
@@ -269,6 +306,7 @@ impl Session {
         chat: &Chat,
         target: &Target,
         running: &mut Running,
+        admitted: &mut Admitted,
     ) -> Result<(&reqwest::Client, Outgoing), ModelError> {
         let provider = &target.provider;
         if self.budget.microusd.is_some() && provider.price().is_none() {
@@ -278,6 +316,7 @@ impl Session {
         }
         let client = self.gateway.client_for(provider)?;
         let call = chat.call(target, &self.options, &self.gateway.config.keep_alive)?;
+        drop(admitted.reading.take());
         let prompt = if chat.only_counts() {
             Prompt::default()
         } else {

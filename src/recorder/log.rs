@@ -16,8 +16,8 @@ use crate::nips::{
 
 /// The log of one session under its own key.
 ///
-/// Each method returns the next record, signed; the caller publishes it before it asks for another. The
-/// chain cannot have a gap then: a record that could not be published ends the session.
+/// Each method returns the next record, signed; the caller publishes them in this order. Those that could not be
+/// published are taken back ([`SessionLog::take_back`]), so that the chain has no gap.
 #[derive(Debug)]
 pub struct SessionLog {
     keys: Keys,
@@ -130,6 +130,35 @@ impl SessionLog {
         self.start.as_ref()
     }
 
+    /// The next record takes the place of the first of these, which were not published; nothing else was signed
+    /// after them.
+    pub fn take_back(&mut self, unpublished: &[Event]) {
+        for event in unpublished.iter().rev() {
+            // What else a session signs is no part of its chain.
+            let Ok(record) = Record::parse(event) else {
+                continue;
+            };
+            if event.pubkey != self.session() || record.seq >= self.seq {
+                continue;
+            }
+            let count = match record.body {
+                Body::Action(_) => Some(&mut self.counts.actions),
+                Body::Checkpoint(_) => Some(&mut self.counts.checkpoints),
+                Body::Error(_) => Some(&mut self.counts.errors),
+                Body::Start(_) => {
+                    self.start = None;
+                    None
+                }
+                Body::End(_) => None,
+            };
+            if let Some(count) = count {
+                *count = count.saturating_sub(1);
+            }
+            self.seq = record.seq;
+            self.prev = record.prev;
+        }
+    }
+
     /// Records belong to this job from here on.
     pub fn turn_to(&mut self, job: Reference) {
         self.root = Some(job);
@@ -138,12 +167,6 @@ impl SessionLog {
     /// Counts tokens, for the end.
     pub fn spend(&mut self, tokens: u64) {
         self.tokens += tokens;
-    }
-
-    /// Whether something went wrong so far.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.counts.errors > 0
     }
 
     /// 4781.
@@ -304,7 +327,8 @@ impl SessionLog {
             Body::Action(action) => &mut action.detail,
             Body::Checkpoint(checkpoint) => &mut checkpoint.detail,
             Body::Error(fault) => &mut fault.detail,
-            Body::Start(_) | Body::End(_) => return,
+            Body::Start(start) => &mut start.extra,
+            Body::End(_) => return,
         };
         for value in detail.iter_mut().flatten() {
             if let std::borrow::Cow::Owned(clean) = self.redactor.redact(value) {
@@ -345,133 +369,4 @@ fn cap(content: String, body: &mut Body) -> (String, Option<String>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nips::session::check_chain;
-
-    fn log(secret: &str) -> SessionLog {
-        let root = Reference {
-            id: EventId::all_zeros(),
-            relay: "ws://r".into(),
-            author: Some(Keys::generate().public_key()),
-        };
-        let belonging = Belonging {
-            operator: Keys::generate().public_key(),
-            root: Some(root),
-            relay: "ws://r".into(),
-        };
-        let redactor = Arc::new(Redactor::new(vec![secret.to_owned()]));
-        SessionLog::new(Keys::generate(), redactor, belonging)
-    }
-
-    fn start() -> Start {
-        Start {
-            operator: None,
-            behavior: None,
-            role: "chat".into(),
-            model: "m".into(),
-            provider: "ollama".into(),
-            tier: "local".into(),
-            adapter: "chat".into(),
-            image: "sha256:0".into(),
-            env: vec!["linux/amd64".into()],
-            config: "c".into(),
-            extra: Vec::new(),
-        }
-    }
-
-    fn job() -> Reference {
-        Reference {
-            id: EventId::all_zeros(),
-            relay: String::new(),
-            author: None,
-        }
-    }
-
-    #[test]
-    fn a_session_is_a_whole_chain_with_true_counts() {
-        let mut log = log("hunter2hunter2");
-        let mut events = vec![log.start(start(), &job(), "began", 10).unwrap().event];
-        let message = |log: &mut SessionLog, now| {
-            log.action(
-                ActionKind::Message,
-                Vec::new(),
-                "said".into(),
-                "it is hunter2hunter2",
-                now,
-            )
-        };
-        events.push(message(&mut log, 9).unwrap().event);
-        events.push(log.error("model", true, "oh", 11).unwrap().event);
-        events.push(
-            log.end(Outcome::Success, "completed", "", 12)
-                .unwrap()
-                .event,
-        );
-        let report = check_chain(&events).unwrap();
-        assert_eq!(
-            (report.records, report.actions, report.errors, report.ended),
-            (4, 1, 1, true)
-        );
-        assert!(
-            events
-                .iter()
-                .all(|event| !event.content.contains("hunter2"))
-        );
-        assert!(
-            events
-                .windows(2)
-                .all(|pair| pair[0].created_at <= pair[1].created_at)
-        );
-    }
-
-    #[test]
-    fn long_content_is_cut_at_a_character_and_named_by_its_hash() {
-        let mut log = log("hunter2hunter2");
-        let _ = log.start(start(), &job(), "", 1).unwrap();
-        let long = "é".repeat(30_000);
-        let entry = log
-            .action(ActionKind::Message, Vec::new(), String::new(), &long, 2)
-            .unwrap();
-        assert!(entry.event.content.len() <= session::MAX_CONTENT);
-        assert_eq!(entry.overflow.as_deref(), Some(long.as_str()));
-        let tag = entry
-            .event
-            .tags
-            .iter()
-            .find(|tag| tag.as_slice()[0] == "truncated")
-            .unwrap();
-        assert_eq!(
-            tag.as_slice()[1..],
-            ["60000".into(), hex::encode(Sha256::digest(&long))]
-        );
-    }
-
-    #[test]
-    fn an_abandoned_session_is_closed_where_it_stopped() {
-        let mut log = log("hunter2hunter2");
-        let keys = log.keys().clone();
-        let mut events = vec![log.start(start(), &job(), "", 1).unwrap().event];
-        events.push(
-            log.action(ActionKind::Message, Vec::new(), String::new(), "x", 2)
-                .unwrap()
-                .event,
-        );
-        let belonging = Belonging {
-            operator: log.operator,
-            root: None,
-            relay: "ws://r".into(),
-        };
-        let redactor = Arc::new(Redactor::new(Vec::new()));
-        let resumed =
-            SessionLog::resume(keys.clone(), redactor.clone(), belonging.clone(), &events).unwrap();
-        events.push(
-            resumed
-                .end(Outcome::Abandoned, "abandoned", "", 9)
-                .unwrap()
-                .event,
-        );
-        assert!(check_chain(&events).unwrap().ended);
-        assert!(SessionLog::resume(keys, redactor, belonging, &events).is_none());
-    }
-}
+mod tests;

@@ -6,7 +6,8 @@
 
 use std::{
     borrow::Cow,
-    sync::{PoisonError, RwLock},
+    ffi::OsString,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -30,8 +31,83 @@ pub struct Redactor {
 #[derive(Default)]
 struct Known {
     secrets: Vec<String>,
-    /// Finds every spelling of them; none when there is nothing to find.
-    finder: Option<AhoCorasick>,
+    finder: Finder,
+}
+
+/// Finds every spelling of the known values.
+#[derive(Default)]
+enum Finder {
+    /// There is nothing to find.
+    #[default]
+    Nothing,
+    Quick(AhoCorasick),
+    /// One after the other, the longest first: slow, but no text goes out unsearched.
+    Slow(Vec<String>),
+}
+
+impl Finder {
+    fn of(spellings: Vec<String>, build: impl FnOnce(&[String]) -> Option<AhoCorasick>) -> Self {
+        if spellings.is_empty() {
+            return Self::Nothing;
+        }
+        match build(&spellings) {
+            Some(quick) => Self::Quick(quick),
+            None => {
+                let mut spellings = spellings;
+                spellings.sort_unstable_by_key(|spelling| std::cmp::Reverse(spelling.len()));
+                Self::Slow(spellings)
+            }
+        }
+    }
+
+    fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let quick = match self {
+            Self::Nothing => return Cow::Borrowed(text),
+            Self::Slow(spellings) => {
+                let mut text = Cow::Borrowed(text);
+                for spelling in spellings {
+                    if text.contains(spelling) {
+                        text = Cow::Owned(text.replace(spelling, MARK));
+                    }
+                }
+                return text;
+            }
+            Self::Quick(quick) => quick,
+        };
+        let (mut clean, mut done) = (String::new(), 0);
+        for found in quick.find_iter(text) {
+            clean.push_str(&text[done..found.start()]);
+            clean.push_str(MARK);
+            done = found.end();
+        }
+        if done == 0 {
+            return Cow::Borrowed(text);
+        }
+        clean.push_str(&text[done..]);
+        Cow::Owned(clean)
+    }
+}
+
+/// An automaton that takes what contains another as a whole.
+fn quick(spellings: &[String]) -> Option<AhoCorasick> {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostLongest)
+        .build(spellings)
+        .inspect_err(|error| tracing::error!(%error, "known secrets are searched for slowly"))
+        .ok()
+}
+
+/// Values that are secret as long as this lives.
+#[derive(Debug)]
+pub struct Learned {
+    redactor: Arc<Redactor>,
+    secrets: Vec<String>,
+}
+
+impl Drop for Learned {
+    fn drop(&mut self) {
+        self.redactor.forget(&self.secrets);
+    }
 }
 
 impl std::fmt::Debug for Known {
@@ -45,34 +121,7 @@ impl Known {
         self.secrets.sort_unstable();
         self.secrets.dedup();
         let spellings: Vec<String> = self.secrets.iter().flat_map(|s| spellings::of(s)).collect();
-        self.finder = match spellings.is_empty() {
-            true => None,
-            false => AhoCorasick::builder()
-                // A secret that contains another goes as a whole.
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(&spellings)
-                .inspect_err(
-                    |error| tracing::error!(%error, "known secrets cannot be searched for"),
-                )
-                .ok(),
-        };
-    }
-
-    fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let Some(finder) = &self.finder else {
-            return Cow::Borrowed(text);
-        };
-        let (mut clean, mut done) = (String::new(), 0);
-        for found in finder.find_iter(text) {
-            clean.push_str(&text[done..found.start()]);
-            clean.push_str(MARK);
-            done = found.end();
-        }
-        if done == 0 {
-            return Cow::Borrowed(text);
-        }
-        clean.push_str(&text[done..]);
-        Cow::Owned(clean)
+        self.finder = Finder::of(spellings, quick);
     }
 }
 
@@ -95,6 +144,16 @@ impl Redactor {
         known.rebuild();
     }
 
+    /// Adds values until what it gives is dropped: whatever becomes of who could say them, they are forgotten then.
+    #[must_use]
+    pub fn learn_while(self: &Arc<Self>, secrets: Vec<String>) -> Learned {
+        self.learn(secrets.iter().cloned());
+        Learned {
+            redactor: Arc::clone(self),
+            secrets,
+        }
+    }
+
     /// Forgets values that are of no use to anyone any more.
     pub fn forget(&self, secrets: &[String]) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +169,7 @@ impl Redactor {
             .known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .finder
             .redact(text);
         self.shapes.redact(text)
     }
@@ -145,9 +205,14 @@ fn settled(text: &str) -> usize {
 /// Values in the environment whose names say that they are secret.
 #[must_use]
 pub fn environment_secrets() -> Vec<String> {
-    std::env::vars()
+    secrets_of(std::env::vars_os())
+}
+
+/// A name or a value may be no text; what an agent would make of it is searched for.
+fn secrets_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
+    variables
         .filter(|(name, _)| {
-            let name = name.to_ascii_uppercase();
+            let name = name.to_string_lossy().to_ascii_uppercase();
             [
                 "KEY",
                 "TOKEN",
@@ -163,7 +228,7 @@ pub fn environment_secrets() -> Vec<String> {
             .iter()
             .any(|word| name.ends_with(word))
         })
-        .map(|(_, value)| value)
+        .map(|(_, value)| value.to_string_lossy().into_owned())
         .collect()
 }
 

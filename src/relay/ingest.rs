@@ -183,6 +183,21 @@ impl Ingest {
         Ok(record)
     }
 
+    /// Limits and structure alone.
+    pub(super) fn fits(
+        &self,
+        event: &Event,
+        origin: Origin<'_>,
+        now: u64,
+    ) -> Result<(), Rejection> {
+        self.structure(event, origin.room(), now)?;
+        let most = self.config.max_message_bytes.saturating_mul(origin.room());
+        match event.as_json().len() > most {
+            true => Err(Rejection::TooLong(most)),
+            false => Ok(()),
+        }
+    }
+
     fn structure(&self, event: &Event, room: usize, now: u64) -> Result<(), Rejection> {
         let config = &self.config;
         let (max_tags, max_content) = (

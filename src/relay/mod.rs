@@ -193,6 +193,15 @@ impl Relay {
         receiver.await.map_err(|_| Rejection::Stopping)?
     }
 
+    /// Whether an event of this program is of a size and shape that [`Self::publish`] takes.
+    ///
+    /// # Errors
+    /// With the reason why it would be refused.
+    pub fn check(&self, event: &Event) -> Result<(), Rejection> {
+        let now = Timestamp::now().as_secs();
+        self.shared.ingest.fits(event, Origin::Internal, now)
+    }
+
     /// Stored events that match, newest first. Without a `limit`, all of them.
     ///
     /// # Errors

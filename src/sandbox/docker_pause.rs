@@ -8,10 +8,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::docker::{engine, status};
-use super::{Error, Request};
+use super::{Error, Request, Tail};
 
 /// How long the engine may take to freeze or wake a container; a fork bomb is slow to freeze.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is tried to wake a container that nobody waits for.
+const WAKE_TRIES: u32 = 4;
+/// The pause between two tries.
+const WAKE_EVERY: Duration = Duration::from_millis(500);
+/// What is the last that is heard of one that does not wake.
+const UNWAKEABLE: &[u8] = b"\ntreefort ended it: it stood still for a moment and the container engine could not wake it\n";
 
 /// The holders of one container.
 pub(super) struct Holds<'a> {
@@ -19,22 +26,31 @@ pub(super) struct Holds<'a> {
     id: &'a str,
     requests: mpsc::Receiver<Request>,
     holders: HashSet<u64>,
-    /// Those that let go by themselves.
-    leases: JoinSet<u64>,
+    /// Those that let go by themselves, and how often it was tried to wake the container for them.
+    leases: JoinSet<(u64, u32)>,
+    /// Where it is said when it is ended because it cannot be woken.
+    words: Tail,
 }
 
 impl<'a> Holds<'a> {
-    pub(super) fn new(docker: &'a Docker, id: &'a str, requests: mpsc::Receiver<Request>) -> Self {
+    pub(super) fn new(
+        docker: &'a Docker,
+        id: &'a str,
+        requests: mpsc::Receiver<Request>,
+        words: Tail,
+    ) -> Self {
         Self {
             docker,
             id,
             requests,
             holders: HashSet::new(),
             leases: JoinSet::new(),
+            words,
         }
     }
 
-    /// Serves requests until the sandbox is to stop; returns the grace. The container is awake then.
+    /// Serves requests until the sandbox is to stop; returns the grace. The container is awake then, unless there
+    /// is none: nobody else would wake one that does not wake when the last who let go by itself has done so.
     pub(super) async fn serve(&mut self, mut stop: oneshot::Receiver<Duration>) -> Duration {
         loop {
             tokio::select! {
@@ -52,10 +68,24 @@ impl<'a> Holds<'a> {
                 },
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(over) = self.leases.join_next() => {
-                    if let Ok(holder) = over
-                        && let Err(error) = self.release(holder).await
-                    {
-                        tracing::warn!(%error, "a container that stood still could not be woken");
+                    let Ok((holder, tries)) = over else {
+                        continue;
+                    };
+                    match self.release(holder).await {
+                        // One that has ended needs nobody to wake it.
+                        Ok(()) | Err(Error::Ended) => {}
+                        Err(error) if tries < WAKE_TRIES => {
+                            tracing::warn!(%error, "a container that stood still could not be woken");
+                            self.leases.spawn(async move {
+                                tokio::time::sleep(WAKE_EVERY).await;
+                                (holder, tries + 1)
+                            });
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "a container that cannot be woken is ended");
+                            self.words.push(UNWAKEABLE);
+                            return Duration::ZERO;
+                        }
                     }
                 }
             }
@@ -85,7 +115,7 @@ impl<'a> Holds<'a> {
                 if let (Ok(()), Some(lease)) = (&held, lease) {
                     self.leases.spawn(async move {
                         lease.over().await;
-                        holder
+                        (holder, 1)
                     });
                 }
                 drop(done.send(held));

@@ -109,8 +109,8 @@ async fn run(
         cancelled,
         exit,
     } = commands;
-    let mut holds = Holds::new(docker, id, requests);
     let stderr = Tail::default();
+    let mut holds = Holds::new(docker, id, requests, stderr.clone());
     let closing = CancellationToken::new();
 
     let (driver, streams) = tokio::select! {

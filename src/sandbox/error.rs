@@ -114,6 +114,15 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// This machine's kernel failed at something that should work.
+    #[error("this computer could not {action}")]
+    System {
+        /// What it was to do.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: BoxError,
+    },
     /// The engine could not say how the sandbox ended.
     #[error("the sandbox is gone and nothing says how it ended")]
     Lost,
@@ -209,6 +218,7 @@ impl Error {
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }
+            | Self::System { .. }
             | Self::Lost
             | Self::Ended
             | Self::ShuttingDown => "",
@@ -232,12 +242,46 @@ impl Error {
     }
 }
 
+/// The beginning of a foreign text, cut between words: half a secret looks like none, and nobody would cut it out.
+/// Scripts without spaces are cut between characters.
+#[must_use]
+pub fn beginning(text: &str, chars: usize) -> &str {
+    match text.char_indices().nth(chars) {
+        None => text,
+        Some((end, next)) if next.is_ascii_graphic() => {
+            text[..end].trim_end_matches(|c: char| c.is_ascii_graphic())
+        }
+        Some((end, _)) => &text[..end],
+    }
+}
+
 /// Cuts an engine's words to one bounded piece without control characters.
 pub(super) fn clip(text: &str) -> String {
     let clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(600)
+        .take(601)
         .collect();
-    clean.trim().to_owned()
+    beginning(&clean, 600).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_words() {
+        for (text, chars, cut) in [
+            ("ab cd", 5, "ab cd"),
+            ("ab cd", 4, "ab "),
+            ("ab cd", 2, "ab"),
+            ("abcd", 2, ""),
+            ("日本語", 2, "日本"),
+            ("日本key", 4, "日本"),
+        ] {
+            assert_eq!(beginning(text, chars), cut, "{text} {chars}");
+        }
+        let words = format!("{} AKIAIOSFODNN7EXAMPLE", "x".repeat(590));
+        assert_eq!(clip(&words), "x".repeat(590));
+    }
 }

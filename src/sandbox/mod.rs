@@ -46,7 +46,7 @@ pub use control::{Commands, Control, Handle, Lease, Request, Still};
 pub use docker::DockerRuntime;
 pub use docker_clean::{ImageUse, Leftovers};
 pub use docker_spec::AGENT_ID;
-pub use error::{BoxError, Error};
+pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
 pub use image::{Content, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
@@ -56,7 +56,7 @@ pub use protection::{Facts, Protection, protection};
 pub const LABEL_HOME: &str = "treefort.home";
 /// The label that names the agent of a container or an image.
 pub const LABEL_AGENT: &str = "treefort.agent";
-/// The label that says which session a container serves: its public key, or `warm`.
+/// The label that says which session a container serves, or will serve when it is kept warm: its public key.
 pub const LABEL_SESSION: &str = "treefort.session";
 
 /// The folder inside a sandbox where a workspace is bound.

@@ -9,7 +9,7 @@ use std::{
 use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
-use super::ObjectId;
+use super::{ObjectId, objects::write_durably};
 
 /// The version that this program writes.
 pub const VERSION: u32 = 1;
@@ -30,7 +30,6 @@ pub struct About {
     /// The beginning of what was asked for first.
     pub title: String,
     /// Whether a private job worked on it: nothing of its files may be readable on the relay.
-    #[serde(default)]
     pub private: bool,
     /// The agent that began it.
     pub agent: String,
@@ -39,7 +38,7 @@ pub struct About {
     /// The project as it was: what an apply compares with. After an apply, what was applied.
     pub base: Option<ObjectId>,
     /// The applies that can be taken back, the last one last.
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default)]
     pub applied: Vec<Applied>,
 }
 
@@ -55,26 +54,10 @@ pub struct Applied {
     pub base: ObjectId,
     /// When, in Unix seconds.
     pub at: u64,
-    /// What the names of its unfinished files follow from; empty in what an earlier version wrote.
-    #[serde(default)]
+    /// What the names of its unfinished files follow from.
     pub token: String,
     /// Whether it was begun and its end is not known: the process may have been killed in the middle.
-    #[serde(default)]
     pub unfinished: bool,
-}
-
-/// Earlier versions remembered one apply, or none.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Applied>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Many(Vec<Applied>),
-        One(Option<Applied>),
-    }
-    Ok(match Either::deserialize(from)? {
-        Either::Many(all) => all,
-        Either::One(one) => one.into_iter().collect(),
-    })
 }
 
 impl About {
@@ -85,12 +68,12 @@ impl About {
         self.applied.drain(..over);
     }
 
-    /// The apply with this token is done; `result` is what was applied.
-    pub fn end_apply(&mut self, token: &str, result: ObjectId) {
+    /// The apply with this token is done; the next one compares with `next`.
+    pub fn end_apply(&mut self, token: &str, next: ObjectId) {
         if let Some(applied) = self.applied.iter_mut().find(|one| one.token == token) {
             applied.unfinished = false;
         }
-        self.base = Some(result);
+        self.base = Some(next);
     }
 
     /// Nothing of this apply is in the project any more.
@@ -120,18 +103,14 @@ impl About {
     /// # Errors
     /// When the disk refuses.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        use io::Write as _;
-        let new = dir.join("about.json.new");
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(&new, dir.join(FILE))?;
-        fs::File::open(dir)?.sync_all()
+        write_durably(&dir.join(FILE), &serde_json::to_vec(self)?).map_err(io::Error::other)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -157,16 +136,9 @@ mod tests {
         };
         about.write(dir.path()).unwrap();
         assert_eq!(About::read(dir.path()).unwrap(), about);
-        // As an earlier version wrote it.
-        let mut json = serde_json::to_value(&about).unwrap();
-        let one = serde_json::json!({"backup": "11".repeat(20), "base": "22".repeat(20), "at": 8});
-        for (applied, expected) in [(one, 1), (serde_json::Value::Null, 0)] {
-            json["applied"] = applied;
-            fs::write(dir.path().join(FILE), json.to_string()).unwrap();
-            let read = About::read(dir.path()).unwrap();
-            assert_eq!(read.applied.len(), expected);
-            assert!(read.applied.iter().all(|one| !one.unfinished));
-        }
+        // Nobody else is told what somebody works on.
+        let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
         about.v = 2;
         about.write(dir.path()).unwrap();
         assert!(

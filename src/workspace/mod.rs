@@ -24,6 +24,7 @@ pub mod inventory;
 mod ladder;
 mod left_out;
 pub mod merge;
+pub mod nested;
 pub mod objects;
 mod restore;
 pub mod snapshot;

@@ -159,7 +159,7 @@ fn permissions(claims: &[Claim]) -> Vec<Option<&str>> {
     claims
         .iter()
         .filter_map(|claim| match claim {
-            Claim::Permission(permission) => Some(permission.answer.told()),
+            Claim::Permission(permission) => Some(permission.answer.give()),
             _ => None,
         })
         .collect()

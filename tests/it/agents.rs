@@ -57,6 +57,51 @@ async fn an_agent_in_the_home_asks_its_model_as_often_as_it_likes() {
     assert!(tokens >= 80, "{tokens}");
 }
 
+/// A command that asks the model as often as that, and says how often it was answered.
+const COMMAND: &str = r#"
+chat='{"model":"x","stream":false,"messages":[{"role":"user","content":"instant"}]}'
+n=0
+while [ $n -lt 80 ]; do
+    /busybox wget -q -O /dev/null --header "Authorization: Bearer $TREEFORT_TOKEN" \
+        --header 'Content-Type: application/json' --post-data "$chat" \
+        http://127.0.0.1:11434/api/chat || break
+    n=$((n + 1))
+done
+echo "asked $n times"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_asks_its_model_if_it_has_one_as_often_as_its_budget_lets_it() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    treefort.terminate();
+    for (name, env) in [("asks", "env = { MODEL = \"{model}\" }\n"), ("none", "")] {
+        agent::install(treefort.home(), name, COMMAND, &[]);
+        let manifest = treefort.home().join(format!("agents/{name}/agent.toml"));
+        let toml = std::fs::read_to_string(&manifest).unwrap();
+        let toml = toml.replace("[image]", &format!("driver = \"exec\"\n{env}[image]"));
+        std::fs::write(&manifest, toml).unwrap();
+    }
+    treefort.up();
+    let mut client = treefort.client(&treefort.operator()).await;
+    for (agent, budget, status, text) in [
+        ("asks", "1000000", "success", "asked 80 times"),
+        ("asks", "5", "error", "budget"),
+        ("none", "1000000", "success", "asked 0 times"),
+    ] {
+        let draft = client
+            .job(treefort.coordinator(), "go")
+            .tag(["param", "agent", agent])
+            .tag(["param", "budget_tokens", budget]);
+        let (_, answers) = client.do_job(&draft).await;
+        assert_eq!(statuses(&answers).last().unwrap(), status, "{answers:?}");
+        let said = format!("{answers:?}");
+        assert!(said.contains(text), "{agent} {budget}: {said}");
+    }
+    // The agent that needs no model reached none.
+    assert!((80..90).contains(&model.chats().len()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_agent_answers_as_it_is_and_says_why_it_fails() {
     let model = ModelServer::start().await;

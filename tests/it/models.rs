@@ -74,7 +74,7 @@ async fn models_shows_what_there_is_and_never_a_key() {
     let lines: Vec<Value> = lines.collect();
     assert_eq!(
         lines[0],
-        json!({"name": MODEL, "default": true, "provider": "ollama", "size": 1_000_000,
+        json!({"name": MODEL, "default": true, "provider": "ollama", "local": true, "size": 1_000_000,
             "context": 4096, "tools": false})
     );
     let openai = lines

@@ -11,7 +11,7 @@ use crate::{
         output,
         text::one_line,
     },
-    nips::workspace::{Answer, Operation, Outcome, StepLine},
+    nips::workspace::{Answer, KeptLine, Operation, Outcome, StepLine},
 };
 
 /// Shows what an agent's changes would do to your folder, asks, and brings them in.
@@ -62,6 +62,8 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         conflicts,
         hidden,
         settled,
+        unsettled,
+        earlier,
     } = &planned.outcome
     else {
         return Ok(());
@@ -71,13 +73,16 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
             "the last apply was cut off in the middle, so what it had written was taken back first ({})",
             counted(*files, "file")
         ));
+        for line in left_alone(unsettled, unsettled.len()) {
+            output::progress(line);
+        }
     }
     if *total == 0 {
         if args.json {
             output::json(&serde_json::json!(planned))?;
         } else {
             super::which_one(&planned);
-            output::progress("there is nothing to apply: your folder and the copy do not differ");
+            output::progress(nothing(*earlier));
         }
         return Ok(());
     }
@@ -116,7 +121,10 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
     } else if unseen && !args.flagged {
         let problem = Problem::NotShown(listed(hidden));
         return Err(CommandError::new(Kind::Usage, problem)
-            .hint("the copy with all of it: treefort open")
+            .hint(format!(
+                "the copy with all of it: {}",
+                super::again("treefort open", session)
+            ))
             .hint(format!(
                 "to apply it all the same: {}",
                 super::again(command, session)
@@ -152,8 +160,12 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
     if in_conflict > named.len() {
         named.push(format!("and {} more", in_conflict - named.len()));
     }
+    let error = CommandError::new(Kind::Failed, Problem::Conflicts(named.join(", ")));
+    if written + removed == 0 {
+        return Err(error.hint("nothing was written, and what the agent has there is offered again by the next `treefort apply`"));
+    }
     Err(
-        CommandError::new(Kind::Failed, Problem::Conflicts(named.join(", ")))
+        error
             .hint("look for <<<<<<< in them, or for the agent's version beside them (.treefort), and keep what you want")
             .hint(format!(
                 "to take all of it back: {}",
@@ -190,24 +202,39 @@ async fn take_back(args: &Args, connection: &mut Connection) -> Result<(), Comma
         "taken back: {} {is} before{also}",
         counted(restored, "file")
     ))?;
-    if !kept.is_empty() {
-        output::line("left as they are:")?;
-        for line in kept.iter().take(10) {
-            output::line(format!(
-                "  {}: {}",
-                one_line(&line.path),
-                one_line(&line.why)
-            ))?;
-        }
-        if kept_in_all > 10 {
-            output::line(format!("  and {} more", kept_in_all - 10))?;
-        }
+    for line in left_alone(&kept, kept_in_all) {
+        output::line(line)?;
     }
     if earlier > 0 {
         let back = super::again("treefort apply --take-back", args.session.as_deref());
         super::aside(&format!("to take the apply before it back too: {back}"));
     }
     Ok(())
+}
+
+/// What a take-back left as it is, a line each.
+fn left_alone(kept: &[KeptLine], in_all: usize) -> Vec<String> {
+    if kept.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec!["left as they are:".to_owned()];
+    lines.extend(
+        kept.iter()
+            .take(10)
+            .map(|line| format!("  {}: {}", one_line(&line.path), one_line(&line.why))),
+    );
+    if in_all > 10 {
+        lines.push(format!("  and {} more", in_all - 10));
+    }
+    lines
+}
+
+/// What a plan without a step says, after so many applies.
+const fn nothing(earlier: usize) -> &'static str {
+    match earlier {
+        0 => "there is nothing to apply: your folder has all that the agent changed",
+        _ => "there is nothing to apply: nothing is new since the last apply",
+    }
 }
 
 /// How many of something.
@@ -250,7 +277,7 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
             "mode" => "rights",
             "link" => "link",
             "folder" => "folder",
-            "remove-folder" => "no folder",
+            "remove-folder" => "folder removed",
             "left-out" => "left out",
             _ => "conflict",
         };
@@ -312,7 +339,10 @@ mod tests {
             path: None,
             title: None,
             at: None,
-            outcome: Outcome::Locate { agents_git: false },
+            outcome: Outcome::Locate {
+                agents_git: false,
+                repositories: Vec::new(),
+            },
         };
         let text = preview(&planned, &steps, 2, 0).join("\n");
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"

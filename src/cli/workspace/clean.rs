@@ -14,7 +14,7 @@ use crate::{
 /// Shows what agents left on the disk, and deletes what nobody needs any more.
 ///
 /// Copies in which nothing was changed go. Those with work in them stay, also when you applied it, because that
-/// can still be taken back; `--all` deletes them too.
+/// can still be taken back; `--all` deletes them too. The contents of checkpoints go with the last copy of a folder.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Also copies with work in them, and the agents' images.
@@ -111,7 +111,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 parts.push(plural(containers as u64, "container"));
             }
             output::line(format!(
-                "deleted {}; {} free",
+                "deleted {}; freed {}",
                 parts.join(", "),
                 size(bytes)
             ))?;

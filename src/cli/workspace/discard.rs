@@ -10,7 +10,10 @@ use crate::{
     nips::workspace::{Operation, Outcome},
 };
 
-/// Deletes an agent's copy with all its checkpoints. Your folder stays as it is.
+/// Deletes an agent's copy with all its checkpoints, and what could take its applies back. Your folder stays as it is.
+///
+/// The contents of its checkpoints stay in treefort's store as long as there is another copy of the same folder; `clean`
+/// removes them with the last one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The session; the newest one of this folder when left out.

@@ -110,7 +110,7 @@ pub(super) async fn request(
     let answer = loop {
         let update = tokio::time::timeout_at(deadline, connection.client.next())
             .await
-            .map_err(|_| CommandError::new(Kind::Failed, Problem::TimedOut(PATIENCE.as_secs())))?;
+            .map_err(|_| CommandError::new(Kind::Failed, Problem::NoAnswer(PATIENCE.as_secs())))?;
         let Update::Event(event) = update?.1 else {
             continue;
         };

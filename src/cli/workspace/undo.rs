@@ -11,6 +11,9 @@ use crate::{
 };
 
 /// Brings an earlier state of an agent's copy back. An undo can be undone.
+///
+/// It covers the copy's files, not the `.git` at its top, and 200,000 files with 2 GiB in all; what it does not cover
+/// is named and left as it is.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "treefort undo [OPTIONS] <CHECKPOINT|--last>")]
 pub struct Args {
@@ -53,6 +56,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         removed,
         uncovered,
         uncovered_in_all,
+        moved,
         unrecorded,
         ..
     } = answer.outcome
@@ -76,6 +80,20 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             .saturating_sub(10);
         if more > 0 {
             output::line(format!("  and {more} more"))?;
+        }
+    }
+    if !moved.is_empty() {
+        let copy = std::path::Path::new(answer.path.as_deref().unwrap_or_default());
+        let kept = copy.parent().unwrap_or(copy).join("kept");
+        output::line(format!(
+            "in the way of what came back, so moved to {}:",
+            one_line(&kept.to_string_lossy())
+        ))?;
+        for path in moved.iter().take(10) {
+            output::line(format!("  {}", one_line(path)))?;
+        }
+        if moved.len() > 10 {
+            output::line(format!("  and {} more", moved.len() - 10))?;
         }
     }
     if let Some(why) = unrecorded {

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// Paths that a sentence names.
+const NAMED: usize = 10;
+
 impl Shared {
     /// Changes what is remembered of it, on a thread that may wait for the disk; durable on return.
     ///
@@ -66,6 +69,8 @@ pub(super) async fn plan(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
         steps,
         conflicts,
         hidden,
+        earlier: shared.about().applied.len(),
+        unsettled: settled.as_ref().map(kept_lines).unwrap_or_default(),
         settled: settled.map(|taken| taken.written + taken.removed),
     })
 }
@@ -157,20 +162,20 @@ pub(super) async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outco
     let (this, at) = (shared.clone(), now());
     let applied = shared
         .still(false, move |files| {
-            settle(&this, files, &project)?;
+            let settled = settle(&this, files, &project)?;
+            if let Some(failure) = settled.as_ref().and_then(unsettled) {
+                return Ok(Err(failure));
+            }
             let plan = look(&this, files, &project, at)?;
             if plan.id != id {
-                return Ok(None);
+                return Ok(Err(Failure::new(
+                    "workspace",
+                    "the project or the copy changed since you looked; look at the changes again, then apply",
+                )));
             }
-            bring(&this, files, &project, &plan, at).map(Some)
+            bring(&this, files, &project, &plan, at).map(Ok)
         })
-        .await?;
-    let Some(applied) = applied else {
-        return Err(Failure::new(
-            "workspace",
-            "the project or the copy changed since you looked; look at the changes again, then apply",
-        ));
-    };
+        .await??;
     let paths = applied.conflicts.iter();
     let (conflicts, _) = cut_to(paths.take(FILES).map(|path| words::text(path)), LIST);
     Ok(Outcome::Apply {
@@ -179,6 +184,11 @@ pub(super) async fn apply_plan(shared: &Arc<Shared>, id: String) -> Result<Outco
         conflicts,
         in_conflict: applied.conflicts.len(),
     })
+}
+
+/// What the names begin with under which the store keeps what the applies of a copy touched.
+pub(super) fn backups(shared: &Shared) -> String {
+    format!("refs/treefort-backup/{}/", shared.id.to_hex())
 }
 
 /// Does what a plan says, so that it can be taken back at any moment of it.
@@ -190,7 +200,7 @@ fn bring(
     at: u64,
 ) -> Result<apply::Applied, workspaces::Error> {
     let token = apply::token()?;
-    let name = format!("refs/treefort-backup/{}/{at}-{token}", shared.id.to_hex());
+    let name = format!("{}{at}-{token}", backups(shared));
     let keep = apply::Keep {
         name: &name,
         token: &token,
@@ -211,7 +221,7 @@ fn bring(
     match apply::apply(files.store(), plan, project, keep, record) {
         Ok(applied) => {
             // One that wrote nothing leaves nothing to take back, and what went before still can be.
-            shared.remember_now(|about| about.end_apply(&token, plan.result))?;
+            shared.remember_now(|about| about.end_apply(&token, plan.next))?;
             Ok(applied)
         }
         Err(error) => {
@@ -221,6 +231,38 @@ fn bring(
             Err(error.into())
         }
     }
+}
+
+/// What a take-back left as it is, as far as an answer has room for it.
+fn kept_lines(taken: &TakenBack) -> Vec<KeptLine> {
+    let lines = taken.kept.iter().take(FILES).map(|(path, why)| KeptLine {
+        path: words::text(path),
+        why: words::kept(*why).to_owned(),
+    });
+    cut_to(lines, LIST / 2).0
+}
+
+/// Why an apply does not go on after one before it that was cut off: not all of that could be taken back.
+fn unsettled(taken: &TakenBack) -> Option<Failure> {
+    if taken.kept.is_empty() {
+        return None;
+    }
+    let mut named: Vec<String> = taken
+        .kept
+        .iter()
+        .take(NAMED)
+        .map(|(path, why)| format!("{} ({})", words::text(path), words::kept(*why)))
+        .collect();
+    if taken.kept.len() > NAMED {
+        named.push(format!("and {} more", taken.kept.len() - NAMED));
+    }
+    Some(Failure::new(
+        "workspace",
+        format!(
+            "an apply before this one was cut off in the middle; it was taken back, but these were left as they are: {}; look at them, then apply again",
+            named.join(", ")
+        ),
+    ))
 }
 
 pub(super) async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
@@ -239,11 +281,7 @@ pub(super) async fn take_back(shared: &Arc<Shared>) -> Result<Outcome, Failure> 
             "nothing was applied, so there is nothing to take back",
         ));
     };
-    let lines = taken.kept.iter().take(FILES).map(|(path, why)| KeptLine {
-        path: words::text(path),
-        why: words::kept(*why).to_owned(),
-    });
-    let (kept, _) = cut_to(lines, LIST);
+    let kept = kept_lines(&taken);
     Ok(Outcome::TakeBack {
         restored: taken.written + taken.removed,
         merged: taken.merged,

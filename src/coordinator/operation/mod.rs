@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nostr::PublicKey;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 mod home;
 mod undo;
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     job::{Answer as JobAnswer, Failure, Report},
     nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task, cut_to},
-    workspace::{Checkpoint, diff, inventory},
+    workspace::{Checkpoint, diff, inventory, nested},
 };
 
 /// Files that an answer names.
@@ -35,17 +36,22 @@ const LIST: usize = 40_000;
 const CHECKPOINTS: usize = 200;
 /// Bytes that the list of files beside a diff takes, and the diff's text.
 const DIFF: (usize, usize) = (15_000, 30_000);
+/// What waits for a copy.
+type HoldFuture<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<OperationHold, Failure>> + Send + 'a>>;
 /// What a task in clear text on a private copy hears.
 const IN_CLEAR: &str = "this is the copy of a private job: anybody who reads the relay could read this task and its \
     answer. Send it encrypted (NIP-44), as the `treefort` command does";
 
-/// Does a task and reports what became of it.
+/// Does a task and reports what became of it. One that still waits for its copy can be withdrawn; one that has begun
+/// cannot, and says what it did.
 pub(in crate::coordinator) async fn run(
     context: Arc<Context>,
     order: Order,
     reports: mpsc::Sender<ExecutorEvent>,
+    cancel: CancellationToken,
 ) {
-    let report = match Box::pin(perform(&context, &order)).await {
+    let report = match Box::pin(perform(&context, &order, &cancel)).await {
         Ok(answer) => Report::Answered(answer),
         Err(failure) => Report::Failed(failure),
     };
@@ -61,7 +67,18 @@ pub(in crate::coordinator) async fn run(
     }
 }
 
-async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Failure> {
+async fn perform(
+    context: &Arc<Context>,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<JobAnswer, Failure> {
+    let unless_withdrawn = async |hold: HoldFuture<'_>| {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Failure::new("cancelled", "cancelled")),
+            held = hold => held.map(Some),
+        }
+    };
     let task =
         Task::parse(&order.request).map_err(|error| Failure::new("input", error.to_string()))?;
     let hidden = order.request.scheme.is_private();
@@ -79,24 +96,27 @@ async fn perform(context: &Arc<Context>, order: &Order) -> Result<JobAnswer, Fai
     if shared.about().private && !hidden {
         return Err(Failure::new("workspace", IN_CLEAR));
     }
-    // What only looks at states that are there already needs nobody's leave; a deletion takes its own.
-    let _hold = match &task.operation {
-        Operation::Checkpoints
-        | Operation::Diff { to: Some(_), .. }
-        | Operation::Locate
-        | Operation::Discard => None,
-        _ => Some(OperationHold::take(&shared).await?),
+    // What only looks at states that are there already needs nobody's leave.
+    let hold = match &task.operation {
+        Operation::Checkpoints | Operation::Diff { to: Some(_), .. } | Operation::Locate => None,
+        Operation::Discard => {
+            unless_withdrawn(Box::pin(OperationHold::to_discard(&shared))).await?
+        }
+        _ => unless_withdrawn(Box::pin(OperationHold::take(&shared))).await?,
     };
     let outcome = match task.operation {
         Operation::Checkpoints => checkpoints(&shared).await?,
-        Operation::Diff { from, to } => difference(&shared, from, to).await?,
+        Operation::Diff { from, to } => difference(context, &shared, from, to).await?,
         Operation::Undo { to } => undo::undo(context, order, &shared, &to).await?,
         Operation::Plan => home::plan(&shared).await?,
         Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
         Operation::TakeBack => home::take_back(&shared).await?,
         Operation::Discard => {
-            let (bytes, files) = discard(&shared).await?;
-            Outcome::Discard { bytes, files }
+            let (bytes, files) = match hold {
+                Some(hold) => discard_held(&shared, hold).await?,
+                None => discard(&shared).await?,
+            };
+            return answer(context, Some(&shared), Outcome::Discard { bytes, files });
         }
         Operation::Locate | Operation::List | Operation::Clean { .. } => locate(&shared).await,
     };
@@ -159,7 +179,25 @@ async fn locate(shared: &Arc<Shared>) -> Outcome {
             true
         })
     };
-    Outcome::Locate { agents_git }
+    // What the agent may have made elsewhere stays: it is told of.
+    let found = shared.with(|files| {
+        let Some(last) = files.checkpoints()?.pop() else {
+            return Ok(Vec::new());
+        };
+        Ok(nested::repositories(files.store(), &last.tree)?)
+    });
+    let found = found.await.unwrap_or_else(|failure| {
+        tracing::warn!(
+            sentence = failure.sentence,
+            "repositories inside are not named"
+        );
+        Vec::new()
+    });
+    let (repositories, _) = cut_to(found.iter().map(|path| words::text(path)), LIST);
+    Outcome::Locate {
+        agents_git,
+        repositories,
+    }
 }
 
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
@@ -271,6 +309,7 @@ fn undone_to(reason: &str) -> Option<u32> {
 }
 
 async fn difference(
+    context: &Context,
     shared: &Arc<Shared>,
     from: Option<State>,
     to: Option<State>,
@@ -289,6 +328,7 @@ async fn difference(
         },
     };
     let is_now = to.is_none();
+    let redactor = context.redactor.clone();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
         None => latest(shared).await?.tree,
@@ -308,10 +348,12 @@ async fn difference(
                     removed: rendered.removed,
                 });
                 cut |= rendered.cut;
-                let end = written(&rendered.text, room);
-                cut |= end.0 < rendered.text.len();
+                // Half a secret would look like none.
+                let clean = redactor.redact(&rendered.text);
+                let end = written(&clean, room);
+                cut |= end.0 < clean.len();
                 room -= end.1;
-                text.push_str(&rendered.text[..end.0]);
+                text.push_str(&clean[..end.0]);
             }
             let uncovered = if is_now { files.uncovered() } else { &[] };
             let (left_out, left_out_in_all) = words::left_out(uncovered);
@@ -365,6 +407,10 @@ async fn latest(shared: &Arc<Shared>) -> Result<Checkpoint, Failure> {
 /// When an agent works on it, or the disk refuses.
 pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64, u64), Failure> {
     let hold = OperationHold::to_discard(shared).await?;
+    discard_held(shared, hold).await
+}
+
+async fn discard_held(shared: &Arc<Shared>, hold: OperationHold) -> Result<(u64, u64), Failure> {
     let about = shared.about();
     let torn = about.applied.last().is_some_and(|last| last.unfinished);
     if torn && about.project.is_some_and(|project| project.is_dir()) {
@@ -374,14 +420,16 @@ pub(in crate::coordinator) async fn discard(shared: &Arc<Shared>) -> Result<(u64
         ));
     }
     let dir = shared.dir().to_owned();
+    let backups = home::backups(shared);
     let freed = shared
         .with(move |files| {
             let size = inventory::size(&dir)?;
             // Whoever has it at hand finds no half of it, whatever happens from here on.
             hold.gone();
-            let prefix = files.ref_prefix().to_owned();
-            for (name, _) in files.store().refs(&prefix)? {
-                files.store().delete_ref(&name)?;
+            for prefix in [files.ref_prefix().to_owned(), backups] {
+                for (name, _) in files.store().refs(&prefix)? {
+                    files.store().delete_ref(&name)?;
+                }
             }
             inventory::remove(&dir)?;
             Ok((size.bytes, size.entries))

@@ -20,7 +20,7 @@ use crate::{
     },
     recorder::{Belonging, SessionLog},
     store::state::SessionRecord,
-    workspace::{Uncovered, Undone},
+    workspace::{Uncovered, Undone, Why},
 };
 
 /// How long a session may take to write an undo into its record.
@@ -46,18 +46,23 @@ pub(super) async fn undo(
             Ok(Ok((files.undo(&target.commit, at)?, target)))
         })
         .await??;
-    let (listed, _) = cut_to(undone.kept.iter().map(words::not_covered), LIST);
+    let (moved, kept): (Vec<&Uncovered>, Vec<&Uncovered>) = undone
+        .kept
+        .iter()
+        .partition(|uncovered| uncovered.why == Why::InTheWay);
+    let (listed, _) = cut_to(kept.iter().map(|kept| words::not_covered(kept)), LIST / 2);
+    let (moved, _) = cut_to(moved.iter().map(|moved| words::text(&moved.path)), LIST / 2);
     let mut outcome = Outcome::Undo {
         before: undone.before.number,
         to: target.number,
         after: undone.after.number,
         written: undone.written,
         removed: undone.removed,
+        moved,
         uncovered: listed,
-        uncovered_in_all: undone
-            .kept
+        uncovered_in_all: kept
             .iter()
-            .map(Uncovered::paths)
+            .map(|kept| kept.paths())
             .fold(0, u64::saturating_add),
         unrecorded: None,
     };
@@ -116,9 +121,9 @@ async fn record(
         .keyring
         .new_session()
         .map_err(|error| failed(&error))?;
-    context
+    let _secrets = context
         .redactor
-        .learn(crate::keys::keyring::spellings(&keys));
+        .learn_while(crate::keys::keyring::spellings(&keys));
     let mut session = SessionRecord {
         v: 1,
         session: keys.public_key(),

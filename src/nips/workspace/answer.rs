@@ -71,6 +71,9 @@ pub enum Outcome {
         /// How many those are in all; `uncovered` may hold fewer.
         #[serde(default)]
         uncovered_in_all: u64,
+        /// Paths that were in the way of what came back, and were moved to `kept`, beside the copy.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        moved: Vec<String>,
         /// Why the undo is not on the record, if it is not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unrecorded: Option<String>,
@@ -88,9 +91,15 @@ pub enum Outcome {
         /// Of the steps that `steps` has no room for, how many need a look, by what they are about.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         hidden: BTreeMap<String, usize>,
+        /// How many applies went before it and can be taken back.
+        #[serde(default)]
+        earlier: usize,
         /// When an earlier apply had been cut off in the middle: how many files of it were taken back first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         settled: Option<u64>,
+        /// Files that this left as they are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unsettled: Vec<KeptLine>,
     },
     /// The changes are in the project.
     Apply {
@@ -133,6 +142,9 @@ pub enum Outcome {
         /// Whether the repository at its top is the agent's still, and could run its programs.
         #[serde(default)]
         agents_git: bool,
+        /// What else in it git takes for a repository, as of the last checkpoint.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repositories: Vec<String>,
     },
     /// What takes room.
     List {

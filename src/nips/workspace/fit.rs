@@ -3,22 +3,27 @@
 //! Lists are filled by bytes where they are made ([`cut_to`](super::cut_to)); this is for what nobody
 //! foresaw, so that something that was done is never answered as an error.
 
+use serde_json::Value;
+
 use super::{Answer, Outcome};
 
 impl Answer {
-    /// The content of the result, in at most `most` bytes. `clean` has the last word on the text: it takes
-    /// secrets out, which can make it longer.
+    /// The content of the result, in at most `most` bytes. `clean` takes secrets out of every text in it, before
+    /// anything is cut: what is found in one field takes nothing of the next with it.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn to_text(
-        mut self,
+        self,
         most: usize,
         clean: impl Fn(&str) -> String,
     ) -> Result<String, serde_json::Error> {
+        let mut value = serde_json::to_value(&self)?;
+        clean_texts(&mut value, &clean);
+        let mut answer: Self = serde_json::from_value(value)?;
         loop {
-            let text = clean(&serde_json::to_string(&self)?);
-            if text.len() <= most || !self.shrink() {
+            let text = serde_json::to_string(&answer)?;
+            if text.len() <= most || !answer.shrink() {
                 return Ok(text);
             }
         }
@@ -31,6 +36,18 @@ impl Answer {
         }
         let named = [&mut self.title, &mut self.project, &mut self.path];
         named.into_iter().any(|name| name.take().is_some())
+    }
+}
+
+/// Cleans every text, however deep.
+fn clean_texts(value: &mut Value, clean: &impl Fn(&str) -> String) {
+    match value {
+        Value::String(text) => *text = clean(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| clean_texts(item, clean)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|item| clean_texts(item, clean)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -94,6 +111,23 @@ mod tests {
     }
 
     #[test]
+    fn each_text_is_cleaned_by_itself_before_anything_is_cut() {
+        let found = answer(Outcome::Discard { bytes: 1, files: 2 });
+        let found = Answer {
+            title: Some("\tsecret".to_owned()),
+            ..found
+        };
+        let clean = |text: &str| match text.strip_prefix('\t') {
+            Some("secret") => "[gone]".to_owned(),
+            _ => text.replace('p', "q"),
+        };
+        let back: Answer = serde_json::from_str(&found.to_text(60_000, clean).unwrap()).unwrap();
+        assert_eq!(back.title.as_deref(), Some("[gone]"));
+        assert_eq!(back.project, Some("q".repeat(4096)));
+        assert_eq!(back.outcome, Outcome::Discard { bytes: 1, files: 2 });
+    }
+
+    #[test]
     fn an_answer_is_cut_until_it_fits_and_stays_one() {
         let long = answer(Outcome::Undo {
             before: 4,
@@ -104,10 +138,11 @@ mod tests {
             uncovered: vec!["\u{1}".repeat(4000); 300],
             uncovered_in_all: 300,
             unrecorded: None,
+            moved: Vec::new(),
         });
         // What takes secrets out may make it longer.
         let text = long
-            .to_text(60_000, |text| text.replace('p', "pp"))
+            .to_text(60_000, |text| text.replace('\u{1}', "\u{1}\u{1}"))
             .unwrap();
         assert!(text.len() <= 60_000);
         let back: Answer = serde_json::from_str(&text).unwrap();
@@ -134,9 +169,12 @@ mod tests {
             matches!(back.outcome, Outcome::Diff { cut: true, text, .. } if text.len() > 10_000)
         );
         // What cannot be shorter is still an answer.
-        let text = answer(Outcome::Locate { agents_git: false })
-            .to_text(10, str::to_owned)
-            .unwrap();
+        let text = answer(Outcome::Locate {
+            agents_git: false,
+            repositories: Vec::new(),
+        })
+        .to_text(10, str::to_owned)
+        .unwrap();
         assert!(text.contains("locate") && text.len() < 200, "{text}");
     }
 }

@@ -389,6 +389,7 @@ mod tests {
                 uncovered: vec!["node_modules".into()],
                 uncovered_in_all: 1,
                 unrecorded: None,
+                moved: Vec::new(),
             },
         };
         let json = serde_json::to_value(&answer).unwrap();

@@ -322,3 +322,42 @@ fn redacting_twice_changes_nothing_more() {
         assert_eq!(redactor.redact(&once), once);
     }
 }
+
+#[test]
+fn known_values_go_also_when_no_automaton_can_be_built() {
+    let secrets = ["hunter2hunter2", "hunter2hunter2-and-more"];
+    let spellings: Vec<String> = secrets.iter().flat_map(|s| spellings::of(s)).collect();
+    let finder = Finder::of(spellings, |_| None);
+    for secret in secrets {
+        assert_eq!(
+            finder.redact(&format!("a {secret} b")),
+            format!("a {MARK} b")
+        );
+    }
+    assert_eq!(finder.redact("nothing"), "nothing");
+}
+
+#[test]
+fn what_was_learned_for_a_while_is_forgotten_with_it() {
+    let redactor = Arc::new(Redactor::new(vec!["stays-secret-1".into()]));
+    let learned = redactor.learn_while(vec!["a-while-secret-2".into()]);
+    assert_eq!(redactor.redact("a-while-secret-2"), MARK);
+    drop(learned);
+    assert_eq!(redactor.redact("a-while-secret-2"), "a-while-secret-2");
+    assert_eq!(redactor.redact("stays-secret-1"), MARK);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_environment_that_is_no_text_is_read_all_the_same() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let secrets = secrets_of(
+        [
+            (os(b"ODD\xff"), os(b"\xff")),
+            (os(b"ODD_TOKEN"), os(b"odd-\xff-value")),
+        ]
+        .into_iter(),
+    );
+    assert_eq!(secrets, ["odd-\u{fffd}-value"]);
+}

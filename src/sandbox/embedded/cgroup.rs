@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sandbox::Limits;
@@ -38,6 +40,10 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub(super) struct Group {
     places: Places,
+    /// Whoever freezes or wakes it.
+    turn: Mutex<()>,
+    /// It is about to end, and frozen no more.
+    ending: AtomicBool,
 }
 
 impl Places {
@@ -139,17 +145,32 @@ impl Places {
     /// # Errors
     /// When the kernel refuses one.
     pub(super) fn make(&self, name: &str, limits: &Limits) -> io::Result<Group> {
-        let mut group = Group {
-            places: self.clone(),
-        };
-        for place in group.places.each_mut().into_iter().flatten() {
-            place.push(name);
-        }
-        for folder in group.places.each() {
-            fs::create_dir(folder)?;
-        }
-        group.limit(limits).inspect_err(|_| group.remove())?;
+        let mut made = Self::default();
+        let outcome = made.make_each(self, name);
+        // One that was there already is another sandbox's, and not touched.
+        let group = Group::of(made);
+        outcome
+            .and_then(|()| group.limit(limits))
+            .inspect_err(|_| group.remove())?;
         Ok(group)
+    }
+
+    fn make_each(&mut self, from: &Self, name: &str) -> io::Result<()> {
+        let from = [
+            &from.unified,
+            &from.memory,
+            &from.pids,
+            &from.cpu,
+            &from.freezer,
+        ];
+        for (own, place) in self.each_mut().into_iter().zip(from) {
+            if let Some(place) = place {
+                let folder = place.join(name);
+                fs::create_dir(&folder)?;
+                *own = Some(folder);
+            }
+        }
+        Ok(())
     }
 
     /// Ends what groups with this beginning an earlier run left behind; says how many there were.
@@ -173,13 +194,34 @@ impl Places {
                     }
                 }
             }
-            Group { places }.remove();
+            Group::of(places).remove();
         }
         names.len()
     }
 }
 
 impl Group {
+    fn of(places: Places) -> Self {
+        Self {
+            places,
+            turn: Mutex::default(),
+            ending: AtomicBool::default(),
+        }
+    }
+
+    /// The file that freezes and wakes it.
+    pub(super) fn freezer(&self) -> Option<PathBuf> {
+        let first = self.places.freezer.as_ref();
+        let first = first.map(|folder| folder.join("freezer.state"));
+        let second = self.places.unified.as_ref();
+        first.or_else(|| second.map(|folder| folder.join("cgroup.freeze")))
+    }
+
+    /// From now on it is not frozen any more.
+    pub(super) fn ends(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
     fn limit(&self, limits: &Limits) -> io::Result<()> {
         let bytes = (u64::from(limits.memory_mb) * MIB).to_string();
         let quota = (limits.cpus * PERIOD_US as f64) as u64;
@@ -224,15 +266,24 @@ impl Group {
 
     /// Whether it can be frozen.
     pub(super) fn has_freezer(&self) -> bool {
-        self.places.freezer.is_some() || self.places.unified.is_some()
+        self.freezer().is_some()
     }
 
     /// Freezes every process of it, or wakes them. Blocks until they stand still.
     pub(super) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = |done: &dyn Fn() -> io::Result<bool>| {
+            until(|| {
+                if frozen && self.ending.load(Ordering::SeqCst) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                done()
+            })
+        };
         if let Some(folder) = &self.places.freezer {
             let state = folder.join("freezer.state");
             let wanted = if frozen { "FROZEN" } else { "THAWED" };
-            return until(|| {
+            return until(&|| {
                 fs::write(&state, wanted)?;
                 Ok(fs::read_to_string(&state)?.trim() == wanted)
             });
@@ -242,7 +293,7 @@ impl Group {
         };
         fs::write(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
         let wanted = format!("frozen {}", u8::from(frozen));
-        until(|| {
+        until(&|| {
             let events = fs::read_to_string(folder.join("cgroup.events"))?;
             Ok(events.lines().any(|line| line == wanted))
         })
@@ -271,6 +322,7 @@ impl Group {
 
     /// Ends what is in it and removes it.
     pub(super) fn remove(&self) {
+        self.ends();
         let removed = until(|| {
             self.kill();
             for folder in self.places.each() {
@@ -298,19 +350,13 @@ impl Group {
             }
         }
         // What is frozen does not end before it wakes.
-        if self.has_freezer()
-            && let Some(folder) = self
-                .places
-                .freezer
-                .as_ref()
-                .or(self.places.unified.as_ref())
-        {
-            let (file, awake) = if self.places.freezer.is_some() {
-                ("freezer.state", "THAWED")
+        if let Some(file) = self.freezer() {
+            let awake = if self.places.freezer.is_some() {
+                "THAWED"
             } else {
-                ("cgroup.freeze", "0")
+                "0"
             };
-            if let Err(error) = fs::write(folder.join(file), awake) {
+            if let Err(error) = fs::write(file, awake) {
                 tracing::debug!(%error, "could not wake a control group");
             }
         }
@@ -358,6 +404,50 @@ fn mount_of(mounts: &str, kind: &str, controller: Option<&str>) -> Option<PathBu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On the second version's own mount, which is there on most machines without any controller too.
+    #[test]
+    fn a_group_is_frozen_woken_and_removed_with_what_is_in_it() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let Some(unified) = mount_of(&mounts, "cgroup2", None).filter(|path| may_make(path)) else {
+            return;
+        };
+        let places = Places {
+            unified: Some(unified),
+            ..Places::default()
+        };
+        let name = format!("treefort-unit-{}", std::process::id());
+        let group = places.make(&name, &Limits::default()).unwrap();
+        let taken = places.make(&name, &Limits::default()).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        let mut busy = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .unwrap();
+        group.take(busy.id()).unwrap();
+        let ticks = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", busy.id())).unwrap();
+            let (_, rest) = stat.rsplit_once(") ").unwrap();
+            rest.split(' ').nth(11).unwrap().parse::<u64>().unwrap()
+        };
+        group.freeze(true).unwrap();
+        let before = ticks();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(ticks(), before);
+        group.freeze(false).unwrap();
+        let began = Instant::now();
+        while ticks() == before {
+            assert!(began.elapsed() < PATIENCE);
+        }
+        group.freeze(true).unwrap();
+        group.ends();
+        assert!(group.freeze(true).is_err());
+        let reaper = std::thread::spawn(move || busy.wait());
+        group.remove();
+        assert!(reaper.join().unwrap().is_ok());
+        assert!(group.places.each().all(|folder| !folder.exists()));
+        assert_eq!(places.sweep(&name), 0);
+    }
 
     #[test]
     fn both_versions_are_found_by_their_mounts() {

@@ -17,8 +17,12 @@ use crate::sandbox::{AGENT_HOME, AGENT_ID, WORKSPACE};
 
 /// Open files of one process.
 const NOFILE: u64 = 4096;
+/// Signals that may wait, of all its processes together.
+const PENDING: u64 = 4096;
 /// The newest Landlock that is asked for; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V6;
+/// Of a thousand. Landlock keeps the agent from taking it back.
+const FIRST_TO_GO: &str = "500";
 const MIB: u64 = 1024 * 1024;
 
 /// In an order in which each step is still allowed.
@@ -44,7 +48,11 @@ fn limits(plan: &Plan) -> io::Result<()> {
         // Since Linux 5.14 the kernel counts these for each user namespace.
         (Resource::Nproc, Some(u64::from(plan.pids))),
         (Resource::Data, data),
-        // Locked memory and messages are the kernel's own memory.
+        // No program gets in front of the host's own.
+        (Resource::Rtprio, Some(0)),
+        (Resource::Nice, Some(0)),
+        // Locked memory, messages and signals that wait are the kernel's own memory.
+        (Resource::Sigpending, Some(PENDING)),
         (Resource::Memlock, Some(MIB)),
         (Resource::Msgqueue, Some(MIB)),
     ];
@@ -60,7 +68,8 @@ fn limits(plan: &Plan) -> io::Result<()> {
         };
         setrlimit(resource, limit)?;
     }
-    Ok(())
+    // Out of memory, the kernel looks here first.
+    std::fs::write("/proc/self/oom_score_adj", FIRST_TO_GO)
 }
 
 fn identity(plan: &Plan) -> io::Result<()> {

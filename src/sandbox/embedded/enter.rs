@@ -1,10 +1,11 @@
 //! The first process of an embedded sandbox: it makes the namespaces, starts their PID 1 and waits for it.
 //!
 //! It runs before any thread is started, since the kernel gives a new user namespace to a process of one
-//! thread only. It stays outside of the PID namespace, so that the host has a process to signal and wait
-//! for: SIGTERM is handed on, SIGINT ends everything, and so does the end of treefort.
+//! thread only. It stays outside of the PID namespace and of the control group, so that the host has a process
+//! to signal and wait for that never stands still: SIGTERM is handed on, SIGINT ends everything, and so does
+//! the end of treefort. What was frozen then is woken to end, through the file that its argument names.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -21,6 +22,8 @@ use crate::sandbox::AGENT_ID;
 
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "sandbox-enter";
+/// What wakes a frozen group; each version refuses the other's word.
+const THAW: [&[u8]; 2] = [b"THAWED", b"0"];
 /// How often it looks whether treefort is still there.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -43,6 +46,10 @@ fn code(status: ExitStatus) -> u8 {
 
 fn enter() -> Result<ExitStatus, Failure> {
     let parent = rustix::process::getppid();
+    at(Step::Start, alone())?;
+    let freezer = std::env::args_os().nth(2);
+    let freezer = freezer.map(|path| OpenOptions::new().write(true).open(path));
+    let freezer = at(Step::Start, freezer.transpose())?;
     let mut stdin = File::from(at(Step::Plan, io::stdin().as_fd().try_clone_to_owned())?);
     let mut byte = [0];
     at(Step::Plan, stdin.read_exact(&mut byte))?;
@@ -75,26 +82,43 @@ fn enter() -> Result<ExitStatus, Failure> {
         }
     }
     at(Step::Capabilities, keep_capabilities())?;
-    // Closed here, so that PID 1 alone holds the host's stream.
-    drop(stdin);
+    let nothing = at(
+        Step::Start,
+        OpenOptions::new().read(true).write(true).open("/dev/null"),
+    )?;
     let child = Command::new("/proc/self/exe")
         .arg(super::inside::SUBCOMMAND)
         .env_clear()
         .current_dir("/")
         .spawn();
     let child = at(Step::Start, child)?;
-    at(Step::Start, wait(child, parent))
+    // Closed here, so that PID 1 alone holds the host's streams.
+    drop(stdin);
+    at(Step::Start, rustix::stdio::dup2_stdin(&nothing))?;
+    at(Step::Start, rustix::stdio::dup2_stdout(&nothing))?;
+    at(Step::Start, wait(child, parent, freezer))
 }
 
-/// Everything of its own but the table of open files.
+/// Without the terminal of whoever started treefort, whose Ctrl-C is treefort's to handle, and without the
+/// open files that treefort was started with.
+pub(super) fn alone() -> io::Result<()> {
+    rustix::process::setsid()?;
+    close_fds::set_fds_cloexec(3, &[]);
+    Ok(())
+}
+
+/// Everything of its own but the table of open files, and the view of control groups: PID 1 is in none yet.
 fn unshare() -> io::Result<()> {
     let flags = UnshareFlags::NEWUSER
         | UnshareFlags::NEWNS
         | UnshareFlags::NEWPID
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS
-        | UnshareFlags::NEWCGROUP;
+        | UnshareFlags::NEWUTS;
+    leave(flags)
+}
+
+pub(super) fn leave(flags: UnshareFlags) -> io::Result<()> {
     #[expect(
         deprecated,
         reason = "its successor is unsafe for the sake of FILES, which is not asked for"
@@ -117,7 +141,11 @@ fn keep_capabilities() -> io::Result<()> {
 }
 
 /// Waits for PID 1.
-fn wait(mut child: std::process::Child, parent: Option<Pid>) -> io::Result<ExitStatus> {
+fn wait(
+    mut child: std::process::Child,
+    parent: Option<Pid>,
+    mut freezer: Option<File>,
+) -> io::Result<ExitStatus> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -142,6 +170,10 @@ fn wait(mut child: std::process::Child, parent: Option<Pid>) -> io::Result<ExitS
                 _ = interrupt.recv() => send(Signal::KILL),
                 _ = look.tick() => if rustix::process::getppid() != parent {
                     send(Signal::KILL);
+                    // What is frozen ends when it wakes; the group may be gone already.
+                    for word in THAW {
+                        let _ = freezer.as_mut().map(|file| file.write(word));
+                    }
                 },
             }
         }

@@ -1,5 +1,5 @@
 //! Stopping every process of a sandbox where no control group can freeze it: SIGSTOP to all of them, until a
-//! whole look finds none that runs. What is stopped cannot start another one, so that this ends.
+//! whole look finds none of which a thread runs. What is stopped cannot start another one, so that this ends.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal};
 /// How long it may take to stop a sandbox.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(1);
+/// How long one that waits for its stopped child in vfork(2) is given to turn out to do something else.
+const VFORK: Duration = Duration::from_millis(300);
 
 /// One process as `/proc/<pid>/stat` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +37,63 @@ impl Process {
     }
 }
 
+/// How each thread of a process is: one whose first thread has ended is a zombie to look at, and may run on.
+fn threads(pid: u32) -> Vec<u8> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"));
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("stat")).ok())
+        .filter_map(|stat| Process::parse(&String::from_utf8_lossy(&stat)))
+        .map(|thread| thread.state)
+        .collect()
+}
+
+fn stands_still(pid: u32, process: Process) -> bool {
+    process.stands_still()
+        && threads(pid)
+            .into_iter()
+            .all(|state| Process { state, ..process }.stands_still())
+}
+
+/// Whether nothing of a process can be on its way but a wait for a child of its own, which stands still.
+fn waits_in_vfork(pid: u32, all: &HashMap<u32, Process>) -> bool {
+    let still_child = |(child, process): (&u32, &Process)| {
+        process.parent == pid && process.state == b'T' && stands_still(*child, *process)
+    };
+    all.iter().any(still_child)
+        && threads(pid)
+            .into_iter()
+            .all(|state| matches!(state, b'T' | b't' | b'Z' | b'X' | b'D'))
+}
+
+/// The processes that a process started itself.
+pub(super) fn children(of: u32) -> io::Result<Vec<u32>> {
+    let all = processes()?.into_iter();
+    Ok(all
+        .filter(|(_, process)| process.parent == of)
+        .map(|(pid, _)| pid)
+        .collect())
+}
+
 /// Stops everything that a process started, or lets it go on; not the process itself.
 ///
 /// # Errors
-/// When it does not stand still in time: then it was let go again.
+/// When it does not stand still in time, or cannot be seen: then it was let go again.
 pub(super) fn below(root: u32, stop: bool) -> io::Result<()> {
     let began = Instant::now();
     loop {
         let all = processes()?;
         let mine = descendants(&all, root);
+        if stop && mine.is_empty() {
+            // There is a PID 1 always, but the host may hide what is not dumpable (`hidepid`).
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let in_vfork = |pid| began.elapsed() > VFORK && waits_in_vfork(pid, &all);
         let moving: Vec<u32> = mine
             .into_iter()
-            .filter(|pid| !stop || !all[pid].stands_still())
+            .filter(|pid| !stop || !(stands_still(*pid, all[pid]) || in_vfork(*pid)))
             .collect();
         let signal = if stop { Signal::STOP } else { Signal::CONT };
         for pid in &moving {

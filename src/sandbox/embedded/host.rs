@@ -12,11 +12,11 @@ use super::plan::Shown;
 use crate::sandbox::{AGENT_HOME, AGENT_ID, Host};
 
 /// Folders of the system at the top: a folder is shown, a link is made again.
-const SYSTEM: [&str; 8] = [
-    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix",
-];
+const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+/// The same, deeper. Of Nix nothing else: who reaches its daemon's socket has a network.
+const STORE: &str = "nix/store";
 /// What is shown of `/etc`: how programs and libraries are found, certificates, languages, time.
-const ETC: [&str; 20] = [
+const ETC: [&str; 26] = [
     "alternatives",
     "ca-certificates",
     "ca-certificates.conf",
@@ -31,10 +31,16 @@ const ETC: [&str; 20] = [
     "magic",
     "mime.types",
     "os-release",
-    "pki",
+    "pki/ca-trust",
+    "pki/java",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
     "protocols",
     "services",
-    "ssl",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
     "terminfo",
     "timezone",
 ];
@@ -99,6 +105,9 @@ fn system(needs: &mut Needs, root: &Path) {
             _ => {}
         }
     }
+    if root.join(STORE).is_dir() {
+        show(needs, &root.join(STORE), Path::new("/").join(STORE));
+    }
     for name in ETC {
         let path = root.join("etc").join(name);
         if path.exists() {
@@ -127,6 +136,22 @@ fn system(needs: &mut Needs, root: &Path) {
         ),
         (PathBuf::from("/etc/resolv.conf"), String::new()),
     ]);
+}
+
+/// Where the sockets of this computer that lie in what is shown are inside: to connect is no writing, and
+/// nothing but a cover keeps an agent from it. `listed` is `/proc/net/unix`, whose last field is their path.
+pub(super) fn sockets(shown: &BTreeSet<Shown>, listed: &str) -> Vec<PathBuf> {
+    let paths = listed
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let real = paths.filter_map(|path| fs::canonicalize(path).ok());
+    let found: BTreeSet<PathBuf> = real
+        .flat_map(|path| {
+            let inside = |one: &Shown| Some(one.target.join(path.strip_prefix(&one.source).ok()?));
+            shown.iter().filter_map(inside).collect::<Vec<_>>()
+        })
+        .collect();
+    found.into_iter().collect()
 }
 
 /// Adds a path as what it leads to.
@@ -174,7 +199,8 @@ fn is_system(path: &Path) -> bool {
         Component::Normal(name) => name.to_str(),
         _ => None,
     });
-    first.is_some_and(|first| SYSTEM.contains(&first))
+    path.starts_with(Path::new("/").join(STORE))
+        || first.is_some_and(|first| SYSTEM.contains(&first))
 }
 
 /// Where a program is inside. One of the system's stays where it is; of another its package is shown, which
@@ -224,6 +250,26 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn sockets_in_what_is_shown_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir(root.join("a b")).unwrap();
+        fs::write(root.join("a b/socket"), "").unwrap();
+        fs::write(root.join("other"), "").unwrap();
+        let shown = BTreeSet::from([Shown {
+            source: root.join("a b"),
+            target: "/in".into(),
+        }]);
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 23";
+        let listed = format!(
+            "Num RefCount Protocol Flags Type St Inode Path\n{line} {0}/a b/socket\n{line} {0}/other\n{line}\n\
+             {line} @/abstract\n{line} {0}/a b/gone\n",
+            root.display()
+        );
+        assert_eq!(sockets(&shown, &listed), [PathBuf::from("/in/socket")]);
     }
 
     #[test]
@@ -295,6 +341,9 @@ mod tests {
             "hostname",
             "machine-id",
             "fstab",
+            "ssl",
+            "ssl/private",
+            "pki",
         ] {
             let target = Path::new("/etc").join(name);
             assert!(needs.shown.iter().all(|shown| shown.target != target));

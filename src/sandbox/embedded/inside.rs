@@ -3,14 +3,15 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use rustix::fs::Mode;
+use rustix::thread::UnshareFlags;
 
-use super::plan::Plan;
+use super::plan::{Plan, STARTED};
 use super::step::{Failure, Step, at};
 use super::{confine, loopback, mounts};
 use crate::sandbox::{AGENT_HOME, PROGRAM, WORKSPACE, init};
@@ -28,8 +29,16 @@ pub fn run() -> ExitCode {
 }
 
 fn build() -> Result<Infallible, Failure> {
+    at(Step::Start, super::enter::alone())?;
+    at(Step::Start, io::stdout().write_all(&[STARTED]))?;
+    at(Step::Start, io::stdout().flush())?;
     let stdin = at(Step::Plan, io::stdin().as_fd().try_clone_to_owned())?;
     let plan = at(Step::Plan, Plan::read(&mut File::from(stdin)))?;
+    // By now it is in its control group, which is all that it sees of them.
+    at(
+        Step::Namespaces,
+        super::enter::leave(UnshareFlags::NEWCGROUP),
+    )?;
     // treefort's own is stricter, and the agent's user has to see what is made here.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     mounts::build(&plan)?;

@@ -16,6 +16,7 @@ mod host;
 pub mod inside;
 mod loopback;
 mod mounts;
+mod pause;
 mod plan;
 mod refused;
 mod run;
@@ -23,8 +24,9 @@ mod step;
 mod syscalls;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -62,6 +64,9 @@ pub struct EmbeddedRuntime {
     /// What each prepared agent needs, by the name that `prepare` gave it.
     ready: Mutex<HashMap<ImageId, Arc<Needs>>>,
     hashes: AsyncMutex<Hashes>,
+    /// The names of the sandboxes that are there.
+    names: Arc<Mutex<HashSet<String>>>,
+    probes: AtomicU64,
     supervisors: TaskTracker,
     cancelled: CancellationToken,
 }
@@ -76,6 +81,8 @@ impl EmbeddedRuntime {
             places: Arc::new(Places::find()),
             ready: Mutex::default(),
             hashes: AsyncMutex::default(),
+            names: Arc::default(),
+            probes: AtomicU64::default(),
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
@@ -85,6 +92,13 @@ impl EmbeddedRuntime {
     #[must_use]
     pub fn with_program(mut self, program: PathBuf) -> Self {
         self.program = program;
+        self
+    }
+
+    /// The same without control groups, as on a machine that allows none.
+    #[must_use]
+    pub fn without_groups(mut self) -> Self {
+        self.places = Arc::default();
         self
     }
 
@@ -140,7 +154,22 @@ impl EmbeddedRuntime {
             places: Arc::clone(&self.places),
             prefix: self.prefix.clone(),
         };
-        self.supervisors.spawn(supervise(launch, commands, ready));
+        let name = launch.name.clone();
+        let names = Arc::clone(&self.names);
+        let taken = |names: &Mutex<HashSet<String>>| {
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            !names.insert(name.clone())
+        };
+        if taken(&names) {
+            return Err(Error::Start {
+                message: format!("there is a sandbox called {name} already"),
+            });
+        }
+        self.supervisors.spawn(async move {
+            supervise(launch, commands, ready).await;
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.remove(&name);
+        });
         let parts = started.await.map_err(|_| Error::ShuttingDown)??;
         Ok(Sandbox {
             id: parts.id,
@@ -155,13 +184,14 @@ impl EmbeddedRuntime {
     /// Builds a sandbox and ends it: only the kernel knows what it allows.
     async fn probe_inner(&self) -> Result<Probe, Error> {
         let id = ImageId::from("host/probe".to_owned());
+        let number = self.probes.fetch_add(1, Ordering::Relaxed);
         {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             ready.insert(id.clone(), Arc::default());
         }
         let sandbox = self
             .start_inner(Spec {
-                name: format!("probe-{}", std::process::id()),
+                name: format!("probe-{}-{number}", std::process::id()),
                 image: id,
                 argv: vec![PROGRAM.to_owned(), "--version".to_owned()],
                 env: Vec::new(),
@@ -216,14 +246,27 @@ fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, E
     };
     // What the link leads to; where that was replaced, the sandbox copies the program that it is itself.
     let program = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
+    let workspace = spec.workspace.map(resolve).transpose()?;
+    if let Some(workspace) = &workspace
+        && needs
+            .shown
+            .iter()
+            .any(|shown| workspace.starts_with(&shown.source))
+    {
+        return Err(Error::Spec {
+            reason: "treefort's home lies in a folder that the agent may read",
+        });
+    }
+    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
     Ok(Plan {
+        covered: host::sockets(&needs.shown, &String::from_utf8_lossy(&sockets)),
         argv,
         env,
         program,
         shown: needs.shown.iter().cloned().collect(),
         links: needs.links.clone(),
         files: needs.files.clone(),
-        workspace: spec.workspace.map(resolve).transpose()?,
+        workspace,
         becomes: maps == Maps::Host,
         scratch_mb: spec.limits.scratch_mb,
         process_mb: None,

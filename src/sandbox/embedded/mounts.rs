@@ -34,14 +34,42 @@ const HIDDEN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// What `/proc` shows of the kernel itself and no program needs: folders are read-only, files are empty.
 const PROC_READ_ONLY: [&str; 5] = ["sys", "irq", "bus", "fs", "sysrq-trigger"];
-const PROC_EMPTY: [&str; 6] = [
+const PROC_EMPTY: [&str; 18] = [
+    "acpi",
+    "asound",
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "interrupts",
+    "kallsyms",
     "kcore",
-    "keys",
     "key-users",
-    "timer_list",
-    "sched_debug",
+    "keys",
     "kmsg",
+    "latency_stats",
+    "modules",
+    "partitions",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
 ];
+/// What the new user namespace may have of the kernel (namespaces(7), inotify(7)): no further namespaces, and not
+/// all that its user may watch on the host.
+const SYSCTLS: [(&str, &str); 10] = [
+    ("max_user_namespaces", "0"),
+    ("max_mnt_namespaces", "0"),
+    ("max_pid_namespaces", "0"),
+    ("max_net_namespaces", "0"),
+    ("max_ipc_namespaces", "0"),
+    ("max_uts_namespaces", "0"),
+    ("max_cgroup_namespaces", "0"),
+    ("max_time_namespaces", "0"),
+    ("max_inotify_instances", "64"),
+    ("max_inotify_watches", "65536"),
+];
+/// Pages of 4 KiB in a MiB: a file in memory takes one at least, so that there are no more files than that.
+const FILES_PER_MB: u32 = 256;
 
 /// Builds the tree and makes it the root.
 ///
@@ -51,6 +79,16 @@ pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
     stage().map_err(|error| Failure::new(Step::Root, error))?;
     for shown in &plan.shown {
         show(&shown.source, &shown.target)?;
+    }
+    for path in &plan.covered {
+        // It may have gone since.
+        if let Ok(path) = below(path).canonicalize() {
+            at_path(
+                Step::Shown,
+                &path,
+                mount_bind(host(Path::new("/dev/null")), &path),
+            )?;
+        }
     }
     let program = Path::new(PROGRAM);
     if show(&plan.program, program).is_err() {
@@ -156,7 +194,8 @@ fn read_only_below(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Adds flags to a mount. Those that it has are kept: the kernel locks them in a user namespace.
+/// Adds flags to a mount. Those that it has are kept: the kernel locks them in a user namespace. Of those about
+/// times of access, which it locks too, none is named, so that the kernel itself keeps them.
 fn restrict(path: &Path, more: MountFlags) -> io::Result<()> {
     let has = statvfs(path)?.f_flag;
     let kept = [
@@ -164,9 +203,6 @@ fn restrict(path: &Path, more: MountFlags) -> io::Result<()> {
         (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
         (StatVfsMountFlags::NODEV, MountFlags::NODEV),
         (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
-        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
-        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
     ];
     let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag));
     let flags = kept.fold(more | MountFlags::BIND, |flags, (_, flag)| flags | flag);
@@ -232,7 +268,7 @@ fn devices() -> io::Result<()> {
         folder(&dev.join(name))?;
     }
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let options = c"newinstance,ptmxmode=0666,mode=0620";
+    let options = c"newinstance,ptmxmode=0666,mode=0620,max=256";
     mount(
         "devpts",
         below(Path::new("/dev/pts")),
@@ -248,6 +284,12 @@ fn process() -> io::Result<()> {
     folder(proc)?;
     let quiet = HIDDEN | MountFlags::NOEXEC;
     mount("proc", below(proc), "proc", quiet, c"")?;
+    for (name, value) in SYSCTLS {
+        let path = below(&proc.join("sys/user").join(name));
+        if path.exists() {
+            fs::write(path, value)?;
+        }
+    }
     for name in PROC_READ_ONLY {
         let path = below(&proc.join(name));
         if path.exists() {
@@ -257,7 +299,13 @@ fn process() -> io::Result<()> {
     }
     for name in PROC_EMPTY {
         let path = below(&proc.join(name));
-        if path.exists() {
+        if path.is_dir() {
+            in_memory(
+                &path,
+                "mode=0755,size=4k,nr_inodes=1",
+                quiet | MountFlags::RDONLY,
+            )?;
+        } else if path.exists() {
             mount_bind(host(Path::new("/dev/null")), &path)?;
         }
     }
@@ -266,13 +314,15 @@ fn process() -> io::Result<()> {
 
 /// What can be written and is gone with the sandbox.
 fn memory(plan: &Plan) -> io::Result<()> {
-    let mb = plan.scratch_mb;
-    let own = format!("mode=0700,uid={AGENT_ID},gid={AGENT_ID},size={mb}m");
-    for (path, options) in [
-        ("/tmp", format!("mode=1777,size={mb}m")),
-        ("/dev/shm", format!("mode=1777,size={SHM_MB}m")),
-        (AGENT_HOME, own),
+    let own = format!("mode=0700,uid={AGENT_ID},gid={AGENT_ID}");
+    let of_all = "mode=1777".to_owned();
+    for (path, mode, mb) in [
+        ("/tmp", &of_all, plan.scratch_mb),
+        ("/dev/shm", &of_all, SHM_MB),
+        (AGENT_HOME, &own, plan.scratch_mb),
     ] {
+        let files = mb.saturating_mul(FILES_PER_MB);
+        let options = format!("{mode},size={mb}m,nr_inodes={files}");
         let path = Path::new(path);
         if !below(path).is_dir() {
             folder(path)?;

@@ -40,6 +40,9 @@ pub(super) const UNMAPPED: u8 = b'm';
 /// What the host answers when it wrote them.
 pub(super) const MAPPED: u8 = b'g';
 
+/// What PID 1 says when it is there and may be put into its control group.
+pub(super) const STARTED: u8 = b'p';
+
 /// A file or folder of the host that can be read inside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Shown {
@@ -60,6 +63,8 @@ pub(super) struct Plan {
     pub(super) program: PathBuf,
     /// What it may read.
     pub(super) shown: Vec<Shown>,
+    /// What must not be reached though it lies in what is shown: covered with nothing, where it is inside.
+    pub(super) covered: Vec<PathBuf>,
     /// Links: where they are, and what they say.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
     /// Files that are made for it: where they are, and their text.
@@ -121,6 +126,7 @@ mod tests {
                 source: "/usr".into(),
                 target: "/usr".into(),
             }],
+            covered: vec!["/usr/socket".into()],
             links: vec![("/bin".into(), "usr/bin".into())],
             files: vec![("/etc/hosts".into(), "127.0.0.1 localhost\n".into())],
             workspace: None,

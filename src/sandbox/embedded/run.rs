@@ -5,25 +5,28 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::cgroup::{Group, Places};
-use super::plan::{MAPPED, Maps, Plan, UNMAPPED};
+use super::plan::{MAPPED, Maps, Plan, STARTED, UNMAPPED};
 use super::{enter, freeze, refused};
 use crate::sandbox::error::clip;
 use crate::sandbox::mux::{Driver, End, Streams};
-use crate::sandbox::{AGENT_ID, Commands, Error, Exit, Limits, Parts, Request, Tail};
+use crate::sandbox::{AGENT_ID, Commands, Error, Exit, Limits, Parts, Tail};
 
 /// How long the agent's streams may take to open.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -46,11 +49,17 @@ pub(super) struct Launch {
 }
 
 /// A started sandbox's first process.
-struct Running {
+pub(super) struct Running {
     child: Child,
-    pid: u32,
-    group: Option<Arc<Group>>,
-    holders: HashSet<u64>,
+    pub(super) pid: u32,
+    /// Its PID 1, with whose end everything in it has ended.
+    first: Option<OwnedFd>,
+    /// Who reads what the sandbox's own processes say.
+    words: JoinHandle<()>,
+    pub(super) group: Option<Arc<Group>>,
+    pub(super) holders: HashSet<u64>,
+    /// Those that let go by themselves.
+    pub(super) leases: JoinSet<u64>,
 }
 
 /// Runs one sandbox until it ends or is told to.
@@ -167,50 +176,61 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
     let failed = |error: io::Error| Error::Start {
         message: clip(&error.to_string()),
     };
-    let mut child = Command::new(program)
+    let holds = places.holds();
+    let group = group(places, format!("{prefix}{name}"), limits).await?;
+    if !holds.memory {
+        plan.process_mb = Some(limits.memory_mb);
+    }
+    let spawned = Command::new(program)
         .arg(enter::SUBCOMMAND)
+        .args(group.as_ref().and_then(|group| group.freezer()))
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            if let Some(group) = group {
+                remove(group).await;
+            }
+            return Err(failed(error));
+        }
+    };
     let missing = || failed(io::ErrorKind::BrokenPipe.into());
     let pid = child.id().ok_or_else(missing)?;
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
     let mut stdout = child.stdout.take().ok_or_else(missing)?;
     let words = child.stderr.take().ok_or_else(missing)?;
-    let group = group(&places, format!("{prefix}{name}"), limits, pid).await;
-    if group.is_none() {
-        plan.process_mb = Some(limits.memory_mb);
-    }
-    let mut running = Running {
-        child,
-        pid,
-        group,
-        holders: HashSet::new(),
-    };
     // Only the processes that build the sandbox write here: the agent has a stream of its own.
     let own = stderr.clone();
-    tokio::spawn(async move {
+    let words = tokio::spawn(async move {
         let mut bytes = Vec::new();
         // What was read until an error is all that there is.
         let _ = words.take(WORDS).read_to_end(&mut bytes).await;
         own.push(&bytes);
     });
+    let mut running = Running {
+        child,
+        pid,
+        first: None,
+        words,
+        group,
+        holders: HashSet::new(),
+        leases: JoinSet::new(),
+    };
     let prepared = async {
         stdin.write_all(&[maps.byte()]).await?;
         if maps == Maps::Host {
-            let mut byte = [0];
-            stdout.read_exact(&mut byte).await?;
-            if byte[0] != UNMAPPED {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
+            expect(&mut stdout, UNMAPPED).await?;
             write_maps(pid).await?;
             stdin.write_all(&[MAPPED]).await?;
         }
+        expect(&mut stdout, STARTED).await?;
+        running.take_first().await?;
         stdin.write_all(&plan.to_bytes()?).await?;
         stdin.flush().await
     };
@@ -224,6 +244,16 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
     Ok((running, stdin, stdout))
 }
 
+async fn expect(stdout: &mut ChildStdout, wanted: u8) -> io::Result<()> {
+    let mut byte = [0];
+    stdout.read_exact(&mut byte).await?;
+    if byte[0] == wanted {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
 /// Root inside is root outside until the sandbox is built, then the agent's user is in both.
 async fn write_maps(pid: u32) -> io::Result<()> {
     let map = format!("0 0 1\n{AGENT_ID} {AGENT_ID} 1\n");
@@ -231,113 +261,81 @@ async fn write_maps(pid: u32) -> io::Result<()> {
     tokio::fs::write(format!("/proc/{pid}/gid_map"), &map).await
 }
 
-/// The sandbox's control group, with its first process in it; none where that is not allowed.
-async fn group(places: &Arc<Places>, name: String, limits: Limits, pid: u32) -> Option<Arc<Group>> {
+/// The sandbox's control group; none where there cannot be any. Where one can be it has to be: less than what
+/// the session's start said never runs.
+async fn group(
+    places: Arc<Places>,
+    name: String,
+    limits: Limits,
+) -> Result<Option<Arc<Group>>, Error> {
     if !places.holds().memory && !places.holds().pids {
-        return None;
+        return Ok(None);
     }
-    let places = Arc::clone(places);
-    let made = tokio::task::spawn_blocking(move || {
-        let group = places.make(&name, &limits)?;
-        group.take(pid).inspect_err(|_| group.remove())?;
-        Ok::<_, io::Error>(group)
-    });
+    let made = tokio::task::spawn_blocking(move || places.make(&name, &limits));
     match made.await {
-        Ok(Ok(group)) => Some(Arc::new(group)),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "no control group for a sandbox");
-            None
-        }
-        Err(error) => {
-            tracing::error!(%error, "making a control group failed");
-            None
-        }
+        Ok(Ok(group)) => Ok(Some(Arc::new(group))),
+        Ok(Err(error)) => Err(Error::Start {
+            message: clip(&format!("its control group could not be made: {error}")),
+        }),
+        Err(_) => Err(Error::ShuttingDown),
     }
 }
 
+async fn remove(group: Arc<Group>) -> bool {
+    let done = tokio::task::spawn_blocking(move || {
+        let oom = group.out_of_memory();
+        group.remove();
+        oom
+    });
+    done.await.unwrap_or(false)
+}
+
 impl Running {
+    /// Finds PID 1, which has begun and waits for its plan, and takes it into the control group.
+    async fn take_first(&mut self) -> io::Result<()> {
+        let (launcher, group) = (self.pid, self.group.clone());
+        let taken = tokio::task::spawn_blocking(move || {
+            let [first] = freeze::children(launcher)?[..] else {
+                return Err(io::Error::from(io::ErrorKind::InvalidData));
+            };
+            let pid = i32::try_from(first).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+            let held = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+            if let Some(group) = group {
+                group.take(first)?;
+            }
+            Ok::<_, io::Error>(held)
+        });
+        self.first = Some(taken.await??);
+        Ok(())
+    }
+
+    /// Ends everything in it, whatever its launcher does, and waits for that.
+    async fn end_first(&mut self) {
+        let Some(first) = self.first.take() else {
+            return;
+        };
+        let ended = tokio::task::spawn_blocking(move || {
+            // It may have ended long ago.
+            let _ = rustix::process::pidfd_send_signal(&first, Signal::KILL);
+            let patience = Timespec {
+                tv_sec: END_TIMEOUT.as_secs().cast_signed(),
+                tv_nsec: 0,
+            };
+            let mut events = [PollFd::new(&first, PollFlags::IN)];
+            poll(&mut events, Some(&patience)).is_ok_and(|ready| ready > 0)
+        });
+        if !ended.await.unwrap_or(false) {
+            tracing::warn!("what was in a sandbox does not end");
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         // Not yet waited for, so the number is still this process's.
         if let Some(pid) = pid.filter(|_| self.child.id().is_some()) {
             let _ = rustix::process::kill_process(pid, signal);
         }
-    }
-
-    /// Serves requests until the sandbox is to stop; returns the grace. It is awake then.
-    async fn serve(
-        &mut self,
-        requests: &mut mpsc::Receiver<Request>,
-        mut stop: oneshot::Receiver<Duration>,
-    ) -> Duration {
-        loop {
-            tokio::select! {
-                biased;
-                grace = &mut stop => match grace {
-                    Ok(grace) => {
-                        self.wake().await;
-                        return grace;
-                    }
-                    // Its control was dropped: whoever polls this sees the cancellation.
-                    Err(_) => std::future::pending().await,
-                },
-                Some(request) = requests.recv() => match request {
-                    // Whoever asked may not wait any more.
-                    Request::Pause { holder, done } => drop(done.send(self.hold(holder).await)),
-                    Request::Resume { holder, done } => drop(done.send(self.release(holder).await)),
-                },
-            }
-        }
-    }
-
-    async fn hold(&mut self, holder: u64) -> Result<(), Error> {
-        if self.holders.is_empty() {
-            // Held from now on: when the answer is lost, it may stand still all the same.
-            self.holders.insert(holder);
-            if let Err(error) = self.stand_still(true).await {
-                self.wake().await;
-                return Err(error);
-            }
-        }
-        self.holders.insert(holder);
-        Ok(())
-    }
-
-    async fn release(&mut self, holder: u64) -> Result<(), Error> {
-        if self.holders.len() == 1 && self.holders.contains(&holder) {
-            self.stand_still(false).await?;
-        }
-        self.holders.remove(&holder);
-        Ok(())
-    }
-
-    async fn wake(&mut self) {
-        if self.holders.is_empty() {
-            return;
-        }
-        self.holders.clear();
-        if let Err(error) = self.stand_still(false).await {
-            tracing::debug!(%error, "could not wake the sandbox");
-        }
-    }
-
-    async fn stand_still(&self, still: bool) -> Result<(), Error> {
-        let (group, pid) = (self.group.clone(), self.pid);
-        let done = tokio::task::spawn_blocking(move || match group {
-            Some(group) if group.has_freezer() => group.freeze(still),
-            _ => freeze::below(pid, still),
-        });
-        let action = if still {
-            "pause a sandbox"
-        } else {
-            "resume a sandbox"
-        };
-        let source = match done.await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.into(),
-            Err(error) => error.into(),
-        };
-        Err(Error::Engine { action, source })
     }
 
     /// SIGTERM, and as long as `grace` for the streams to end; `None` when they did not.
@@ -359,9 +357,13 @@ impl Running {
             // It had said goodbye.
             let _ = tokio::time::timeout(END_TIMEOUT, self.child.wait()).await;
         }
+        if let Some(group) = &self.group {
+            group.ends();
+        }
         // Everything inside ends with PID 1, and its end is waited for.
         self.signal(Signal::INT);
         self.wake().await;
+        self.end_first().await;
         if tokio::time::timeout(END_TIMEOUT, self.child.wait())
             .await
             .is_err()
@@ -369,6 +371,8 @@ impl Running {
             self.signal(Signal::KILL);
         }
         let status = self.child.wait().await;
+        // All who could write have ended, so that this is heard out.
+        let _ = tokio::time::timeout(END_TIMEOUT, &mut self.words).await;
         let code = status.ok().and_then(|status| {
             let signal = || status.signal().map(|signal| 128 + signal);
             status.code().or_else(signal).map(i64::from)
@@ -379,14 +383,9 @@ impl Running {
                 ..Exit::default()
             };
         };
-        let oom = tokio::task::spawn_blocking(move || {
-            let oom = group.out_of_memory();
-            group.remove();
-            oom
-        });
         Exit {
             code,
-            oom: oom.await.unwrap_or(false),
+            oom: remove(group).await,
             violation: None,
         }
     }

@@ -41,8 +41,9 @@ fn words(unlimited: &[&str], config: &Config) -> Protection {
     );
     if !unlimited.is_empty() {
         protection.exposes.push(format!(
-            "Nothing here limits {}: a wild agent can slow this computer down until you stop it. Each of its \
-             programs is limited, and their number. A login session with systemd, root, or Docker brings \
+            "Nothing here limits {}: a wild agent can slow this computer down, or fill its memory, until you \
+             stop it. What each of its programs allocates is limited, and their number; what they share is not. \
+             Out of memory, the computer ends the agent's programs before yours. A login session with systemd, root, or Docker brings \
              limits for all of them together.",
             unlimited.join(" and "),
         ));

@@ -59,19 +59,16 @@ pub fn take_back(
     token: &str,
     project: &Path,
 ) -> Result<TakenBack, Error> {
-    let (before, after) = backup::states(store, backup)?;
+    let (before, after, rights) = backup::states(store, backup)?;
     let mut opened = Project::open(project)?;
     let mut taken = TakenBack::default();
-    let fresh = temporary::token().map_err(|source| Error::Io {
-        path: Vec::new(),
-        source,
-    })?;
-    if !token.is_empty() {
-        for path in paths(&before, &after) {
-            let (was, left) = (at(&before, path), at(&after, path));
-            if let Some(name) = temporary::sweep(store, &opened.root, token, path, was, left) {
-                taken.kept.insert(name, Kept::Unfinished);
-            }
+    // Paths beside which something is that nobody knows: a write would need its name.
+    let mut unsure = BTreeSet::new();
+    for path in paths(&before, &after) {
+        let (was, left) = (at(&before, path), at(&after, path));
+        if let Some(name) = temporary::sweep(store, &opened.root, token, path, was, left) {
+            taken.kept.insert(name, Kept::Unfinished);
+            unsure.insert(path.clone());
         }
     }
     let back = Back {
@@ -81,10 +78,12 @@ pub fn take_back(
         taken: &mut taken,
     };
     let (writes, merged) = back.plan(&before, &after)?;
-    // The record of an earlier version has no token.
-    let token = if token.is_empty() { &fresh } else { token };
-    let writer = Writer::new(store, &opened, token);
+    let writer = Writer::new(store, &opened, token, &rights);
     for write in &writes {
+        if unsure.contains(&write.path) {
+            taken.kept.insert(write.path.clone(), Kept::Unfinished);
+            continue;
+        }
         if !writer.one_of_many(write)? {
             taken.kept.insert(write.path.clone(), Kept::InTheWay);
             continue;
@@ -98,6 +97,7 @@ pub fn take_back(
             _ => {}
         }
     }
+    opened.write_back()?;
     Ok(taken)
 }
 

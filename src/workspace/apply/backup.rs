@@ -21,14 +21,18 @@ const MAX_DEPTH: usize = 1_000;
 /// Paths and what is at them.
 pub(super) type States = BTreeMap<Vec<u8>, State>;
 
-/// Stores what the writes will touch; fails when something is not as they expect. Durable on return.
+/// The rights of folders.
+pub(super) type Rights = BTreeMap<Vec<u8>, u32>;
+
+/// Stores what the writes will touch; fails when something is not as they expect. Durable on return. Gives the
+/// rights of the folders too.
 pub(super) fn keep(
     store: &Store,
     project: &mut Project,
     writes: &[Write],
     message: &str,
     at: u64,
-) -> Result<ObjectId, Error> {
+) -> Result<(ObjectId, Rights), Error> {
     let gone: BTreeSet<Vec<u8>> = writes
         .iter()
         .filter(|write| write.put == State::Absent)
@@ -53,18 +57,22 @@ pub(super) fn keep(
             }
         }
     }
+    let folders = before.iter().filter(|(_, state)| **state == State::Folder);
+    let rights: Rights = folders
+        .filter_map(|(path, _)| Some((path.clone(), project.rights(path)?)))
+        .collect();
     let mut folder = |name: &[u8], states: &States| -> Result<TreeEntry, Error> {
         Ok(TreeEntry {
             mode: 0o040_000,
             name: name.to_vec(),
-            id: tree(&mut batch, states)?,
+            id: tree(&mut batch, states, &rights, &[])?,
         })
     };
     let both = vec![folder(b"before", &before)?, folder(b"after", &after)?];
     let root = batch.tree(both)?;
     let commit = batch.commit(&root, &[], message, at)?;
     batch.finish()?;
-    Ok(commit)
+    Ok((commit, rights))
 }
 
 /// Checks that a path is as a write expects, and stores its content.
@@ -103,8 +111,13 @@ fn unchanged(
     }
 }
 
-/// The tree of some paths.
-fn tree(batch: &mut Batch<'_>, states: &States) -> Result<ObjectId, Error> {
+/// The tree of some paths below a folder.
+fn tree(
+    batch: &mut Batch<'_>,
+    states: &States,
+    rights: &Rights,
+    at: &[u8],
+) -> Result<ObjectId, Error> {
     let mut entries = BTreeMap::<Vec<u8>, TreeEntry>::new();
     let mut below = BTreeMap::<Vec<u8>, States>::new();
     let mut named = BTreeSet::new();
@@ -130,8 +143,14 @@ fn tree(batch: &mut Batch<'_>, states: &States) -> Result<ObjectId, Error> {
     for (name, states) in below {
         // A folder of which everything is absent was not there itself, unless it is named.
         if named.contains(&name) || states.values().any(|state| *state != State::Absent) {
-            let id = tree(batch, &states)?;
-            let mode = 0o040_000;
+            let path = if at.is_empty() {
+                name.clone()
+            } else {
+                [at, b"/", &name].concat()
+            };
+            let id = tree(batch, &states, rights, &path)?;
+            let mode = rights.get(&path).copied().unwrap_or(0o755);
+            let mode = TreeEntry::dir_mode(mode);
             entries.insert(name.clone(), TreeEntry { mode, name, id });
         }
     }
@@ -140,24 +159,25 @@ fn tree(batch: &mut Batch<'_>, states: &States) -> Result<ObjectId, Error> {
         .map_err(Error::from)
 }
 
-/// The states of a backup: what was there before, and what the apply leaves.
-pub(super) fn states(store: &Store, backup: &ObjectId) -> Result<(States, States), Error> {
+/// The states of a backup: what was there before, and what the apply leaves; and the rights of the folders before.
+pub(super) fn states(store: &Store, backup: &ObjectId) -> Result<(States, States, Rights), Error> {
     let root = commit_tree(store, backup)?;
     let (mut before, mut after) = (States::new(), States::new());
+    let (mut rights, mut none) = (Rights::new(), Rights::new());
     let mut folders = 0;
     for entry in store.tree(&root)? {
-        let states = match &entry.name[..] {
-            b"before" if entry.is_dir() => &mut before,
-            b"after" if entry.is_dir() => &mut after,
+        let into = match &entry.name[..] {
+            b"before" if entry.is_dir() => (&mut before, &mut rights),
+            b"after" if entry.is_dir() => (&mut after, &mut none),
             _ => continue,
         };
-        flatten(store, &entry.id, &mut Vec::new(), 0, states)?;
+        flatten(store, &entry.id, &mut Vec::new(), 0, into)?;
         folders += 1;
     }
     if folders != 2 {
         return Err(Error::NoBackup(*backup));
     }
-    Ok((before, after))
+    Ok((before, after, rights))
 }
 
 /// The files, links and folders of a tree, by path.
@@ -166,7 +186,7 @@ fn flatten(
     tree: &ObjectId,
     path: &mut Vec<u8>,
     depth: usize,
-    states: &mut States,
+    (states, rights): (&mut States, &mut Rights),
 ) -> Result<(), Error> {
     for entry in store.tree(tree)? {
         let length = path.len();
@@ -176,8 +196,9 @@ fn flatten(
         path.extend_from_slice(&entry.name);
         let state = if is_folder(entry.mode) {
             if depth < MAX_DEPTH {
-                flatten(store, &entry.id, path, depth + 1, states)?;
+                flatten(store, &entry.id, path, depth + 1, (states, rights))?;
             }
+            rights.insert(path.clone(), TreeEntry::dir_permissions(entry.mode));
             State::Folder
         } else if is_link(entry.mode) {
             State::Link { id: entry.id }

@@ -9,12 +9,14 @@
 //! written through; nothing is written into a `.git`; nothing is run, no hook, filter or driver; git's index is left
 //! alone.
 //!
-//! The merge base moves: after an apply, the next plan of the same session begins at the result that was applied.
+//! The merge base moves: after an apply, the next plan of the same session begins at what was applied of the result
+//! ([`Plan::next`]).
 
 mod back;
 mod backup;
 mod links;
 mod names;
+mod next;
 mod project;
 mod states;
 mod temporary;
@@ -43,6 +45,9 @@ pub struct Plan {
     pub base: ObjectId,
     /// The tree that it ended with.
     pub result: ObjectId,
+    /// The tree that the next plan begins at when this one is done: the result, but what could not be written is as
+    /// in the base, so that it is offered again.
+    pub next: ObjectId,
     /// Device and inode of the project's folder.
     pub folder: (u64, u64),
     /// What happens to each path, sorted by path.
@@ -320,11 +325,13 @@ pub fn apply(
         return Ok(applied);
     }
     let message = format!("Before applying {}", plan.result);
-    let backup = backup::keep(store, &mut opened, &plan.writes, &message, keep.at)?;
+    let (backup, rights) = backup::keep(store, &mut opened, &plan.writes, &message, keep.at)?;
     store.set_ref(keep.name, &backup)?;
     record(backup).map_err(Error::Record)?;
     applied.backup = Some(backup);
-    write::Writer::new(store, &opened, keep.token).all(&plan.writes)?;
+    write::Writer::new(store, &opened, keep.token, &rights).all(&plan.writes)?;
+    // The record says next that all of it is done: no crash may take some of it away again.
+    opened.write_back()?;
     for write in &plan.writes {
         match write.put {
             State::File { .. } | State::Link { .. } => applied.written += 1,

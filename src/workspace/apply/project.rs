@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{FileType, fstat, readlinkat};
 
 use super::{Error, State};
-use crate::workspace::{ObjectId, beneath};
+use crate::workspace::{ObjectId, beneath, snapshot};
 
 /// The largest file of the project that is read; a larger one counts as changed by the person.
 pub(super) const MAX_FILE: u64 = 64 << 20;
@@ -82,6 +82,22 @@ impl Project {
             Way::Not(_) => Ok(None),
             Way::Open(folder, name) => Ok(Some(read(&folder, name).map_err(io)?)),
         }
+    }
+
+    /// Writes what was done to it to its disk.
+    pub(super) fn write_back(&self) -> Result<(), Error> {
+        snapshot::write_back(&self.root).map_err(|error| Error::Write {
+            path: b".".to_vec(),
+            source: error.into(),
+            undone: false,
+        })
+    }
+
+    /// The rights of a folder.
+    pub(super) fn rights(&self, path: &[u8]) -> Option<u32> {
+        let (parent, name) = beneath::open_parent(&self.root, path).ok()?;
+        let stat = beneath::stat(&parent, name).ok().flatten()?;
+        (beneath::kind(&stat) == FileType::Directory).then_some(stat.st_mode & 0o7777)
     }
 
     /// Opens the folder of a path.

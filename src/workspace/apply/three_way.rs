@@ -10,7 +10,7 @@ use std::{
 use super::states::{Trees, given, parts, permissions, same_content, state_of};
 use super::{
     Action, Error, Plan, Refusal, Refused, State, Step, Store, Uncovered, Why, Write, links,
-    merge_limits, names,
+    merge_limits, names, next,
     project::{At, Project},
 };
 use crate::workspace::{
@@ -28,7 +28,7 @@ pub(super) const MAX_TARGET: u64 = 4_095;
 pub(super) struct Planner<'a> {
     store: &'a Store,
     batch: Batch<'a>,
-    path: &'a Path,
+    ignored: import::Ignored,
     project: Project,
     plan: Plan,
     trees: Trees<'a>,
@@ -36,6 +36,8 @@ pub(super) struct Planner<'a> {
     gone: BTreeSet<Vec<u8>>,
     /// Paths that this plan makes.
     made: BTreeSet<Vec<u8>>,
+    /// Changed paths of which nothing comes home.
+    held: BTreeSet<Vec<u8>>,
     removals: Vec<Write>,
     arrivals: Vec<Write>,
     /// Names by folder and by how they read without case.
@@ -63,13 +65,14 @@ impl<'a> Planner<'a> {
         store: &'a Store,
         base: &ObjectId,
         result: &ObjectId,
-        path: &'a Path,
+        path: &Path,
     ) -> Result<Self, Error> {
         let project = Project::open(path)?;
         let plan = Plan {
             id: String::new(),
             base: *base,
             result: *result,
+            next: *result,
             folder: project.identity,
             steps: Vec::new(),
             refused: Vec::new(),
@@ -79,12 +82,13 @@ impl<'a> Planner<'a> {
         Ok(Self {
             store,
             batch: store.batch(),
-            path,
+            ignored: import::Ignored::of(path),
             project,
             plan,
             trees: Trees::new(store, *result),
             gone: BTreeSet::new(),
             made: BTreeSet::new(),
+            held: BTreeSet::new(),
             removals: Vec::new(),
             arrivals: Vec::new(),
             folded: HashMap::new(),
@@ -101,7 +105,10 @@ impl<'a> Planner<'a> {
         let mut changes = Vec::new();
         for change in &all {
             match self.refusal(change, uncovered)? {
-                Some(fault) => drop(refused.insert(fault)),
+                Some(fault) => {
+                    refused.insert(fault);
+                    self.held.insert(change.path.clone());
+                }
                 None => changes.extend(parts(change)),
             }
         }
@@ -116,11 +123,13 @@ impl<'a> Planner<'a> {
         }
         let Self {
             mut plan,
-            batch,
+            mut batch,
+            held,
             mut removals,
             arrivals,
             ..
         } = self;
+        plan.next = next::tree(self.store, &mut batch, &base, &plan.result, &held)?;
         batch.finish()?;
         plan.steps.sort_by(|one, other| one.path.cmp(&other.path));
         removals.sort_by(|one, other| other.path.cmp(&one.path));
@@ -160,6 +169,10 @@ impl<'a> Planner<'a> {
         action: Action,
         beside: Option<Vec<u8>>,
     ) -> Result<(), Error> {
+        let nowhere = beside.is_none() && !matches!(action, Action::Conflict(Why::Text(_)));
+        if nowhere && matches!(action, Action::Conflict(_)) {
+            self.held.insert(change.path.clone());
+        }
         let step = Step {
             path: change.path.clone(),
             flags: self.flags(change, &action)?,
@@ -276,7 +289,7 @@ impl<'a> Planner<'a> {
                 Ok(())
             }
             (State::Absent, ..) => {
-                let why = if import::is_ignored(self.path, &change.path) {
+                let why = if self.ignored.has(&change.path) {
                     Why::Ignored
                 } else {
                     Why::BothAdded

@@ -20,6 +20,7 @@ use rustix::{
 
 use super::{
     Error, State, Store, Write,
+    backup::Rights,
     project::{self, Project},
     temporary,
 };
@@ -74,14 +75,22 @@ pub(super) struct Writer<'a> {
     root: &'a OwnedFd,
     /// What the names of unfinished files follow from.
     token: &'a str,
+    /// The rights of folders that were there before.
+    rights: &'a Rights,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(store: &'a Store, project: &'a Project, token: &'a str) -> Self {
+    pub(super) fn new(
+        store: &'a Store,
+        project: &'a Project,
+        token: &'a str,
+        rights: &'a Rights,
+    ) -> Self {
         Self {
             store,
             root: &project.root,
             token,
+            rights,
         }
     }
 
@@ -93,14 +102,16 @@ impl<'a> Writer<'a> {
             };
             let (was, left) = (write.expect, write.put);
             let swept = temporary::sweep(self.store, self.root, self.token, &write.path, was, left);
-            let undone = writes[..done].iter().rev().all(|write| {
+            // Each of them is tried: what stands in the way of one is none of the others' business.
+            let mut undone = true;
+            for write in writes[..done].iter().rev() {
                 let inverse = Write {
                     path: write.path.clone(),
                     expect: write.put,
                     put: write.expect,
                 };
-                self.one(&inverse).is_ok()
-            });
+                undone &= self.one(&inverse).is_ok();
+            }
             return Err(failure.of(&write.path, undone && swept.is_none()));
         }
         Ok(())
@@ -140,7 +151,11 @@ impl<'a> Writer<'a> {
                 Err(error) => Err(error.into()),
             },
             (_, State::Folder) => match mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => Ok(adopt_new(&folder, name)?),
+                Ok(()) => Ok(adopt_new(
+                    &folder,
+                    name,
+                    self.rights.get(&write.path).copied(),
+                )?),
                 Err(Errno::EXIST) if beneath::open_dir(&folder, name).is_ok() => Ok(()),
                 Err(Errno::EXIST) => Err(Failure::Changed),
                 Err(error) => Err(error.into()),
@@ -260,8 +275,10 @@ fn prepare(
     put: State,
     owner: Option<(u32, u32)>,
 ) -> Result<(), Failure> {
-    let made = fill(store, folder, name, put, owner);
-    if made.is_err() {
+    let mut is_ours = false;
+    let made = fill(store, folder, name, put, owner, &mut is_ours);
+    // What was there before is not ours: it may be a version that the person saved.
+    if made.is_err() && is_ours {
         // The error that matters is the first.
         let _ = unlinkat(folder, name, AtFlags::empty());
     }
@@ -275,11 +292,13 @@ fn fill(
     name: &[u8],
     put: State,
     owner: Option<(u32, u32)>,
+    is_ours: &mut bool,
 ) -> Result<(), Failure> {
     match put {
         State::Link { id } => {
             let target = store.blob(&id).map_err(Failure::Store)?;
             symlinkat(&target[..], folder, name)?;
+            *is_ours = true;
             if let Some((uid, gid)) = new_owner(folder, owner)? {
                 chownat(
                     folder,
@@ -295,6 +314,7 @@ fn fill(
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+            *is_ours = true;
             moment();
             let mut file = File::from(fd);
             file.write_all(&content)?;
@@ -325,13 +345,17 @@ fn new_owner(folder: &OwnedFd, old: Option<(u32, u32)>) -> io::Result<Option<(Ui
 }
 
 /// Gives a new folder to whom the folder around it belongs, with the same rights: our own umask is that of a
-/// program that keeps its files to itself, and says nothing of a person's project.
-fn adopt_new(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
+/// program that keeps its files to itself, and says nothing of a person's project. One that was there before gets its
+/// own rights again.
+fn adopt_new(folder: &OwnedFd, name: &[u8], before: Option<u32>) -> io::Result<()> {
     let new = beneath::open_dir(folder, name)?;
-    let rights = fstat(folder)?.st_mode & 0o777;
-    fchmod(&new, Mode::from_raw_mode(rights | 0o700))?;
+    let rights = match before {
+        Some(rights) => rights,
+        None => fstat(folder)?.st_mode & 0o777,
+    };
     if let Some((uid, gid)) = new_owner(folder, None)? {
-        fchown(new, Some(uid), Some(gid))?;
+        fchown(&new, Some(uid), Some(gid))?;
     }
-    Ok(())
+    // After the owner, whose change takes some of them away.
+    Ok(fchmod(&new, Mode::from_raw_mode(rights | 0o700))?)
 }

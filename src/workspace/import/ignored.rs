@@ -7,7 +7,12 @@
 //! What the index tracks is not ignored,
 //! whatever the rules say. A folder without any repository obeys its own `.gitignore` files too.
 
-use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ignore::{
     Match,
@@ -112,28 +117,59 @@ impl Rules {
     }
 }
 
-/// Whether git ignores a path of the project, or a folder that it lies in.
-pub(crate) fn is_ignored(project: &Path, path: &[u8]) -> bool {
-    let (Some(mut rules), Ok(mut at)) = (Rules::of_project(project), beneath::open_root(project))
-    else {
-        return false;
-    };
-    let mut folder = project.to_owned();
-    let mut rest = path;
-    while let Some(slash) = rest.iter().position(|byte| *byte == b'/') {
-        folder = join(&folder, &rest[..slash]);
-        if rules.ignore(&folder, true) {
-            return true;
+/// What git ignores in a project, for many paths: the index and the rules of a folder are read once.
+pub(crate) struct Ignored {
+    project: PathBuf,
+    /// Those of the project's own folder, once they were needed.
+    rules: Option<Option<Arc<Rules>>>,
+    /// Those of the folders below that were asked for last.
+    below: HashMap<PathBuf, Arc<Rules>>,
+}
+
+/// Folders whose rules are kept.
+const MAX_KEPT: usize = 1_000;
+
+impl Ignored {
+    pub(crate) fn of(project: &Path) -> Self {
+        Self {
+            project: project.to_owned(),
+            rules: None,
+            below: HashMap::new(),
         }
-        let Ok(below) = beneath::open_dir(&at, &rest[..slash]) else {
+    }
+
+    /// Whether git ignores a path of the project, or a folder that it lies in.
+    pub(crate) fn has(&mut self, path: &[u8]) -> bool {
+        let rules = self
+            .rules
+            .get_or_insert_with(|| Rules::of_project(&self.project));
+        let (Some(mut rules), Ok(mut at)) = (rules.clone(), beneath::open_root(&self.project))
+        else {
             return false;
         };
-        at = below;
-        rules = Rules::enter(Some(rules), &folder, &at);
-        rest = &rest[slash + 1..];
+        let mut folder = self.project.clone();
+        let mut rest = path;
+        while let Some(slash) = rest.iter().position(|byte| *byte == b'/') {
+            folder = join(&folder, &rest[..slash]);
+            if rules.ignore(&folder, true) {
+                return true;
+            }
+            let Ok(below) = beneath::open_dir(&at, &rest[..slash]) else {
+                return false;
+            };
+            at = below;
+            if self.below.len() > MAX_KEPT {
+                self.below.clear();
+            }
+            let known = self.below.entry(folder.clone());
+            rules = known
+                .or_insert_with(|| Rules::enter(Some(rules), &folder, &at))
+                .clone();
+            rest = &rest[slash + 1..];
+        }
+        let is_dir = beneath::open_dir(&at, rest).is_ok();
+        rules.ignore(&join(&folder, rest), is_dir)
     }
-    let is_dir = beneath::open_dir(&at, rest).is_ok();
-    rules.ignore(&join(&folder, rest), is_dir)
 }
 
 /// The rules of `info/exclude`.

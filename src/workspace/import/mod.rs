@@ -12,7 +12,7 @@ mod source;
 mod walk;
 mod weigh;
 
-pub(crate) use self::ignored::is_ignored;
+pub(crate) use self::ignored::Ignored;
 pub use self::{
     source::check_source,
     weigh::{Weight, weigh},

@@ -121,6 +121,7 @@ fn a_folder_inside_a_repository_obeys_the_rules_above_it() {
         "deep is empty: its only file is ignored from above"
     );
     assert_eq!(imported.branch.as_deref(), Some("feature/x"));
+    let mut git_ignores = Ignored::of(dir.path());
     for (path, ignored) in [
         ("a.log", true),
         ("x/a.log", false),
@@ -131,7 +132,7 @@ fn a_folder_inside_a_repository_obeys_the_rules_above_it() {
         ("none/at/all", false),
         ("x/deep/new.tmp", true),
     ] {
-        assert_eq!(is_ignored(dir.path(), path.as_bytes()), ignored, "{path}");
+        assert_eq!(git_ignores.has(path.as_bytes()), ignored, "{path}");
     }
 }
 
@@ -172,7 +173,7 @@ fn a_tracked_file_is_copied_though_a_rule_names_it() {
     assert_eq!(found.get("a.log"), all.get("a.log"));
     assert_eq!(found.get("build/out"), all.get("build/out"));
     assert_eq!(imported.ignored, 7);
-    assert!(!is_ignored(dir.path(), b"a.log"));
+    assert!(!Ignored::of(dir.path()).has(b"a.log"));
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl Cache {
         all.filter(|known| !known.proven).count()
     }
 
+    /// How many bytes the paths have.
+    pub(in crate::workspace) fn path_bytes(&self) -> usize {
+        self.known.keys().map(|path| path.len()).sum()
+    }
+
     /// How many bytes the files have.
     pub(in crate::workspace) fn bytes(&self) -> u64 {
         self.known.values().map(|known| known.size).sum()

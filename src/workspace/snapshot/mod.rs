@@ -28,6 +28,8 @@ pub struct Rules {
     pub max_file_bytes: u64,
     /// So many files, links and folders are covered.
     pub max_files: usize,
+    /// So many bytes of their paths are held: an agent makes them as long as they may be.
+    pub max_path_bytes: usize,
     /// So many bytes are covered.
     pub max_bytes: u64,
 }
@@ -55,6 +57,7 @@ impl Default for Rules {
             skip_dirs: skip_dirs.map(str::to_owned).into(),
             max_file_bytes: 64 << 20,
             max_files: 200_000,
+            max_path_bytes: 64 << 20,
             max_bytes: 2 << 30,
         }
     }

@@ -42,7 +42,7 @@ pub(in crate::workspace) fn take(
 ) -> Result<Snapshot, Error> {
     // What is known keeps its place, so that a flood of new files cannot push the project's own out. When
     // much of what is known has gone, its places are free: then once more.
-    let mut reserved = (old.len(), old.bytes());
+    let mut reserved = (old.len(), old.bytes(), old.path_bytes());
     for _ in 0..2 {
         let walk = once(root, store, batch, scope, old, reserved)?;
         let seen = walk.seen_known;
@@ -60,7 +60,7 @@ fn once<'w>(
     batch: &mut Batch<'_>,
     Scope { rules, folders }: &'w Scope<'_>,
     old: &'w Cache,
-    reserved: (usize, u64),
+    reserved: (usize, u64, usize),
 ) -> Result<Walk<'w>, Error> {
     let root = root
         .try_clone()
@@ -88,7 +88,8 @@ fn once<'w>(
         bytes: 0,
         new_files: rules.max_files.saturating_sub(reserved.0),
         new_bytes: rules.max_bytes.saturating_sub(reserved.1),
-        seen_known: (0, 0),
+        new_path_bytes: rules.max_path_bytes.saturating_sub(reserved.2),
+        seen_known: (0, 0, 0),
         was_full: false,
     };
     scope(|threads| {
@@ -133,7 +134,8 @@ pub(super) struct Walk<'w> {
     bytes: u64,
     new_files: usize,
     new_bytes: u64,
-    seen_known: (usize, u64),
+    new_path_bytes: usize,
+    seen_known: (usize, u64, usize),
     was_full: bool,
 }
 
@@ -197,7 +199,6 @@ impl Walk<'_> {
         let prefix = path.len();
         let mut is_full = false;
         let (old, mut new_files) = (self.old, self.new_files);
-        let mut seen = 0;
         for entry in Dir::read_from(self.ladder.here()?)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
@@ -208,9 +209,11 @@ impl Walk<'_> {
             path.truncate(prefix);
             path.extend_from_slice(name);
             if old.get(&path).is_some() {
-                seen += 1;
-            } else if new_files > 0 {
+                self.seen_known.0 += 1;
+                self.seen_known.2 += path.len();
+            } else if new_files > 0 && path.len() <= self.new_path_bytes {
                 new_files -= 1;
+                self.new_path_bytes -= path.len();
             } else {
                 is_full = true;
                 continue;
@@ -218,7 +221,6 @@ impl Walk<'_> {
             names.push(name.to_vec());
         }
         self.new_files = new_files;
-        self.seen_known.0 += seen;
         if is_full {
             self.was_full = true;
             let path = self.ladder.path().to_vec();

@@ -254,6 +254,29 @@ fn a_flood_of_files_does_not_push_the_project_out() {
 }
 
 #[test]
+fn paths_take_no_more_room_than_there_is() {
+    let home = Home::new();
+    let mut workspace = home.workspace();
+    workspace.rules.max_path_bytes = 2_000;
+    let tree = workspace.tree_dir().to_owned();
+    fs::write(tree.join("z"), "the project's").unwrap();
+    let first = workspace.checkpoint("", 1).unwrap();
+    assert_eq!(first.uncovered, []);
+    let long = tree.join("a".repeat(200));
+    fs::create_dir(&long).unwrap();
+    for number in 0..10 {
+        fs::write(long.join(format!("{}{number}", "b".repeat(200))), "x").unwrap();
+    }
+    let second = workspace.checkpoint("", 2).unwrap();
+    assert_eq!(
+        uncovered(&second.uncovered),
+        [("a".repeat(200), Why::TooMany)]
+    );
+    // One folder of 200 bytes, and files of 402.
+    assert_eq!(second.files, 1 + 4);
+}
+
+#[test]
 fn files_that_change_all_the_time_do_not_stop_a_checkpoint() {
     let home = Home::new();
     let mut workspace = home.workspace();

@@ -181,3 +181,56 @@ async fn a_private_job_leaves_no_path_and_no_difference_in_clear() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_the_clear_does_not_go_on_with_what_became_private() {
+    let fort = Fort::start().await;
+    let mut client = fort.client().await;
+    let coordinator = fort.treefort.coordinator();
+    let agent = [("agent", "scripted")];
+    let project = fort.project.path().to_str().unwrap();
+    let on_files = [agent[0], ("workspace", project)];
+    let first = job(
+        &fort,
+        5870,
+        "echo plain > x; claims edit x; says one",
+        &on_files,
+    );
+    let (first, answers) = client.do_job(&first).await;
+    assert_eq!(statuses(&answers).last().unwrap(), "success");
+    let hidden = json!([
+        [
+            "i",
+            "echo confidential > x; claims edit x; says two",
+            "text"
+        ],
+        ["param", "agent", "scripted"]
+    ]);
+    let content = Scheme::Nip44
+        .encrypt(&client.keys, &coordinator, &hidden.to_string())
+        .unwrap();
+    let second = Draft::new(5870)
+        .tag(["encrypted"])
+        .tag(["p", &coordinator.to_hex()])
+        .tag(["e", &first.id.to_hex()])
+        .content(content);
+    client.publish(&second).await;
+    let answers = json!({"kinds": [6870], "authors": [coordinator.to_hex()]});
+    while client.query(answers.clone()).await.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let copy = fort.copy().await;
+    assert_eq!(
+        std::fs::read_to_string(copy.join("x")).unwrap(),
+        "confidential\n"
+    );
+
+    // The first one was not private, its files are.
+    let third =
+        job(&fort, 5870, "cat x; touch read; says three", &agent).tag(["e", &first.id.to_hex()]);
+    let (_, answers) = client.do_job(&third).await;
+    let (code, sentence) = error(&answers);
+    assert_eq!(code, "input");
+    assert!(sentence.contains("encrypted form"), "{sentence}");
+    assert!(!copy.join("read").exists());
+}

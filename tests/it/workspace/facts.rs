@@ -224,3 +224,26 @@ async fn a_permission_is_answered_after_its_checkpoint() {
     );
     assert!(fort.journals().contains("\"optionId\":\"yes\""));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_left_running_writes_nothing_after_the_last_checkpoint() {
+    let fort = Fort::start().await;
+    let script = "touch x; (trap true TERM HUP; while :; do date +%N >> x; done) & claims execute x; says done";
+    fort.run(script).await.ok();
+    fort.treefort.wait_for_no_containers().await;
+    let copy = fort.copy().await;
+    let left = std::fs::read(copy.join("x")).unwrap();
+    let records = fort.session().await;
+    let last = tag(of_kind(&records, 4783).last().unwrap(), "tree").unwrap();
+    // To look takes a checkpoint if anything is there that none holds.
+    fort.say(&["diff"]).await.ok();
+    let listed = fort.say(&["checkpoints", "--json"]).await.ok().json();
+    assert!(listed.to_string().contains(&last));
+    let newest = listed["checkpoints"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        newest["tree"].as_str().unwrap(),
+        last,
+        "{} bytes",
+        left.len()
+    );
+}

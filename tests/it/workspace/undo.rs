@@ -135,6 +135,18 @@ async fn under_an_agent_at_work_it_stops_is_told_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_says_much_before_it_stops_goes_on_too() {
+    let fort = Fort::start().await;
+    // More than waits for a reader.
+    let script = "case $n in 1) echo at > work; claims edit work; lingers; long=$(head -c 40000 /dev/zero | tr -c x x); \
+                  for i in 1 2 3 4 5 6 7 8; do says $long; done;; *) says went on;; esac";
+    let working = fort.begin(&["run", "--agent", "scripted", script]);
+    fort.wait_for_copy("work").await;
+    fort.say(&["undo", "1"]).await.ok();
+    assert_eq!(working.await.unwrap().ok().out.trim(), "went on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_does_not_stop_for_it_is_ended() {
     let fort = Fort::start().await;
     let working = fort.begin(&[
@@ -162,10 +174,10 @@ async fn an_agent_that_does_not_stop_for_it_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_all_the_time_is_brought_back_whole() {
     let fort = Fort::start().await;
-    let script = "case $n in 1) (while :; do echo more >> a.txt; echo y > f$(date +%s); rm -f src/b.txt; done) & \
+    let script = "case $n in 1) touch begun; (while :; do echo more >> a.txt; echo y > f$(date +%s); rm -f src/b.txt; done) & \
                   claims execute x; sleep 1; lingers; kill $!;; *) says calm;; esac";
     let working = fort.begin(&["run", "--agent", "scripted", script]);
-    let copy = fort.wait_for_copy("a.txt").await;
+    let copy = fort.wait_for_copy("begun").await;
     wait("it to write", || !copy.join("src/b.txt").exists()).await;
     fort.say(&["undo", "1"]).await.ok();
     assert_eq!(working.await.unwrap().ok().out.trim(), "calm");

@@ -199,7 +199,7 @@ fn whatever_the_person_changed_since_the_plan_is_kept() {
         // The writes alone, as if the change had come between the check and them, keep it too.
         let project = project::Project::open(&case.project).unwrap();
         assert!(
-            write::Writer::new(&case.store, &project, KEEP.token)
+            write::Writer::new(&case.store, &project, KEEP.token, &backup::Rights::new())
                 .all(&plan.writes)
                 .is_err(),
             "{what}"

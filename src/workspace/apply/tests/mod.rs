@@ -353,8 +353,10 @@ fn every_case_of_three_states_ends_as_it_should_and_can_be_taken_back() {
     }
 }
 
+mod back;
 pub(super) mod cut_off;
 mod hostile;
+mod next;
 mod random;
 
 #[test]
