@@ -193,6 +193,9 @@ pub(super) async fn begin(
         });
     }
     let source = source(context, order)?;
+    let began = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let about = |id| About {
         v: about::VERSION,
         id,
@@ -209,7 +212,8 @@ pub(super) async fn begin(
         },
         private,
         agent: order.agent.clone(),
-        created_at: now(),
+        created_at: began.as_secs(),
+        created_ns: began.subsec_nanos(),
         base: None,
         applied: Vec::new(),
     };

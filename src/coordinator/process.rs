@@ -361,17 +361,17 @@ impl Process {
 
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless
     /// somebody wants its place.
-    pub(super) async fn stop(self, grace: Duration, wanted: impl Future<Output = ()>) {
+    pub(super) async fn stop(mut self, grace: Duration, wanted: impl Future<Output = ()>) {
         self.leave(grace, wanted, HURRY).await;
     }
 
     /// Ends the agent as it stands, without a word to it, and removes its container.
-    pub(super) async fn kill(self) {
+    pub(super) async fn kill(&mut self) {
         self.leave(Duration::ZERO, std::future::ready(()), Duration::ZERO)
             .await;
     }
 
-    async fn leave(mut self, grace: Duration, wanted: impl Future<Output = ()>, hurry: Duration) {
+    async fn leave(&mut self, grace: Duration, wanted: impl Future<Output = ()>, hurry: Duration) {
         match &mut self.talk {
             Talk::Acp { peer, .. } => peer.end(),
             Talk::Exec { output } => {
@@ -385,7 +385,7 @@ impl Process {
         }
         self.serving.abort_all();
         while self.serving.join_next().await.is_some() {}
-        drop(self.http);
+        drop(self.http.take());
         tokio::select! {
             _ = self.exit.wait_for(Option::is_some) => {}
             () = tokio::time::sleep(grace) => {}

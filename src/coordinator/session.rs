@@ -332,12 +332,10 @@ impl Session {
                 break;
             }
         }
-        // What it would do after the last checkpoint is on no record: from here on it stands still. There is nothing
-        // for it to save: all that it has outside of the copy goes with its container.
-        if let Some(bench) = &self.bench
-            && let Err(error) = bench.hold.pause().await
-        {
-            tracing::debug!(%error, "an agent that is to end could not be paused");
+        // What it would do after the last checkpoint is on no record, so it ends before. There is nothing for it to
+        // save: all that it has outside of the copy goes with its container.
+        if self.bench.is_some() {
+            self.process.kill().await;
         }
         if self.log.start_reference().is_some() {
             // What the agent did after its last word counts too. A record that fails is seen below.
@@ -384,12 +382,8 @@ impl Session {
             Err(error) => tracing::error!(%session, error, "the end of a session was not written"),
         }
         match bench {
-            Some(bench) => {
-                // It stands still, and would go on to write if it were woken to leave by itself.
-                process.kill().await;
-                // Its copy is free for others only now.
-                drop(bench);
-            }
+            // Its copy is free for others only now.
+            Some(bench) => drop(bench),
             None => {
                 let grace = match outcome {
                     Outcome::Interrupted => Duration::ZERO,

@@ -216,7 +216,7 @@ impl Control {
     /// # Errors
     /// [`Error::Protocol`] when the sandbox was ended because it broke the multiplexer's rules.
     /// [`Error::Lost`] when the engine could not say how it ended.
-    pub async fn stop(mut self, grace: Duration) -> Result<Exit, Error> {
+    pub async fn stop(&mut self, grace: Duration) -> Result<Exit, Error> {
         if let Some(stop) = self.stop.take() {
             // The sandbox may have ended by itself: then nobody listens, and that is fine.
             let _ = stop.send(grace);
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn stop_returns_the_exit_that_the_backend_saw() {
-        let (control, commands) = Control::new(&CancellationToken::new());
+        let (mut control, commands) = Control::new(&CancellationToken::new());
         let backend = tokio::spawn(async move {
             let grace = commands.stop.await.unwrap();
             commands.exit.send_replace(Some(Exit {

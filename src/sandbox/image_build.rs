@@ -377,12 +377,13 @@ mod tests {
             said.stream(&format!("{n}\n"));
         }
         for _ in 0..10 {
-            said.stream(&"x".repeat(PIECE));
+            said.stream(&"x ".repeat(PIECE / 2));
         }
         let last = said.finish();
         assert_eq!(last.len(), LAST_LINES);
         assert_eq!(last[LAST_LINES - 2], "99");
-        assert_eq!(last[LAST_LINES - 1].len(), 600);
+        // Cut between words.
+        assert_eq!(last[LAST_LINES - 1].len(), 599);
     }
 
     #[tokio::test]

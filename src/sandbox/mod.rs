@@ -203,7 +203,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`Control::stop`].
-    pub async fn stop(self, grace: Duration) -> Result<Exit, Error> {
+    pub async fn stop(mut self, grace: Duration) -> Result<Exit, Error> {
         // The agent's stdin closes first, so that one which obeys ACP leaves by itself.
         drop(self.agent);
         drop(self.http);

@@ -35,6 +35,8 @@ pub struct About {
     pub agent: String,
     /// When it began, in Unix seconds.
     pub created_at: u64,
+    /// The nanoseconds of that second, for the order of copies.
+    pub created_ns: u32,
     /// The project as it was: what an apply compares with. After an apply, what was applied.
     pub base: Option<ObjectId>,
     /// The applies that can be taken back, the last one last.
@@ -125,6 +127,7 @@ mod tests {
             private: false,
             agent: "opencode".into(),
             created_at: 7,
+            created_ns: 0,
             base: None,
             applied: vec![Applied {
                 backup: "11".repeat(20).parse().unwrap(),

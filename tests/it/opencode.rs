@@ -153,7 +153,7 @@ impl OpenCode {
     }
 
     /// It leaves when its input is closed.
-    async fn end(self) -> Duration {
+    async fn end(mut self) -> Duration {
         let began = Instant::now();
         self.peer.end();
         let mut exit = self.control.exit();

@@ -27,6 +27,7 @@ async fn begin(workspaces: &Arc<Workspaces>, id: PublicKey) -> SessionHold {
         private: false,
         agent: "test".into(),
         created_at: 1,
+        created_ns: 0,
         base: None,
         applied: Vec::new(),
     };

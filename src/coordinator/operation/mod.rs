@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 mod home;
+mod locate;
 mod undo;
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     job::{Answer as JobAnswer, Failure, Report},
     nips::workspace::{Answer, CheckpointLine, FileLine, Operation, Outcome, State, Task, cut_to},
-    workspace::{Checkpoint, diff, inventory, nested},
+    workspace::{Checkpoint, diff, inventory},
 };
 
 /// Files that an answer names.
@@ -118,7 +119,7 @@ async fn perform(
             };
             return answer(context, Some(&shared), Outcome::Discard { bytes, files });
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => locate(&shared).await,
+        Operation::Locate | Operation::List | Operation::Clean { .. } => locate::of(&shared).await,
     };
     answer(context, Some(&shared), outcome)
 }
@@ -163,41 +164,6 @@ fn answer(
 /// The copy that a session worked on.
 fn workspace_of(context: &Context, session: &PublicKey) -> Option<PublicKey> {
     context.state.session(session).ok().flatten()?.workspace
-}
-
-/// Where a copy is. The owner may go there and say `git`: the repository becomes one that no agent wrote.
-async fn locate(shared: &Arc<Shared>) -> Outcome {
-    // As long as a session holds the copy the repository is its agent's.
-    let hold = match shared.holders.is_busy() {
-        true => None,
-        false => OperationHold::take(shared).await.ok(),
-    };
-    let agents_git = hold.is_none() || shared.live().is_some() || {
-        let taken = shared.with(|files| Ok(files.take_git_from_the_agent()?));
-        taken.await.is_err_and(|failure| {
-            tracing::warn!(sentence = failure.sentence, "the agent's git stays");
-            true
-        })
-    };
-    // What the agent may have made elsewhere stays: it is told of.
-    let found = shared.with(|files| {
-        let Some(last) = files.checkpoints()?.pop() else {
-            return Ok(Vec::new());
-        };
-        Ok(nested::repositories(files.store(), &last.tree)?)
-    });
-    let found = found.await.unwrap_or_else(|failure| {
-        tracing::warn!(
-            sentence = failure.sentence,
-            "repositories inside are not named"
-        );
-        Vec::new()
-    });
-    let (repositories, _) = cut_to(found.iter().map(|path| words::text(path)), LIST);
-    Outcome::Locate {
-        agents_git,
-        repositories,
-    }
 }
 
 async fn checkpoints(shared: &Arc<Shared>) -> Result<Outcome, Failure> {
