@@ -9,9 +9,12 @@ pub(super) fn probe(holds: Holds, config: &Config) -> Probe {
     let release = release.release().to_string_lossy().into_owned();
     let unlimited = unlimited(holds);
     let limits = if unlimited.is_empty() {
-        "control groups"
+        "control groups".to_owned()
     } else {
-        "limits of each program"
+        format!(
+            "limits of each program; not limited: {}",
+            unlimited.join(", ")
+        )
     };
     Probe {
         detail: format!("Linux {release}: namespaces, Landlock, seccomp, {limits}"),
@@ -23,7 +26,7 @@ pub(super) fn probe(holds: Holds, config: &Config) -> Probe {
 /// What no control group limits here, as one would say it.
 fn unlimited(holds: Holds) -> Vec<&'static str> {
     [
-        (holds.memory, "memory of all its programs together"),
+        (holds.memory, "memory in all"),
         (holds.cpus, "processor time"),
     ]
     .into_iter()
@@ -40,12 +43,15 @@ fn words(unlimited: &[&str], config: &Config) -> Protection {
             .to_owned(),
     );
     if !unlimited.is_empty() {
+        let what = unlimited.join(" and ");
+        protection
+            .short
+            .push_str(&format!(" Nothing here limits its {what}."));
         protection.exposes.push(format!(
-            "Nothing here limits {}: a wild agent can slow this computer down, or fill its memory, until you \
-             stop it. What each of its programs allocates is limited, and their number; what they share is not. \
-             Out of memory, the computer ends the agent's programs before yours. A login session with systemd, root, or Docker brings \
-             limits for all of them together.",
-            unlimited.join(" and "),
+            "Nothing here limits an agent's {what}: a wild one can slow this computer down, or fill its memory, \
+             until you stop it. What each of its programs allocates is limited, and their number; what they \
+             share is not. Out of memory, the computer ends the agent's programs before yours. A login session \
+             with systemd, root, or Docker brings limits for all of them together.",
         ));
     }
     protection
@@ -56,4 +62,29 @@ fn words(unlimited: &[&str], config: &Config) -> Protection {
             "An agent that got out would be you, not root.".to_owned()
         });
     protection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_limits_is_said_in_every_place() {
+        let none = probe(Holds::default(), &Config::default());
+        let all = Holds {
+            memory: true,
+            pids: true,
+            cpus: true,
+            freezer: true,
+        };
+        let all = probe(all, &Config::default());
+        for what in ["memory in all", "processor time"] {
+            assert!(none.detail.contains(what), "{none:?}");
+            assert!(none.protection.short.contains(what), "{none:?}");
+            let exposes = none.protection.exposes.join(" ");
+            assert!(exposes.contains(what), "{exposes}");
+            assert!(!all.detail.contains(what) && !all.protection.short.contains(what));
+        }
+        assert!(all.unenforced.is_empty() && none.unenforced.len() == 2);
+    }
 }
