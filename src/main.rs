@@ -2,12 +2,20 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
+#[cfg(target_os = "linux")]
+use treefort::sandbox::embedded;
 use treefort::{agent::chat, cli, sandbox::init};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(argv) = init::is_init_invocation(args.iter().cloned()) {
         return init::run(&argv);
+    }
+    #[cfg(target_os = "linux")]
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some(embedded::enter::SUBCOMMAND) => return embedded::enter::run(),
+        Some(embedded::inside::SUBCOMMAND) => return embedded::inside::run(),
+        _ => {}
     }
     if args.get(1).is_some_and(|word| word == "agent-chat") {
         return match tokio::runtime::Builder::new_current_thread()

@@ -22,7 +22,7 @@ use crate::{
     model::{self, gateway::Gateway, local::Local},
     recorder::{Redactor, redact::environment_secrets},
     relay::{self, Identity, Relay},
-    sandbox::{self, DockerRuntime, Runtime},
+    sandbox::{self, ChosenRuntime, Runtime},
     store::{self, blobs::Blobs, events::FjallStore, state::State},
 };
 
@@ -153,8 +153,7 @@ impl Server {
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
-        let runtime: Arc<dyn Runtime> =
-            Arc::new(DockerRuntime::new(home_id).with_config(config.sandbox.clone()));
+        let runtime: Arc<dyn Runtime> = Arc::new(ChosenRuntime::new(&home_id, &config.sandbox));
         let (agents, problems) = Registry::load(Some(home));
         for problem in problems {
             tracing::warn!(%problem, "an agent cannot be used");

@@ -66,6 +66,7 @@ pub fn of(agent: &Agent, base: &str, asked: Asked) -> Result<Image, Error> {
     let mut image = Image::new(&manifest.name, &agent.dockerfile);
     image.network = manifest.image.network;
     image.prebuilt = image.network && agent.folder.is_some() && asked == Asked::ByJob;
+    image.host.clone_from(&manifest.embedded);
     image.args = vec![("VERSION".to_owned(), manifest.version.clone())];
     if manifest.image.base {
         image.base = Some(Box::new(base_image(base)));

@@ -60,6 +60,9 @@ pub struct Manifest {
     pub model: ModelUse,
     /// Its image.
     pub image: ImageSource,
+    /// How it runs on a machine without Docker; `None` when it cannot.
+    #[serde(default)]
+    pub embedded: Option<crate::sandbox::Host>,
     /// Its container's limits.
     #[serde(default)]
     pub limits: Limits,

@@ -34,7 +34,7 @@ const QUESTION: &str = "What keeps an AI agent from breaking things in here?";
 const ANSWER: &str = "\
 Three things.
 
-1. I run in a container of my own, without a network: I cannot reach your files, your other programs or the internet.
+1. I run in a sandbox of my own, without a network: I cannot reach your files, your other programs or the internet.
 2. I hold none of your passwords. What I do is written down and signed outside, by treefort, as it happens.
 3. The record is chained: if a step were left out or changed, `treefort verify` would say so.
 
@@ -61,7 +61,7 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
 
     let bold = anstyle::Style::new().bold();
     let intro = "A demo of treefort. The model is a script that is part of this program; \
-                 the container, the agent and the record are real.";
+                 the sandbox, the agent and the record are real.";
     for (number, line) in super::text::wrap(intro, output::progress_columns())
         .iter()
         .enumerate()

@@ -10,7 +10,7 @@ Exit codes:
   0  done
   1  the job failed, or what was checked is not right
   2  the command line is wrong
-  3  no sandbox: agents run in containers only
+  3  no sandbox: agents run in sandboxes only
   4  no model
   5  not admitted
   6  treefort cannot be reached";

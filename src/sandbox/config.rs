@@ -4,14 +4,28 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Quota;
 
-/// The name that a configuration may give for "the engine's own choice".
+/// What a configuration may say beside the name of an engine's runtime.
+const AUTO: &str = "auto";
 const ENGINE: &str = "docker";
+const EMBEDDED: &str = "embedded";
+
+/// Which backend runs sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Docker when it answers, else the embedded one.
+    Auto,
+    /// The Docker Engine.
+    Docker,
+    /// The kernel's own parts.
+    Embedded,
+}
 
 /// `[sandbox]`: what agents run in, and how much of the disk they may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The Docker Engine's runtime, like `runsc` (gVisor) or `kata-runtime`; empty is its default.
+    /// `auto` (also empty): Docker when it answers, else the kernel's own parts; `docker`; `embedded`; or the name
+    /// of a runtime of the Docker Engine, like `runsc` (gVisor) or `kata-runtime`.
     pub runtime: String,
     /// The image that the images of coding agents start from; empty for the usual one.
     pub base: String,
@@ -26,7 +40,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            runtime: String::new(),
+            runtime: AUTO.to_owned(),
             base: String::new(),
             disk_mb: 4096,
             store_mb: 8192,
@@ -36,11 +50,22 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Which backend is to run sandboxes.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match self.runtime.trim() {
+            "" | AUTO => Backend::Auto,
+            EMBEDDED => Backend::Embedded,
+            _ => Backend::Docker,
+        }
+    }
+
     /// The runtime to ask the engine for; `None` leaves it the choice.
     #[must_use]
     pub fn runtime(&self) -> Option<&str> {
         let name = self.runtime.trim();
-        (!name.is_empty() && name != ENGINE).then_some(name)
+        let plain = ["", AUTO, ENGINE, EMBEDDED].contains(&name);
+        (!plain).then_some(name)
     }
 
     /// Bytes that the checkpoints of one session may take.
@@ -69,9 +94,19 @@ mod tests {
             runtime: runtime.to_owned(),
             ..Config::default()
         };
-        assert_eq!(with("").runtime(), None);
-        assert_eq!(with("docker").runtime(), None);
+        for (word, backend) in [
+            ("", Backend::Auto),
+            ("auto", Backend::Auto),
+            ("docker", Backend::Docker),
+            (" embedded ", Backend::Embedded),
+        ] {
+            assert_eq!(
+                (with(word).runtime(), with(word).backend()),
+                (None, backend)
+            );
+        }
         assert_eq!(with("runsc").runtime(), Some("runsc"));
+        assert_eq!(with("runsc").backend(), Backend::Docker);
     }
 
     #[test]

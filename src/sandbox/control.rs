@@ -96,7 +96,7 @@ impl Handle {
     /// Pausing twice is the same as once.
     ///
     /// # Errors
-    /// [`Error::Ended`] when the sandbox has ended, [`Error::Engine`] when it could not be frozen.
+    /// [`Error::Ended`] when the sandbox has ended, [`Error::Engine`] or [`Error::System`] when it could not be frozen.
     pub async fn pause(&self) -> Result<(), Error> {
         let holder = self.holder;
         self.ask(|done| Request::Pause {

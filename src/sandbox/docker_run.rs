@@ -17,7 +17,7 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::io::StreamReader;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -26,7 +26,7 @@ use super::docker::{engine, remove, status};
 use super::docker_pause::Holds;
 use super::error::clip;
 use super::mux::{Driver, End, Streams};
-use super::{AgentIo, BoxedStream, Commands, Error, Exit, Tail};
+use super::{Commands, Error, Exit, Parts, Tail};
 
 /// How long the agent's streams may take to open once the container has started.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,14 +40,6 @@ pub(super) struct Launch {
     pub(super) image: String,
     pub(super) runtime: Option<String>,
     pub(super) body: ContainerCreateBody,
-}
-
-/// What a started sandbox gives to its user.
-pub(super) struct Parts {
-    pub(super) id: String,
-    pub(super) agent: AgentIo,
-    pub(super) stderr: Tail,
-    pub(super) http: mpsc::Receiver<BoxedStream>,
 }
 
 /// Runs one sandbox until it ends or is told to, and removes its container.

@@ -173,7 +173,8 @@ fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
     }
 }
 
-fn check(spec: &Spec) -> Result<(), Error> {
+/// The rules that a sandbox of any backend keeps.
+pub(super) fn check(spec: &Spec) -> Result<(), Error> {
     let refuse = |reason| Err(Error::Spec { reason });
     if spec.argv.is_empty() {
         return refuse("the agent has no command");

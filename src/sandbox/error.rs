@@ -114,6 +114,15 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// This machine's kernel failed at something that should work.
+    #[error("this computer could not {action}")]
+    System {
+        /// What it was to do.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: BoxError,
+    },
     /// The engine could not say how the sandbox ended.
     #[error("the sandbox is gone and nothing says how it ended")]
     Lost,
@@ -126,6 +135,40 @@ pub enum Error {
         /// The name that was asked for.
         runtime: String,
     },
+    /// This machine's kernel does not allow what a sandbox is made of.
+    #[error("this computer cannot run a sandbox of treefort's own: {about} ({said})")]
+    Kernel {
+        /// What is missing.
+        about: &'static str,
+        /// What the kernel said.
+        said: String,
+        /// What to change.
+        allow: String,
+    },
+    /// Neither an engine nor this machine's kernel can run a sandbox.
+    #[error("{engine}; {kernel}")]
+    Neither {
+        /// Why not Docker.
+        engine: Box<Error>,
+        /// Why not the kernel's own parts.
+        kernel: Box<Error>,
+    },
+    /// The agent runs from an image only.
+    #[error("the agent {agent} runs in Docker only")]
+    NeedsEngine {
+        /// The agent.
+        agent: String,
+    },
+    /// The agent's program is not on this machine.
+    #[error("{program}, which the agent {agent} is, is not installed on this computer")]
+    NoProgram {
+        /// The agent.
+        agent: String,
+        /// The program that was looked for.
+        program: String,
+        /// How to install it.
+        install: String,
+    },
     /// The runtime is shutting down and starts nothing any more.
     #[error("the sandbox runtime is shutting down")]
     ShuttingDown,
@@ -133,8 +176,17 @@ pub enum Error {
 
 impl Error {
     /// One sentence that says what a person can do; empty when there is nothing.
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let hint = match self {
+            Self::Kernel { allow, .. } => return allow.clone(),
+            Self::Neither { kernel, .. } => return kernel.hint(),
+            Self::NoProgram { install, .. } if !install.is_empty() => {
+                return format!("Install it ({install}), or install Docker.");
+            }
+            Self::NoProgram { .. } => "Install it, or install Docker.",
+            Self::NeedsEngine { .. } => {
+                "Install Docker, or say under [embedded] in its agent.toml what it needs of this computer."
+            }
             Self::NoEngine { .. } => {
                 "Install Docker and start it (Debian, Ubuntu: sudo apt install docker.io), or set DOCKER_HOST to its socket."
             }
@@ -166,10 +218,12 @@ impl Error {
             | Self::Start { .. }
             | Self::Protocol(_)
             | Self::Engine { .. }
+            | Self::System { .. }
             | Self::Lost
             | Self::Ended
             | Self::ShuttingDown => "",
-        }
+        };
+        hint.to_owned()
     }
 
     /// Whether no sandbox can run on this machine as it is (exit code 3, `no-sandbox`).
@@ -182,6 +236,8 @@ impl Error {
                 | Self::NotLinux { .. }
                 | Self::Remote { .. }
                 | Self::NoRuntime { .. }
+                | Self::Kernel { .. }
+                | Self::Neither { .. }
         )
     }
 }

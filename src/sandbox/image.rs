@@ -5,7 +5,7 @@
 //! host the caller's Dockerfile has a stage that builds it from source. A build has no network and
 //! fetches no base image unless [`Image::network`] says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bollard::Docker;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -57,6 +58,23 @@ pub enum Content {
     File(PathBuf),
 }
 
+/// How an agent runs without an image, on the programs of this machine: `[embedded]` of its `agent.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// Whether it needs this system's programs and libraries; otherwise it sees treefort's own program only.
+    pub system: bool,
+    /// The program that stands for the first word of `argv`, looked up on the `PATH`; empty when that word
+    /// is right as it is.
+    pub program: String,
+    /// How to install that program, for the person who does not have it.
+    pub install: String,
+    /// Files of the agent's folder, and where its image would have them.
+    pub files: BTreeMap<String, String>,
+    /// Further files and folders of this computer that it may read, each with the path that it has inside.
+    pub reads: BTreeMap<String, String>,
+}
+
 /// What an image is built from.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -74,6 +92,8 @@ pub struct Image {
     pub base: Option<Box<Image>>,
     /// Further `ARG`s of the build.
     pub args: Vec<(String, String)>,
+    /// How it runs without an image; `None` when it needs one.
+    pub host: Option<Host>,
 }
 
 impl Image {
@@ -87,6 +107,7 @@ impl Image {
             prebuilt: false,
             base: None,
             args: Vec::new(),
+            host: None,
         }
     }
 
@@ -119,6 +140,20 @@ pub(super) struct Hashes {
 }
 
 impl Hashes {
+    /// The hash of one file, read off the async threads.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn of_file(&mut self, path: &Path) -> Result<String, Error> {
+        let mut known = std::mem::take(self);
+        let file = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let hash = known.of(&file);
+            (known, hash)
+        });
+        let (known, hash) = read.await.map_err(|_| Error::ShuttingDown)?;
+        *self = known;
+        hash.map(hex::encode)
+    }
+
     fn of(&mut self, path: &Path) -> Result<[u8; 32], Error> {
         let fail = |source| Error::ImageFile {
             path: path.to_owned(),

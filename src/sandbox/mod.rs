@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
+mod choice;
 pub mod config;
 mod control;
 pub mod disk;
@@ -26,6 +27,8 @@ mod docker_pause;
 mod docker_run;
 mod docker_spec;
 mod duplex;
+#[cfg(target_os = "linux")]
+pub mod embedded;
 mod error;
 mod frame_guard;
 pub mod image;
@@ -37,6 +40,7 @@ pub mod mux;
 mod protection;
 mod syscalls;
 
+pub use choice::ChosenRuntime;
 pub use config::Config;
 pub use control::{Commands, Control, Handle, Lease, Request, Still};
 pub use docker::DockerRuntime;
@@ -44,7 +48,7 @@ pub use docker_clean::{ImageUse, Leftovers};
 pub use docker_spec::AGENT_ID;
 pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
-pub use image::{Content, Image, ImageId, Progress};
+pub use image::{Content, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
 pub use protection::{Facts, Protection, protection};
 
@@ -77,7 +81,7 @@ pub type BoxedStream = Box<dyn Io>;
 pub type AgentIo = BoxedStream;
 
 /// What a sandbox may use.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Memory in MiB; there is no swap beyond it.
     pub memory_mb: u32,
@@ -146,7 +150,7 @@ pub struct Exit {
 
 /// A backend that runs sandboxes.
 pub trait Runtime: Send + Sync {
-    /// The backend's name: `docker`.
+    /// The backend's name: `docker` or `embedded`.
     fn kind(&self) -> &'static str;
     /// Asks the backend whether it can run a sandbox; answers within a few seconds.
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>>;
@@ -184,6 +188,14 @@ pub struct Sandbox {
     pub exit: watch::Receiver<Option<Exit>>,
     /// The handle that ends it.
     pub control: Control,
+}
+
+/// What a supervisor gives to whoever asked for a sandbox.
+struct Parts {
+    id: String,
+    agent: AgentIo,
+    stderr: Tail,
+    http: mpsc::Receiver<BoxedStream>,
 }
 
 impl Sandbox {

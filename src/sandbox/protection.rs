@@ -67,6 +67,14 @@ impl Facts {
 #[must_use]
 pub fn protection(facts: &Facts, config: &Config) -> Protection {
     let unlimited = facts.unlimited();
+    let mut protection = common(facts.own_kernel(), &unlimited, config);
+    protection.exposes.extend(exposes(facts, &unlimited));
+    protection
+}
+
+/// What holds for every kind of sandbox. `own_kernel`: agents run on a kernel that is not the host's;
+/// `unlimited`: what nothing limits.
+pub(super) fn common(own_kernel: bool, unlimited: &[&str], config: &Config) -> Protection {
     let mut protects = vec![
         "Your files: an agent sees the copy of your project that it works on and nothing else of \
          this computer. Your own project changes only when you run `treefort apply`."
@@ -89,14 +97,27 @@ pub fn protection(facts: &Facts, config: &Config) -> Protection {
         );
     }
     Protection {
-        short: short(facts),
+        short: short(own_kernel),
         protects,
-        exposes: exposes(facts, config, &unlimited),
+        exposes: vec![
+            "What an agent made is as good or bad as a download: once you open it in an editor, build \
+             it or run it yourself, it can do what you can. Look at `treefort diff` first; `treefort \
+             apply` names files that would run by themselves."
+                .to_owned(),
+            "The model reads what the agent sends it. A local model keeps that on this computer; a \
+             cloud model, if you choose one, does not."
+                .to_owned(),
+            format!(
+                "Disk space is watched, not limited: an agent whose copy grows over {} MiB or {} files \
+                 is paused within seconds, and you are told. Until then it can write more.",
+                config.disk_mb, config.files,
+            ),
+        ],
     }
 }
 
-fn short(facts: &Facts) -> String {
-    let rest = if facts.own_kernel() {
+fn short(own_kernel: bool) -> String {
+    let rest = if own_kernel {
         "Look at what it made before you run it."
     } else {
         "It shares this computer's kernel. Look at what it made before you run it."
@@ -104,22 +125,8 @@ fn short(facts: &Facts) -> String {
     format!("The agent works on a copy, without network, passwords or your other files. {rest}")
 }
 
-fn exposes(facts: &Facts, config: &Config, unlimited: &[&str]) -> Vec<String> {
-    let mut exposes = vec![
-        "What an agent made is as good or bad as a download: once you open it in an editor, build \
-         it or run it yourself, it can do what you can. Look at `treefort diff` first; `treefort \
-         apply` names files that would run by themselves."
-            .to_owned(),
-        "The model reads what the agent sends it. A local model keeps that on this computer; a \
-         cloud model, if you choose one, does not."
-            .to_owned(),
-        format!(
-            "Disk space is watched, not limited: an agent whose copy grows over {} MiB or {} files \
-             is paused within seconds, and you are told. Until then it can write more.",
-            config.disk_mb, config.files,
-        ),
-    ];
-    exposes.push(kernel(facts));
+fn exposes(facts: &Facts, unlimited: &[&str]) -> Vec<String> {
+    let mut exposes = vec![kernel(facts)];
     if !facts.seccomp {
         exposes.push(
             "This Docker does not filter what programs ask of the kernel (no seccomp). That makes \

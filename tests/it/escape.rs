@@ -1,4 +1,4 @@
-//! The escape suite: an adversary with a workspace, in a real container, against the host.
+//! The escape suite: an adversary with a workspace, in a real sandbox of each backend, against the host.
 //!
 //! `attack.c` makes its system calls, because a shell cannot; it is compiled with the linker that
 //! Rust needs anyway. Every attack says what the kernel answered, so that one which was never
@@ -6,6 +6,7 @@
 
 mod attempts;
 mod bombs;
+mod computer;
 mod init;
 mod network;
 mod serving;
@@ -18,9 +19,9 @@ use std::{
     process::Command,
 };
 
-use treefort::sandbox::{Content, Image, Runtime as _, Spec};
+use treefort::sandbox::{Image, Spec};
 
-use crate::sandbox::{Home, busybox};
+use crate::sandbox::{Home, busybox, image_of};
 
 const DOCKERFILE: &str =
     "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /busybox\nCOPY attack /attack\n";
@@ -30,31 +31,27 @@ pub(crate) fn attack() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/escape/attack.c");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let program = folder.join("attack");
+    let newer = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    if newer(&program) > newer(&source) {
+        return program;
+    }
     let lock = fs::File::create(folder.join("attack.lock")).unwrap();
     lock.lock().unwrap();
-    let newer = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
     if newer(&program) < newer(&source) {
         let made = Command::new("cc")
             .args(["-static", "-O1", "-o"])
-            .arg(&program)
+            .arg(program.with_extension("new"))
             .arg(&source)
             .status();
         assert!(made.unwrap().success());
+        fs::rename(program.with_extension("new"), &program).unwrap();
     }
     program
 }
 
 fn image() -> Image {
-    let mut image = Image::new("test-escape", DOCKERFILE);
-    let program = env!("CARGO_BIN_EXE_treefort").into();
-    for (name, path) in [
-        ("treefort", program),
-        ("busybox", busybox()),
-        ("attack", attack()),
-    ] {
-        image.files.push((name.to_owned(), Content::File(path)));
-    }
-    image
+    let programs = [("busybox", busybox()), ("attack", attack())];
+    image_of("test-escape", DOCKERFILE, &programs)
 }
 
 /// A workspace with a host around it that must not change.

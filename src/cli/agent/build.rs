@@ -134,14 +134,15 @@ fn failed(error: sandbox::Error) -> CommandError {
     let hint = match &error {
         // It was just this command.
         sandbox::Error::ImageBuild { .. } => {
-            "A build that fetches something needs the network; `[sandbox] base` in treefort.toml names another image to start from."
+            "A build that fetches something needs the network; `[sandbox] base` in treefort.toml names another image to start from.".to_owned()
         }
         other => other.hint(),
     };
     let error = CommandError::new(kind, error);
-    match hint {
-        "" => error,
-        hint => error.hint(hint),
+    if hint.is_empty() {
+        error
+    } else {
+        error.hint(hint)
     }
 }
 

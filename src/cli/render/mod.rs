@@ -358,7 +358,10 @@ fn started(start: &Start) -> Entry {
     };
     let sandbox = named("sandbox").map_or_else(
         || "in a container".to_owned(),
-        |kind| format!("in a {kind} container"),
+        |kind| match kind.as_str() {
+            "embedded" => "in a sandbox of its own".to_owned(),
+            kind => format!("in a {kind} container"),
+        },
     );
     let network = match named("network").as_deref() {
         Some("none") => " without a network",

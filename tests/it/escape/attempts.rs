@@ -5,32 +5,53 @@ use std::{fs, os::unix::fs::symlink, sync::Arc};
 use treefort::workspace::{ObjectId, Rules, Why, Workspace, objects::Store};
 
 use super::{Home, Host, attempt, image};
+use crate::sandbox::on_each;
+
+on_each!(image;
+    every_way_out_is_tried_and_fails_as_it_should,
+    a_call_of_another_architecture_ends_its_program,
+    what_an_agent_leaves_in_its_workspace_leads_nowhere,
+);
 
 const NOT_PERMITTED: &str = "Operation not permitted";
 const DENIED: &str = "Permission denied";
 const READ_ONLY: &str = "Read-only file system";
 const NOT_THERE: &str = "No such file or directory";
+const NO_SUCH_CALL: &str = "Function not implemented";
+const NO_TERMINAL: &str = "No such device or address";
+const WRONG_KIND: &str = "Inappropriate ioctl";
 const OTHER_DISK: &str = "Invalid cross-device link";
+
+/// How an attempt has to fail: in a container, and in an embedded sandbox.
+type Expected = (&'static str, &'static str);
 
 /// What `attack` tries, grouped by how it has to fail. The same program as a container's own PID 1
 /// has succeeded with those on PID 1's streams, environment and memory: they can fail this test.
-const ATTEMPTS: &[(&str, &[&str])] = &[
+const ATTEMPTS: &[(Expected, &[&str])] = &[
     (
-        READ_ONLY,
+        (READ_ONLY, READ_ONLY),
         &[
             "create /escaped",
             "create /workspace/../outside",
             "create /workspace/../../../../../../escaped",
-            "create /etc/cron.d",
+            "create /proc/self/root/escaped",
+            "create /proc/self/cwd/../escaped",
             "unlink /treefort",
             "chmod /treefort",
             "chmod /workspace/..",
         ],
     ),
+    // An embedded one shows no `/etc` unless the agent needs it.
+    ((READ_ONLY, NOT_THERE), &["create /etc/cron.d"]),
     (
-        DENIED,
+        (DENIED, NOT_THERE),
+        &["open-write /etc/hosts", "open-write /etc/resolv.conf"],
+    ),
+    (
+        (DENIED, DENIED),
         &[
             "open-write /treefort",
+            "open-write /proc/self/root/treefort",
             // PID 1 runs as the same user, and is closed to it all the same.
             "open-read /proc/1/mem",
             "open-read /proc/1/environ",
@@ -47,12 +68,10 @@ const ATTEMPTS: &[(&str, &[&str])] = &[
             "open-write /proc/sys/kernel/randomize_va_space",
             "open-write /proc/sys/vm/panic_on_oom",
             "open-write /proc/sys/net/ipv4/ip_forward",
-            "open-write /etc/hosts",
-            "open-write /etc/resolv.conf",
         ],
     ),
     (
-        NOT_THERE,
+        (NOT_THERE, NOT_THERE),
         &[
             "open-read /dev/mem",
             "open-read /dev/kmsg",
@@ -68,15 +87,18 @@ const ATTEMPTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        OTHER_DISK,
+        (OTHER_DISK, OTHER_DISK),
+        &["link /treefort /workspace/treefort"],
+    ),
+    (
+        (OTHER_DISK, NOT_THERE),
         &[
-            "link /treefort /workspace/treefort",
             "link /etc/hosts /workspace/hosts",
             "rename /workspace/inside /etc/x",
         ],
     ),
     (
-        NOT_PERMITTED,
+        (NOT_PERMITTED, NOT_PERMITTED),
         &[
             "chown-root /workspace/inside",
             "mknod-block /workspace/sda",
@@ -85,6 +107,8 @@ const ATTEMPTS: &[(&str, &[&str])] = &[
             "mount-tmpfs /tmp",
             "mount-proc /proc",
             "mount-bind /workspace",
+            "mount-setattr",
+            "move-mount",
             "remount-rw",
             "umount /workspace",
             "umount /proc",
@@ -120,6 +144,8 @@ const ATTEMPTS: &[(&str, &[&str])] = &[
             "set-time",
             "set-hostname",
             "io-ports",
+            "no-random",
+            "realtime",
             "socket-raw",
             "socket-packet",
             "socket-vsock",
@@ -127,17 +153,39 @@ const ATTEMPTS: &[(&str, &[&str])] = &[
             "raise-limit",
         ],
     ),
+    // What a filter cannot look into, or a newer kernel may have, does not exist.
+    (
+        (NO_SUCH_CALL, NO_SUCH_CALL),
+        &["clone3-user", "clone3-mount", "x32"],
+    ),
+    ((NO_TERMINAL, NOT_THERE), &["type-into /dev/tty"]),
+    ((WRONG_KIND, WRONG_KIND), &["type-into"]),
 ];
 
-#[tokio::test]
-async fn every_way_out_is_tried_and_fails_as_it_should() {
-    let home = Home::of(&image()).await;
+/// An ordinary user's sandbox knows no root that it could ask to be.
+const UNKNOWN_TO_ORDINARY_USERS: [&str; 3] =
+    ["chown-root /workspace/inside", "setuid-root", "setgid-root"];
+
+fn expected(home: &Home, (docker, embedded): Expected, attempt: &str) -> &'static str {
+    let ordinary = !rustix::process::geteuid().is_root();
+    if home.is_docker() {
+        docker
+    } else if ordinary && UNKNOWN_TO_ORDINARY_USERS.contains(&attempt) {
+        "Invalid argument"
+    } else {
+        embedded
+    }
+}
+
+async fn every_way_out_is_tried_and_fails_as_it_should(home: Home) {
     let host = Host::new();
     let all: Vec<(&str, String)> = ATTEMPTS
         .iter()
-        .flat_map(|(expected, attempts)| {
-            let command = |attempt| (*expected, format!("/attack {attempt}"));
-            attempts.iter().map(command)
+        .flat_map(|(how, attempts)| {
+            let home = &home;
+            attempts
+                .iter()
+                .map(move |attempt| (expected(home, *how, attempt), format!("/attack {attempt}")))
         })
         .collect();
     let commands: Vec<&str> = all.iter().map(|(_, command)| command.as_str()).collect();
@@ -149,6 +197,17 @@ async fn every_way_out_is_tried_and_fails_as_it_should() {
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     host.assert_unchanged();
+    home.end().await;
+}
+
+/// A 32-bit call is answered with death: its numbers mean something else.
+async fn a_call_of_another_architecture_ends_its_program(home: Home) {
+    let host = Host::new();
+    let [(said, code)] = attempt(&home, &host, &["/attack int80"])
+        .await
+        .try_into()
+        .unwrap();
+    assert_eq!(code, 128 + 31, "{said}");
     home.end().await;
 }
 
@@ -209,9 +268,7 @@ fn kept_and_brought_back(host: &Host) {
 }
 
 /// What an agent may do in its workspace, and what the host makes of it.
-#[tokio::test]
-async fn what_an_agent_leaves_in_its_workspace_leads_nowhere() {
-    let home = Home::of(&image()).await;
+async fn what_an_agent_leaves_in_its_workspace_leads_nowhere(home: Home) {
     let host = Host::new();
     let script = "cd /workspace && /busybox rm -rf folder && \
         /busybox ln -s ../../outside out && /busybox ln -s / root && /busybox ln -s . round && \

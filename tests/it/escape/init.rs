@@ -4,14 +4,18 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
-use treefort::sandbox::{Content, Error, Image, Runtime};
+use treefort::sandbox::{Content, Error, Image};
 
 use super::{Home, Host, attack, attempt, bound, image};
-use crate::sandbox::busybox;
+use crate::sandbox::{Backend, busybox, on_each};
 
-#[tokio::test]
-async fn an_agent_has_no_stream_of_its_init_and_no_place_of_its_listener() {
-    let home = Home::of(&image()).await;
+on_each!(image;
+    an_agent_has_no_stream_of_its_init_and_no_place_of_its_listener,
+    an_agent_that_starves_its_init_ends_itself_only,
+    an_agent_out_of_processes_is_still_ended,
+);
+
+async fn an_agent_has_no_stream_of_its_init_and_no_place_of_its_listener(home: Home) {
     let host = Host::new();
     let results = attempt(
         &home,
@@ -35,9 +39,7 @@ async fn an_agent_has_no_stream_of_its_init_and_no_place_of_its_listener() {
 }
 
 /// The same user may lower its init's limits: it ends or starves its own sandbox, and no more.
-#[tokio::test]
-async fn an_agent_that_starves_its_init_ends_itself_only() {
-    let home = Home::of(&image()).await;
+async fn an_agent_that_starves_its_init_ends_itself_only(home: Home) {
     let host = Host::new();
     for (how, value) in [("cpu", 1), ("as", 4096), ("nofile", 3)] {
         let script = format!(
@@ -64,11 +66,9 @@ async fn an_agent_that_starves_its_init_ends_itself_only() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn an_agent_out_of_processes_is_still_ended() {
-    let home = Home::of(&image()).await;
+async fn an_agent_out_of_processes_is_still_ended(home: Home) {
     let host = Host::new();
-    let script = "bomb() { bomb | bomb & }; echo lit; bomb; while :; do :; done";
+    let script = "echo lit; bomb() { bomb | bomb & }; bomb; while :; do :; done";
     let mut sandbox = home
         .runtime
         .start(bound(&home, &host, script))
@@ -94,7 +94,18 @@ async fn a_hostile_init_costs_the_host_nothing_but_its_own_sandbox() {
         .push(("attack".to_owned(), Content::File(attack())));
     evil.files
         .push(("busybox".to_owned(), Content::File(busybox())));
-    let home = Home::of(&evil).await;
+    let home = Home::of(Backend::Docker, &evil).await;
+    let each = [
+        "zeros", "noise", "huge", "streams", "twice", "half", "silent", "drip", "closed", "stderr",
+    ];
+    futures_util::future::join_all(each.map(|how| start_evil(&home, how))).await;
+    home.end().await;
+}
+
+/// The same for a launcher that is not ours.
+#[tokio::test]
+async fn a_hostile_launcher_costs_the_host_nothing_but_its_own_sandbox() {
+    let home = Home::launched_by(attack(), &image()).await;
     let each = [
         "zeros", "noise", "huge", "streams", "twice", "half", "silent", "drip", "closed", "stderr",
     ];

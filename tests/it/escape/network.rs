@@ -3,6 +3,12 @@
 use std::{fs, net::IpAddr, process::Command};
 
 use super::{Home, Host, attack, attempt, image};
+use crate::sandbox::on_each;
+
+on_each!(image;
+    no_service_of_the_host_answers_on_any_of_its_addresses,
+    names_are_not_resolved_and_abstract_sockets_of_the_host_are_not_seen,
+);
 
 /// Every address of this machine.
 fn addresses() -> Vec<String> {
@@ -32,9 +38,7 @@ fn addresses() -> Vec<String> {
     found
 }
 
-#[tokio::test]
-async fn no_service_of_the_host_answers_on_any_of_its_addresses() {
-    let home = Home::of(&image()).await;
+async fn no_service_of_the_host_answers_on_any_of_its_addresses(home: Home) {
     let host = Host::new();
     let v4 = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = v4.local_addr().unwrap().port();
@@ -84,10 +88,8 @@ async fn no_service_of_the_host_answers_on_any_of_its_addresses() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn names_are_not_resolved_and_abstract_sockets_of_the_host_are_not_seen() {
+async fn names_are_not_resolved_and_abstract_sockets_of_the_host_are_not_seen(home: Home) {
     use std::os::linux::net::SocketAddrExt as _;
-    let home = Home::of(&image()).await;
     let host = Host::new();
     let name = crate::sandbox::unique("treefort-canary");
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();

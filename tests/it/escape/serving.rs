@@ -28,9 +28,18 @@ done
 
 #[tokio::test(flavor = "multi_thread")]
 async fn treefort_still_serves_after_agents_that_do_their_worst() {
+    still_serves("docker").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn treefort_still_serves_without_docker_after_agents_that_do_their_worst() {
+    still_serves("embedded").await;
+}
+
+async fn still_serves(runtime: &str) {
     let model = ModelServer::start().await;
     let host = Host::new();
-    let options = format!("{AT_ONCE}[jobs]\ntimeout_s = 8\n");
+    let options = format!("{AT_ONCE}[jobs]\ntimeout_s = 8\n[sandbox]\nruntime = \"{runtime}\"\n");
     let mut treefort = Treefort::start_with(&model, &[], &options);
     treefort.terminate();
     let program = attack();
@@ -59,5 +68,6 @@ async fn treefort_still_serves_after_agents_that_do_their_worst() {
     let (_, answers) = client.do_job(&draft).await;
     assert_eq!(statuses(&answers).last().unwrap(), "success", "{answers:?}");
     treefort.wait_for_no_containers().await;
+    treefort.terminate();
     host.assert_unchanged();
 }

@@ -15,6 +15,13 @@ pub(crate) fn install(home: &Path, name: &str, script: &str, files: &[(&str, &Pa
     let busybox = crate::sandbox::busybox();
     let mut copied = vec![("busybox", busybox.as_path())];
     copied.extend(files);
+    let mut manifest = manifest;
+    manifest.push_str(&format!(
+        "[embedded]\nsystem = false\nfiles = {{ \"{name}.sh\" = \"/{name}.sh\" }}\n[embedded.reads]\n"
+    ));
+    for (file, _) in &copied {
+        manifest.push_str(&format!("{:?} = \"/{file}\"\n", folder.join(file)));
+    }
     let mut dockerfile =
         format!("FROM scratch\nCOPY treefort /treefort\nCOPY {name}.sh /{name}.sh\n");
     for (file, from) in copied {

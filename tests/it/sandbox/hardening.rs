@@ -5,9 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::HostConfig;
-use treefort::sandbox::Runtime;
 
-use super::{Home, finish, inspect};
+use super::{Backend, Home, finish, image, inspect, on_each};
+
+on_each!(image;
+    the_kernel_agrees_that_the_agent_has_no_privileges,
+    nothing_can_be_written_mounted_or_made,
+    no_service_of_the_host_can_be_reached,
+    a_fork_bomb_stops_at_its_bound,
+    deleting_everything_deletes_the_workspace_only,
+    an_agent_cannot_end_its_init,
+    what_programs_take_for_granted_works,
+);
 
 #[tokio::test]
 async fn a_container_is_created_as_hardened_as_it_was_described() {
@@ -88,24 +97,35 @@ async fn a_container_is_created_as_hardened_as_it_was_described() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn the_kernel_agrees_that_the_agent_has_no_privileges() {
-    let home = Home::new().await;
+async fn the_kernel_agrees_that_the_agent_has_no_privileges(home: Home) {
     let (output, _, _) = home
-        .run("/busybox grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp|Uid):' /proc/self/status; /busybox ip -o link")
+        .run(
+            "for pid in 1 self; do \
+             /busybox grep -E '^(Cap...|NoNewPrivs|Seccomp|Uid|Gid):' /proc/$pid/status; done; \
+             /busybox ip -o link; /busybox cut -d ' ' -f 6,7 /proc/self/stat",
+        )
         .await;
-    assert!(output.contains("CapEff:\t0000000000000000"), "{output}");
-    assert!(output.contains("CapBnd:\t0000000000000000"), "{output}");
-    assert!(output.contains("NoNewPrivs:\t1"), "{output}");
-    assert!(output.contains("Seccomp:\t2"), "{output}");
-    assert!(output.contains("Uid:\t1000\t1000"), "{output}");
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "Uid:\t1000\t1000\t1000\t1000",
+        "Gid:\t1000\t1000\t1000\t1000",
+    ] {
+        let of_both = output.lines().filter(|said| *said == line).count();
+        assert_eq!(of_both, 2, "{line}: {output}");
+    }
+    // A session of its own, without a terminal.
+    assert!(output.ends_with("\n1 0\n"), "{output}");
     assert!(!output.contains("eth"), "{output}");
     home.end().await;
 }
 
-#[tokio::test]
-async fn nothing_can_be_written_mounted_or_made() {
-    let home = Home::new().await;
+async fn nothing_can_be_written_mounted_or_made(home: Home) {
     let tries = [
         "echo x > /x",
         "echo x > /treefort",
@@ -126,8 +146,8 @@ async fn nothing_can_be_written_mounted_or_made() {
         "/busybox cat /proc/1/mem",
         "echo x > /proc/1/fd/1",
         "/busybox ls /var/run/docker.sock",
-        "/busybox cp /busybox /tmp/b; /tmp/b true",
-        "/busybox cp /busybox /home/agent/b; /home/agent/b true",
+        "/busybox cp /busybox /tmp/busybox; /tmp/busybox true",
+        "/busybox cp /busybox /home/agent/busybox; /home/agent/busybox true",
     ];
     let script: String = tries
         .iter()
@@ -140,9 +160,7 @@ async fn nothing_can_be_written_mounted_or_made() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn no_service_of_the_host_can_be_reached() {
-    let home = Home::new().await;
+async fn no_service_of_the_host_can_be_reached(home: Home) {
     let everywhere = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = everywhere.local_addr().unwrap().port();
     let script = format!(
@@ -160,7 +178,16 @@ async fn no_service_of_the_host_can_be_reached() {
 
 #[tokio::test]
 async fn a_memory_bomb_is_killed_and_named() {
-    let home = Home::new().await;
+    for backend in [Backend::Docker, Backend::Embedded] {
+        let home = Home::on(backend).await;
+        if backend == Backend::Embedded && !home.limits_memory().await {
+            continue;
+        }
+        is_killed_and_named(home).await;
+    }
+}
+
+async fn is_killed_and_named(home: Home) {
     let (output, _, exit) = home
         .run(
             "/busybox dd if=/dev/zero of=/dev/null bs=600M count=1 2>/dev/null; echo dd $?; exit 9",
@@ -172,9 +199,22 @@ async fn a_memory_bomb_is_killed_and_named() {
     home.end().await;
 }
 
+/// Without control groups nothing kills: what one program allocates has an end.
 #[tokio::test]
-async fn a_fork_bomb_stops_at_its_bound() {
-    let home = Home::new().await;
+async fn without_groups_no_program_gets_more_memory_than_its_own_limit() {
+    let home = Home::on(Backend::Bare).await;
+    let (output, _, exit) = home
+        .run(
+            "/busybox dd if=/dev/zero of=/dev/null bs=600M count=1; echo dd $?; \
+             /busybox dd if=/dev/zero of=/dev/null bs=60M count=1 2>/dev/null && echo fits",
+        )
+        .await;
+    assert_eq!(output, "dd 1\nfits\n");
+    assert!(!exit.oom);
+    home.end().await;
+}
+
+async fn a_fork_bomb_stops_at_its_bound(home: Home) {
     let (output, _, exit) = home
         .run(
             "i=0; while [ $i -lt 400 ]; do /busybox sleep 30 & i=$((i+1)); \
@@ -187,9 +227,25 @@ async fn a_fork_bomb_stops_at_its_bound() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn deleting_everything_deletes_the_workspace_only() {
-    let home = Home::new().await;
+async fn what_programs_take_for_granted_works(home: Home) {
+    let workspace = tempfile::tempdir().unwrap();
+    open_to_all(workspace.path());
+    let mut spec = home.spec(
+        "set -e; cd /workspace; /busybox mkdir -p a b/c; echo text > a/f; /busybox mv a/f b/c/f; \
+         /busybox ln b/c/f a/g; /busybox mv b/c a/c; /busybox cat a/c/f; echo out > /dev/stdout; \
+         echo error > /dev/stderr; echo three 3>&1 > /dev/fd/3; echo > /dev/null; \
+         /busybox head -c 8 /dev/urandom > a/r; /busybox chmod 700 a/r; /busybox touch -d @0 a/r; \
+         /busybox mkfifo p; (echo through > p &); /busybox cat p; \
+         echo shared > /dev/shm/x; /busybox cp /busybox .; ./busybox echo runs",
+    );
+    spec.workspace = Some(workspace.path().into());
+    let (output, stderr, exit) = finish(home.runtime.start(spec).await.unwrap()).await;
+    assert_eq!(output, "text\nout\nthree\nthrough\nruns\n", "{stderr}");
+    assert_eq!((stderr.as_str(), exit.code), ("error\n", Some(0)));
+    home.end().await;
+}
+
+async fn deleting_everything_deletes_the_workspace_only(home: Home) {
     let dir = tempfile::tempdir().unwrap();
     let workspace = dir.path().join("w");
     std::fs::create_dir(&workspace).unwrap();
@@ -215,9 +271,7 @@ fn open_to_all(path: &Path) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
 }
 
-#[tokio::test]
-async fn an_agent_cannot_end_its_init() {
-    let home = Home::new().await;
+async fn an_agent_cannot_end_its_init(home: Home) {
     let (output, _, exit) = home
         .run("for s in KILL STOP SEGV USR1; do /busybox kill -$s 1; done; echo alive; exit 3")
         .await;

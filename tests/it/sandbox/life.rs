@@ -5,7 +5,19 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use treefort::sandbox::{DockerRuntime, Error, Runtime};
 
-use super::{GRACE, Home, inspect};
+use super::{Backend, GRACE, Home, image, inspect, on_each};
+
+on_each!(image;
+    orphans_are_reaped,
+    what_an_agent_leaves_running_ends_with_it,
+    stop_lets_an_agent_end_by_itself_within_its_grace,
+    stop_kills_an_agent_that_does_not_listen,
+    dropping_a_sandbox_removes_it,
+    giving_up_a_start_leaves_nothing_behind,
+    shutdown_ends_everything_and_nothing_starts_afterwards,
+    an_agent_that_is_not_there_says_so,
+    an_agent_that_ends_at_once_has_still_been_there,
+);
 
 #[tokio::test]
 async fn probe_names_the_engine() {
@@ -14,9 +26,7 @@ async fn probe_names_the_engine() {
     assert!(probe.detail.contains("linux/"), "{probe:?}");
 }
 
-#[tokio::test]
-async fn orphans_are_reaped() {
-    let home = Home::new().await;
+async fn orphans_are_reaped(home: Home) {
     let (output, _, _) = home
         .run(
             "i=0; while [ $i -lt 10 ]; do (/busybox sleep 0.1 &) ; i=$((i+1)); done; \
@@ -27,9 +37,7 @@ async fn orphans_are_reaped() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn what_an_agent_leaves_running_ends_with_it() {
-    let home = Home::new().await;
+async fn what_an_agent_leaves_running_ends_with_it(home: Home) {
     let began = Instant::now();
     let (output, _, exit) = home.run("/busybox sleep 300 & echo bye; exit 4").await;
     assert_eq!(output, "bye\n");
@@ -38,9 +46,7 @@ async fn what_an_agent_leaves_running_ends_with_it() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn stop_lets_an_agent_end_by_itself_within_its_grace() {
-    let home = Home::new().await;
+async fn stop_lets_an_agent_end_by_itself_within_its_grace(home: Home) {
     let mut sandbox = home
         .start("trap 'echo saved; exit 5' TERM; echo ready; while :; do /busybox sleep 0.1; done")
         .await;
@@ -51,9 +57,7 @@ async fn stop_lets_an_agent_end_by_itself_within_its_grace() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn stop_kills_an_agent_that_does_not_listen() {
-    let home = Home::new().await;
+async fn stop_kills_an_agent_that_does_not_listen(home: Home) {
     let mut sandbox = home
         .start("trap '' TERM; echo ready; while :; do /busybox sleep 1; done")
         .await;
@@ -66,9 +70,7 @@ async fn stop_kills_an_agent_that_does_not_listen() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn dropping_a_sandbox_removes_it() {
-    let home = Home::new().await;
+async fn dropping_a_sandbox_removes_it(home: Home) {
     drop(home.start("/busybox sleep 300").await);
     let began = Instant::now();
     while home.containers().await > 0 {
@@ -78,9 +80,7 @@ async fn dropping_a_sandbox_removes_it() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn giving_up_a_start_leaves_nothing_behind() {
-    let home = Home::new().await;
+async fn giving_up_a_start_leaves_nothing_behind(home: Home) {
     for patience_ms in [1, 20, 60, 150] {
         let start = home.runtime.start(home.spec("/busybox sleep 300"));
         let patience = Duration::from_millis(patience_ms);
@@ -89,9 +89,7 @@ async fn giving_up_a_start_leaves_nothing_behind() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn shutdown_ends_everything_and_nothing_starts_afterwards() {
-    let home = Home::new().await;
+async fn shutdown_ends_everything_and_nothing_starts_afterwards(home: Home) {
     let mut sandbox = home.start("/busybox sleep 300").await;
     home.runtime.shutdown().await;
     assert_eq!(home.containers().await, 0);
@@ -108,22 +106,31 @@ async fn shutdown_ends_everything_and_nothing_starts_afterwards() {
 
 #[tokio::test]
 async fn sweep_removes_what_a_crash_left_and_nothing_of_another_home() {
-    let home = Home::new().await;
-    let other = Home::new().await;
+    for backend in [Backend::Docker, Backend::Embedded] {
+        let (home, other) = (Home::on(backend).await, Home::on(backend).await);
+        // What has no control groups ends with its treefort, and leaves nothing to sweep.
+        if backend == Backend::Docker || home.limits_memory().await {
+            sweeps(home, other).await;
+        }
+    }
+}
+
+async fn sweeps(home: Home, other: Home) {
     let kept = other.start("/busybox sleep 300").await;
     let _left = home.start("/busybox sleep 300").await;
-    let after_crash = DockerRuntime::new(home.id.clone());
+    let after_crash = home.after_crash();
     assert_eq!(after_crash.sweep().await.unwrap(), 1);
     assert_eq!(after_crash.sweep().await.unwrap(), 0);
+    while home.containers().await > 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(other.containers().await, 1);
     kept.stop(Duration::ZERO).await.unwrap();
     other.end().await;
     home.end().await;
 }
 
-#[tokio::test]
-async fn an_agent_that_is_not_there_says_so() {
-    let home = Home::new().await;
+async fn an_agent_that_is_not_there_says_so(home: Home) {
     let mut spec = home.spec("");
     spec.argv = vec!["/no/such/agent".to_owned()];
     let refused = home.runtime.start(spec).await.unwrap_err();
@@ -137,7 +144,12 @@ async fn an_agent_that_is_not_there_says_so() {
 
 #[tokio::test]
 async fn a_name_that_is_taken_is_an_error_and_the_first_one_lives() {
-    let home = Home::new().await;
+    for backend in [Backend::Docker, Backend::Embedded, Backend::Bare] {
+        is_an_error(Home::on(backend).await).await;
+    }
+}
+
+async fn is_an_error(home: Home) {
     let spec = home.spec("/busybox sleep 300");
     let first = home.runtime.start(spec.clone()).await.unwrap();
     let second = home.runtime.start(spec).await;
@@ -172,9 +184,7 @@ fn a_host_that_dies_takes_its_sandboxes_along() {
     });
 }
 
-#[tokio::test]
-async fn an_agent_that_ends_at_once_has_still_been_there() {
-    let home = Home::new().await;
+async fn an_agent_that_ends_at_once_has_still_been_there(home: Home) {
     for _ in 0..8 {
         let (output, _, exit) = home.run("echo here").await;
         assert_eq!((output.as_str(), exit.code), ("here\n", Some(0)));

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use treefort::sandbox::Runtime;
 
-use super::{GRACE, Home, finish};
+use super::{GRACE, Home, finish, image, on_each};
 
-#[tokio::test]
-async fn agent_talks_over_its_standard_streams_and_its_code_is_kept() {
-    let home = Home::new().await;
+on_each!(image;
+    agent_talks_over_its_standard_streams_and_its_code_is_kept,
+    closing_stdin_reaches_the_agent_and_its_last_words_reach_us,
+    endless_output_waits_for_its_reader_and_arrives_whole,
+    http_connections_reach_the_host_and_a_thousand_at_once_do_no_harm,
+    connections_that_nobody_serves_are_bounded_and_the_agent_lives_on,
+);
+
+async fn agent_talks_over_its_standard_streams_and_its_code_is_kept(home: Home) {
     let mut sandbox = home
         .start("echo ready; read line; echo got $line; echo oops >&2; exit 7")
         .await;
@@ -25,9 +30,7 @@ async fn agent_talks_over_its_standard_streams_and_its_code_is_kept() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn closing_stdin_reaches_the_agent_and_its_last_words_reach_us() {
-    let home = Home::new().await;
+async fn closing_stdin_reaches_the_agent_and_its_last_words_reach_us(home: Home) {
     let mut sandbox = home.start("/busybox cat; echo end").await;
     sandbox.agent.write_all(b"words").await.unwrap();
     sandbox.agent.shutdown().await.unwrap();
@@ -37,9 +40,7 @@ async fn closing_stdin_reaches_the_agent_and_its_last_words_reach_us() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn endless_output_waits_for_its_reader_and_arrives_whole() {
-    let home = Home::new().await;
+async fn endless_output_waits_for_its_reader_and_arrives_whole(home: Home) {
     let mut sandbox = home
         .start("/busybox head -c 20000000 /dev/zero; echo end")
         .await;
@@ -59,9 +60,7 @@ async fn endless_output_waits_for_its_reader_and_arrives_whole() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn http_connections_reach_the_host_and_a_thousand_at_once_do_no_harm() {
-    let home = Home::new().await;
+async fn http_connections_reach_the_host_and_a_thousand_at_once_do_no_harm(home: Home) {
     let mut spec = home.spec(
         "echo hi | /busybox nc -w 5 127.0.0.1 11434; \
              i=0; while [ $i -lt 1000 ]; do j=0; while [ $j -lt 20 ]; do \
@@ -96,9 +95,7 @@ async fn http_connections_reach_the_host_and_a_thousand_at_once_do_no_harm() {
     home.end().await;
 }
 
-#[tokio::test]
-async fn connections_that_nobody_serves_are_bounded_and_the_agent_lives_on() {
-    let home = Home::new().await;
+async fn connections_that_nobody_serves_are_bounded_and_the_agent_lives_on(home: Home) {
     let mut spec = home.spec(
         "i=0; while [ $i -lt 200 ]; do \
          /busybox nc 127.0.0.1 11434 </dev/null >/dev/null 2>&1 & i=$((i+1)); done; \

@@ -1,0 +1,373 @@
+//! The file system that an embedded sandbox sees: a new root in memory with what the plan shows of the host,
+//! read-only, and three places to write to: the workspace, `/tmp` and its home.
+//!
+//! The host's own tree is at [`OLD`] while this runs, and gone from the sandbox's sight at the end.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, mount_remount, unmount,
+};
+use rustix::process::{chdir, pivot_root};
+
+use super::plan::Plan;
+use super::step::{Failure, Step, at, at_path};
+use crate::sandbox::{AGENT_HOME, AGENT_ID, PROGRAM, WORKSPACE};
+
+/// Where the two roots lie while one is built: a folder that every Linux has.
+const STAGE: &str = "/tmp";
+/// The host's tree, after the first turn.
+const OLD: &str = "/old";
+/// The sandbox's tree, after the first turn.
+const NEW: &str = "/new";
+/// MiB of shared memory.
+const SHM_MB: u32 = 64;
+const HIDDEN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+/// Devices that carry nothing in or out.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// What `/proc` shows of the kernel itself and no program needs: folders are read-only, files are empty.
+const PROC_READ_ONLY: [&str; 5] = ["sys", "irq", "bus", "fs", "sysrq-trigger"];
+const PROC_EMPTY: [&str; 18] = [
+    "acpi",
+    "asound",
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "modules",
+    "partitions",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+/// What the new user namespace may have of the kernel (namespaces(7), inotify(7)): no further namespaces, and not
+/// all that its user may watch on the host.
+const SYSCTLS: [(&str, &str); 10] = [
+    ("max_user_namespaces", "0"),
+    ("max_mnt_namespaces", "0"),
+    ("max_pid_namespaces", "0"),
+    ("max_net_namespaces", "0"),
+    ("max_ipc_namespaces", "0"),
+    ("max_uts_namespaces", "0"),
+    ("max_cgroup_namespaces", "0"),
+    ("max_time_namespaces", "0"),
+    ("max_inotify_instances", "64"),
+    ("max_inotify_watches", "65536"),
+];
+/// Pages of 4 KiB in a MiB: a file in memory takes one at least, so that there are no more files than that.
+const FILES_PER_MB: u32 = 256;
+
+/// Builds the tree and makes it the root.
+///
+/// # Errors
+/// With the step at which the kernel refused.
+pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
+    stage().map_err(|error| Failure::new(Step::Root, error))?;
+    for shown in &plan.shown {
+        show(&shown.source, &shown.target)?;
+    }
+    for path in &plan.covered {
+        // It may have gone since.
+        if let Ok(path) = below(path).canonicalize() {
+            at_path(
+                Step::Shown,
+                &path,
+                mount_bind(host(Path::new("/dev/null")), &path),
+            )?;
+        }
+    }
+    let program = Path::new(PROGRAM);
+    if show(&plan.program, program).is_err() {
+        // It was replaced by an update since treefort started: this process still is the old one.
+        let own = Path::new(OLD).join("proc/self/exe");
+        at_path(Step::Shown, &own, fs::copy(&own, below(program)))?;
+    }
+    for (path, to) in &plan.links {
+        at_path(
+            Step::Shown,
+            path,
+            parent(path).and_then(|()| symlink(to, below(path))),
+        )?;
+    }
+    for (path, text) in &plan.files {
+        at_path(
+            Step::Shown,
+            path,
+            parent(path).and_then(|()| fs::write(below(path), text)),
+        )?;
+    }
+    at(Step::Root, devices())?;
+    at(Step::Process, process())?;
+    at(Step::Root, memory(plan))?;
+    if let Some(workspace) = &plan.workspace {
+        at_path(Step::Workspace, workspace, bind_workspace(workspace))?;
+    }
+    at(Step::Root, finish())
+}
+
+/// Where a path of the sandbox is while it is built.
+fn below(path: &Path) -> PathBuf {
+    let inner = path
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)));
+    let mut whole = PathBuf::from(NEW);
+    whole.extend(inner);
+    whole
+}
+
+fn folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(below(path))
+}
+
+fn parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), folder)
+}
+
+fn in_memory(target: &Path, options: &str, flags: MountFlags) -> io::Result<()> {
+    let options = CString::new(options)?;
+    mount("tmpfs", target, "tmpfs", flags, options.as_c_str())?;
+    Ok(())
+}
+
+/// The host's tree moves to [`OLD`], in front of an empty one at [`NEW`].
+fn stage() -> io::Result<()> {
+    let whole = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", whole)?;
+    in_memory(Path::new(STAGE), "mode=0755,size=1m", HIDDEN)?;
+    let at_stage = |path: &str| format!("{STAGE}{path}");
+    fs::create_dir(at_stage(OLD))?;
+    fs::create_dir(at_stage(NEW))?;
+    pivot_root(STAGE, at_stage(OLD))?;
+    chdir("/")?;
+    in_memory(Path::new(NEW), "mode=0755,size=64m", HIDDEN)
+}
+
+/// Shows a file or folder of the host, and all that is mounted below it, read-only.
+fn show(source: &Path, target: &Path) -> Result<(), Failure> {
+    let from = host(source);
+    let shown = parent(target).and_then(|()| {
+        if fs::metadata(&from)?.is_dir() {
+            folder(target)?;
+        } else {
+            fs::File::create(below(target))?;
+        }
+        mount_bind_recursive(&from, below(target))?;
+        read_only_below(&below(target))
+    });
+    at_path(Step::Shown, source, shown)
+}
+
+fn host(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::from(OLD);
+    whole.extend(
+        path.components()
+            .filter(|part| matches!(part, Component::Normal(_))),
+    );
+    whole
+}
+
+/// Makes every mount at or below a path read-only.
+fn read_only_below(path: &Path) -> io::Result<()> {
+    let mounts = fs::read(format!("{OLD}/proc/self/mountinfo"))?;
+    for mounted in mount_points(&mounts) {
+        if mounted.starts_with(path) {
+            restrict(&mounted, HIDDEN | MountFlags::RDONLY)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds flags to a mount. Those that it has are kept: the kernel locks them in a user namespace. Of those about
+/// times of access, which it locks too, none is named, so that the kernel itself keeps them.
+fn restrict(path: &Path, more: MountFlags) -> io::Result<()> {
+    let has = statvfs(path)?.f_flag;
+    let kept = [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag));
+    let flags = kept.fold(more | MountFlags::BIND, |flags, (_, flag)| flags | flag);
+    mount_remount(path, flags, "")?;
+    Ok(())
+}
+
+/// The mount points of `/proc/self/mountinfo` (proc(5)): its fifth field, with octal escapes.
+fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|field| PathBuf::from(std::ffi::OsStr::from_bytes(&unescape(field))))
+        .collect()
+}
+
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'\\')
+            .then(|| after.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match escaped {
+            Some(byte) => {
+                plain.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+fn devices() -> io::Result<()> {
+    let dev = Path::new("/dev");
+    folder(dev)?;
+    in_memory(
+        &below(dev),
+        "mode=0755,size=64k",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+    )?;
+    for name in DEVICES {
+        let inside = dev.join(name);
+        fs::File::create(below(&inside))?;
+        mount_bind(host(&inside), below(&inside))?;
+    }
+    for (name, to) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        symlink(to, below(&dev.join(name)))?;
+    }
+    for name in ["pts", "shm"] {
+        folder(&dev.join(name))?;
+    }
+    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let options = c"newinstance,ptmxmode=0666,mode=0620,max=256";
+    mount(
+        "devpts",
+        below(Path::new("/dev/pts")),
+        "devpts",
+        quiet,
+        options,
+    )?;
+    restrict(&below(dev), quiet | MountFlags::RDONLY)
+}
+
+fn process() -> io::Result<()> {
+    let proc = Path::new("/proc");
+    folder(proc)?;
+    let quiet = HIDDEN | MountFlags::NOEXEC;
+    mount("proc", below(proc), "proc", quiet, c"")?;
+    for (name, value) in SYSCTLS {
+        let path = below(&proc.join("sys/user").join(name));
+        if path.exists() {
+            fs::write(path, value)?;
+        }
+    }
+    for name in PROC_READ_ONLY {
+        let path = below(&proc.join(name));
+        if path.exists() {
+            mount_bind(&path, &path)?;
+            restrict(&path, quiet | MountFlags::RDONLY)?;
+        }
+    }
+    for name in PROC_EMPTY {
+        let path = below(&proc.join(name));
+        if path.is_dir() {
+            in_memory(
+                &path,
+                "mode=0755,size=4k,nr_inodes=1",
+                quiet | MountFlags::RDONLY,
+            )?;
+        } else if path.exists() {
+            mount_bind(host(Path::new("/dev/null")), &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What can be written and is gone with the sandbox.
+fn memory(plan: &Plan) -> io::Result<()> {
+    let own = format!("mode=0700,uid={AGENT_ID},gid={AGENT_ID}");
+    let of_all = "mode=1777".to_owned();
+    for (path, mode, mb) in [
+        ("/tmp", &of_all, plan.scratch_mb),
+        ("/dev/shm", &of_all, SHM_MB),
+        (AGENT_HOME, &own, plan.scratch_mb),
+    ] {
+        let files = mb.saturating_mul(FILES_PER_MB);
+        let options = format!("{mode},size={mb}m,nr_inodes={files}");
+        let path = Path::new(path);
+        if !below(path).is_dir() {
+            folder(path)?;
+        }
+        in_memory(&below(path), &options, HIDDEN | MountFlags::NOEXEC)?;
+    }
+    Ok(())
+}
+
+fn bind_workspace(source: &Path) -> io::Result<()> {
+    let target = Path::new(WORKSPACE);
+    folder(target)?;
+    mount_bind(host(source), below(target))?;
+    restrict(&below(target), HIDDEN)
+}
+
+/// Turns to the new root; nothing of the host's tree is in sight any more.
+fn finish() -> io::Result<()> {
+    restrict(Path::new(NEW), HIDDEN | MountFlags::RDONLY)?;
+    chdir(NEW)?;
+    pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    chdir("/")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let info = b"22 1 8:1 / / rw - ext4 /dev/vda rw\n\
+                     23 22 0:5 / /a\\040b\\134 rw - proc proc rw\nbroken\n";
+        let expected = [PathBuf::from("/"), PathBuf::from("/a b\\")];
+        assert_eq!(mount_points(info), expected);
+        assert_eq!(unescape(b"end\\04"), b"end\\04");
+    }
+
+    #[test]
+    fn nothing_is_built_outside_of_the_new_root() {
+        assert_eq!(
+            below(Path::new("/etc/../../x")),
+            PathBuf::from("/new/etc/x")
+        );
+        assert_eq!(host(Path::new("/a/b")), PathBuf::from("/old/a/b"));
+    }
+}
