@@ -242,6 +242,8 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
     };
     let (shared, why, at) = (bench.shared.clone(), reason.to_owned(), now());
     let known = bench.latest;
+    // A look of the owner's may have kept what the agent did last. Whoever did an undo is heard by then.
+    let is_last = bench.told.is_closed();
     let room = if bench.unrecorded_since.is_some() {
         0
     } else {
@@ -252,7 +254,12 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
         .with(move |files| {
             let checkpoint = match files.checkpoint_within(&why, at, &mut left) {
                 Ok(Some(checkpoint)) => checkpoint,
-                Ok(None) => return Ok((Look::Same, left)),
+                Ok(None) => match files.last() {
+                    Some(last) if is_last && known.is_some_and(|known| known != last.tree) => {
+                        last.clone()
+                    }
+                    _ => return Ok((Look::Same, left)),
+                },
                 Err(crate::workspace::Error::Full) => return Ok((Look::Full, left)),
                 Err(error) => return Err(error.into()),
             };

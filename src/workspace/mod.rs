@@ -278,6 +278,12 @@ impl Workspace {
         self.keep_if(reason, at, room, |last, tree| last.tree != *tree)
     }
 
+    /// The last checkpoint.
+    #[must_use]
+    pub fn last(&self) -> Option<&Checkpoint> {
+        self.last.as_ref()
+    }
+
     /// What the last look at the tree found that no checkpoint covers.
     #[must_use]
     pub fn uncovered(&self) -> &[Uncovered] {

@@ -86,6 +86,9 @@ impl Said {
     }
 }
 
+/// How long a session may take to write its end after its job's.
+const ENDING: Duration = Duration::from_secs(3);
+
 impl Fort {
     /// Sessions end with their jobs.
     async fn start() -> Self {
@@ -194,14 +197,23 @@ impl Fort {
 
     /// The records of each session, in their order.
     async fn sessions(&self) -> BTreeMap<String, Vec<Event>> {
-        let mut client = self.client().await;
         let kinds = [4781, 4782, 4783, 4784, 4785];
         let filter = json!({"kinds": kinds, "limit": 5000});
-        let mut sessions: BTreeMap<String, Vec<Event>> = BTreeMap::new();
-        for record in client.query(filter).await {
-            let session = sessions.entry(record.pubkey.to_hex()).or_default();
-            session.push(record);
-        }
+        let began = Instant::now();
+        // The end is written when the container has gone; one that is open has none.
+        let mut sessions = loop {
+            let mut sessions: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+            let mut client = self.client().await;
+            for record in client.query(filter.clone()).await {
+                let session = sessions.entry(record.pubkey.to_hex()).or_default();
+                session.push(record);
+            }
+            let has_ended = |records: &Vec<Event>| !of_kind(records, 4785).is_empty();
+            if sessions.values().all(has_ended) || began.elapsed() > ENDING {
+                break sessions;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         for records in sessions.values_mut() {
             records.sort_by_key(|record| tag(record, "seq").unwrap().parse::<u64>().unwrap());
             check_chain(&*records).unwrap();
