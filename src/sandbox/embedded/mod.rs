@@ -5,7 +5,7 @@
 //! every right (capabilities, new privileges, Landlock, seccomp) and becomes `sandbox-init`, the PID 1 of every
 //! sandbox. There is no weaker mode: where the kernel refuses one of these, nothing runs.
 //!
-//! The agent's program is the host's: `[embedded]` in its `agent.toml` ([`Host`]) says what it needs.
+//! The agent's program is the host's: `[embedded]` in its `agent.toml` ([`super::Host`]) says what it needs.
 
 mod calls;
 mod cgroup;
