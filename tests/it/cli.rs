@@ -235,6 +235,8 @@ async fn every_class_of_failure_has_its_exit_code_and_plain_words() {
         plain(&output);
     }
     let no_docker = [("DOCKER_HOST", "unix:///nonexistent/docker.sock")];
+    let insists = "[sandbox]\nruntime = \"docker\"\n";
+    std::fs::write(quiet.home.join("treefort.toml"), insists).unwrap();
     let output = quiet.command_with(&["run", "x"], &no_docker, "").await;
     ended_with(&output, 3);
     plain(&output);

@@ -251,10 +251,11 @@ async fn without_a_model_server_a_job_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_docker_a_job_says_so() {
+async fn without_docker_whoever_insists_on_it_is_told_so() {
     let model = ModelServer::start().await;
     let environment = [("DOCKER_HOST", "unix:///nonexistent.sock")];
-    let mut treefort = Treefort::start_in(&model, &[], AT_ONCE, &environment);
+    let config = format!("{AT_ONCE}[sandbox]\nruntime = \"docker\"\n");
+    let mut treefort = Treefort::start_in(&model, &[], &config, &environment);
     let mut client = owner(&treefort).await;
     let draft = client.job(treefort.coordinator(), "instant");
     let (_, answers) = client.do_job(&draft).await;
@@ -264,7 +265,13 @@ async fn without_docker_a_job_says_so() {
     treefort.terminate();
     // Without a treefort that runs, too.
     says_plainly(&treefort.command(&["run", "hello"]).await, 3, "docker");
-    says_plainly(&treefort.command(&["demo"]).await, 3, "docker");
+    // Whoever does not insist on it has sandboxes of treefort's own.
+    let demo = treefort.command(&["demo"]).await;
+    let said = format!("{demo:?}");
+    assert!(
+        demo.status.success() && said.contains("in a sandbox of its own"),
+        "{said}"
+    );
 }
 
 /// One sentence says what is wrong, and a hint what to do.
