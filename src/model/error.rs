@@ -101,7 +101,7 @@ pub enum ModelError {
         message: String,
     },
     /// The provider wants no more calls now (429).
-    #[error("the model server takes no more calls for now: {message}")]
+    #[error("the model server takes no more calls at the moment: {message}")]
     Limited {
         /// The server's sentence.
         message: String,

@@ -23,13 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::docker::{engine, remove, status};
-use super::docker_pause::Holds;
+use super::docker_pause::Container;
 use super::error::clip;
+use super::holds::Holds;
 use super::mux::{Driver, End, Streams};
-use super::{Commands, Error, Exit, Parts, Tail};
+use super::{Commands, Error, Exit, Parts, Tail, start};
 
-/// How long the agent's streams may take to open once the container has started.
-const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a container may take to end after its streams did, or after it was killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -110,7 +109,7 @@ async fn run(
         exit,
     } = commands;
     let stderr = Tail::default();
-    let mut holds = Holds::new(docker, id, requests, stderr.clone());
+    let mut holds = Holds::new(Container { docker, id }, requests, stderr.clone());
     let closing = CancellationToken::new();
 
     let (driver, streams) = tokio::select! {
@@ -129,21 +128,7 @@ async fn run(
     let mut driver = Box::pin(driver.run(closing.clone()));
     let began = Instant::now();
 
-    let mut ended = None;
-    let opened = tokio::select! {
-        biased;
-        () = cancelled.cancelled() => Err("it was given up"),
-        opened = async { tokio::time::timeout(READY_TIMEOUT, &mut agent).await } => match opened {
-            Ok(Ok(agent)) => Ok(agent),
-            Ok(Err(_)) => Err("its streams did not open"),
-            Err(_) => Err("its streams did not open in time"),
-        },
-        end = &mut driver => {
-            ended = Some(end);
-            // A quick agent has come and gone within one look at its streams.
-            agent.try_recv().map_err(|_| "it ended at once")
-        }
-    };
+    let (opened, ended) = start::opened(&mut agent, &mut driver, &cancelled).await;
     let agent = match opened {
         Ok(agent) => agent,
         Err(reason) => {
@@ -156,7 +141,7 @@ async fn run(
             clean_up(docker, id).await;
             let error = match ended {
                 Some(End::Violation(violation)) => Error::Protocol(violation),
-                _ => not_started(reason, &exit, &stderr),
+                _ => start::failed(reason, &exit, &stderr.text()),
             };
             // Nobody waits when it was given up.
             let _ = ready.send(Err(error));
@@ -214,16 +199,6 @@ async fn run(
     exit.send_replace(Some(seen));
     clean_up(docker, id).await;
     // `exit` is dropped here: whoever stops the sandbox waits for that.
-}
-
-fn not_started(reason: &str, exit: &Exit, stderr: &Tail) -> Error {
-    let code = exit
-        .code
-        .map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-    let words = stderr.text();
-    Error::Start {
-        message: clip(&format!("{reason} (exit code {code}) {words}")),
-    }
 }
 
 type Attached = Driver<tokio::io::Join<BoxedReader, BoxedWriter>>;

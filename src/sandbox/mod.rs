@@ -31,6 +31,7 @@ mod duplex;
 pub mod embedded;
 mod error;
 mod frame_guard;
+mod holds;
 pub mod image;
 mod image_bases;
 mod image_build;
@@ -38,6 +39,7 @@ pub mod init;
 mod init_files;
 pub mod mux;
 mod protection;
+mod start;
 mod syscalls;
 
 pub use choice::ChosenRuntime;

@@ -4,17 +4,12 @@ use std::fs;
 
 use super::step::{Step, reported};
 use crate::sandbox::error::clip;
-use crate::sandbox::{Error, Exit};
+use crate::sandbox::{Error, Exit, start};
 
 /// What a sandbox that did not start said, as an error.
 pub(super) fn words(reason: &str, exit: &Exit, stderr: &str) -> Error {
     let Some((step, said)) = reported(stderr) else {
-        let code = exit
-            .code
-            .map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-        return Error::Start {
-            message: clip(&format!("{reason} (exit code {code}) {stderr}")),
-        };
+        return start::failed(reason, exit, stderr);
     };
     let about = match step {
         Step::Namespaces | Step::Maps => "it allows no user namespaces",

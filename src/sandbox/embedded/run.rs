@@ -2,7 +2,6 @@
 //!
 //! [`supervise`] owns its first process and its control group; both are gone when it returns.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,19 +16,20 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::cgroup::{Group, Places};
+use super::pause::Processes;
 use super::plan::{MAPPED, Maps, Plan, STARTED, UNMAPPED};
 use super::{enter, freeze, refused};
 use crate::sandbox::error::clip;
+use crate::sandbox::holds::Holds;
 use crate::sandbox::mux::{Driver, End, Streams};
+use crate::sandbox::start::{self, READY_TIMEOUT};
 use crate::sandbox::{AGENT_ID, Commands, Error, Exit, Limits, Parts, Tail};
 
-/// How long the agent's streams may take to open.
-const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a sandbox may take to end after its streams did, or after it was told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is read of the first process's own standard error.
@@ -49,17 +49,14 @@ pub(super) struct Launch {
 }
 
 /// A started sandbox's first process.
-pub(super) struct Running {
+struct Running {
     child: Child,
-    pub(super) pid: u32,
+    pid: u32,
     /// Its PID 1, with whose end everything in it has ended.
     first: Option<OwnedFd>,
     /// Who reads what the sandbox's own processes say.
     words: JoinHandle<()>,
-    pub(super) group: Option<Arc<Group>>,
-    pub(super) holders: HashSet<u64>,
-    /// Those that let go by themselves.
-    pub(super) leases: JoinSet<u64>,
+    group: Option<Arc<Group>>,
 }
 
 /// Runs one sandbox until it ends or is told to.
@@ -75,7 +72,7 @@ pub(super) async fn supervise(
 async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<Parts, Error>>) {
     let Commands {
         stop,
-        mut requests,
+        requests,
         cancelled,
         exit,
     } = commands;
@@ -83,7 +80,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
     let name = launch.name.clone();
     let stderr = Tail::default();
     let closing = CancellationToken::new();
-    let (mut running, stdin, stdout) = match start(launch, stderr.clone()).await {
+    let (mut running, stdin, stdout) = match self::launch(launch, stderr.clone()).await {
         Ok(started) => started,
         Err(error) => {
             // Whoever asked may have gone; the answer then interests nobody.
@@ -92,28 +89,21 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
         }
     };
     let (driver, streams) = Driver::new(tokio::io::join(stdout, stdin), stderr.clone());
+    let how = Processes {
+        group: running.group.clone(),
+        launcher: running.pid,
+    };
+    let mut holds = Holds::new(how, requests, stderr.clone());
     let Streams { mut agent, http } = streams;
     let mut driver = Box::pin(driver.run(closing.clone()));
-    let mut ended = None;
-    let opened = tokio::select! {
-        biased;
-        () = cancelled.cancelled() => Err("it was given up"),
-        opened = async { tokio::time::timeout(READY_TIMEOUT, &mut agent).await } => match opened {
-            Ok(Ok(agent)) => Ok(agent),
-            Ok(Err(_)) => Err("its streams did not open"),
-            Err(_) => Err("its streams did not open in time"),
-        },
-        end = &mut driver => {
-            ended = Some(end);
-            // A quick agent has come and gone within one look at its streams.
-            agent.try_recv().map_err(|_| "it ended at once")
-        }
-    };
+    let (opened, ended) = start::opened(&mut agent, &mut driver, &cancelled).await;
     let agent = match opened {
         Ok(agent) => agent,
         Err(reason) => {
             drop(driver);
-            let exit = running.end(ended == Some(End::Closed)).await;
+            let exit = running
+                .end(ended == Some(End::Closed), Some(&mut holds))
+                .await;
             let error = match ended {
                 Some(End::Violation(violation)) => Error::Protocol(violation),
                 _ => refused::words(reason, &exit, &stderr.text()),
@@ -140,7 +130,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
             biased;
             end = &mut driver => Some(end),
             () = cancelled.cancelled() => None,
-            grace = running.serve(&mut requests, stop) => tokio::select! {
+            grace = holds.serve(stop) => tokio::select! {
                 end = running.stop_gently(grace, &mut driver) => end,
                 () = cancelled.cancelled() => None,
             },
@@ -155,15 +145,17 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
     };
     closing.cancel();
     drop(driver);
+    let mut seen = running
+        .end(end == Some(End::Closed), Some(&mut holds))
+        .await;
     // Whoever would pause it now hears that it has ended.
-    drop(requests);
-    let mut seen = running.end(end == Some(End::Closed)).await;
+    drop(holds);
     seen.violation = violation;
     exit.send_replace(Some(seen));
     // `exit` is dropped here: whoever stops the sandbox waits for that.
 }
 
-async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, ChildStdout), Error> {
+async fn launch(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, ChildStdout), Error> {
     let Launch {
         name,
         mut plan,
@@ -219,8 +211,6 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
         first: None,
         words,
         group,
-        holders: HashSet::new(),
-        leases: JoinSet::new(),
     };
     let prepared = async {
         stdin.write_all(&[maps.byte()]).await?;
@@ -238,7 +228,7 @@ async fn start(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Chi
     let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     if let Err(error) = outcome {
         drop((stdin, stdout));
-        let exit = running.end(true).await;
+        let exit = running.end(true, None).await;
         return Err(refused::words(&error.to_string(), &exit, &stderr.text()));
     }
     Ok((running, stdin, stdout))
@@ -352,7 +342,7 @@ impl Running {
     }
 
     /// Waits until it has ended, ending it at once unless it is about to, and removes its group.
-    async fn end(&mut self, by_itself: bool) -> Exit {
+    async fn end(&mut self, by_itself: bool, holds: Option<&mut Holds<Processes>>) -> Exit {
         if by_itself {
             // It had said goodbye.
             let _ = tokio::time::timeout(END_TIMEOUT, self.child.wait()).await;
@@ -362,7 +352,9 @@ impl Running {
         }
         // Everything inside ends with PID 1, and its end is waited for.
         self.signal(Signal::INT);
-        self.wake().await;
+        if let Some(holds) = holds {
+            holds.wake().await;
+        }
         self.end_first().await;
         if tokio::time::timeout(END_TIMEOUT, self.child.wait())
             .await

@@ -14,13 +14,8 @@ use super::{Backend, Home, below, processes};
 
 const ROLE: &str = "TREEFORT_TEST_ROLE";
 
-/// Not a test: what the tests below start and kill.
-#[tokio::test]
-#[ignore = "is started by another test"]
-async fn a_treefort_to_kill() {
-    let Ok(role) = std::env::var(ROLE) else {
-        return;
-    };
+/// What the tests below start and kill: the first of them, in a process of its own.
+async fn be_killed(role: &str) {
     let backend = if role.contains("bare") {
         Backend::Bare
     } else {
@@ -41,8 +36,11 @@ async fn a_treefort_to_kill() {
 /// The process, and the id of its home.
 fn killable(role: &str) -> (Child, String) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sandbox::embedded::a_treefort_to_kill"])
-        .args(["--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "sandbox::embedded::a_treefort_that_is_killed_takes_everything_along",
+        ])
+        .arg("--nocapture")
         .env(ROLE, role)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -76,6 +74,9 @@ fn alive(pids: &[u32]) -> Vec<u32> {
 
 #[tokio::test]
 async fn a_treefort_that_is_killed_takes_everything_along() {
+    if let Ok(role) = std::env::var(ROLE) {
+        return be_killed(&role).await;
+    }
     for role in ["embedded", "embedded paused", "bare", "bare paused"] {
         let (mut treefort, id) = killable(role);
         let inside = below(treefort.id());
