@@ -34,8 +34,8 @@ export interface StoryProps {
 }
 
 /** Rows that are no items. */
-const EARLIER = Number.MIN_SAFE_INTEGER;
-const LIVE = Number.MAX_SAFE_INTEGER;
+const EARLIER = -1;
+const LIVE = -2;
 /** Rows before the first in sight at which earlier ones are loaded. */
 const AHEAD = 12;
 /** How often a screen reader hears of new steps. */
@@ -68,10 +68,16 @@ export function Story(props: StoryProps): JSX.Element {
     if (at < 0 || at >= items) return undefined;
     return model.items[rows === undefined ? at : (rows[at] ?? -1)];
   };
-  const keyOf = useMemo(
-    () => (index: number) => itemOf(index)?.key ?? (index < head ? EARLIER : LIVE),
-    [model, version, rows, head, tail],
-  );
+  // Asked for every row whenever one above them turns out taller than thought, so they lie side by side.
+  const [keyOf, estimate] = useMemo(() => {
+    const [keys, heights] = [new Int32Array(total), new Uint16Array(total)];
+    for (let index = 0; index < total; index += 1) {
+      const item = model.items[rows === undefined ? index - head : (rows[index - head] ?? -1)];
+      keys[index] = item?.key ?? (index < head ? EARLIER : LIVE);
+      heights[index] = item?.height ?? 60;
+    }
+    return [(index: number) => keys[index] ?? LIVE, (index: number) => heights[index] ?? 60] as const;
+  }, [model, version, rows, head, total]);
 
   const scroller = useRef<HTMLDivElement>(null);
   const sizer = useRef<HTMLDivElement>(null);
@@ -79,7 +85,7 @@ export function Story(props: StoryProps): JSX.Element {
   const list = useList({
     count: total,
     keyOf,
-    estimate: (index) => estimate(model, itemOf(index)),
+    estimate,
     scroller: () => scroller.current,
     window: props.window === true,
     margin,
@@ -272,32 +278,6 @@ function useVersion(model: Model, events: NEvent[]): number {
   const version = useRef(0);
   if (model.take(events) !== "none") version.current += 1;
   return version.current;
-}
-
-/** How tall a row may be before it was drawn. */
-function estimate(model: Model, item: Item | undefined): number {
-  if (item === undefined) return 60;
-  const length = model.event(item.at)?.content.length ?? 0;
-  switch (item.kind) {
-    case "quiet":
-    case "answer":
-    case "control":
-      return 36;
-    case "point":
-    case "serve":
-    case "gap":
-      return 44;
-    case "file":
-      return 60 + Math.min(900, Math.ceil(length / 34) * 20);
-    case "ran":
-      return 62 + Math.min(200, Math.ceil(length / 50) * 20);
-    case "said":
-    case "asked":
-    case "result":
-      return 62 + Math.min(900, Math.ceil(length / 72) * 25);
-    default:
-      return 76;
-  }
 }
 
 interface PlaceProps {

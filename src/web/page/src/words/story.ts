@@ -2,10 +2,12 @@
 
 const plural = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;
 
+const numbers = new Intl.NumberFormat("en");
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const times = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+
 /** 12,345 */
-export function count(n: number): string {
-  return n.toLocaleString("en");
-}
+export const count = (n: number): string => numbers.format(n);
 
 /** 12.3k */
 export function short(n: number): string {
@@ -38,7 +40,11 @@ export function clock(seconds: number): string {
 }
 
 export function moment(unix: number): string {
-  return new Date(unix * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return moments.format(unix * 1000);
+}
+
+export function timeOfDay(unix: number): string {
+  return times.format(unix * 1000);
 }
 
 export function dollars(microusd: number): string {
