@@ -19,6 +19,7 @@ pub mod key;
 pub mod launch;
 pub mod models;
 pub mod output;
+pub mod page;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -55,6 +56,7 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Up(up::Args),
+    Page(page::Args),
     Run(run::Args),
     Status(status::Args),
     Jobs(jobs::Args),
@@ -139,6 +141,7 @@ async fn dispatch(
     let context = Context { home, verbose };
     match command {
         Command::Up(args) => up::run(args, &context).await,
+        Command::Page(args) => page::run(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Jobs(args) => jobs::run(args, &context).await,
