@@ -1,11 +1,9 @@
 //! `treefort page`: opens the page in the browser.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use nostr::Timestamp;
+use tokio::process::Command;
 
 use super::{
     Context,
@@ -19,7 +17,9 @@ use crate::{
 };
 
 /// How long the link may take.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to find out that no browser can be opened.
+const OPENING: Duration = Duration::from_secs(5);
 /// No answer is longer.
 const MAX_ANSWER: usize = 16 << 10;
 /// The file that leads the browser to the page.
@@ -67,14 +67,17 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     if args.print {
         return Ok(output::line(link)?);
     }
-    open(context.home.dir(), &link).map_err(|error| {
-        error.hint("`treefort page --print` prints the link for you to open yourself")
-    })?;
-    output::progress(format!(
-        "the page opens in your browser ({}); if it does not: treefort page --print",
-        relay.web()
-    ));
-    Ok(())
+    if open(context.home.dir(), &link).await? {
+        output::progress("the page opens in your browser; if it does not: treefort page --print");
+        return Ok(());
+    }
+    if !output::is_terminal() {
+        return Err(CommandError::new(Kind::Failed, Problem::NoBrowser)
+            .hint("`treefort page --print` prints the link for you to open yourself"));
+    }
+    // Over SSH, for example.
+    output::progress("no browser can be opened here; open this yourself, it works once:");
+    Ok(output::line(link)?)
 }
 
 /// Asks for a fresh link, signed by the owner.
@@ -125,8 +128,8 @@ fn is_link(link: &str, prefix: &str) -> bool {
 }
 
 /// Has the browser open a file that leads to the link. The link itself would stand in the list of processes, which
-/// everybody on this machine can read.
-fn open(home: &Path, link: &str) -> Result<(), CommandError> {
+/// everybody on this machine can read. Says whether a browser was opened.
+async fn open(home: &Path, link: &str) -> Result<bool, CommandError> {
     let path = home.join(FILE);
     let text = format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
@@ -140,12 +143,20 @@ fn open(home: &Path, link: &str) -> Result<(), CommandError> {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .status();
-        match opened {
-            Ok(status) if status.success() => return Ok(()),
-            Ok(status) => tracing::info!(opener, %status, "a browser was not opened"),
-            Err(error) => tracing::debug!(opener, %error, "cannot be run"),
+            .spawn();
+        let mut opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::debug!(opener, %error, "cannot be run");
+                continue;
+            }
+        };
+        match tokio::time::timeout(OPENING, opened.wait()).await {
+            // Some are the browser themselves, and end with it.
+            Err(_) => return Ok(true),
+            Ok(Ok(status)) if status.success() => return Ok(true),
+            Ok(status) => tracing::info!(opener, ?status, "a browser was not opened"),
         }
     }
-    Err(CommandError::new(Kind::Failed, Problem::NoBrowser))
+    Ok(false)
 }

@@ -195,9 +195,11 @@ impl Redactor {
             .iter_mut()
             .filter(|tag| !is(tag, "request"))
             .flat_map(|tag| tag.iter_mut().skip(1));
-        std::iter::once(&mut draft.content)
-            .chain(values)
-            .fold(false, |any, text| self.clean_text(text) || any)
+        let texts = std::iter::once(&mut draft.content).chain(values);
+        texts
+            .filter_map(|text| self.clean_text(text).then_some(()))
+            .count()
+            > 0
     }
 
     /// The same for one text.

@@ -1,6 +1,6 @@
 //! What the page asks: one row a request, and who may ask it.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming, header};
 use nostr::Timestamp;
@@ -18,9 +18,6 @@ use crate::{
     nips::nip98,
     relay::{HttpReply, Sender},
 };
-
-/// How long who shows a wrong code or bearer waits for the answer.
-const SLOW: Duration = Duration::from_millis(300);
 
 /// What a new page learns about whose it is.
 #[derive(Serialize)]
@@ -124,15 +121,17 @@ fn who(page: &Page) -> Who {
 
 /// A code for a bearer.
 async fn enter(page: &Page, request: Request<Incoming>) -> Result<HttpReply, Refusal> {
-    let _place = page.places.take(Size::Code).await?;
-    let Enter { code } = body::json(request, Size::Code).await?;
+    let Enter { code } = {
+        let _place = page.places.take(Size::Code).await?;
+        body::json(request, Size::Code).await?
+    };
     if !page.tokens.redeem(&code) {
-        tokio::time::sleep(SLOW).await;
-        return Err(Refusal::new(
+        let refusal = Refusal::new(
             StatusCode::UNAUTHORIZED,
             "code",
             "This link was used before, or it is too old. `treefort page` in a terminal makes a fresh one.",
-        ));
+        );
+        return Err(page.places.slowly(refusal).await);
     }
     let bearer = page
         .tokens
@@ -153,7 +152,8 @@ async fn fresh_link(
     match signed {
         // The address is ours and not what `Host` says: who took our old port could pass it on.
         Some(event) => {
-            let url = format!("http://{}/api/link", sender.local);
+            let local = SocketAddr::new(sender.local.ip().to_canonical(), sender.local.port());
+            let url = format!("http://{local}/api/link");
             let now = Timestamp::now().as_secs();
             if !page.tokens.is_owner(&event, &url, "POST", now) {
                 return Err(locked(page).await);
@@ -177,21 +177,17 @@ async fn owner(page: &Page, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The answer to who is not the owner, after a while: few can wait for it, and others are refused at once.
+/// The answer to who is not the owner.
 async fn locked(page: &Page) -> Refusal {
-    match page.places.take(Size::Code).await {
-        Ok(_place) => {
-            tokio::time::sleep(SLOW).await;
-            Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "locked",
-                "This page is locked. `treefort page` in a terminal opens it.",
-            )
-        }
-        Err(busy) => busy,
-    }
+    let refusal = Refusal::new(
+        StatusCode::UNAUTHORIZED,
+        "locked",
+        "This page is locked. `treefort page` in a terminal opens it.",
+    );
+    page.places.slowly(refusal).await
 }
 
+/// A header that occurs once.
 fn single(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;

@@ -14,15 +14,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reply::Refusal;
 
-/// Bodies that are read at once, of whom we do not know and of the page, and how long one waits for its turn.
-const STRANGERS: usize = 16;
+/// How many at once show a code, wait for the answer to a wrong one or to a wrong bearer, ask as the page, and send or
+/// fetch a file; and how long one of the page waits for its turn.
+const CODES: usize = 16;
+const WRONG: usize = 16;
 const REQUESTS: usize = 16;
 const FILES: usize = 2;
 const TURN: Duration = Duration::from_secs(20);
 
 /// Room for bodies.
 pub(super) struct Places {
-    strangers: Semaphore,
+    codes: Semaphore,
+    wrong: Semaphore,
     requests: Semaphore,
     files: Semaphore,
 }
@@ -30,7 +33,8 @@ pub(super) struct Places {
 impl Default for Places {
     fn default() -> Self {
         Self {
-            strangers: Semaphore::new(STRANGERS),
+            codes: Semaphore::new(CODES),
+            wrong: Semaphore::new(WRONG),
             requests: Semaphore::new(REQUESTS),
             files: Semaphore::new(FILES),
         }
@@ -81,16 +85,9 @@ impl Size {
 impl Places {
     /// A place for a body and what is made of it; held until the answer is made.
     pub(super) async fn take(&self, size: Size) -> Result<SemaphorePermit<'_>, Refusal> {
-        let busy = || {
-            Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "busy",
-                "Too much is asked at once; try again in a moment.",
-            )
-        };
         let places = match size {
             // Who is not known does not wait: others could not come in.
-            Size::Code => return self.strangers.try_acquire().map_err(|_| busy()),
+            Size::Code => return self.codes.try_acquire().map_err(|_| busy()),
             Size::Draft | Size::Events => &self.requests,
             Size::File => &self.files,
         };
@@ -99,6 +96,29 @@ impl Places {
             _ => Err(busy()),
         }
     }
+}
+
+/// How long who shows something wrong waits for the answer.
+const SLOW: Duration = Duration::from_millis(300);
+
+impl Places {
+    /// The answer to a wrong code or bearer: it comes after a while, few can wait for it, and the others are refused
+    /// at once without another word.
+    pub(super) async fn slowly(&self, refusal: Refusal) -> Refusal {
+        let Ok(_place) = self.wrong.try_acquire() else {
+            return busy();
+        };
+        tokio::time::sleep(SLOW).await;
+        refusal
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "busy",
+        "Too much is asked at once; try again in a moment.",
+    )
 }
 
 /// The bytes of a body.

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{keys::Keyring, nips::nip98};
 
 /// How long a bearer can be used.
-const BEARER_S: u64 = 30 * 86_400;
+const BEARER_S: u64 = 7 * 86_400;
 /// Links that can be used at once; the oldest makes room for a new one.
 const MAX_CODES: usize = 32;
 /// Signed requests that are remembered while they could come again.

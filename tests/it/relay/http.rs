@@ -26,7 +26,11 @@ async fn http_answers_are_as_documented() {
         ("/.well-known/treefort?challenge=AB", host.clone(), "400"),
         (&proof, host.clone(), "200"),
         (&proof, format!("{host}{cross}"), "403"),
-        (&proof, format!("{host}Sec-Fetch-Site: same-site\r\n"), "403"),
+        (
+            &proof,
+            format!("{host}Sec-Fetch-Site: same-site\r\n"),
+            "403",
+        ),
         ("/", format!("{host}Upgrade: websocket\r\n"), "400"),
     ] {
         let answer = bus.get(path, &headers).await;
