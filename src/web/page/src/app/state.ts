@@ -51,6 +51,11 @@ export const conversations = computed(() => store.value?.conversations.value ?? 
 const CHANNEL = "treefort.door";
 const KNOCK = 400;
 
+addEventListener("hashchange", () => {
+  // A link that is opened where the door is shown already.
+  if (location.hash.startsWith("#t=") && door.value !== "open") void open();
+});
+
 /** Comes in: by the link's code, as before in this tab, or let in by another tab. */
 export async function open(): Promise<void> {
   const code = /^#t=([\w-]+)$/.exec(location.hash)?.[1];

@@ -427,7 +427,8 @@ export class Store {
       if (group === undefined) groups.set(id, [job]);
       else group.push(job);
     }
-    const made = [...groups.entries()].map(([id, jobs]) => this.describe(id, jobs));
+    // Views draw again what is another object.
+    const made = [...groups.entries()].map(([id, jobs]) => this.describe(id, jobs.map((job) => ({ ...job }))));
     return made.sort((a, b) => b.at - a.at || (a.id < b.id ? -1 : 1));
   }
 
