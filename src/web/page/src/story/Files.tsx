@@ -9,9 +9,11 @@ import { line } from "./text";
 
 /** What the workspace task `files` answers (nips/workspace.md). */
 export interface FilesAnswer {
-  entries: { path: string; kind: string; size: number }[];
-  /** How many there are in all, when `entries` has fewer. */
+  entries: { path: string; kind: string; size: number; to?: string }[];
+  /** How many there are in all. */
   total?: number;
+  /** How many to pass over for those that there was no room for, if any. */
+  next?: number | null;
 }
 
 /** What the workspace task `file` answers. */
@@ -21,10 +23,14 @@ export interface FileAnswer {
   size: number;
   /** Where the next part begins, when there is one. */
   next?: number | null;
+  /** Secrets were cut out of the text. */
+  redacted?: boolean;
+  /** Why there is nothing of it. */
+  withheld?: string;
 }
 
 export interface FilesSource {
-  list(at: number | undefined, folder: string): Promise<FilesAnswer>;
+  list(at: number | undefined, folder: string, offset: number): Promise<FilesAnswer>;
   read(at: number | undefined, path: string, offset: number): Promise<FileAnswer>;
 }
 
@@ -99,17 +105,22 @@ interface FolderProps {
 }
 
 /** Folders before files, each by its name. */
-function sorted(answer: FilesAnswer): FilesAnswer["entries"] {
+function sorted(entries: FilesAnswer["entries"]): FilesAnswer["entries"] {
   const rank = (kind: string): number => (kind === "folder" ? 0 : 1);
-  return [...answer.entries].sort((a, b) => rank(a.kind) - rank(b.kind) || a.path.localeCompare(b.path));
+  return [...entries].sort((a, b) => rank(a.kind) - rank(b.kind) || a.path.localeCompare(b.path));
 }
 
 function Folder(props: FolderProps): JSX.Element {
-  const loaded = useLoaded(() => props.source.list(props.at, props.folder), [props.source, props.at, props.folder]);
+  const { source, at, folder } = props;
+  const loaded = useLoaded(() => source.list(at, folder, 0), [source, at, folder]);
+  const [rest, setRest] = useState<FilesAnswer[]>([]);
+  const [busy, setBusy] = useState(false);
+  useEffect(() => setRest([]), [loaded]);
   if (loaded === undefined) return <p class="s-quiet">{words.loading}</p>;
   if ("why" in loaded) return <p class="u-bad">{loaded.why || words.fileFailed}</p>;
-  const entries = sorted(loaded.value);
-  const more = (loaded.value.total ?? entries.length) - entries.length;
+  const parts = [loaded.value, ...rest];
+  const entries = sorted(parts.flatMap((part) => part.entries));
+  const next = parts[parts.length - 1]?.next ?? undefined;
   if (entries.length === 0) return <p class="s-quiet">{words.folderEmpty}</p>;
   return (
     <ul>
@@ -118,7 +129,24 @@ function Folder(props: FolderProps): JSX.Element {
           <Entry {...props} entry={entry} />
         </li>
       ))}
-      {more > 0 && <li class="s-quiet">{words.folderCut(more)}</li>}
+      {next !== undefined && (
+        <li>
+          <button
+            type="button"
+            class="s-link"
+            disabled={busy}
+            onClick={() => {
+              setBusy(true);
+              void source
+                .list(at, folder, next)
+                .then((answer) => setRest([...rest, answer]), () => {})
+                .finally(() => setBusy(false));
+            }}
+          >
+            {busy ? words.loading : words.folderCut((loaded.value.total ?? 0) - entries.length)}
+          </button>
+        </li>
+      )}
     </ul>
   );
 }
@@ -133,7 +161,7 @@ function Entry(props: FolderProps & { entry: FilesAnswer["entries"][number] }): 
       <button type="button" class="f-entry" aria-current={open === entry.path} onClick={() => onOpen(entry.path)}>
         <Icon name={entry.kind === "link" ? "open" : "file"} />
         <bdi title={line(name)}>{line(name, 200)}</bdi>
-        <span class="f-size">{entry.kind === "link" ? words.modes["link"] : bytes(entry.size)}</span>
+        <span class="f-size">{entry.kind === "link" ? `→ ${line(entry.to ?? "", 40)}` : bytes(entry.size)}</span>
       </button>
     );
   }
@@ -177,7 +205,9 @@ function View({ source, at, path }: { source: FilesSource; at: number | undefine
       </div>
       {why !== undefined && <p class="u-bad">{why || words.fileFailed}</p>}
       {part === undefined && why === undefined && <p role="status">{words.loading}</p>}
-      {part !== undefined && part.text === undefined && <p>{words.fileBinary(part.size)}</p>}
+      {part?.withheld !== undefined && <p>{line(part.withheld, 300)}</p>}
+      {part !== undefined && part.text === undefined && part.withheld === undefined && <p>{words.fileBinary(part.size)}</p>}
+      {part?.redacted === true && <p>{words.fileRedacted}</p>}
       {part?.text !== undefined && part.size === 0 && <p>{words.emptyFile}</p>}
       {part?.text !== undefined && part.size > 0 && (
         <pre class="f-text" tabIndex={0} role="region" aria-label={line(path, 200)}>

@@ -248,6 +248,7 @@ export const words = {
   now: "as it is now",
   fileBinary: (size: number): string => `This is no text (${bytes(size)}).`,
   fileMore: (left: number): string => `Load more (${bytes(left)} left)`,
+  fileRedacted: "Secrets in it are left out here.",
   fileFailed: "This could not be read.",
   folderEmpty: "There is nothing in it.",
   folderCut: (n: number): string => `${plural(n, "more entry", "more entries")}`,
