@@ -31,6 +31,8 @@ export interface StoryProps {
   window?: boolean | undefined;
   /** This is a file that somebody was given. */
   shared?: boolean | undefined;
+  /** Ids of events that are not what was signed. */
+  suspect?: Signal<ReadonlySet<string>> | undefined;
 }
 
 /** Rows that are no items. */
@@ -47,6 +49,7 @@ export function Story(props: StoryProps): JSX.Element {
   const events = props.events.value;
   const plain = props.plain?.value;
   const live = props.live?.value ?? "";
+  const suspect = props.suspect?.value;
   const model = useMemo(() => new Model(), []);
   const memory = useMemo(() => new Memory(), []);
   const [filter, setFilter] = useState<Filter>(ALL);
@@ -206,8 +209,8 @@ export function Story(props: StoryProps): JSX.Element {
   const began = model.event(model.start)?.created_at ?? 0;
   const { actions, linkTo } = props;
   const shared = useMemo<Shared>(
-    () => ({ story: model, actions: actions ?? {}, plain, began, shared: props.shared === true, linkTo, memory }),
-    [model, actions, plain, began, props.shared, linkTo, memory],
+    () => ({ story: model, actions: actions ?? {}, plain, began, shared: props.shared === true, linkTo, suspect, memory }),
+    [model, actions, plain, began, props.shared, linkTo, suspect, memory],
   );
   const size = allLoaded ? total : -1;
   return (
@@ -337,9 +340,10 @@ class Row extends Component<RowProps> {
     if (event === undefined) return null;
     const seconds = clock(event.created_at - began);
     const when = moment(event.created_at);
+    const bad = shared.suspect !== undefined && story.of(item).some((event) => shared.suspect?.has(event.id));
     return (
       <div
-        class={`s-row ${item.kind}${this.props.current ? " current" : ""}${this.props.found ? " found" : ""}`}
+        class={`s-row ${item.kind}${this.props.current ? " current" : ""}${this.props.found ? " found" : ""}${bad ? " suspect" : ""}`}
         role="listitem"
         aria-posinset={index + 1}
         aria-setsize={size}
@@ -364,6 +368,12 @@ class Row extends Component<RowProps> {
           <Icon name={markOf(item, event)} />
         </span>
         <div class="s-body">
+          {bad && (
+            <p class="s-suspect">
+              <Icon name="problem" />
+              {words.suspect}
+            </p>
+          )}
           {item.kind === "gap" ? (
             <Gap from={story.event(item.at - 1)} to={event} />
           ) : (

@@ -279,7 +279,7 @@ export class Story {
         break;
       }
       case "command":
-        totals.commands += 1;
+        if (kindOf(event) === "ran") totals.commands += 1;
         break;
       case "answer": {
         const question = value(event, "question");
