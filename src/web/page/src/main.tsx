@@ -1,5 +1,6 @@
 import "./style/base.css";
 import "./style/app.css";
+import "./style/story.css";
 
 import { render } from "preact";
 

@@ -198,7 +198,7 @@ export function TakeBack({ session, onClose }: { session: string; onClose: () =>
   const done = answer.value;
   return (
     <Dialog
-      title={words.changes.takeBack}
+      title={words.apply.takeBackTitle}
       onClose={onClose}
       foot={
         done === undefined ? (

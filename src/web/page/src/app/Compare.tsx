@@ -76,7 +76,8 @@ function Column({ id, titled, onRemove }: { id: string; titled: boolean; onRemov
   const files = conversation?.task === true && agentNamed(conversation.agent ?? "")?.workspace !== false;
   useEffect(() => {
     if (session === undefined || working || !files) return;
-    tasks.diff(session).then(
+    // From how it began, whatever was applied since.
+    tasks.diff(session, 1).then(
       (found) => (diff.value = found),
       (error: unknown) => (problem.value = sentence(error)),
     );
@@ -100,7 +101,7 @@ function Column({ id, titled, onRemove }: { id: string; titled: boolean; onRemov
           <h2>
             <a href={hrefs.session(conversation.id)}>{agentTitle(conversation.agent)}</a>
           </h2>
-          <p class="muted">{line(used.model ?? conversation.model ?? "", 60)}</p>
+          <p class="muted">{line((used.model === "none" ? undefined : used.model) ?? conversation.model ?? "", 60)}</p>
         </div>
         <Chip state={job.state} />
         <Button icon="close" kind="quiet" label={words.compare.remove(agentTitle(conversation.agent))} onClick={onRemove} />
@@ -111,14 +112,18 @@ function Column({ id, titled, onRemove }: { id: string; titled: boolean; onRemov
           <dt>{words.compare.time}</dt>
           <dd>{clock(seconds)}</dd>
         </div>
-        <div>
-          <dt>{words.compare.tokens}</dt>
-          <dd>{short(used.read + used.written)}</dd>
-        </div>
-        <div>
-          <dt>{words.compare.cost}</dt>
-          <dd>{used.unpriced ? "?" : dollars(used.microusd)}</dd>
-        </div>
+        {used.calls > 0 && (
+          <>
+            <div>
+              <dt>{words.compare.tokens}</dt>
+              <dd>{short(used.read + used.written)}</dd>
+            </div>
+            <div>
+              <dt>{words.compare.cost}</dt>
+              <dd>{used.unpriced ? words.session.costUnknown : dollars(used.microusd)}</dd>
+            </div>
+          </>
+        )}
         {diff.value !== undefined && (
           <div>
             <dt>{words.compare.changed}</dt>

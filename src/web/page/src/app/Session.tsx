@@ -29,6 +29,9 @@ import { type Conversation, isOpen, type Job } from "./store";
 import * as tasks from "./tasks";
 import { Busy, Button, Chip, Problem, sentence } from "./ui";
 
+/** Steps of a story that wants search and filters. */
+const MANY = 40;
+
 export function Session({ id }: { id: string }) {
   const known = store.value;
   const looked = useSignal(false);
@@ -113,6 +116,7 @@ function View({ feed, conversation }: { feed: Feed; conversation: Conversation }
                 onClick={() => void turn(!notifies())}
               />
             )}
+            <Button icon="search" kind="quiet" label={words.session.search} onClick={() => document.querySelector<HTMLElement>(".s-search input")?.focus()} />
             <Button icon="share" kind="quiet" label={words.session.share} disabled={session === undefined} onClick={() => (sharing.value = true)} />
             {files && (
               <Button icon="changes" kind="quiet" label={words.session.side} expanded={sideOpen.value !== "no"} onClick={() => (sideOpen.value = sideOpen.value === "no" ? "yes" : "no")} />
@@ -120,7 +124,7 @@ function View({ feed, conversation }: { feed: Feed; conversation: Conversation }
           </div>
         </header>
         {denied.value && <p class="hint bad">{words.session.notifyDenied}</p>}
-        <div class="story-place">
+        <div class={feed.events.value.length < MANY ? "story-place few" : "story-place"}>
           <Story
             events={feed.events as Signal<NEvent[]>}
             live={feed.live as Signal<string>}
@@ -152,6 +156,10 @@ function storyActions(feed: Feed): StoryActions {
     undoTo: (point) => tasks.undo(session(), point),
     previewUndo: (point) => tasks.previewUndo(session(), point),
     blob: async (sha256) => new TextDecoder().decode(await blob(sha256)),
+    preview: async (port) => {
+      // Without a way back to this page: what is shown there is an agent's.
+      open(await tasks.preview(session(), port), "_blank", "noopener,noreferrer");
+    },
     answer: async (question, option) => void (await tasks.answer(session(), question, option)),
   };
 }
@@ -213,6 +221,7 @@ function Controls({ job, session, problem }: { job: Job; session: string | undef
   );
 }
 
+/** What was added to a conversation's field, and not sent. */
 const attached = new Map<string, Attachments>();
 
 /** The field below: to steer while it works, to go on when it is done. */

@@ -35,7 +35,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
   const points = useSignal<CheckpointsAnswer | undefined>(undefined);
   const problem = useSignal("");
   const gone = useSignal(false);
-  const looking = useSignal(false);
+  const home = useSignal(false);
   const open = useSignal<"" | "apply" | "take-back" | "discard" | "where">("");
   const again = useSignal(0);
   // Each checkpoint is a state that differs from the one before.
@@ -45,11 +45,13 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
     let over = false;
     const timer = setTimeout(
       () => {
-        looking.value = true;
         Promise.all([tasks.diff(session), tasks.checkpoints(session)])
           .then(
-            ([found, states]) => {
+            async ([found, states]) => {
+              // What was applied is no difference any more, and yet it was done.
+              const all = found.changed === 0 && states.checkpoints.length > 1 ? await tasks.diff(session, 1) : found;
               if (over) return;
+              home.value = all.changed > found.changed;
               diff.value = found;
               points.value = states;
               problem.value = "";
@@ -60,8 +62,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
               if (/deleted|there is no copy|no such/i.test(said)) gone.value = true;
               else problem.value = said;
             },
-          )
-          .finally(() => (looking.value = false));
+          );
       },
       diff.value === undefined ? 0 : SETTLE,
     );
@@ -119,7 +120,11 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
         ) : found === undefined || points.value === undefined ? (
           problem.value === "" && <Busy text={words.changes.looking} />
         ) : tab.value === "changes" ? (
-          <Changed diff={found} working={isOpen(job.state)} />
+          home.value ? (
+            <p class="good">{words.changes.home}</p>
+          ) : (
+            <Changed diff={found} working={isOpen(job.state)} />
+          )
         ) : (
           <Points answer={points.value} session={session ?? ""} onDone={refresh} />
         )}
@@ -134,10 +139,16 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
               </Button>
             )}
             <Button onClick={() => (open.value = "where")}>{words.changes.where}</Button>
+          </div>
+          <div class="row">
             {project !== undefined && (
-              <Button kind="quiet" icon="undo" label={words.changes.takeBack} onClick={() => (open.value = "take-back")} />
+              <Button kind="quiet" icon="undo" onClick={() => (open.value = "take-back")}>
+                {words.changes.takeBack}
+              </Button>
             )}
-            <Button kind="quiet" icon="trash" label={words.changes.discard} disabled={isOpen(job.state)} onClick={() => (open.value = "discard")} />
+            <Button kind="quiet" icon="trash" disabled={isOpen(job.state)} onClick={() => (open.value = "discard")}>
+              {words.changes.discard}
+            </Button>
           </div>
         </footer>
       )}

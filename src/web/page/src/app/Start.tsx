@@ -136,7 +136,7 @@ export function Start() {
         )}
         <span class="gap" />
       </Field>
-      {text.value === "" && chosen.length === 1 && <Presets pick={() => (picking.value = true)} />}
+      {chosen.length === 1 && <Presets away={text.value !== ""} pick={() => (picking.value = true)} />}
       {picking.value && <FolderPicker onChoose={chooseFolder} onClose={() => (picking.value = false)} />}
     </div>
   );
@@ -154,12 +154,12 @@ function explain(chosen: Choice[], onFiles: boolean): string {
   return said.join(" ");
 }
 
-function Presets({ pick }: { pick: () => void }) {
+function Presets({ away, pick }: { away: boolean; pick: () => void }) {
   const focus = (): void => document.querySelector<HTMLTextAreaElement>("[data-field]")?.focus();
   const agent = worker();
   const talker = status.value?.agents.find((agent) => agent.workspace !== true);
   return (
-    <section class="presets" aria-label={words.start.presets}>
+    <section class={away ? "presets away" : "presets"} aria-label={words.start.presets}>
       {talker !== undefined && (
         <button
           type="button"

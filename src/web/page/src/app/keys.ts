@@ -35,7 +35,7 @@ export function listen(): void {
       }
     }
     if (event.key === "?") help.value = true;
-    else if (event.key === "n") location.hash = "#/";
+    else if (event.key === "a") location.hash = "#/";
     else if (event.key === "s") location.hash = "#/sessions";
     else if (event.key === "/") {
       const field = document.querySelector<HTMLElement>("[data-search], [data-field]");

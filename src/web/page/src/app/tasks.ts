@@ -46,6 +46,15 @@ export async function previewUndo(session: string, to: number): Promise<DiffAnsw
   return await diff(session, now, to);
 }
 
+/** Where what an agent's program serves can be looked at: an origin of its own on this computer. */
+export async function preview(session: string, port: number): Promise<string> {
+  const { url } = await run<{ url: string }>("preview", { session, port });
+  const { protocol, hostname, origin } = new URL(url);
+  const here = protocol === "http:" && /^(127\.\d+\.\d+\.\d+|\[::1\]|localhost|.+\.localhost)$/.test(hostname);
+  if (!here || origin === location.origin) throw new Error();
+  return url;
+}
+
 export const answer = (session: string, question: string, option: string): Promise<unknown> => run("answer", { session, question, option });
 export const pause = (session: string): Promise<unknown> => run("pause", { session });
 export const resume = (session: string): Promise<unknown> => run("resume", { session });

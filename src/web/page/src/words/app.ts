@@ -107,7 +107,7 @@ export const words = {
   folders: {
     title: "Choose a folder",
     known: "Worked on before",
-    here: (path: string): string => `Use ${path}`,
+    here: (name: string): string => `Use “${name}”`,
     up: "Up",
     empty: "There are no folders in here.",
     list: "Folders",
@@ -134,8 +134,8 @@ export const words = {
     notify: "Tell me when it is done",
     notifyOn: "You will be told when it is done, or asks",
     notifyDenied: "Your browser does not allow messages from this page.",
+    search: "Search this session",
     share: "Share",
-    more: "More",
     compare: "Compare with another…",
     side: "What changed",
     story: "What happened",
@@ -209,6 +209,7 @@ export const words = {
   changes: {
     title: "What changed",
     none: "Nothing has changed.",
+    home: "All that the agent changed is in your folder.",
     noneYet: "Nothing has changed yet.",
     looking: "Looking…",
     files: (n: number): string => plural(n, "file"),
@@ -219,7 +220,7 @@ export const words = {
     refresh: "Look again",
     gone: "The agent's copy was deleted.",
     apply: "Apply to my folder…",
-    takeBack: "Take the last apply back",
+    takeBack: "Take it back…",
     discard: "Delete the copy…",
     where: "Where it is",
     whereGit: "It holds a .git of the agent's own. Look before you run git there.",
@@ -245,6 +246,7 @@ export const words = {
 
   apply: {
     title: "Apply to your folder",
+    takeBackTitle: "Take the last apply back?",
     looking: "Looking what would change…",
     lead: (path: string): string => `This is what would change in ${path}.`,
     nothing: "There is nothing to apply: your folder has all that the agent changed.",
@@ -351,8 +353,8 @@ export const words = {
     sandbox: "The sandbox",
     sandboxOk: "Ready",
     sandboxBad: "Not ready",
-    cannot: "An agent cannot",
-    can: "What it does not protect from",
+    cannot: "What is protected",
+    can: "What is not",
     agents: "Agents",
     agentsLead: "Each is a program that you can ask to do something.",
     usual: "does it unless you choose another",
@@ -385,7 +387,7 @@ export const words = {
   keys: {
     title: "Keyboard",
     rows: [
-      ["n", "Something new"],
+      ["a", "Ask something new"],
       ["/", "Search, or go to the field"],
       ["j  k", "Next, previous"],
       ["Enter", "Open, or send"],
