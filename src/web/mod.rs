@@ -11,6 +11,7 @@ mod body;
 mod files;
 mod folders;
 mod reply;
+pub mod share;
 mod sign;
 mod token;
 
