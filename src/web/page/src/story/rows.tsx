@@ -31,6 +31,8 @@ interface Props {
   event: NEvent;
   /** Under which it is kept what was opened in it. */
   name: string;
+  /** What may have changed about the item: a component whose properties are the same is not drawn again. */
+  state: string;
 }
 
 /** Lines of a command's output, and of a message, that are shown at first. */
