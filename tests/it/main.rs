@@ -28,6 +28,7 @@ mod opencode;
 mod relay;
 mod sandbox;
 mod secrets;
+mod terminal;
 mod tidy;
 mod vectors;
 mod workspace;

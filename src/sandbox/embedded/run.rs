@@ -23,6 +23,7 @@ use tracing::Instrument;
 use super::cgroup::{Group, Places};
 use super::pause::Processes;
 use super::plan::{MAPPED, Maps, Plan, STARTED, UNMAPPED};
+use super::step::{Failure, Step, at};
 use super::{enter, freeze, refused};
 use crate::sandbox::error::clip;
 use crate::sandbox::holds::Holds;
@@ -218,23 +219,30 @@ async fn launch(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Ch
         group,
     };
     let prepared = async {
-        stdin.write_all(&[maps.byte()]).await?;
+        at(Step::Start, stdin.write_all(&[maps.byte()]).await)?;
         if maps == Maps::Host {
-            expect(&mut stdout, UNMAPPED).await?;
-            write_maps(pid).await?;
-            stdin.write_all(&[MAPPED]).await?;
+            at(Step::Maps, expect(&mut stdout, UNMAPPED).await)?;
+            at(Step::Maps, write_maps(pid).await)?;
+            at(Step::Maps, stdin.write_all(&[MAPPED]).await)?;
         }
-        expect(&mut stdout, STARTED).await?;
-        running.take_first().await?;
-        stdin.write_all(&plan.to_bytes()?).await?;
-        stdin.flush().await
+        at(Step::Start, expect(&mut stdout, STARTED).await)?;
+        at(Step::Start, running.take_first().await)?;
+        let plan = at(Step::Plan, plan.to_bytes())?;
+        at(Step::Plan, stdin.write_all(&plan).await)?;
+        at(Step::Plan, stdin.flush().await)
     };
     let outcome = tokio::time::timeout(READY_TIMEOUT, prepared).await;
-    let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    if let Err(error) = outcome {
+    let late = |_| Err(Failure::new(Step::Start, io::ErrorKind::TimedOut));
+    if let Err(failure) = outcome.unwrap_or_else(late) {
         drop((stdin, stdout));
         let exit = running.end(true, None).await;
-        return Err(refused::words(&error.to_string(), &exit, &stderr.text()));
+        let (step, said) = failure.parts();
+        // What the sandbox says of it is that treefort was gone.
+        return Err(if failure.is_the_end() {
+            refused::words(&said, &exit, &stderr.text())
+        } else {
+            refused::at(step, &said)
+        });
     }
     Ok((running, stdin, stdout))
 }
