@@ -31,6 +31,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "treefort itself",
         &[
             "up",
+            "page",
             "status",
             "doctor",
             "allow",

@@ -20,6 +20,7 @@ pub mod launch;
 mod manual;
 pub mod models;
 pub mod output;
+pub mod page;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -66,6 +67,7 @@ enum Command {
 #[derive(Debug, clap::Subcommand)]
 enum Work {
     Up(up::Args),
+    Page(page::Args),
     Run(run::Args),
     Status(status::Args),
     Jobs(jobs::Args),
@@ -158,6 +160,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
     let context = Context { home, verbose };
     match command {
         Work::Up(args) => up::run(args, &context).await,
+        Work::Page(args) => page::run(args, &context).await,
         Work::Run(args) => run::run(args, &context).await,
         Work::Status(args) => status::run(args, &context).await,
         Work::Jobs(args) => jobs::run(args, &context).await,
