@@ -59,7 +59,7 @@ export interface Totals {
 }
 
 /** What changed in a story when events were taken in. */
-export type Change = "none" | "appended" | "prepended" | "both" | "anew";
+export type Change = "none" | "appended" | "inserted" | "both" | "anew";
 
 /** A quiet item tells of no more steps than this; then another begins. */
 const QUIET = 60;
@@ -81,7 +81,6 @@ export class Story {
   /** The numbers of checkpoints by their commits. */
   private commits = new Map<string, number>();
   private nextKey = 0;
-  private firstKey = -1;
 
   /** The event that stands somewhere. */
   event(at: number): NEvent | undefined {
@@ -141,25 +140,33 @@ export class Story {
     return low;
   }
 
-  /** Takes in the list as it is now: what was there before, and what came before and after that. */
+  /** Takes in the list as it is now: what was there, and what came at its end or was loaded somewhere before it. */
   take(now: NEvent[]): Change {
     const had = this.events;
     if (now === had || (now.length === 0 && had.length === 0)) return "none";
-    const before = had.length === 0 ? now.length : startOf(now, had);
-    if (had.length === 0 || before === undefined) {
-      this.clear();
-      this.events = now;
-      this.append(now.length);
-      return "anew";
-    }
-    const after = now.length - before - had.length;
+    let same = 0;
+    while (same < had.length && now[same]?.id === had[same]?.id) same += 1;
     // The caller's list holds the same events; one list is enough.
     this.events = now;
-    this.first -= before;
-    if (before > 0) this.prepend(before);
-    if (after > 0) this.append(after);
-    if (before > 0) return after > 0 ? "both" : "prepended";
-    return after > 0 ? "appended" : "none";
+    if (had.length > 0 && same === had.length) {
+      if (now.length === had.length) return "none";
+      this.build(this.first + same, this.end, this.items);
+      return "appended";
+    }
+    const next = had[same]?.id;
+    const at = next === undefined ? -1 : now.findIndex((event, n) => n > same && event.id === next);
+    const rest = had.length - same;
+    const split = this.items[this.itemAt(this.first + same)];
+    const whole = split !== undefined && (split.at >= this.first + same || split.to < this.first + same);
+    if (same + rest === 0 || at < 0 || now[at + rest - 1]?.id !== had[had.length - 1]?.id || !whole) {
+      this.clear();
+      this.build(this.first, this.end, this.items);
+      return "anew";
+    }
+    this.insert(same, at - same);
+    if (now.length === at + rest) return "inserted";
+    this.build(this.first + at + rest, this.end, this.items);
+    return "both";
   }
 
   private clear(): void {
@@ -167,29 +174,28 @@ export class Story {
     this.counts = { talk: 0, commands: 0, files: 0, points: 0, problems: 0, model: 0 };
     this.totals = emptyTotals();
     this.paths.clear();
-    this.events = [];
     this.first = 0;
     this.answers.clear();
     this.facts.clear();
     this.commits.clear();
   }
 
-  /** The last events are new. */
-  private append(count: number): void {
-    this.build(this.end - count, this.end, this.items);
-  }
-
-  /** The first events are new. */
-  private prepend(count: number): void {
-    const items: Item[] = [];
-    this.build(this.first, this.first + count, items);
-    // Keys count down, so that those of later items stay.
-    this.firstKey -= items.length;
-    items.forEach((item, n) => {
-      item.key = this.firstKey + 1 + n;
-    });
-    this.gap(this.first + count, items);
-    this.items = items.concat(this.items);
+  /** So many events are new, after the first `before`. */
+  private insert(before: number, count: number): void {
+    // Those before move to where there is room, so that all after them stay where they are.
+    const split = before === 0 ? 0 : this.itemAt(this.first + before - 1) + 1;
+    this.first -= count;
+    const earlier = this.items.slice(0, split);
+    for (const item of earlier) {
+      item.at -= count;
+      item.to -= count;
+    }
+    const later = this.items.slice(split);
+    // Whether something is missing between the two is said anew.
+    if (later[0]?.kind === "gap" && later[0].at === this.first + before + count) later.shift();
+    this.build(this.first + before, this.first + before + count, earlier);
+    this.gap(this.first + before + count, earlier);
+    this.items = earlier.concat(later);
   }
 
   private build(from: number, end: number, into: Item[]): void {
@@ -197,7 +203,7 @@ export class Story {
       const event = this.event(at);
       if (event === undefined) return;
       this.note(event);
-      if (at > from || into.length > 0) this.gap(at, into);
+      this.gap(at, into);
       const made = kindOf(event);
       if (made === undefined) continue;
       const sorts = sortsOf(made, event);
@@ -287,20 +293,6 @@ function emptyTotals(): Totals {
     problems: 0,
     unclaimed: 0,
   };
-}
-
-/** How many events of `now` stand before those of `had`; undefined when these are not in it as they were. */
-function startOf(now: NEvent[], had: NEvent[]): number | undefined {
-  const [first, last] = [had[0]?.id, had[had.length - 1]?.id];
-  const most = now.length - had.length;
-  // Most often something came after, or something was loaded before.
-  for (const at of [0, most]) {
-    if (at >= 0 && now[at]?.id === first && now[at + had.length - 1]?.id === last) return at;
-  }
-  for (let at = 1; at < most; at += 1) {
-    if (now[at]?.id === first) return now[at + had.length - 1]?.id === last ? at : undefined;
-  }
-  return undefined;
 }
 
 /** Whether records of one session are missing between two events. */
