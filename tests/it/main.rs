@@ -30,4 +30,5 @@ mod sandbox;
 mod secrets;
 mod tidy;
 mod vectors;
+mod without_docker;
 mod workspace;
