@@ -32,4 +32,5 @@ mod terminal;
 mod tidy;
 mod vectors;
 mod without_docker;
+mod web;
 mod workspace;
