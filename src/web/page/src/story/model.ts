@@ -207,6 +207,7 @@ export class Story {
       const made = kindOf(event);
       if (made === undefined) continue;
       const sorts = sortsOf(made, event);
+      if (made === "file") this.fold(event, at, into);
       const open = into[into.length - 1];
       if (made === "quiet" && open?.kind === "quiet" && open.to === at - 1 && at - open.at < QUIET) {
         open.to = at;
@@ -217,6 +218,14 @@ export class Story {
       this.count(sorts);
       into.push({ key: this.nextKey++, kind: made, at, to: at, sorts });
     }
+  }
+
+  /** A claim alone before the fact that it was true says nothing that the fact does not. */
+  private fold(fact: NEvent, at: number, into: Item[]): void {
+    const last = into[into.length - 1];
+    if (last?.kind !== "quiet" || last.at !== at - 1 || this.event(last.at)?.id !== value(fact, "claimed")) return;
+    for (const name of SORTS) if ((last.sorts & Sort[name]) !== 0) this.counts[name] -= 1;
+    into.pop();
   }
 
   private count(sorts: number): void {
