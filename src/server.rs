@@ -189,7 +189,7 @@ impl Server {
             agents,
             runtime: runtime.clone(),
             sandbox: config.sandbox,
-            protection: std::sync::OnceLock::new(),
+            probe: tokio::sync::OnceCell::new(),
             workspaces,
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,

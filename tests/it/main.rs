@@ -31,4 +31,6 @@ mod secrets;
 mod terminal;
 mod tidy;
 mod vectors;
+mod without_docker;
+mod web;
 mod workspace;

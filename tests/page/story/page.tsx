@@ -1,6 +1,6 @@
 // The story alone in a page, fed by a test: `window.story`.
 
-import "./tokens.css";
+import "../../../src/web/page/src/style/base.css";
 import "../../../src/web/page/src/style/story.css";
 
 import { signal } from "@preact/signals";

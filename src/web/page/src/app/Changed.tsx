@@ -11,7 +11,7 @@ import { words } from "../words/app";
 
 export function Changed({ diff, working }: { diff: DiffAnswer; working: boolean }) {
   const shared = useMemo<Shared>(
-    () => ({ story: new Model(), actions: {}, plain: undefined, began: 0, shared: false, linkTo: undefined, memory: new Memory() }),
+    () => ({ story: new Model(), actions: {}, plain: undefined, began: 0, shared: false, linkTo: undefined, suspect: undefined, memory: new Memory() }),
     [],
   );
   const out = diff.left_out_in_all ?? diff.left_out?.length ?? 0;

@@ -40,7 +40,7 @@ export type IconName = keyof typeof ICONS;
 
 export function Icon({ name }: { name: IconName }): JSX.Element {
   return (
-    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+    <svg class="icon s-icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
       <path d={ICONS[name]} />
     </svg>
   );
