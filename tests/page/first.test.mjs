@@ -40,7 +40,7 @@ test("without a model it says what to install, offers the demo, and notices when
     const page = await browser.tab();
     await enter(page, fort);
     await page.getByRole("heading", { name: "One thing is missing: a model" }).waitFor();
-    await page.getByText("treefort demo", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Show me the demo" }).waitFor();
     await accessible(page);
     await shot(page, "no-model");
     clean(page);
