@@ -205,11 +205,11 @@ impl Own {
         self.address
     }
 
-    /// A link to its page that works once.
+    /// A link to its page that works once, where there is a page.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn link(&self) -> std::io::Result<String> {
+    pub fn link(&self) -> std::io::Result<Option<String>> {
         self.page.fresh()
     }
 
