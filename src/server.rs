@@ -298,12 +298,16 @@ pub struct PageLink {
 }
 
 impl PageLink {
-    /// A link that lets in whoever follows it first; a secret until then.
+    /// A link that lets in whoever follows it first; a secret until then. There is none where the page is not served:
+    /// away from this machine's own address.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn fresh(&self) -> io::Result<String> {
-        Ok(self.page.first_link(self.address)?)
+    pub fn fresh(&self) -> io::Result<Option<String>> {
+        if !self.address.ip().is_loopback() {
+            return Ok(None);
+        }
+        Ok(Some(self.page.first_link(self.address)?))
     }
 }
 
