@@ -175,6 +175,7 @@ impl Server {
             runtime: runtime.clone(),
             sandbox: config.sandbox,
             protection: std::sync::OnceLock::new(),
+            desk: Arc::default(),
             workspaces: Arc::new(Workspaces::new(home.to_owned())),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,

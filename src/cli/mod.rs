@@ -56,6 +56,10 @@ struct Cli {
 enum Command {
     Up(up::Args),
     Run(run::Args),
+    Answer(workspace::answer::Args),
+    Pause(workspace::steer::PauseArgs),
+    Resume(workspace::steer::ResumeArgs),
+    Steer(workspace::steer::SteerArgs),
     Status(status::Args),
     Jobs(jobs::Args),
     Timeline(timeline::Args),
@@ -141,6 +145,10 @@ async fn dispatch(
     match command {
         Command::Up(args) => up::run(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
+        Command::Answer(args) => workspace::answer::run(args, &context).await,
+        Command::Pause(args) => workspace::steer::pause(args, &context).await,
+        Command::Resume(args) => workspace::steer::resume(args, &context).await,
+        Command::Steer(args) => workspace::steer::steer(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Jobs(args) => jobs::run(args, &context).await,
         Command::Timeline(args) => timeline::run(args, &context).await,
@@ -196,7 +204,7 @@ mod tests {
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
         insta::assert_snapshot!(format!("{:?}", cli.command.unwrap()), @r#"
-        Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: None, json: false })
+        Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, ask: false, budget_tokens: None, budget_usd: None, timeout: None, json: false })
         "#);
         let cli = Cli::try_parse_from([
             "treefort",
@@ -207,7 +215,7 @@ mod tests {
             "5",
         ]);
         insta::assert_snapshot!(format!("{:?}", cli.unwrap().command.unwrap()), @r#"
-        Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false })
+        Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, ask: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false })
         "#);
     }
 

@@ -6,6 +6,7 @@ use nostr::PublicKey;
 
 use super::{
     config::{JobsConfig, SessionsConfig},
+    desk::Desk,
     publisher::Publisher,
     workspaces::Workspaces,
 };
@@ -51,6 +52,8 @@ pub struct Context {
     pub sandbox: sandbox::Config,
     /// What the sandbox protects, in a sentence; known once the sandbox was looked at.
     pub protection: std::sync::OnceLock<String>,
+    /// The sessions that are open, for their owner to speak to.
+    pub desk: Arc<Desk>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
     /// The way of sessions to their models.

@@ -16,7 +16,7 @@ use crate::{
 pub(super) const MAX_PROMPT: usize = 256 << 10;
 /// The prompt as it may be signed: what is signed cannot be changed afterwards, so passwords and keys of
 /// well-known shapes, and those of this home and environment, are cut out first.
-pub(super) fn without_secrets(prompt: &str, connection: &Connection) -> String {
+pub(in crate::cli) fn without_secrets(prompt: &str, connection: &Connection) -> String {
     let mut known = connection.keyring.secrets();
     known.extend(environment_secrets());
     match Redactor::new(known).redact(prompt) {
