@@ -190,6 +190,7 @@ impl Server {
             runtime: runtime.clone(),
             sandbox: config.sandbox,
             probe: tokio::sync::OnceCell::new(),
+            desk: Arc::default(),
             workspaces,
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
