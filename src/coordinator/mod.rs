@@ -27,6 +27,7 @@ mod publisher;
 mod quota;
 mod recovery;
 mod saying;
+mod serving;
 mod session;
 mod shared;
 mod shell;

@@ -13,6 +13,7 @@ use super::{
     process::Talk,
     publisher::PublishError,
     saying::{answer, message, record_error, record_tool, report, take_call},
+    serving,
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
@@ -268,6 +269,7 @@ async fn listen(
             }
             around = facts::around(&mut session.bench) => match around {
                 Around::Look => watch_disk(session, order, lines).await?,
+                Around::Ports => serving::record(session).await?,
                 Around::Told(told) => {
                     let sentence = session.hear(*told).await?;
                     let_go(session, order, lines).await?;

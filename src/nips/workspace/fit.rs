@@ -121,7 +121,10 @@ impl Outcome {
             Self::List { copies, images, .. } => halve(copies) || halve(images),
             Self::Clean { left, .. } => halve(left),
             Self::TakeBack { kept, .. } => halve(kept),
-            Self::Discard { .. } | Self::Locate { .. } => false,
+            Self::Discard { .. }
+            | Self::Locate { .. }
+            | Self::Preview { .. }
+            | Self::PreviewEnd { .. } => false,
         }
     }
 }

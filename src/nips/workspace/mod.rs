@@ -14,7 +14,7 @@ pub use self::{
         Answer, CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, Outcome,
         StepLine, cut_to,
     },
-    operation::{Operation, State, TaskError},
+    operation::{Operation, Show, State, TaskError},
 };
 
 use super::{
@@ -174,6 +174,19 @@ mod tests {
             Operation::TakeBack,
             Operation::Discard,
             Operation::Locate,
+            Operation::Preview(Show::App { port: None }),
+            Operation::Preview(Show::App { port: Some(5173) }),
+            Operation::Preview(Show::Files {
+                at: Some(State::Number(3)),
+                path: Some("dist".into()),
+            }),
+            Operation::PreviewEnd { only: None },
+            Operation::PreviewEnd {
+                only: Some(Show::Files {
+                    at: None,
+                    path: None,
+                }),
+            },
             Operation::List,
             Operation::Clean {
                 copies: vec![session, Keys::generate().public_key()],
