@@ -75,4 +75,5 @@ pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod store;
+pub mod web;
 pub mod workspace;

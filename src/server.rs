@@ -21,10 +21,11 @@ use crate::{
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local},
     preview::Previews,
-    recorder::{Redactor, redact::environment_secrets},
+    recorder::Redactor,
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
     store::{self, blobs::Blobs, events::FjallStore, state::State},
+    web::Page,
 };
 
 pub use crate::coordinator::Role;
@@ -108,6 +109,7 @@ pub struct Server {
     relay: Relay,
     runtime: Arc<dyn Runtime>,
     coordinator: Coordinator,
+    page: Arc<Page>,
     /// Held as long as the server lives.
     lock: fs::File,
 }
@@ -141,9 +143,7 @@ impl Server {
             source,
         })?;
 
-        let mut secrets = keyring.secrets();
-        secrets.extend(environment_secrets());
-        let redactor = Arc::new(Redactor::new(secrets));
+        let redactor = Arc::new(Redactor::of_host(&keyring));
         let operator = keyring.operator().public_key();
         let admission = Arc::new(Admission::new(operator, config.jobs.admit));
         let store = Arc::new(FjallStore::open(&home.join("events"))?);
@@ -160,6 +160,21 @@ impl Server {
             tracing::warn!(%problem, "an agent cannot be used");
         }
         let agents = agents.with_base(config.sandbox.base.clone());
+        let workspaces = Arc::new(Workspaces::new(home.to_owned()));
+        let blobs = Blobs::new(home.join("blobs"));
+        let page = {
+            let workspaces = workspaces.clone();
+            Page::new(
+                keyring.clone(),
+                redactor.clone(),
+                blobs.clone(),
+                home.to_owned(),
+                Box::new(move || {
+                    let workspaces = workspaces.clone();
+                    Box::pin(async move { workspaces.projects().await })
+                }),
+            )
+        };
         let context = Context {
             jobs: config.jobs,
             sessions: config.sessions,
@@ -169,14 +184,14 @@ impl Server {
             relay: relay.clone(),
             relay_url: format!("ws://{}", reachable(address)),
             state: State::open(&home.join("state"))?,
-            blobs: Blobs::new(home.join("blobs")),
+            blobs,
             journal: home.join("journal"),
             redactor,
             agents,
             runtime: runtime.clone(),
             sandbox: config.sandbox,
             protection: std::sync::OnceLock::new(),
-            workspaces: Arc::new(Workspaces::new(home.to_owned())),
+            workspaces,
             previews: Previews::new(),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
@@ -203,6 +218,7 @@ impl Server {
             relay,
             runtime,
             coordinator,
+            page: Arc::new(page),
             lock,
         })
     }
@@ -211,6 +227,15 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What makes the link that `up` prints.
+    #[must_use]
+    pub fn page(&self) -> PageLink {
+        PageLink {
+            page: self.page.clone(),
+            address: reachable(self.address),
+        }
     }
 
     /// The relay, to count its clients.
@@ -230,6 +255,7 @@ impl Server {
             relay,
             runtime,
             mut coordinator,
+            page,
             lock,
             ..
         } = self;
@@ -241,8 +267,8 @@ impl Server {
                 () = relay.broken() => break Err(Error::Broken),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let relay = relay.clone();
-                        connections.spawn(async move { relay.serve(stream, peer).await });
+                        let (relay, page) = (relay.clone(), page.clone());
+                        connections.spawn(async move { relay.serve(stream, peer, Some(&*page)).await });
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: clients that leave make room.
@@ -263,6 +289,23 @@ impl Server {
         connections.shutdown().await;
         drop(lock);
         failed
+    }
+}
+
+/// Makes the link that the owner opens the page with.
+#[derive(Debug, Clone)]
+pub struct PageLink {
+    page: Arc<Page>,
+    address: SocketAddr,
+}
+
+impl PageLink {
+    /// A link that lets in whoever follows it first; a secret until then.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn fresh(&self) -> io::Result<String> {
+        Ok(self.page.first_link(self.address)?)
     }
 }
 

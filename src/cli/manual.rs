@@ -18,6 +18,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "diff",
             "checkpoints",
             "files",
+            "preview",
             "undo",
             "apply",
             "discard",
@@ -31,6 +32,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "treefort itself",
         &[
             "up",
+            "page",
             "status",
             "doctor",
             "allow",

@@ -20,6 +20,7 @@ pub mod launch;
 mod manual;
 pub mod models;
 pub mod output;
+pub mod page;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -66,6 +67,7 @@ enum Command {
 #[derive(Debug, clap::Subcommand)]
 enum Work {
     Up(up::Args),
+    Page(page::Args),
     Run(run::Args),
     Status(status::Args),
     Jobs(jobs::Args),
@@ -78,6 +80,7 @@ enum Work {
     Apply(workspace::apply::Args),
     Discard(workspace::discard::Args),
     Open(workspace::open::Args),
+    Preview(workspace::preview::Args),
     Clean(workspace::clean::Args),
     Agents(agent::ListArgs),
     Agent(agent::Args),
@@ -158,6 +161,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
     let context = Context { home, verbose };
     match command {
         Work::Up(args) => up::run(args, &context).await,
+        Work::Page(args) => page::run(args, &context).await,
         Work::Run(args) => run::run(args, &context).await,
         Work::Status(args) => status::run(args, &context).await,
         Work::Jobs(args) => jobs::run(args, &context).await,
@@ -170,6 +174,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Apply(args) => workspace::apply::run(args, &context).await,
         Work::Discard(args) => workspace::discard::run(args, &context).await,
         Work::Open(args) => workspace::open::run(args, &context).await,
+        Work::Preview(args) => workspace::preview::run(args, &context).await,
         Work::Clean(args) => workspace::clean::run(args, &context).await,
         Work::Agents(args) => agent::list(args, &context).await,
         Work::Agent(args) => agent::run(args, &context).await,

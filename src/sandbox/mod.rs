@@ -166,6 +166,10 @@ pub trait Runtime: Send + Sync {
         image: &'a Image,
         progress: Option<Progress>,
     ) -> BoxFuture<'a, Result<ImageId, Error>>;
+    /// What is missing before this image can be prepared, as far as that is known without building or fetching.
+    fn missing<'a>(&'a self, _image: &'a Image) -> BoxFuture<'a, Option<Error>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Starts a sandbox, and returns when the agent's streams are open.
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>>;
     /// Removes the containers that an earlier run of this home left behind; says how many.

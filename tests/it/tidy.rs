@@ -46,7 +46,9 @@ const TABLE: &[(&str, &[&str])] = &[
             "recorder",
         ],
     ),
-    ("web", &["nips"]),
+    // The page: it answers for the relay's port what is not the relay's (`relay::Front`), signs with the owner's key
+    // what `recorder` redacted, and keeps files as blobs (`store`).
+    ("web", &["nips", "keys", "store", "relay", "recorder"]),
     // The modules that own a `Config`.
     (
         "config",

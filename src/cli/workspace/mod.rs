@@ -9,6 +9,7 @@ pub mod diff;
 pub mod discard;
 pub mod files;
 pub mod open;
+pub mod preview;
 pub mod undo;
 
 use std::{

@@ -292,6 +292,11 @@ impl Runtime for EmbeddedRuntime {
         self.prepare_inner(image).boxed()
     }
 
+    /// Preparing looks, and makes nothing.
+    fn missing<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Option<Error>> {
+        async { self.prepare_inner(image).await.err() }.boxed()
+    }
+
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>> {
         self.start_inner(spec).boxed()
     }
