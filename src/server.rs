@@ -190,7 +190,7 @@ impl Server {
             agents,
             runtime: runtime.clone(),
             sandbox: config.sandbox,
-            protection: std::sync::OnceLock::new(),
+            probe: tokio::sync::OnceCell::new(),
             workspaces,
             previews: Previews::new(),
             local: Local::new(&config.model)?,

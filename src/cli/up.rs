@@ -60,7 +60,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         .map_err(|error| launch::not_started(&context.home, error))?;
     // The link is a secret until it is used: it goes to a person and into no log.
     let place = if output::is_terminal() {
-        own.link()?
+        own.page().fresh()?
     } else {
         format!("http://{}", own.address())
     };

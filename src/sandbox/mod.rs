@@ -137,10 +137,24 @@ pub struct Spec {
 pub struct Probe {
     /// One line for `status`, like `Docker Engine 20.10.24 (API 1.41), linux/amd64`.
     pub detail: String,
-    /// What this engine does not isolate or limit, in words; empty when it does all of it.
-    pub unenforced: Vec<String>,
+    /// What its sandboxes share with this computer: `kernel`.
+    pub shares: Vec<&'static str>,
+    /// What nothing limits for a whole sandbox: `disk`, `memory`, `swap`, `processors`, `processes`, `syscalls`.
+    pub unlimited: Vec<&'static str>,
     /// What its sandboxes protect and what they do not.
     pub protection: Protection,
+}
+
+impl Probe {
+    /// What it does not isolate, as `env` of a session's start has it (`nips/agent-session.md`).
+    #[must_use]
+    pub fn env(&self) -> Vec<String> {
+        [("shares", &self.shares), ("unlimited", &self.unlimited)]
+            .into_iter()
+            .filter(|(_, what)| !what.is_empty())
+            .map(|(name, what)| format!("{name}={}", what.join(",")))
+            .collect()
+    }
 }
 
 /// How a sandbox ended, as the host saw it.

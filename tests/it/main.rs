@@ -31,4 +31,5 @@ mod secrets;
 mod terminal;
 mod tidy;
 mod vectors;
+mod without_docker;
 mod workspace;
