@@ -180,7 +180,7 @@ async fn an_agent_stands_still_from_when_its_files_are_free_until_the_work_is_do
         pause: control.handle(),
         told,
         inward: crate::sandbox::Inward::gone_already(),
-        ports: tokio::sync::watch::channel(std::collections::BTreeSet::new()).1,
+        ports: watch::channel(std::collections::BTreeSet::new()).1,
     });
     // Somebody else is at the files for a while.
     let (done, busy) = std::sync::mpsc::channel::<()>();

@@ -13,6 +13,7 @@ mod homecoming;
 mod homecoming_torn;
 mod opencode;
 mod outputs;
+mod preview;
 mod rooms;
 mod shell;
 mod uncovered;
