@@ -14,6 +14,7 @@ use crate::{
     agent::registry::Registry,
     keys::{Admission, Keyring},
     model::{gateway::Gateway, local::Local},
+    preview::Previews,
     recorder::Redactor,
     relay::Relay,
     sandbox::{self, Runtime},
@@ -56,6 +57,8 @@ pub struct Context {
     pub desk: Arc<Desk>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
+    /// What agents built, in their owner's browser.
+    pub previews: Previews,
     /// The way of sessions to their models.
     pub gateway: Gateway,
     /// The local model server.

@@ -440,6 +440,8 @@ impl Executor {
         while self.warming.join_next().await.is_some() {}
         let warm = std::mem::take(&mut self.warm);
         futures_util::future::join_all(warm.into_iter().map(Process::discard)).await;
+        // Nobody sees what they built any longer than they run.
+        self.context.previews.shutdown().await;
         while self.sessions.join_next().await.is_some() {}
     }
 }

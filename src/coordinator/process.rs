@@ -65,6 +65,8 @@ pub(super) struct Process {
     pub(super) token: String,
     gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// The way to what its programs listen on.
+    inward: sandbox::Inward,
     serving: JoinSet<()>,
     /// Its key and its token, for as long as it can say them.
     _secrets: Learned,
@@ -226,6 +228,7 @@ impl Process {
             token,
             gateway: None,
             http: Some(sandbox.http),
+            inward: sandbox.inward,
             serving: JoinSet::new(),
             _secrets: secrets,
             stderr: sandbox.stderr,
@@ -272,6 +275,11 @@ impl Process {
     /// Stops the agent for a moment, from another task.
     pub(super) fn pause(&self) -> sandbox::Handle {
         self.control.handle()
+    }
+
+    /// The way to what its programs listen on.
+    pub(super) fn inward(&self) -> sandbox::Inward {
+        self.inward.clone()
     }
 
     /// How it ended; `None` while it runs.

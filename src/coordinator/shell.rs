@@ -15,6 +15,7 @@ use super::{
     process::Talk,
     publisher::PublishError,
     saying::{answer, report, tag, take_call},
+    serving,
     session::{After, Lines, Session, Turn},
     turn::Ended,
     usage::Usage,
@@ -93,6 +94,7 @@ pub(super) async fn listen(
                 // A command cannot be told: its record says what its owner did under it.
                 Around::Told(told) => drop(session.hear(*told).await?),
                 Around::Look => watch_disk(session, order, lines).await?,
+                Around::Ports => serving::record(session).await?,
             },
             _ = ticks.tick() => {
                 session.emit(Vec::new()).await?;

@@ -14,6 +14,7 @@ mod homecoming;
 mod homecoming_torn;
 mod opencode;
 mod outputs;
+mod preview;
 mod rooms;
 mod shell;
 mod steer;
