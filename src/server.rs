@@ -20,6 +20,7 @@ use crate::{
     coordinator::{self, Context, Coordinator, Publisher, Workspaces},
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local},
+    preview::Previews,
     recorder::Redactor,
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
@@ -190,7 +191,9 @@ impl Server {
             runtime: runtime.clone(),
             sandbox: config.sandbox,
             probe: tokio::sync::OnceCell::new(),
+            desk: Arc::default(),
             workspaces,
+            previews: Previews::new(),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),
@@ -298,12 +301,16 @@ pub struct PageLink {
 }
 
 impl PageLink {
-    /// A link that lets in whoever follows it first; a secret until then.
+    /// A link that lets in whoever follows it first; a secret until then. There is none where the page is not served:
+    /// away from this machine's own address.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn fresh(&self) -> io::Result<String> {
-        Ok(self.page.first_link(self.address)?)
+    pub fn fresh(&self) -> io::Result<Option<String>> {
+        if !self.address.ip().is_loopback() {
+            return Ok(None);
+        }
+        Ok(Some(self.page.first_link(self.address)?))
     }
 }
 

@@ -31,6 +31,6 @@ mod secrets;
 mod terminal;
 mod tidy;
 mod vectors;
-mod without_docker;
 mod web;
+mod without_docker;
 mod workspace;
