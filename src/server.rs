@@ -191,6 +191,7 @@ impl Server {
             runtime: runtime.clone(),
             sandbox: config.sandbox,
             probe: tokio::sync::OnceCell::new(),
+            desk: Arc::default(),
             workspaces,
             previews: Previews::new(),
             local: Local::new(&config.model)?,
@@ -300,12 +301,16 @@ pub struct PageLink {
 }
 
 impl PageLink {
-    /// A link that lets in whoever follows it first; a secret until then.
+    /// A link that lets in whoever follows it first; a secret until then. There is none where the page is not served:
+    /// away from this machine's own address.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn fresh(&self) -> io::Result<String> {
-        Ok(self.page.first_link(self.address)?)
+    pub fn fresh(&self) -> io::Result<Option<String>> {
+        if !self.address.ip().is_loopback() {
+            return Ok(None);
+        }
+        Ok(Some(self.page.first_link(self.address)?))
     }
 }
 

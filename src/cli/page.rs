@@ -83,7 +83,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
 /// Asks for a fresh link, signed by the owner.
 async fn link(relay: &Relay, keyring: &Keyring) -> Result<String, CommandError> {
     let url = format!("{}/api/link", relay.web());
+    // Two within a second are two.
+    let mut nonce = [0u8; 16];
+    getrandom::fill(&mut nonce).map_err(|error| CommandError::new(Kind::Failed, error))?;
     let event = nip98::draft(&url, "POST")
+        .tag(["nonce", &hex::encode(nonce)])
         .sign(keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     let no_link = |error| CommandError::new(Kind::Unreachable, Problem::NoLink(error));

@@ -6,6 +6,7 @@ use nostr::PublicKey;
 
 use super::{
     config::{JobsConfig, SessionsConfig},
+    desk::Desk,
     publisher::Publisher,
     workspaces::Workspaces,
 };
@@ -52,6 +53,8 @@ pub struct Context {
     pub sandbox: sandbox::Config,
     /// What the sandbox said of itself, once it was looked at. It does not change while the engine runs.
     pub probe: tokio::sync::OnceCell<sandbox::Probe>,
+    /// The sessions that are open, for their owner to speak to.
+    pub desk: Arc<Desk>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
     /// What agents built, in their owner's browser.

@@ -17,7 +17,7 @@ use tokio::{
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{self, Limits, Peer},
+        acp::{self, Limits, Peer, PermissionPolicy},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -31,6 +31,8 @@ use crate::{
 
 /// How long a permission may wait for its checkpoint; then the agent is answered all the same.
 const PERMISSION_WAIT: Duration = Duration::from_secs(20);
+/// As good as for ever.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How long a turn's end waits for model calls that are about to be recorded.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
@@ -205,7 +207,8 @@ impl Process {
         )
         .map_err(|error| internal(&error))?;
         let limits = Limits {
-            prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
+            // The turn keeps its time itself: it stands still while somebody is asked.
+            prompt_timeout: A_YEAR,
             permission_wait: PERMISSION_WAIT,
             ..Limits::default()
         };
@@ -264,6 +267,17 @@ impl Process {
         match asked.await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.agent_failed(&error).await),
+        }
+    }
+
+    /// Has its requests for permission refused where nobody answers, or allowed.
+    pub(super) fn ask_its_owner(&self, asks: bool) {
+        if let Talk::Acp { peer, .. } = &self.talk {
+            peer.set_permissions(if asks {
+                PermissionPolicy::Reject
+            } else {
+                PermissionPolicy::Allow
+            });
         }
     }
 

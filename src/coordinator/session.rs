@@ -10,8 +10,10 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    attend::Stand,
     context::{Context, now},
     conversation,
+    desk::{Place, Word},
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
     opening::{Prepared, excerpt},
@@ -27,6 +29,7 @@ use crate::{
     model::ModelCall,
     nips::{Reference, session::Outcome},
     recorder::{Entry, Redactor, SessionLog},
+    sandbox,
     store::state::SessionRecord,
 };
 
@@ -94,6 +97,13 @@ pub(super) struct Session {
     /// The inner job of the first turn, which the start names.
     pub(super) first_inner: Option<Reference>,
     pub(super) record: SessionRecord,
+    /// Its place among those that its owner can speak to, and what its owner says.
+    pub(super) place: Place,
+    pub(super) words: mpsc::Receiver<Word>,
+    /// How its turn stands.
+    pub(super) stand: Stand,
+    /// Holds the agent still for its owner.
+    pub(super) owners: sandbox::Handle,
 }
 
 /// How a turn left the session.
@@ -154,6 +164,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         if session.bench.as_ref().is_some_and(is_full) {
             break 'session (Outcome::Failed, "store");
         }
+        session.place.rests();
         let answered = turn.order.event.id;
         if idle == 0
             || lines
@@ -202,6 +213,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                         }
                     },
                 },
+                Some(word) = session.words.recv() => word.nothing_to_do(),
                 // What it built runs in its sandbox, and somebody looks at that.
                 () = tokio::time::sleep_until(ends) => match session.is_looked_at() && ends < latest {
                     true => ends = Instant::now() + LOOK_AGAIN,
@@ -350,6 +362,11 @@ impl Session {
 
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        // What is said to it from here on is said to nobody.
+        self.words.close();
+        while let Ok(word) = self.words.try_recv() {
+            word.nothing_to_do();
+        }
         // From here on nobody is told anything: an undo has a record of its own.
         while let Some(told) = self.last_told() {
             if let Err(error) = self.hear(told).await {
@@ -439,14 +456,12 @@ impl Session {
         }
     }
 
-    /// When a job has to be done.
-    pub(super) fn deadline(&self, order: &Order) -> Instant {
-        let seconds = if order.stranger {
+    /// How many seconds a job may take.
+    pub(super) fn seconds(&self, order: &Order) -> u64 {
+        if order.stranger {
             self.context.jobs.strangers.seconds
         } else {
             self.context.jobs.timeout_s
-        };
-        // A year is as good as never, and can be added to any time.
-        Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
+        }
     }
 }

@@ -190,16 +190,13 @@ impl Redactor {
         if draft.tags.iter().any(|tag| is(tag, "encrypted")) {
             return false;
         }
-        let values = draft
-            .tags
-            .iter_mut()
-            .filter(|tag| !is(tag, "request"))
-            .flat_map(|tag| tag.iter_mut().skip(1));
-        let texts = std::iter::once(&mut draft.content).chain(values);
-        texts
-            .filter_map(|text| self.clean_text(text).then_some(()))
-            .count()
-            > 0
+        let mut found = self.clean_text(&mut draft.content);
+        for tag in draft.tags.iter_mut().filter(|tag| !is(tag, "request")) {
+            for value in tag.iter_mut().skip(1) {
+                found |= self.clean_text(value);
+            }
+        }
+        found
     }
 
     /// The same for one text.

@@ -85,7 +85,8 @@ fn asked(query: Option<&str>) -> Result<PathBuf, Refusal> {
         Some(path) => PathBuf::from(path),
         None => std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")),
     };
-    if !path.is_absolute() || path.as_os_str().len() > MAX_PATH {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if !path.is_absolute() || bytes.len() > MAX_PATH || bytes.contains(&0) {
         return Err(Refusal::bad("Name a folder from the top, like /home/you."));
     }
     Ok(path)

@@ -1,8 +1,8 @@
 //! The page and what it asks by HTTP: who may, its assets, signing for the owner, folders, files.
 //!
 //! The page is a Nostr client of the relay. What a client cannot do without the owner's key or the owner's disk it
-//! asks here ([`api`]). Whoever holds a bearer acts as the owner, so [`admit`] lets nobody ask but our own page and
-//! programs of this machine, and [`token`] gives a bearer to who shows a code that only the owner could read.
+//! asks here (`api`). Whoever holds a bearer acts as the owner, so `admit` lets nobody ask but our own page and
+//! programs of this machine, and `token` gives a bearer to who shows a code that only the owner could read.
 
 mod admit;
 mod api;

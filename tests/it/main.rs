@@ -31,5 +31,6 @@ mod secrets;
 mod terminal;
 mod tidy;
 mod vectors;
+mod web;
 mod without_docker;
 mod workspace;

@@ -50,7 +50,10 @@ pub(super) async fn run(demo: Demo, json: bool) -> Result<(), CommandError> {
 
 /// Leads a person, or the page, to it.
 async fn show(demo: &Demo, link: &PageLink, json: bool) -> Result<(), CommandError> {
-    let link = link.fresh()?;
+    // There is one: the demo listens on this machine's own address.
+    let Some(link) = link.fresh()? else {
+        return Ok(());
+    };
     if json {
         return Ok(output::json(&json!({ "url": link }))?);
     }
@@ -71,7 +74,9 @@ async fn serve(link: &PageLink, json: bool) -> Result<(), CommandError> {
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(_asked) = lines.next_line().await? {
-        output::json(&json!({ "url": link.fresh()? }))?;
+        if let Some(link) = link.fresh()? {
+            output::json(&json!({ "url": link }))?;
+        }
     }
     Ok(())
 }

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 mod difference;
 mod files;
 mod home;
+mod live;
 mod locate;
+pub(super) mod note;
 mod preview;
 mod state;
 mod undo;
@@ -92,6 +94,11 @@ async fn perform(
             let cleaned = housekeeping::clean(context, copies, *images).await?;
             return answer(context, None, cleaned);
         }
+        Operation::AtWork => return live::at_work(context, hidden).await,
+        Operation::Answer { .. }
+        | Operation::Pause
+        | Operation::Resume
+        | Operation::Steer { .. } => return live::say(context, task, hidden).await,
         _ => find(context, &task).await?,
     };
     if shared.about().private && !hidden {
@@ -137,7 +144,14 @@ async fn perform(
             };
             return answer(context, Some(&shared), Outcome::Discard { bytes, files });
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => locate::of(&shared).await,
+        Operation::Locate
+        | Operation::List
+        | Operation::Clean { .. }
+        | Operation::AtWork
+        | Operation::Answer { .. }
+        | Operation::Pause
+        | Operation::Resume
+        | Operation::Steer { .. } => locate::of(&shared).await,
     };
     answer(context, Some(&shared), outcome)
 }
@@ -163,20 +177,23 @@ fn answer(
         at: shared.map(|shared| shared.about().created_at),
         outcome,
     };
-    // Whatever was done was done: its answer is made short enough, never an error.
-    let text = answer
-        .to_text(MAX_ANSWER, |text| {
-            context.redactor.redact(text).into_owned()
-        })
-        .map_err(|error| Failure::new("workspace", error.to_string()))?;
     Ok(JobAnswer {
-        text,
+        text: text_of(context, answer)?,
         inner: None,
         tags: shared
             .map(|shared| vec!["workspace".to_owned(), shared.id.to_hex()])
             .into_iter()
             .collect(),
     })
+}
+
+/// An answer as it goes out. Whatever was done was done: it is made short enough, never an error.
+fn text_of(context: &Context, answer: Answer) -> Result<String, Failure> {
+    answer
+        .to_text(MAX_ANSWER, |text| {
+            context.redactor.redact(text).into_owned()
+        })
+        .map_err(|error| Failure::new("workspace", error.to_string()))
 }
 
 /// The copy that a session worked on.

@@ -5,14 +5,16 @@
 
 mod answer;
 mod fit;
+mod lines;
 mod operation;
 
 use nostr::{Keys, PublicKey};
 
 pub use self::{
-    answer::{
-        Answer, CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, Outcome,
-        StepLine, cut_to,
+    answer::{Answer, Outcome, cut_to},
+    lines::{
+        CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, OptionLine,
+        QuestionLine, StepLine, WorkLine,
     },
     operation::{Operation, Show, State, TaskError},
 };
@@ -51,11 +53,10 @@ impl Task {
             Which::Newest => Vec::new(),
         };
         params.extend(self.operation.params());
-        let mut tags = vec![
-            ["i", self.operation.word(), "text"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
+        let inputs = std::iter::once(self.operation.word()).chain(self.operation.text());
+        let mut tags: Vec<Vec<String>> = inputs
+            .map(|input| ["i", input, "text"].map(str::to_owned).to_vec())
+            .collect();
         tags.extend(
             params
                 .into_iter()
@@ -111,6 +112,8 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use nostr::EventId;
+
     use super::*;
 
     /// The task as it is read, in the clear and hidden.
@@ -167,6 +170,16 @@ mod tests {
                 at: Some(State::Last),
                 path: "a b/c".into(),
                 offset: 40_000,
+            },
+            Operation::AtWork,
+            Operation::Answer {
+                question: EventId::all_zeros(),
+                option: "2".into(),
+            },
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Steer {
+                text: "no, the\nother one".into(),
             },
             Operation::Undo { to: State::Last },
             Operation::Plan,

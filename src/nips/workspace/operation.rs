@@ -1,6 +1,6 @@
 //! What is to be done with a copy: the word of a task and what its parameters say.
 
-use nostr::PublicKey;
+use nostr::{EventId, PublicKey};
 
 use crate::nips::nip90::{Input, JobRequest};
 
@@ -33,6 +33,24 @@ pub enum Operation {
         path: String,
         /// Where to begin, as the answer before said.
         offset: u64,
+    },
+    /// Who is at work, and what each of them waits for.
+    AtWork,
+    /// Answer an agent's question.
+    Answer {
+        /// Its record.
+        question: EventId,
+        /// The option's id.
+        option: String,
+    },
+    /// Have the session stand still.
+    Pause,
+    /// Let it go on.
+    Resume,
+    /// Break off what the agent does, and have it do this.
+    Steer {
+        /// What it is told.
+        text: String,
     },
     /// Bring a state back.
     Undo {
@@ -103,7 +121,7 @@ pub enum State {
 pub enum TaskError {
     /// The input is none of the words.
     #[error(
-        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, preview, preview-end, list or clean"
+        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, preview, preview-end, list, clean, at-work, answer, pause, resume or steer"
     )]
     Unknown(String),
     /// A parameter that this task needs.
@@ -120,6 +138,12 @@ pub enum TaskError {
     /// A state that names nothing.
     #[error("{0:?} is no checkpoint: give its number, its id, or `last`")]
     State(String),
+    /// A question that is no event id.
+    #[error("a question is named by the id of its record in hexadecimal")]
+    Question,
+    /// There is nothing to say.
+    #[error("`steer` needs a second input: what the agent is told")]
+    NoText,
     /// A number that is none.
     #[error("`{0}` is a number of 0 or more")]
     Number(&'static str),
@@ -168,6 +192,11 @@ impl Operation {
             Self::Diff { .. } => "diff",
             Self::Files { .. } => "files",
             Self::File { .. } => "file",
+            Self::AtWork => "at-work",
+            Self::Answer { .. } => "answer",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Steer { .. } => "steer",
             Self::Undo { .. } => "undo",
             Self::Plan => "plan",
             Self::Apply { .. } => "apply",
@@ -178,6 +207,14 @@ impl Operation {
             Self::PreviewEnd { .. } => "preview-end",
             Self::List => "list",
             Self::Clean { .. } => "clean",
+        }
+    }
+
+    /// What is said beside the word.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Steer { text } => Some(text),
+            _ => None,
         }
     }
 
@@ -200,6 +237,10 @@ impl Operation {
                     params.push(("offset", offset.to_string()));
                 }
             }
+            Self::Answer { question, option } => {
+                params.push(("question", question.to_hex()));
+                params.push(("option", option.clone()));
+            }
             Self::Undo { to } => params.push(("to", to.to_string())),
             Self::Apply { plan } => params.push(("plan", plan.clone())),
             Self::Clean { copies, images } => {
@@ -211,6 +252,10 @@ impl Operation {
             }
             Self::PreviewEnd { only: None }
             | Self::Checkpoints
+            | Self::AtWork
+            | Self::Pause
+            | Self::Resume
+            | Self::Steer { .. }
             | Self::Plan
             | Self::TakeBack
             | Self::Discard
@@ -253,6 +298,20 @@ impl Operation {
                 at: state("at")?,
                 path: needed("file", "path")?,
                 offset: offset()?,
+            },
+            "at-work" => Self::AtWork,
+            "answer" => Self::Answer {
+                question: EventId::from_hex(&needed("answer", "question")?)
+                    .map_err(|_| TaskError::Question)?,
+                option: needed("answer", "option")?,
+            },
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "steer" => match request.inputs.get(1) {
+                Some(Input::Text(text)) if !text.trim().is_empty() => {
+                    Self::Steer { text: text.clone() }
+                }
+                _ => return Err(TaskError::NoText),
             },
             "undo" => Self::Undo {
                 to: State::parse(&needed("undo", "to")?)?,

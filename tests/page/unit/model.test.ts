@@ -20,7 +20,7 @@ test("a real session is told step by step", () => {
     "asked", "started", "point",
     "quiet6", "file", "point",
     "ran", "quiet2", "file", "point",
-    "quiet", "file", "point",
+    "file", "point",
     "ran", "quiet", "differs", "quiet2", "file", "point", "file", "said", "ended",
   ]);
   const { totals } = builder;

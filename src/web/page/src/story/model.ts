@@ -34,6 +34,8 @@ export interface Item {
   to: number;
   /** The kinds of step that it belongs to, see `Sort`. */
   sorts: number;
+  /** How tall it may be, in pixels, before it was drawn. */
+  height: number;
 }
 
 /** Kinds of step, for filters; an item can be of several. */
@@ -61,6 +63,8 @@ export interface Totals {
 /** What changed in a story when events were taken in. */
 export type Change = "none" | "appended" | "inserted" | "both" | "anew";
 
+/** Lines up to which a change is shown without being asked for. */
+export const SHOWN_AT_ONCE = 60;
 /** A quiet item tells of no more steps than this; then another begins. */
 const QUIET = 60;
 
@@ -207,6 +211,7 @@ export class Story {
       const made = kindOf(event);
       if (made === undefined) continue;
       const sorts = sortsOf(made, event);
+      if (made === "file") this.fold(event, at, into);
       const open = into[into.length - 1];
       if (made === "quiet" && open?.kind === "quiet" && open.to === at - 1 && at - open.at < QUIET) {
         open.to = at;
@@ -215,8 +220,16 @@ export class Story {
         continue;
       }
       this.count(sorts);
-      into.push({ key: this.nextKey++, kind: made, at, to: at, sorts });
+      into.push({ key: this.nextKey++, kind: made, at, to: at, sorts, height: heightOf(made, event) });
     }
+  }
+
+  /** A claim alone before the fact that it was true says nothing that the fact does not. */
+  private fold(fact: NEvent, at: number, into: Item[]): void {
+    const last = into[into.length - 1];
+    if (last?.kind !== "quiet" || last.at !== at - 1 || this.event(last.at)?.id !== value(fact, "claimed")) return;
+    for (const name of SORTS) if ((last.sorts & Sort[name]) !== 0) this.counts[name] -= 1;
+    into.pop();
   }
 
   private count(sorts: number): void {
@@ -227,7 +240,7 @@ export class Story {
   private gap(at: number, into: Item[]): void {
     const [before, after] = [this.event(at - 1), this.event(at)];
     if (before === undefined || after === undefined || !skips(before, after)) return;
-    into.push({ key: this.nextKey++, kind: "gap", at, to: at - 1, sorts: 0 });
+    into.push({ key: this.nextKey++, kind: "gap", at, to: at - 1, sorts: 0, height: 44 });
   }
 
   /** What other items, and the sums, need to know of an event. */
@@ -266,7 +279,7 @@ export class Story {
         break;
       }
       case "command":
-        totals.commands += 1;
+        if (kindOf(event) === "ran") totals.commands += 1;
         break;
       case "answer": {
         const question = value(event, "question");
@@ -295,9 +308,36 @@ function emptyTotals(): Totals {
   };
 }
 
+/** How tall a row may become; a list that knows this about jumps less. */
+function heightOf(made: ItemKind, event: NEvent): number {
+  const { length } = event.content;
+  switch (made) {
+    case "quiet":
+    case "answer":
+      return 34;
+    case "point":
+    case "serve":
+      return 42;
+    case "file": {
+      const [added, removed] = changedLines(event);
+      return added + removed > SHOWN_AT_ONCE ? 50 : 50 + Math.min(900, Math.ceil(length / 34) * 20);
+    }
+    case "ran":
+      return 62 + Math.min(200, Math.ceil(length / 50) * 20);
+    case "said":
+    case "asked":
+    case "result":
+      return 62 + Math.min(900, Math.ceil(length / 72) * 25);
+    default:
+      return 60;
+  }
+}
+
 /** Whether records of one session are missing between two events. */
 function skips(before: NEvent, after: NEvent): boolean {
   if (before.pubkey !== after.pubkey || !RECORDS.includes(before.kind) || !RECORDS.includes(after.kind)) return false;
+  // Most name the one before them, and no number has to be read.
+  for (const tag of after.tags) if (tag[0] === "prev" && tag[1] === before.id) return false;
   const [from, to] = [number(before, "seq"), number(after, "seq")];
   return from !== undefined && to !== undefined && to > from + 1;
 }
