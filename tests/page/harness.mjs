@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -55,7 +55,7 @@ export async function until(holds, what, patience = PATIENCE) {
 /** A running treefort. */
 export class Fort {
   /** With a scripted model unless `model` is null. */
-  static async start({ model, config = "" } = {}) {
+  static async start({ model, config = "", agents = [] } = {}) {
     const fort = new Fort();
     fort.folder = await mkdtemp(join(tmpdir(), "treefort-page-"));
     fort.home = join(fort.folder, "home");
@@ -63,6 +63,7 @@ export class Fort {
     await mkdir(fort.home, { mode: 0o700 });
     await mkdir(fort.user);
     await writeFile(join(fort.home, "treefort.toml"), `[sandbox]\nruntime = "embedded"\n${config}`);
+    for (const name of agents) await cp(join(here, "agent"), join(fort.home, "agents", name), { recursive: true });
     fort.model = model === undefined ? await Model.start() : model;
     fort.port = await freePort();
     await fort.up();
@@ -75,7 +76,7 @@ export class Fort {
 
   get env() {
     const { PATH, LANG } = process.env;
-    return { PATH, LANG, HOME: this.user, TREEFORT_HOME: this.home, OLLAMA_HOST: this.model?.url ?? "http://127.0.0.1:9", RUST_LOG: "treefort=debug,info" };
+    return { PATH, LANG, HOME: this.user, TREEFORT_HOME: this.home, OLLAMA_HOST: this.model?.url ?? "http://127.0.0.1:9", DOCKER_HOST: "unix:///nowhere", RUST_LOG: "treefort=debug,info" };
   }
 
   async up() {
