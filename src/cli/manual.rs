@@ -17,6 +17,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &[
             "diff",
             "checkpoints",
+            "files",
             "undo",
             "apply",
             "discard",

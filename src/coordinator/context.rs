@@ -49,8 +49,8 @@ pub struct Context {
     pub runtime: Arc<dyn Runtime>,
     /// What an owner set about sandboxes.
     pub sandbox: sandbox::Config,
-    /// What the sandbox protects, in a sentence; known once the sandbox was looked at.
-    pub protection: std::sync::OnceLock<String>,
+    /// What the sandbox said of itself, once it was looked at. It does not change while the engine runs.
+    pub probe: tokio::sync::OnceCell<sandbox::Probe>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
     /// The way of sessions to their models.

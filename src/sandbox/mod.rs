@@ -1,7 +1,8 @@
 //! Sandboxes: one hardened container for each agent at work, behind the [`Runtime`] trait.
 //!
 //! A sandbox has no network and no way to the host but one byte stream, over which [`mux`] carries
-//! the agent's standard streams and the HTTP connections that it opens to `127.0.0.1:11434`.
+//! the agent's standard streams, the HTTP connections that it opens to `127.0.0.1:11434`, and those that the
+//! host opens to what listens inside ([`inward`]).
 //! Invariants: everything that comes out of a sandbox is hostile and bounded; a container never
 //! outlives its [`Sandbox`] by more than the time that its removal takes; and there is no
 //! unsandboxed mode.
@@ -37,6 +38,8 @@ mod image_bases;
 mod image_build;
 pub mod init;
 mod init_files;
+mod init_inward;
+pub mod inward;
 pub mod mux;
 mod protection;
 mod start;
@@ -52,6 +55,7 @@ pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
 pub use image::{Content, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
+pub use inward::{Inward, InwardError};
 pub use protection::{Facts, Protection, protection};
 
 /// The label that says which home a container belongs to.
@@ -133,10 +137,24 @@ pub struct Spec {
 pub struct Probe {
     /// One line for `status`, like `Docker Engine 20.10.24 (API 1.41), linux/amd64`.
     pub detail: String,
-    /// What this engine does not isolate or limit, in words; empty when it does all of it.
-    pub unenforced: Vec<String>,
+    /// What its sandboxes share with this computer: `kernel`.
+    pub shares: Vec<&'static str>,
+    /// What nothing limits for a whole sandbox: `disk`, `memory`, `swap`, `processors`, `processes`, `syscalls`.
+    pub unlimited: Vec<&'static str>,
     /// What its sandboxes protect and what they do not.
     pub protection: Protection,
+}
+
+impl Probe {
+    /// What it does not isolate, as `env` of a session's start has it (`nips/agent-session.md`).
+    #[must_use]
+    pub fn env(&self) -> Vec<String> {
+        [("shares", &self.shares), ("unlimited", &self.unlimited)]
+            .into_iter()
+            .filter(|(_, what)| !what.is_empty())
+            .map(|(name, what)| format!("{name}={}", what.join(",")))
+            .collect()
+    }
 }
 
 /// How a sandbox ended, as the host saw it.
@@ -190,6 +208,8 @@ pub struct Sandbox {
     pub stderr: Tail,
     /// HTTP connections that the agent opened to [`MODEL_PORT`]; those not taken wait, bounded.
     pub http: mpsc::Receiver<BoxedStream>,
+    /// The way to what listens inside.
+    pub inward: Inward,
     /// How it ended; `None` while it runs.
     pub exit: watch::Receiver<Option<Exit>>,
     /// The handle that ends it.
@@ -202,6 +222,7 @@ struct Parts {
     agent: AgentIo,
     stderr: Tail,
     http: mpsc::Receiver<BoxedStream>,
+    inward: Inward,
 }
 
 impl Sandbox {

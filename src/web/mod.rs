@@ -8,6 +8,7 @@ mod admit;
 mod api;
 mod assets;
 mod body;
+mod demo;
 mod files;
 mod folders;
 mod reply;
@@ -47,6 +48,7 @@ pub struct Page {
     /// Requests whose bodies are in memory, and those that the owner's disk keeps busy.
     places: body::Places,
     folders: Semaphore,
+    demo: demo::Demo,
 }
 
 impl std::fmt::Debug for Page {
@@ -74,6 +76,7 @@ impl Page {
             projects,
             places: body::Places::default(),
             folders: Semaphore::new(folders::AT_ONCE),
+            demo: demo::Demo::default(),
         }
     }
 

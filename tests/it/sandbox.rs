@@ -21,6 +21,7 @@ use treefort::sandbox::{
 mod embedded;
 mod hardening;
 mod images;
+mod inward;
 mod life;
 mod pause;
 mod streams;
@@ -204,7 +205,8 @@ impl Home {
 
     /// Whether control groups limit the memory of its sandboxes here.
     pub(crate) async fn limits_memory(&self) -> bool {
-        self.runtime.probe().await.unwrap().unenforced.is_empty()
+        let probe = self.runtime.probe().await.unwrap();
+        !probe.unlimited.contains(&"memory")
     }
 
     pub(crate) async fn end(self) {

@@ -7,6 +7,7 @@ pub mod checkpoints;
 pub mod clean;
 pub mod diff;
 pub mod discard;
+pub mod files;
 pub mod open;
 pub mod undo;
 

@@ -54,6 +54,49 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "is_none")]
         left_out_in_all: u64,
     },
+    /// What is in a folder.
+    Files {
+        /// The number of the checkpoint that was looked at.
+        checkpoint: u32,
+        /// What is in it, in the order of the names; for a path that is a file, that file alone.
+        entries: Vec<EntryLine>,
+        /// How many entries the folder has in all.
+        total: u64,
+        /// The `offset` of those that come after these, if there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<u64>,
+        /// Of the copy as it is now: what the agent made, changed or removed that no checkpoint covers, each with the
+        /// reason.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
+        /// How many of them there are in all; `left_out` may hold fewer.
+        #[serde(default, skip_serializing_if = "is_none")]
+        left_out_in_all: u64,
+    },
+    /// What is in a file.
+    File {
+        /// The number of the checkpoint that was looked at.
+        checkpoint: u32,
+        /// Its path in the copy.
+        file: String,
+        /// Its bytes in all.
+        size: u64,
+        /// A piece of it, when it is text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// A piece of it in base64, when it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+        /// The `offset` of the piece after this one, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<u64>,
+        /// Whether something that looks like a password or key was cut out of the text.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        redacted: bool,
+        /// Why there is neither text nor base64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        withheld: Option<String>,
+    },
     /// A state was brought back.
     Undo {
         /// The state before: undoing this brings the work back.
@@ -236,6 +279,20 @@ pub struct FileLine {
     pub added: u32,
     /// Lines removed.
     pub removed: u32,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryLine {
+    /// Its path in the copy.
+    pub path: String,
+    /// `file`, `folder` or `link`.
+    pub kind: String,
+    /// Bytes; of a link those of where it leads, of a folder 0.
+    pub size: u64,
+    /// Where a link leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// A file that a take-back left as it is.

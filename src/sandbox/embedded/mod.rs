@@ -176,6 +176,7 @@ impl EmbeddedRuntime {
             agent: parts.agent,
             stderr: parts.stderr,
             http: parts.http,
+            inward: parts.inward,
             exit: control.exit(),
             control,
         })

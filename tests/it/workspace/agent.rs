@@ -86,7 +86,12 @@ done
 pub(super) fn install(home: &Path, note: &str) {
     let folder = home.join("agents/scripted");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("agent.toml"), MANIFEST).unwrap();
+    // Without Docker it is this shell alone, which has its programs in itself.
+    let embedded = format!(
+        "[embedded]\nsystem = false\nfiles = {{ \"agent.sh\" = \"/agent.sh\" }}\n[embedded.reads]\n{:?} = \"/bin/sh\"\n",
+        folder.join("busybox")
+    );
+    std::fs::write(folder.join("agent.toml"), format!("{MANIFEST}{embedded}")).unwrap();
     std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
     let script = format!("{SCRIPT}# {note}\n");
     std::fs::write(folder.join("agent.sh"), script).unwrap();

@@ -8,6 +8,7 @@ mod copies;
 mod crash;
 mod disk;
 mod facts;
+mod files;
 mod homecoming;
 mod homecoming_torn;
 mod opencode;
@@ -89,10 +90,18 @@ impl Said {
 /// How long a session may take to write its end after its job's.
 const ENDING: Duration = Duration::from_secs(3);
 
+/// Agents run in treefort's own sandbox.
+const EMBEDDED: &str = "[sandbox]\nruntime = \"embedded\"\n";
+
 impl Fort {
     /// Sessions end with their jobs.
     async fn start() -> Self {
         Self::start_with(AT_ONCE).await
+    }
+
+    /// The same without Docker, which is quicker.
+    async fn embedded(config: &str) -> Self {
+        Self::start_with(&format!("{config}{EMBEDDED}")).await
     }
 
     async fn start_with(config: &str) -> Self {

@@ -86,8 +86,13 @@ test("inside of a changed line the changed words are marked", () => {
   assert.equal(words("", ""), undefined);
 });
 
-test("removed and added lines stand beside each other", () => {
-  const lines = parse("@@ -1,3 +1,3 @@\n-a\n-b\n+c\n+d\n+e\n same\n-f\n+g\n")[0]?.hunks[0]?.lines ?? [];
-  assert.deepEqual([...pairs(lines)], [[0, 2], [2, 0], [1, 3], [3, 1]]);
-  assert.equal(lines.length, 6);
+test("a removed line stands beside the added one that is like it", () => {
+  const text = "@@ -1,4 +1,5 @@\n-  items.push(text);\n-gone\n+  if (!text) return;\n+  items.push({ text });\n+new\n same\n-f(1)\n+f(2)\n";
+  const lines = parse(text)[0]?.hunks[0]?.lines ?? [];
+  assert.equal(lines.length, 8);
+  assert.deepEqual([...pairs(lines)], [[0, 3], [3, 0], [6, 7], [7, 6]]);
+  const many = `${"-a b c\n".repeat(5_000)}${"+d e f\n".repeat(5_000)}`;
+  const began = performance.now();
+  pairs(parse(`@@ -1,5000 +1,5000 @@\n${many}`)[0]?.hunks[0]?.lines ?? []);
+  assert.ok(performance.now() - began < 1_000);
 });

@@ -45,7 +45,7 @@ export function FileLines({ file, name }: { file: FileDiff; name: string }): JSX
           class="d-lines"
           style={{ "--d-n": `${wide}ch` }}
           tabIndex={0}
-          role="region"
+          role="group"
           aria-label={words.diffOf(oneLine(file.path, 200))}
         >
           {blocks}

@@ -31,11 +31,13 @@ export interface StoryProps {
   window?: boolean | undefined;
   /** This is a file that somebody was given. */
   shared?: boolean | undefined;
+  /** Ids of events that are not what was signed. */
+  suspect?: Signal<ReadonlySet<string>> | undefined;
 }
 
 /** Rows that are no items. */
-const EARLIER = Number.MIN_SAFE_INTEGER;
-const LIVE = Number.MAX_SAFE_INTEGER;
+const EARLIER = -1;
+const LIVE = -2;
 /** Rows before the first in sight at which earlier ones are loaded. */
 const AHEAD = 12;
 /** How often a screen reader hears of new steps. */
@@ -47,6 +49,7 @@ export function Story(props: StoryProps): JSX.Element {
   const events = props.events.value;
   const plain = props.plain?.value;
   const live = props.live?.value ?? "";
+  const suspect = props.suspect?.value;
   const model = useMemo(() => new Model(), []);
   const memory = useMemo(() => new Memory(), []);
   const [filter, setFilter] = useState<Filter>(ALL);
@@ -68,10 +71,16 @@ export function Story(props: StoryProps): JSX.Element {
     if (at < 0 || at >= items) return undefined;
     return model.items[rows === undefined ? at : (rows[at] ?? -1)];
   };
-  const keyOf = useMemo(
-    () => (index: number) => itemOf(index)?.key ?? (index < head ? EARLIER : LIVE),
-    [model, version, rows, head, tail],
-  );
+  // Asked for every row whenever one above them turns out taller than thought, so they lie side by side.
+  const [keyOf, estimate] = useMemo(() => {
+    const [keys, heights] = [new Int32Array(total), new Uint16Array(total)];
+    for (let index = 0; index < total; index += 1) {
+      const item = model.items[rows === undefined ? index - head : (rows[index - head] ?? -1)];
+      keys[index] = item?.key ?? (index < head ? EARLIER : LIVE);
+      heights[index] = item?.height ?? 60;
+    }
+    return [(index: number) => keys[index] ?? LIVE, (index: number) => heights[index] ?? 60] as const;
+  }, [model, version, rows, head, total]);
 
   const scroller = useRef<HTMLDivElement>(null);
   const sizer = useRef<HTMLDivElement>(null);
@@ -79,7 +88,7 @@ export function Story(props: StoryProps): JSX.Element {
   const list = useList({
     count: total,
     keyOf,
-    estimate: (index) => estimate(model, itemOf(index)),
+    estimate,
     scroller: () => scroller.current,
     window: props.window === true,
     margin,
@@ -200,8 +209,8 @@ export function Story(props: StoryProps): JSX.Element {
   const began = model.event(model.start)?.created_at ?? 0;
   const { actions, linkTo } = props;
   const shared = useMemo<Shared>(
-    () => ({ story: model, actions: actions ?? {}, plain, began, shared: props.shared === true, linkTo, memory }),
-    [model, actions, plain, began, props.shared, linkTo, memory],
+    () => ({ story: model, actions: actions ?? {}, plain, began, shared: props.shared === true, linkTo, suspect, memory }),
+    [model, actions, plain, began, props.shared, linkTo, suspect, memory],
   );
   const size = allLoaded ? total : -1;
   return (
@@ -274,32 +283,6 @@ function useVersion(model: Model, events: NEvent[]): number {
   return version.current;
 }
 
-/** How tall a row may be before it was drawn. */
-function estimate(model: Model, item: Item | undefined): number {
-  if (item === undefined) return 60;
-  const length = model.event(item.at)?.content.length ?? 0;
-  switch (item.kind) {
-    case "quiet":
-    case "answer":
-    case "control":
-      return 36;
-    case "point":
-    case "serve":
-    case "gap":
-      return 44;
-    case "file":
-      return 60 + Math.min(900, Math.ceil(length / 34) * 20);
-    case "ran":
-      return 62 + Math.min(200, Math.ceil(length / 50) * 20);
-    case "said":
-    case "asked":
-    case "result":
-      return 62 + Math.min(900, Math.ceil(length / 72) * 25);
-    default:
-      return 76;
-  }
-}
-
 interface PlaceProps {
   index: number;
   /** How many rows there are; -1 when that is not known. */
@@ -357,9 +340,10 @@ class Row extends Component<RowProps> {
     if (event === undefined) return null;
     const seconds = clock(event.created_at - began);
     const when = moment(event.created_at);
+    const bad = shared.suspect !== undefined && story.of(item).some((event) => shared.suspect?.has(event.id));
     return (
       <div
-        class={`s-row ${item.kind}${this.props.current ? " current" : ""}${this.props.found ? " found" : ""}`}
+        class={`s-row ${item.kind}${this.props.current ? " current" : ""}${this.props.found ? " found" : ""}${bad ? " suspect" : ""}`}
         role="listitem"
         aria-posinset={index + 1}
         aria-setsize={size}
@@ -384,6 +368,12 @@ class Row extends Component<RowProps> {
           <Icon name={markOf(item, event)} />
         </span>
         <div class="s-body">
+          {bad && (
+            <p class="s-suspect">
+              <Icon name="problem" />
+              {words.suspect}
+            </p>
+          )}
           {item.kind === "gap" ? (
             <Gap from={story.event(item.at - 1)} to={event} />
           ) : (

@@ -61,6 +61,8 @@ export interface Shared {
   /** Whether this is a file that somebody was given, not the page. */
   shared: boolean;
   linkTo: ((id: string) => string) | undefined;
+  /** Ids of events that are not what was signed. */
+  suspect: ReadonlySet<string> | undefined;
   memory: Memory;
 }
 

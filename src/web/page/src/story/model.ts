@@ -34,6 +34,8 @@ export interface Item {
   to: number;
   /** The kinds of step that it belongs to, see `Sort`. */
   sorts: number;
+  /** How tall it may be, in pixels, before it was drawn. */
+  height: number;
 }
 
 /** Kinds of step, for filters; an item can be of several. */
@@ -59,8 +61,10 @@ export interface Totals {
 }
 
 /** What changed in a story when events were taken in. */
-export type Change = "none" | "appended" | "prepended" | "both" | "anew";
+export type Change = "none" | "appended" | "inserted" | "both" | "anew";
 
+/** Lines up to which a change is shown without being asked for. */
+export const SHOWN_AT_ONCE = 60;
 /** A quiet item tells of no more steps than this; then another begins. */
 const QUIET = 60;
 
@@ -81,7 +85,6 @@ export class Story {
   /** The numbers of checkpoints by their commits. */
   private commits = new Map<string, number>();
   private nextKey = 0;
-  private firstKey = -1;
 
   /** The event that stands somewhere. */
   event(at: number): NEvent | undefined {
@@ -141,25 +144,33 @@ export class Story {
     return low;
   }
 
-  /** Takes in the list as it is now: what was there before, and what came before and after that. */
+  /** Takes in the list as it is now: what was there, and what came at its end or was loaded somewhere before it. */
   take(now: NEvent[]): Change {
     const had = this.events;
     if (now === had || (now.length === 0 && had.length === 0)) return "none";
-    const before = had.length === 0 ? now.length : startOf(now, had);
-    if (had.length === 0 || before === undefined) {
-      this.clear();
-      this.events = now;
-      this.append(now.length);
-      return "anew";
-    }
-    const after = now.length - before - had.length;
+    let same = 0;
+    while (same < had.length && now[same]?.id === had[same]?.id) same += 1;
     // The caller's list holds the same events; one list is enough.
     this.events = now;
-    this.first -= before;
-    if (before > 0) this.prepend(before);
-    if (after > 0) this.append(after);
-    if (before > 0) return after > 0 ? "both" : "prepended";
-    return after > 0 ? "appended" : "none";
+    if (had.length > 0 && same === had.length) {
+      if (now.length === had.length) return "none";
+      this.build(this.first + same, this.end, this.items);
+      return "appended";
+    }
+    const next = had[same]?.id;
+    const at = next === undefined ? -1 : now.findIndex((event, n) => n > same && event.id === next);
+    const rest = had.length - same;
+    const split = this.items[this.itemAt(this.first + same)];
+    const whole = split !== undefined && (split.at >= this.first + same || split.to < this.first + same);
+    if (same + rest === 0 || at < 0 || now[at + rest - 1]?.id !== had[had.length - 1]?.id || !whole) {
+      this.clear();
+      this.build(this.first, this.end, this.items);
+      return "anew";
+    }
+    this.insert(same, at - same);
+    if (now.length === at + rest) return "inserted";
+    this.build(this.first + at + rest, this.end, this.items);
+    return "both";
   }
 
   private clear(): void {
@@ -167,29 +178,28 @@ export class Story {
     this.counts = { talk: 0, commands: 0, files: 0, points: 0, problems: 0, model: 0 };
     this.totals = emptyTotals();
     this.paths.clear();
-    this.events = [];
     this.first = 0;
     this.answers.clear();
     this.facts.clear();
     this.commits.clear();
   }
 
-  /** The last events are new. */
-  private append(count: number): void {
-    this.build(this.end - count, this.end, this.items);
-  }
-
-  /** The first events are new. */
-  private prepend(count: number): void {
-    const items: Item[] = [];
-    this.build(this.first, this.first + count, items);
-    // Keys count down, so that those of later items stay.
-    this.firstKey -= items.length;
-    items.forEach((item, n) => {
-      item.key = this.firstKey + 1 + n;
-    });
-    this.gap(this.first + count, items);
-    this.items = items.concat(this.items);
+  /** So many events are new, after the first `before`. */
+  private insert(before: number, count: number): void {
+    // Those before move to where there is room, so that all after them stay where they are.
+    const split = before === 0 ? 0 : this.itemAt(this.first + before - 1) + 1;
+    this.first -= count;
+    const earlier = this.items.slice(0, split);
+    for (const item of earlier) {
+      item.at -= count;
+      item.to -= count;
+    }
+    const later = this.items.slice(split);
+    // Whether something is missing between the two is said anew.
+    if (later[0]?.kind === "gap" && later[0].at === this.first + before + count) later.shift();
+    this.build(this.first + before, this.first + before + count, earlier);
+    this.gap(this.first + before + count, earlier);
+    this.items = earlier.concat(later);
   }
 
   private build(from: number, end: number, into: Item[]): void {
@@ -197,10 +207,11 @@ export class Story {
       const event = this.event(at);
       if (event === undefined) return;
       this.note(event);
-      if (at > from || into.length > 0) this.gap(at, into);
+      this.gap(at, into);
       const made = kindOf(event);
       if (made === undefined) continue;
       const sorts = sortsOf(made, event);
+      if (made === "file") this.fold(event, at, into);
       const open = into[into.length - 1];
       if (made === "quiet" && open?.kind === "quiet" && open.to === at - 1 && at - open.at < QUIET) {
         open.to = at;
@@ -209,8 +220,16 @@ export class Story {
         continue;
       }
       this.count(sorts);
-      into.push({ key: this.nextKey++, kind: made, at, to: at, sorts });
+      into.push({ key: this.nextKey++, kind: made, at, to: at, sorts, height: heightOf(made, event) });
     }
+  }
+
+  /** A claim alone before the fact that it was true says nothing that the fact does not. */
+  private fold(fact: NEvent, at: number, into: Item[]): void {
+    const last = into[into.length - 1];
+    if (last?.kind !== "quiet" || last.at !== at - 1 || this.event(last.at)?.id !== value(fact, "claimed")) return;
+    for (const name of SORTS) if ((last.sorts & Sort[name]) !== 0) this.counts[name] -= 1;
+    into.pop();
   }
 
   private count(sorts: number): void {
@@ -221,7 +240,7 @@ export class Story {
   private gap(at: number, into: Item[]): void {
     const [before, after] = [this.event(at - 1), this.event(at)];
     if (before === undefined || after === undefined || !skips(before, after)) return;
-    into.push({ key: this.nextKey++, kind: "gap", at, to: at - 1, sorts: 0 });
+    into.push({ key: this.nextKey++, kind: "gap", at, to: at - 1, sorts: 0, height: 44 });
   }
 
   /** What other items, and the sums, need to know of an event. */
@@ -260,7 +279,7 @@ export class Story {
         break;
       }
       case "command":
-        totals.commands += 1;
+        if (kindOf(event) === "ran") totals.commands += 1;
         break;
       case "answer": {
         const question = value(event, "question");
@@ -289,23 +308,36 @@ function emptyTotals(): Totals {
   };
 }
 
-/** How many events of `now` stand before those of `had`; undefined when these are not in it as they were. */
-function startOf(now: NEvent[], had: NEvent[]): number | undefined {
-  const [first, last] = [had[0]?.id, had[had.length - 1]?.id];
-  const most = now.length - had.length;
-  // Most often something came after, or something was loaded before.
-  for (const at of [0, most]) {
-    if (at >= 0 && now[at]?.id === first && now[at + had.length - 1]?.id === last) return at;
+/** How tall a row may become; a list that knows this about jumps less. */
+function heightOf(made: ItemKind, event: NEvent): number {
+  const { length } = event.content;
+  switch (made) {
+    case "quiet":
+    case "answer":
+      return 34;
+    case "point":
+    case "serve":
+      return 42;
+    case "file": {
+      const [added, removed] = changedLines(event);
+      return added + removed > SHOWN_AT_ONCE ? 50 : 50 + Math.min(900, Math.ceil(length / 34) * 20);
+    }
+    case "ran":
+      return 62 + Math.min(200, Math.ceil(length / 50) * 20);
+    case "said":
+    case "asked":
+    case "result":
+      return 62 + Math.min(900, Math.ceil(length / 72) * 25);
+    default:
+      return 60;
   }
-  for (let at = 1; at < most; at += 1) {
-    if (now[at]?.id === first) return now[at + had.length - 1]?.id === last ? at : undefined;
-  }
-  return undefined;
 }
 
 /** Whether records of one session are missing between two events. */
 function skips(before: NEvent, after: NEvent): boolean {
   if (before.pubkey !== after.pubkey || !RECORDS.includes(before.kind) || !RECORDS.includes(after.kind)) return false;
+  // Most name the one before them, and no number has to be read.
+  for (const tag of after.tags) if (tag[0] === "prev" && tag[1] === before.id) return false;
   const [from, to] = [number(before, "seq"), number(after, "seq")];
   return from !== undefined && to !== undefined && to > from + 1;
 }

@@ -40,7 +40,7 @@ export type IconName = keyof typeof ICONS;
 
 export function Icon({ name }: { name: IconName }): JSX.Element {
   return (
-    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+    <svg class="icon s-icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
       <path d={ICONS[name]} />
     </svg>
   );
@@ -111,7 +111,7 @@ export function Output(props: { name: string; text: string; most: number; label:
   const left = all.length - shown;
   return (
     <div class="s-output">
-      <pre tabIndex={0} role="region" aria-label={props.label}>
+      <pre tabIndex={0} role="group" aria-label={props.label}>
         <Lines lines={all.slice(0, shown)} />
       </pre>
       {(left > 0 || extra > 0) && (

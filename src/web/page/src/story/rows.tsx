@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 
 import { attachments, prompt, requestTags } from "../nostr/jobs";
 import { isPrivate, type NEvent, number, tag, tags, value } from "../nostr/records";
-import { clock, dollars, took, tokens, words } from "../words/story";
+import { dollars, timeOfDay, took, tokens, words } from "../words/story";
 import { type Async, isAction, useKept, useShared } from "./context";
 import { Counts, FileLines } from "./Diff";
 import { parse } from "./unified";
@@ -18,6 +18,7 @@ import {
   outcome,
   outputOf,
   pointNumber,
+  SHOWN_AT_ONCE,
   truncated,
   withheld,
 } from "./model";
@@ -356,13 +357,10 @@ function OneStep({ event }: { event: NEvent }): JSX.Element {
   );
 }
 
-/** Lines of a change up to which it is shown at once. */
-const OPEN = 60;
-
 function File({ event, name }: Props): JSX.Element {
   const { actions } = useShared();
   const [added, removed] = changedLines(event);
-  const [open, setOpen] = useKept(`${name}:open`, added + removed <= OPEN);
+  const [open, setOpen] = useKept(`${name}:open`, added + removed <= SHOWN_AT_ONCE);
   const path = value(event, "path");
   const op = value(event, "op") ?? "modify";
   const unclaimed = tag(event, "unclaimed") !== undefined;
@@ -544,7 +542,7 @@ function Differs({ event }: Props): JSX.Element {
 }
 
 function Question({ event, name }: Props): JSX.Element {
-  const { actions, memory, story, began } = useShared();
+  const { actions, memory, story } = useShared();
   const answered = story.answerTo(event);
   const sent = memory.get<Async<void>>(`${name}:sent`);
   const until = number(event, "until");
@@ -570,7 +568,7 @@ function Question({ event, name }: Props): JSX.Element {
       )}
       {sent?.state === "busy" && <p role="status">{words.answering}</p>}
       {sent?.state === "failed" && <p class="u-bad">{sent.why || words.undoFailed}</p>}
-      {waits && until !== undefined && <p class="s-faint">{words.until(clock(until - began))}</p>}
+      {waits && until !== undefined && <p class="s-faint">{words.until(timeOfDay(until))}</p>}
     </div>
   );
 }

@@ -197,6 +197,11 @@ const WORDS = /[\p{L}\p{N}_]+|\s+|[^\p{L}\p{N}_\s]/gu;
 
 /** What changed inside of a line that was replaced by another; nothing when they have too little in common. */
 export function words(before: string, after: string): [Part[], Part[]] | undefined {
+  return compare(before, after)?.sides;
+}
+
+/** As `words`, with how much of the two is the same, from 0 to 1. */
+function compare(before: string, after: string): { sides: [Part[], Part[]]; alike: number } | undefined {
   if (before.length > MAX_LINE || after.length > MAX_LINE) return undefined;
   const old = before.match(WORDS) ?? [];
   const now = after.match(WORDS) ?? [];
@@ -212,8 +217,8 @@ export function words(before: string, after: string): [Part[], Part[]] | undefin
   const same = (parts: Part[]): number =>
     parts.reduce((sum, part) => sum + (part.changed ? 0 : part.text.trim().length), 0);
   const most = Math.max(before.trim().length, after.trim().length);
-  if (most === 0 || same(sides[0]) / most < ALIKE) return undefined;
-  return sides;
+  const alike = most === 0 ? 0 : same(sides[0]) / most;
+  return alike < ALIKE ? undefined : { sides, alike };
 }
 
 /** The longest common subsequence: for each word of both whether it is in it. */
@@ -251,6 +256,26 @@ function mark(all: string[], head: number, tail: number, kept: boolean[]): Part[
   return parts;
 }
 
+/** Lines that are looked through for one that is alike. */
+const NEAR = 8;
+
+function match(lines: Line[], removed: number[], added: number[], found: Map<number, number>): void {
+  let from = 0;
+  for (const old of removed) {
+    let best: number | undefined;
+    let most = 0;
+    for (let n = from; n < Math.min(added.length, from + NEAR); n += 1) {
+      const alike = compare(lines[old]?.text ?? "", lines[added[n] as number]?.text ?? "")?.alike ?? 0;
+      if (alike > most) [best, most] = [n, alike];
+    }
+    if (best === undefined) continue;
+    const fresh = added[best] as number;
+    found.set(old, fresh);
+    found.set(fresh, old);
+    from = best + 1;
+  }
+}
+
 /** For each removed line of a hunk the added line that took its place, by their positions, both ways. */
 export function pairs(lines: Line[]): Map<number, number> {
   const found = new Map<number, number>();
@@ -270,10 +295,7 @@ export function pairs(lines: Line[]): Map<number, number> {
       if (lines[at]?.sign === "+") added.push(at);
       at += 1;
     }
-    for (let n = 0; n < Math.min(removed.length, added.length); n += 1) {
-      found.set(removed[n] as number, added[n] as number);
-      found.set(added[n] as number, removed[n] as number);
-    }
+    match(lines, removed, added, found);
   }
   return found;
 }

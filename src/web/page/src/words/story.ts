@@ -2,10 +2,12 @@
 
 const plural = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;
 
+const numbers = new Intl.NumberFormat("en");
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const times = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+
 /** 12,345 */
-export function count(n: number): string {
-  return n.toLocaleString("en");
-}
+export const count = (n: number): string => numbers.format(n);
 
 /** 12.3k */
 export function short(n: number): string {
@@ -38,7 +40,11 @@ export function clock(seconds: number): string {
 }
 
 export function moment(unix: number): string {
-  return new Date(unix * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return moments.format(unix * 1000);
+}
+
+export function timeOfDay(unix: number): string {
+  return times.format(unix * 1000);
 }
 
 export function dollars(microusd: number): string {
@@ -242,9 +248,64 @@ export const words = {
   now: "as it is now",
   fileBinary: (size: number): string => `This is no text (${bytes(size)}).`,
   fileMore: (left: number): string => `Load more (${bytes(left)} left)`,
+  fileRedacted: "Secrets in it are left out here.",
   fileFailed: "This could not be read.",
   folderEmpty: "There is nothing in it.",
   folderCut: (n: number): string => `${plural(n, "more entry", "more entries")}`,
   chooseFile: "Choose a file to see what is in it.",
   back: "Back",
+
+  suspect: "This is not what was signed",
+
+  share: {
+    by: (who: string): string => `A session of ${who}, recorded step by step by treefort`,
+    untitled: "A session",
+    privateTitle: "A private session",
+    checking: (done: number, total: number): string => `Checking signatures: ${count(done)} of ${count(total)}`,
+    good: (n: number): string => `${count(n)} of ${count(n)} steps verified; nothing left out`,
+    open: (n: number): string => `${count(n)} of ${count(n)} steps verified; the session had not ended`,
+    bad: "Do not trust this record",
+    badCount: (good: number, all: number): string => `${count(good)} of ${count(all)} steps are what was signed`,
+    problems: {
+      changed: (at: string): string => `${at} is not what was signed`,
+      twice: (at: string): string => `${at} is there twice`,
+      missing: (at: string): string => `${at} is missing`,
+      order: (at: string): string => `${at} does not follow the one before it`,
+      start: (): string => "the beginning is missing",
+      end: (): string => "the end is missing: the session had not ended, or its end was left out",
+      count: (): string => "the end counts other steps than there are",
+      strange: (): string => "there are lines in this file that are no entries of a record",
+      version: (at: string): string => `${at} is in a form that this viewer does not know`,
+    },
+    step: (n: number): string => `Step ${n}`,
+    other: "An entry beside the steps",
+    more: (n: number): string => `and ${plural(n, "more problem")}`,
+    just: "Your browser checked this just now, in this file, without a network.",
+    how: "How is that known?",
+    howText: [
+      "Every step was signed the moment it happened, with a key that was made for this session alone and that the agent never had. Each names the one before it, so a step that was changed, left out or put in breaks the chain.",
+    ],
+    howDoubt: "A file can also lie about its own check. If that matters to you, check it with a program of your own:",
+    command: "treefort verify FILE.html",
+    others: (n: number): string => `Beside the steps there ${n === 1 ? "is" : "are"} ${plural(n, "more signed entry", "more signed entries")}: requests, answers, names.`,
+    key: "Key of the session",
+    time: "Time",
+    model: "Model",
+    tokens: "Tokens",
+    cost: "Cost",
+    local: "on the owner's own computer",
+    unpriced: "price not known",
+    files: "Files changed",
+    commands: "Commands",
+    problemsFound: "Problems",
+    none: "none",
+    changed: "What changed",
+    andFiles: (n: number): string => `and ${plural(n, "more file")}`,
+    map: "The session at a glance",
+    mapStep: (what: string, when: string): string => `${what}, ${when}`,
+    private: "This job was private. Its record shows when something was said and done, and what it took, but not what.",
+    empty: "There is no session in this file.",
+    foot: "Made by treefort: AI agents that can build anything and break nothing, with every step on a signed record.",
+    redacted: "Secrets were cut out before anything was signed.",
+  },
 };

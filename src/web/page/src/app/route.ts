@@ -1,0 +1,44 @@
+// Where the page is: the part of its address after `#/`. Nothing of it reaches the server.
+
+import { signal } from "@preact/signals";
+
+export type Route =
+  | { view: "start" }
+  | { view: "session"; id: string }
+  | { view: "sessions" }
+  | { view: "compare"; ids: string[] }
+  | { view: "touch" };
+
+/** The most conversations side by side. */
+export const MAX_COMPARED = 4;
+
+const HEX = /^[0-9a-f]{64}$/;
+
+export function parse(hash: string): Route {
+  const [view, rest = ""] = hash.replace(/^#\/?/, "").split("/", 2) as [string, string?];
+  if (view === "s" && HEX.test(rest)) return { view: "session", id: rest };
+  if (view === "compare") {
+    const ids = rest.split(",").filter((id) => HEX.test(id));
+    return { view: "compare", ids: [...new Set(ids)].slice(0, MAX_COMPARED) };
+  }
+  if (view === "sessions" || view === "touch") return { view };
+  return { view: "start" };
+}
+
+export const hrefs = {
+  start: "#/",
+  sessions: "#/sessions",
+  touch: "#/touch",
+  session: (id: string): string => `#/s/${id}`,
+  compare: (ids: string[]): string => `#/compare/${ids.join(",")}`,
+};
+
+export const route = signal<Route>(parse(location.hash));
+
+addEventListener("hashchange", () => {
+  route.value = parse(location.hash);
+});
+
+export function go(href: string): void {
+  location.hash = href;
+}
