@@ -30,6 +30,7 @@
 //! | [`job`] | the life of a job, pure |
 //! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |
 //! | [`sandbox`] | containers behind the `Runtime` trait, the multiplexer, PID 1, images |
+//! | [`preview`] | what an agent built, in the person's browser, on an origin of its own |
 //! | [`agent`] | agents as data, our ACP peer, the chat agent |
 //! | [`model`] | the gateway, the local model server, the demo's scripted one |
 //! | [`recorder`] | session records: redacted, signed, chained |
@@ -70,6 +71,7 @@ pub mod keys;
 pub mod model;
 pub mod ndjson;
 pub mod nips;
+pub mod preview;
 pub mod recorder;
 pub mod relay;
 pub mod sandbox;

@@ -18,6 +18,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "diff",
             "checkpoints",
             "files",
+            "preview",
             "undo",
             "apply",
             "discard",

@@ -16,7 +16,7 @@ use tokio::{
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{self, Limits, Peer},
+        acp::{self, Limits, Peer, PermissionPolicy},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a permission may wait for its checkpoint; then the agent is answered all the same.
 const PERMISSION_WAIT: Duration = Duration::from_secs(20);
+/// As good as for ever.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How long a turn's end waits for model calls that are about to be recorded.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
@@ -63,6 +65,8 @@ pub(super) struct Process {
     pub(super) token: String,
     gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// The way to what its programs listen on.
+    inward: sandbox::Inward,
     serving: JoinSet<()>,
     /// Its key and its token, for as long as it can say them.
     _secrets: Learned,
@@ -200,7 +204,8 @@ impl Process {
         )
         .map_err(|error| internal(&error))?;
         let limits = Limits {
-            prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
+            // The turn keeps its time itself: it stands still while somebody is asked.
+            prompt_timeout: A_YEAR,
             permission_wait: PERMISSION_WAIT,
             ..Limits::default()
         };
@@ -223,6 +228,7 @@ impl Process {
             token,
             gateway: None,
             http: Some(sandbox.http),
+            inward: sandbox.inward,
             serving: JoinSet::new(),
             _secrets: secrets,
             stderr: sandbox.stderr,
@@ -255,9 +261,25 @@ impl Process {
         }
     }
 
+    /// Has its requests for permission refused where nobody answers, or allowed.
+    pub(super) fn ask_its_owner(&self, asks: bool) {
+        if let Talk::Acp { peer, .. } = &self.talk {
+            peer.set_permissions(if asks {
+                PermissionPolicy::Reject
+            } else {
+                PermissionPolicy::Allow
+            });
+        }
+    }
+
     /// Stops the agent for a moment, from another task.
     pub(super) fn pause(&self) -> sandbox::Handle {
         self.control.handle()
+    }
+
+    /// The way to what its programs listen on.
+    pub(super) fn inward(&self) -> sandbox::Inward {
+        self.inward.clone()
     }
 
     /// How it ended; `None` while it runs.

@@ -113,6 +113,12 @@ impl Inward {
         (inward, inbox)
     }
 
+    /// The way into a sandbox that has ended.
+    #[cfg(test)]
+    pub(crate) fn gone_already() -> Self {
+        Self::new().0
+    }
+
     /// A connection to a port of the sandbox's own loopback. Dropping it ends the connection; shutting its
     /// writing side down only flushes it, since our process inside takes the end of ours for the end of both.
     ///

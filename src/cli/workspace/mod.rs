@@ -2,6 +2,7 @@
 //!
 //! Each is a workspace task (kind 5871), which treefort itself does; these commands only ask and show.
 
+pub mod answer;
 pub mod apply;
 pub mod checkpoints;
 pub mod clean;
@@ -9,6 +10,8 @@ pub mod diff;
 pub mod discard;
 pub mod files;
 pub mod open;
+pub mod preview;
+pub mod steer;
 pub mod undo;
 
 use std::{

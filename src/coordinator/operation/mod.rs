@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 mod difference;
 mod files;
 mod home;
+mod live;
 mod locate;
+pub(super) mod note;
+mod preview;
 mod state;
 mod undo;
 
@@ -91,6 +94,11 @@ async fn perform(
             let cleaned = housekeeping::clean(context, copies, *images).await?;
             return answer(context, None, cleaned);
         }
+        Operation::AtWork => return live::at_work(context, hidden).await,
+        Operation::Answer { .. }
+        | Operation::Pause
+        | Operation::Resume
+        | Operation::Steer { .. } => return live::say(context, task, hidden).await,
         _ => find(context, &task).await?,
     };
     if shared.about().private && !hidden {
@@ -102,7 +110,9 @@ async fn perform(
         | Operation::Diff { to: Some(_), .. }
         | Operation::Files { at: Some(_), .. }
         | Operation::File { at: Some(_), .. }
-        | Operation::Locate => None,
+        | Operation::Locate
+        | Operation::Preview(_)
+        | Operation::PreviewEnd { .. } => None,
         Operation::Discard => {
             unless_withdrawn(Box::pin(OperationHold::to_discard(&shared))).await?
         }
@@ -117,18 +127,31 @@ async fn perform(
         Operation::File { at, path, offset } => {
             files::read(context, &shared, at.as_ref(), path, offset).await?
         }
+        Operation::Preview(_) if !hidden => {
+            return Err(Failure::new("input", preview::IN_CLEAR));
+        }
+        Operation::Preview(show) => preview::open(context, &shared, show).await?,
+        Operation::PreviewEnd { only } => preview::end(context, &shared, only).await?,
         Operation::Undo { to } => undo::undo(context, order, &shared, &to).await?,
         Operation::Plan => home::plan(&shared).await?,
         Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
         Operation::TakeBack => home::take_back(&shared).await?,
         Operation::Discard => {
+            context.previews.end(&shared.id.to_hex(), None);
             let (bytes, files) = match hold {
                 Some(hold) => discard_held(&shared, hold).await?,
                 None => discard(&shared).await?,
             };
             return answer(context, Some(&shared), Outcome::Discard { bytes, files });
         }
-        Operation::Locate | Operation::List | Operation::Clean { .. } => locate::of(&shared).await,
+        Operation::Locate
+        | Operation::List
+        | Operation::Clean { .. }
+        | Operation::AtWork
+        | Operation::Answer { .. }
+        | Operation::Pause
+        | Operation::Resume
+        | Operation::Steer { .. } => locate::of(&shared).await,
     };
     answer(context, Some(&shared), outcome)
 }
@@ -154,20 +177,23 @@ fn answer(
         at: shared.map(|shared| shared.about().created_at),
         outcome,
     };
-    // Whatever was done was done: its answer is made short enough, never an error.
-    let text = answer
-        .to_text(MAX_ANSWER, |text| {
-            context.redactor.redact(text).into_owned()
-        })
-        .map_err(|error| Failure::new("workspace", error.to_string()))?;
     Ok(JobAnswer {
-        text,
+        text: text_of(context, answer)?,
         inner: None,
         tags: shared
             .map(|shared| vec!["workspace".to_owned(), shared.id.to_hex()])
             .into_iter()
             .collect(),
     })
+}
+
+/// An answer as it goes out. Whatever was done was done: it is made short enough, never an error.
+fn text_of(context: &Context, answer: Answer) -> Result<String, Failure> {
+    answer
+        .to_text(MAX_ANSWER, |text| {
+            context.redactor.redact(text).into_owned()
+        })
+        .map_err(|error| Failure::new("workspace", error.to_string()))
 }
 
 /// The copy that a session worked on.

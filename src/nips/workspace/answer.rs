@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
+use super::lines::{
+    CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, StepLine, WorkLine,
+};
+
 /// What became of a task: the result's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -189,6 +193,60 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         repositories: Vec<String>,
     },
+    /// Who is at work.
+    AtWork {
+        /// The sessions, the newest job first.
+        sessions: Vec<WorkLine>,
+    },
+    /// A question was answered.
+    #[serde(rename = "answer")]
+    Answered {
+        /// The session that asked.
+        session: PublicKey,
+        /// The option.
+        option: String,
+        /// Its kind, in the agent's word.
+        kind: String,
+        /// What it is called.
+        name: String,
+    },
+    /// The session stands still.
+    Pause {
+        /// Which one.
+        session: PublicKey,
+    },
+    /// The session goes on.
+    Resume {
+        /// Which one.
+        session: PublicKey,
+    },
+    /// The session was told to do something else.
+    Steer {
+        /// Which one.
+        session: PublicKey,
+    },
+    /// What the agent built can be seen.
+    Preview {
+        /// Where; it opens once, in a browser.
+        url: String,
+        /// The same for programs that do not look names below `.localhost` up as this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_address: Option<String>,
+        /// The port in the agent's sandbox, for an app that runs there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+        /// The folder that is shown, for files; empty for the top of the copy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+        /// The checkpoint whose files are shown, if not those that are there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<u32>,
+    },
+    /// It cannot be seen any more.
+    PreviewEnd {
+        /// How many previews ended.
+        ended: usize,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.
@@ -221,99 +279,6 @@ pub enum Outcome {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_none(count: &u64) -> bool {
     *count == 0
-}
-
-/// One copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CopyLine {
-    /// Its id.
-    pub workspace: PublicKey,
-    /// The folder that it is a copy of.
-    pub project: Option<String>,
-    /// The beginning of what was asked for.
-    pub title: String,
-    /// When it began, in Unix seconds.
-    pub at: u64,
-    /// Bytes on the disk.
-    pub bytes: u64,
-    /// Whether anything was changed in it: work that can be applied, undone, or taken back.
-    pub work: bool,
-    /// Whether an agent works on it.
-    pub busy: bool,
-}
-
-/// One image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageLine {
-    /// Its name and tag.
-    pub name: String,
-    /// Bytes, of which several images may share a part.
-    pub bytes: u64,
-}
-
-/// One checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckpointLine {
-    /// Its number, from 1.
-    pub number: u32,
-    /// Its commit.
-    pub commit: String,
-    /// Its tree.
-    pub tree: String,
-    /// Why it was made.
-    pub reason: String,
-    /// When, in Unix seconds.
-    pub at: u64,
-    /// Files that changed since the checkpoint before.
-    pub changed: usize,
-}
-
-/// One changed file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileLine {
-    /// Its path in the copy.
-    pub path: String,
-    /// `create`, `modify`, `delete`, `mode` or `type`.
-    pub op: String,
-    /// Lines added.
-    pub added: u32,
-    /// Lines removed.
-    pub removed: u32,
-}
-
-/// One entry of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryLine {
-    /// Its path in the copy.
-    pub path: String,
-    /// `file`, `folder` or `link`.
-    pub kind: String,
-    /// Bytes; of a link those of where it leads, of a folder 0.
-    pub size: u64,
-    /// Where a link leads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-}
-
-/// A file that a take-back left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptLine {
-    /// The path in the project.
-    pub path: String,
-    /// Why.
-    pub why: String,
-}
-
-/// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepLine {
-    /// The path in the project.
-    pub path: String,
-    /// `create`, `replace`, `merge`, `delete`, `mode`, `link`, `folder`, `remove-folder`, `conflict` or `left-out`.
-    pub action: String,
-    /// What to know about it before it is there: what would run on this machine later.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
 }
 
 /// As many of these, from the first, as take at most so many bytes as JSON, and how many were left out.

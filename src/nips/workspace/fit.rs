@@ -121,7 +121,27 @@ impl Outcome {
             Self::List { copies, images, .. } => halve(copies) || halve(images),
             Self::Clean { left, .. } => halve(left),
             Self::TakeBack { kept, .. } => halve(kept),
-            Self::Discard { .. } | Self::Locate { .. } => false,
+            // Texts go before who is at work.
+            Self::AtWork { sessions } => {
+                let asked = sessions.iter_mut().flat_map(|it| &mut it.questions);
+                let longest = asked.max_by_key(|question| question.text.len());
+                match longest.filter(|question| !question.text.is_empty()) {
+                    Some(question) => {
+                        let half = question.text.floor_char_boundary(question.text.len() / 2);
+                        question.text.truncate(half);
+                        true
+                    }
+                    None => halve(sessions),
+                }
+            }
+            Self::Discard { .. }
+            | Self::Locate { .. }
+            | Self::Answered { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Steer { .. }
+            | Self::Preview { .. }
+            | Self::PreviewEnd { .. } => false,
         }
     }
 }

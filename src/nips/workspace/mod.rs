@@ -5,16 +5,18 @@
 
 mod answer;
 mod fit;
+mod lines;
 mod operation;
 
 use nostr::{Keys, PublicKey};
 
 pub use self::{
-    answer::{
-        Answer, CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, Outcome,
-        StepLine, cut_to,
+    answer::{Answer, Outcome, cut_to},
+    lines::{
+        CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, OptionLine,
+        QuestionLine, StepLine, WorkLine,
     },
-    operation::{Operation, State, TaskError},
+    operation::{Operation, Show, State, TaskError},
 };
 
 use super::{
@@ -51,11 +53,10 @@ impl Task {
             Which::Newest => Vec::new(),
         };
         params.extend(self.operation.params());
-        let mut tags = vec![
-            ["i", self.operation.word(), "text"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
+        let inputs = std::iter::once(self.operation.word()).chain(self.operation.text());
+        let mut tags: Vec<Vec<String>> = inputs
+            .map(|input| ["i", input, "text"].map(str::to_owned).to_vec())
+            .collect();
         tags.extend(
             params
                 .into_iter()
@@ -111,6 +112,8 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use nostr::EventId;
+
     use super::*;
 
     /// The task as it is read, in the clear and hidden.
@@ -168,12 +171,35 @@ mod tests {
                 path: "a b/c".into(),
                 offset: 40_000,
             },
+            Operation::AtWork,
+            Operation::Answer {
+                question: EventId::all_zeros(),
+                option: "2".into(),
+            },
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Steer {
+                text: "no, the\nother one".into(),
+            },
             Operation::Undo { to: State::Last },
             Operation::Plan,
             Operation::Apply { plan: "p".into() },
             Operation::TakeBack,
             Operation::Discard,
             Operation::Locate,
+            Operation::Preview(Show::App { port: None }),
+            Operation::Preview(Show::App { port: Some(5173) }),
+            Operation::Preview(Show::Files {
+                at: Some(State::Number(3)),
+                path: Some("dist".into()),
+            }),
+            Operation::PreviewEnd { only: None },
+            Operation::PreviewEnd {
+                only: Some(Show::Files {
+                    at: None,
+                    path: None,
+                }),
+            },
             Operation::List,
             Operation::Clean {
                 copies: vec![session, Keys::generate().public_key()],

@@ -1,6 +1,6 @@
 //! What is to be done with a copy: the word of a task and what its parameters say.
 
-use nostr::PublicKey;
+use nostr::{EventId, PublicKey};
 
 use crate::nips::nip90::{Input, JobRequest};
 
@@ -34,6 +34,24 @@ pub enum Operation {
         /// Where to begin, as the answer before said.
         offset: u64,
     },
+    /// Who is at work, and what each of them waits for.
+    AtWork,
+    /// Answer an agent's question.
+    Answer {
+        /// Its record.
+        question: EventId,
+        /// The option's id.
+        option: String,
+    },
+    /// Have the session stand still.
+    Pause,
+    /// Let it go on.
+    Resume,
+    /// Break off what the agent does, and have it do this.
+    Steer {
+        /// What it is told.
+        text: String,
+    },
     /// Bring a state back.
     Undo {
         /// Which one.
@@ -52,6 +70,13 @@ pub enum Operation {
     Discard,
     /// Where the copy is.
     Locate,
+    /// Open what the agent built in its owner's browser.
+    Preview(Show),
+    /// End that.
+    PreviewEnd {
+        /// Only what shows this; all previews of the copy when absent.
+        only: Option<Show>,
+    },
     /// List all copies, and what else takes room.
     List,
     /// Make room.
@@ -60,6 +85,23 @@ pub enum Operation {
         copies: Vec<PublicKey>,
         /// Whether the agents' images go too; they are built again when they are needed.
         images: bool,
+    },
+}
+
+/// What is shown of what an agent built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    /// A web app that runs in its sandbox.
+    App {
+        /// Where it listens; what the host saw when absent.
+        port: Option<u16>,
+    },
+    /// The files of the copy, as they lie there.
+    Files {
+        /// Which state; as it is now when absent.
+        at: Option<State>,
+        /// The folder that is the top; where a site is when absent.
+        path: Option<String>,
     },
 }
 
@@ -79,7 +121,7 @@ pub enum State {
 pub enum TaskError {
     /// The input is none of the words.
     #[error(
-        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, list or clean"
+        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, preview, preview-end, list, clean, at-work, answer, pause, resume or steer"
     )]
     Unknown(String),
     /// A parameter that this task needs.
@@ -96,9 +138,18 @@ pub enum TaskError {
     /// A state that names nothing.
     #[error("{0:?} is no checkpoint: give its number, its id, or `last`")]
     State(String),
+    /// A question that is no event id.
+    #[error("a question is named by the id of its record in hexadecimal")]
+    Question,
+    /// There is nothing to say.
+    #[error("`steer` needs a second input: what the agent is told")]
+    NoText,
     /// A number that is none.
     #[error("`{0}` is a number of 0 or more")]
     Number(&'static str),
+    /// A port that is none.
+    #[error("`port` is a number from 1 to 65535")]
+    Port,
 }
 
 impl State {
@@ -141,14 +192,29 @@ impl Operation {
             Self::Diff { .. } => "diff",
             Self::Files { .. } => "files",
             Self::File { .. } => "file",
+            Self::AtWork => "at-work",
+            Self::Answer { .. } => "answer",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Steer { .. } => "steer",
             Self::Undo { .. } => "undo",
             Self::Plan => "plan",
             Self::Apply { .. } => "apply",
             Self::TakeBack => "take-back",
             Self::Discard => "discard",
             Self::Locate => "locate",
+            Self::Preview(_) => "preview",
+            Self::PreviewEnd { .. } => "preview-end",
             Self::List => "list",
             Self::Clean { .. } => "clean",
+        }
+    }
+
+    /// What is said beside the word.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Steer { text } => Some(text),
+            _ => None,
         }
     }
 
@@ -171,13 +237,25 @@ impl Operation {
                     params.push(("offset", offset.to_string()));
                 }
             }
+            Self::Answer { question, option } => {
+                params.push(("question", question.to_hex()));
+                params.push(("option", option.clone()));
+            }
             Self::Undo { to } => params.push(("to", to.to_string())),
             Self::Apply { plan } => params.push(("plan", plan.clone())),
             Self::Clean { copies, images } => {
                 params.extend(copies.iter().map(|copy| ("copy", copy.to_hex())));
                 params.push(("images", images.to_string()));
             }
-            Self::Checkpoints
+            Self::Preview(show) | Self::PreviewEnd { only: Some(show) } => {
+                params.extend(show.params());
+            }
+            Self::PreviewEnd { only: None }
+            | Self::Checkpoints
+            | Self::AtWork
+            | Self::Pause
+            | Self::Resume
+            | Self::Steer { .. }
             | Self::Plan
             | Self::TakeBack
             | Self::Discard
@@ -221,6 +299,20 @@ impl Operation {
                 path: needed("file", "path")?,
                 offset: offset()?,
             },
+            "at-work" => Self::AtWork,
+            "answer" => Self::Answer {
+                question: EventId::from_hex(&needed("answer", "question")?)
+                    .map_err(|_| TaskError::Question)?,
+                option: needed("answer", "option")?,
+            },
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "steer" => match request.inputs.get(1) {
+                Some(Input::Text(text)) if !text.trim().is_empty() => {
+                    Self::Steer { text: text.clone() }
+                }
+                _ => return Err(TaskError::NoText),
+            },
             "undo" => Self::Undo {
                 to: State::parse(&needed("undo", "to")?)?,
             },
@@ -231,6 +323,10 @@ impl Operation {
             "take-back" => Self::TakeBack,
             "discard" => Self::Discard,
             "locate" => Self::Locate,
+            "preview" => Self::Preview(Show::parse(request)?.unwrap_or(Show::App { port: None })),
+            "preview-end" => Self::PreviewEnd {
+                only: Show::parse(request)?,
+            },
             "list" => Self::List,
             "clean" => Self::Clean {
                 copies: request
@@ -244,6 +340,37 @@ impl Operation {
             },
             other => return Err(TaskError::Unknown(other.chars().take(64).collect())),
         })
+    }
+}
+
+impl Show {
+    fn params(&self) -> Vec<(&'static str, String)> {
+        let mut params = Vec::new();
+        match self {
+            Self::App { port } => params.extend(port.map(|port| ("port", port.to_string()))),
+            Self::Files { at, path } => {
+                params.push(("static", "true".to_owned()));
+                params.extend(at.as_ref().map(|state| ("at", state.to_string())));
+                params.extend(path.clone().map(|path| ("path", path)));
+            }
+        }
+        params
+    }
+
+    /// What a request names; `None` when it names nothing.
+    fn parse(request: &JobRequest) -> Result<Option<Self>, TaskError> {
+        if request.param("static") == Some("true") {
+            return Ok(Some(Self::Files {
+                at: request.param("at").map(State::parse).transpose()?,
+                path: request.param("path").map(str::to_owned),
+            }));
+        }
+        let port = request.param("port").map(|port| port.trim().parse());
+        match port {
+            Some(Ok(0) | Err(_)) => Err(TaskError::Port),
+            Some(Ok(port)) => Ok(Some(Self::App { port: Some(port) })),
+            None => Ok(None),
+        }
     }
 }
 

@@ -41,8 +41,8 @@ use self::plan::{Maps, Plan};
 use self::run::{Launch, supervise};
 use super::image::Hashes;
 use super::{
-    AGENT_HOME, Config, Content, Control, Error, Image, ImageId, Leftovers, Limits, PROGRAM, Probe,
-    Progress, Runtime, Sandbox, Spec,
+    AGENT_HOME, Config, Content, Control, Error, Found, Image, ImageId, Leftovers, Limits, PROGRAM,
+    Probe, Progress, Runtime, Sandbox, Spec,
 };
 
 /// Where programs are looked for inside, after those of the agent.
@@ -103,18 +103,8 @@ impl EmbeddedRuntime {
     }
 
     async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
-        let Some(host) = &image.host else {
-            return Err(Error::NeedsEngine {
-                agent: image.agent.clone(),
-            });
-        };
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut needs = host::needs(host, &path).map_err(|missing| Error::NoProgram {
-            agent: image.agent.clone(),
-            program: missing.program,
-            install: host.install.clone(),
-        })?;
-        for (name, target) in &host.files {
+        let mut needs = needs(image)?;
+        for (name, target) in image.host.iter().flat_map(|host| &host.files) {
             let text = content(image, name).await?;
             needs.files.push((PathBuf::from(target), text));
         }
@@ -207,6 +197,21 @@ impl EmbeddedRuntime {
     }
 }
 
+/// What an agent needs of this computer, which has it.
+fn needs(image: &Image) -> Result<Needs, Error> {
+    let agent = || image.agent.clone();
+    let host = image
+        .host
+        .as_ref()
+        .ok_or_else(|| Error::NeedsEngine { agent: agent() })?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    host::needs(host, &path).map_err(|missing| Error::NoProgram {
+        agent: agent(),
+        program: missing.program,
+        install: host.install.clone(),
+    })
+}
+
 /// The text of a file of the agent's folder.
 async fn content(image: &Image, name: &str) -> Result<String, Error> {
     let found = image.files.iter().find(|(known, _)| known == name);
@@ -282,6 +287,13 @@ impl Runtime for EmbeddedRuntime {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>> {
         self.probe_inner().boxed()
+    }
+
+    fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
+        let found = needs(image).map(|needs| Found::Host {
+            program: needs.file,
+        });
+        async { found }.boxed()
     }
 
     fn prepare<'a>(

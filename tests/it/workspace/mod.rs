@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod asks;
 mod conversations;
 mod copies;
 mod crash;
@@ -13,8 +14,10 @@ mod homecoming;
 mod homecoming_torn;
 mod opencode;
 mod outputs;
+mod preview;
 mod rooms;
 mod shell;
+mod steer;
 mod uncovered;
 mod undo;
 
@@ -244,6 +247,22 @@ impl Fort {
         let records = agents.next().expect("a session");
         assert!(agents.next().is_none(), "more than one session");
         records
+    }
+
+    /// What the agents at work ask their owner right now, as soon as that is so many questions.
+    async fn questions(&self, count: usize) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let asked = self.say(&["answer", "--json"]).await.ok().json();
+            let asked = asked["questions"].as_array().unwrap().clone();
+            if asked.len() == count {
+                return asked;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{count} questions, not {asked:?}"
+            );
+        }
     }
 
     /// The coordinator's results of agent tasks.

@@ -50,7 +50,7 @@ export function Shell() {
       >
         {words.skip}
       </a>
-      <div class="top">
+      <header class="top">
         <Button icon="menu" kind="quiet" label={words.menu} expanded={menu.value} onClick={() => (menu.value = !menu.value)} />
         <a class="mark" href={hrefs.start}>
           <img src="/icon.svg" alt="" width="24" height="24" />
@@ -59,7 +59,7 @@ export function Shell() {
         <a class="button quiet only" href={hrefs.start} aria-label={words.nav.start}>
           <Icon name="add" />
         </a>
-      </div>
+      </header>
       <Nav />
       {menu.value && <div class="veil" onClick={() => (menu.value = false)} />}
       <main id="main" tabIndex={-1}>

@@ -35,6 +35,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
   const points = useSignal<CheckpointsAnswer | undefined>(undefined);
   const problem = useSignal("");
   const gone = useSignal(false);
+  const undone = useSignal<UndoAnswer | undefined>(undefined);
   const home = useSignal(false);
   const open = useSignal<"" | "apply" | "take-back" | "discard" | "where">("");
   const again = useSignal(0);
@@ -126,7 +127,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
             <Changed diff={found} working={isOpen(job.state)} />
           )
         ) : (
-          <Points answer={points.value} session={session ?? ""} onDone={refresh} />
+          <Points answer={points.value} session={session ?? ""} done={undone} onDone={refresh} />
         )}
       </div>
       {found !== undefined && !gone.value && (
@@ -168,10 +169,10 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
   );
 }
 
-function Points({ answer, session, onDone }: { answer: CheckpointsAnswer; session: string; onDone: () => void }) {
+function Points(props: { answer: CheckpointsAnswer; session: string; done: Signal<UndoAnswer | undefined>; onDone: () => void }) {
+  const { answer, session, done, onDone } = props;
   const busy = useSignal<number | undefined>(undefined);
   const preview = useSignal<{ to: number; diff: DiffAnswer } | undefined>(undefined);
-  const done = useSignal<UndoAnswer | undefined>(undefined);
   const problem = useSignal("");
   const fail = (error: unknown): void => {
     busy.value = undefined;

@@ -41,6 +41,7 @@ export function Badge({ bundle, checked }: { bundle: Bundle; checked: Checked })
           <p>{text}</p>
         ))}
         {others > 0 && <p>{share.others(others)}</p>}
+        <p>{share.howNot}</p>
         <p>
           {share.howDoubt} <code>{share.command}</code>
         </p>

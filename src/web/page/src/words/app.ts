@@ -97,8 +97,10 @@ export const words = {
 
   missing: {
     title: "One thing is missing: a model",
-    demo: "Or see first how it works, without a model:",
-    demoCommand: "treefort demo",
+    demo: "Or see first how it works, without a model: a script plays its part, everything else is real.",
+    demoStart: "Show me the demo",
+    demoStarts: "Starting the demo…",
+    demoOpen: "Open the demo",
     sandbox: "One thing is missing: a sandbox",
     still: "This page notices by itself when it is there.",
     all: "What is there, and what is not",

@@ -285,6 +285,7 @@ export const words = {
     howText: [
       "Every step was signed the moment it happened, with a key that was made for this session alone and that the agent never had. Each names the one before it, so a step that was changed, left out or put in breaks the chain.",
     ],
+    howNot: "It shows that nothing was changed afterwards. Who made the record is not in it: for that stands whoever gave you this file.",
     howDoubt: "A file can also lie about its own check. If that matters to you, check it with a program of your own:",
     command: "treefort verify FILE.html",
     others: (n: number): string => `Beside the steps there ${n === 1 ? "is" : "are"} ${plural(n, "more signed entry", "more signed entries")}: requests, answers, names.`,
