@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { accessible, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
+import { accessible, Browser, clean, enter, Fort, shot, stands, stored } from "./harness.mjs";
 
 let browser;
 let fort;
@@ -59,7 +59,9 @@ test("a private job asks too, and nothing of it is on the record", async () => {
   await asks.getByText("edit page.html").waitFor();
   await asks.getByRole("button", { name: /^Allow/ }).click();
   await stands(page, "done");
-  await page.getByText("It is written.").waitFor();
+  await page.locator(".story", { hasText: "It is written." }).waitFor();
+  const said = JSON.stringify(await stored(page));
+  assert.ok(!/diary/.test(said));
   clean(page);
 });
 

@@ -131,9 +131,9 @@ export class Fort {
 
 /** A browser, for the tests of one file. */
 export class Browser {
-  static async start() {
+  static async start(args = []) {
     const browser = new Browser();
-    browser.inner = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--disable-gpu"] });
+    browser.inner = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--disable-gpu", ...args] });
     return browser;
   }
 
@@ -236,6 +236,25 @@ export async function accessible(page) {
   const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html.slice(0, 160)} (${node.failureSummary?.split("\n")[1]?.trim()})`).join("; ")}`);
   assert.deepEqual(said, []);
 }
+
+/** Every stored event that this computer's programs can read. */
+export const stored = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(`ws://${location.host}/`);
+        const found = [];
+        socket.onopen = () => socket.send('["REQ","all",{}]');
+        socket.onmessage = ({ data }) => {
+          const [word, , event] = JSON.parse(data);
+          if (word === "EVENT") found.push(event);
+          if (word === "EOSE") {
+            socket.close();
+            resolve(found);
+          }
+        };
+      }),
+  );
 
 /** Nothing happened that must not. */
 export function clean(page) {
