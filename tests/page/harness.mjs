@@ -172,7 +172,7 @@ export class Browser {
     });
     page.on("request", (request) => {
       const { protocol, hostname } = new URL(request.url());
-      if (!["blob:", "data:"].includes(protocol) && hostname !== "127.0.0.1" && hostname !== "localhost") page.problems.push(`asked ${request.url()}`);
+      if (!["blob:", "data:", "file:"].includes(protocol) && hostname !== "127.0.0.1" && hostname !== "localhost") page.problems.push(`asked ${request.url()}`);
     });
     await page.addInitScript(() => {
       addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));

@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 
 import { attachments, prompt, requestTags } from "../nostr/jobs";
 import { isPrivate, type NEvent, number, tag, tags, value } from "../nostr/records";
-import { dollars, timeOfDay, took, tokens, words } from "../words/story";
+import { dollars, lasted, timeOfDay, took, tokens, words } from "../words/story";
 import { type Async, isAction, useKept, useShared } from "./context";
 import { Counts, FileLines } from "./Diff";
 import { parse } from "./unified";
@@ -31,6 +31,8 @@ interface Props {
   event: NEvent;
   /** Under which it is kept what was opened in it. */
   name: string;
+  /** What may have changed about the item: a component whose properties are the same is not drawn again. */
+  state: string;
 }
 
 /** Lines of a command's output, and of a message, that are shown at first. */
@@ -634,7 +636,7 @@ function Ended({ event }: Props): JSX.Element {
   const numbers = (name: string): number => number(event, name) ?? 0;
   const seconds = numbers("duration_s");
   const said = [
-    took(seconds * 1000),
+    lasted(seconds),
     words.actions(numbers("actions")),
     numbers("tokens") > 0 ? tokens(numbers("tokens")) : "",
     numbers("errors") > 0 ? words.problems(numbers("errors")) : "",

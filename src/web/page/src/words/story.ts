@@ -31,6 +31,9 @@ export function took(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** How long a session took, which is known in seconds. */
+export const lasted = (seconds: number): string => (seconds === 0 ? "under 1 s" : took(seconds * 1000));
+
 /** Time since a session began: 0:07, 1:02:03. */
 export function clock(seconds: number): string {
   const pad = (n: number): string => String(n).padStart(2, "0");
