@@ -234,6 +234,7 @@ mod tests {
             limits: Limits::default(),
             labels: vec![("treefort.agent".to_owned(), "chat".to_owned())],
             workspace: None,
+            private: Vec::new(),
             runtime: None,
         }
     }

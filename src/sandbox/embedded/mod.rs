@@ -22,6 +22,7 @@ mod refused;
 mod run;
 mod step;
 mod syscalls;
+mod tree;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -57,6 +58,8 @@ const OWN: &str = "/proc/self/exe";
 pub struct EmbeddedRuntime {
     /// In front of the names of this home's control groups.
     prefix: String,
+    /// treefort's own folder, which no agent is shown.
+    home: Option<PathBuf>,
     config: Config,
     /// The treefort program, which sandboxes begin as.
     program: PathBuf,
@@ -76,6 +79,7 @@ impl EmbeddedRuntime {
     pub fn new(home_id: &str, config: Config) -> Self {
         Self {
             prefix: format!("treefort-{home_id}-"),
+            home: None,
             config,
             program: PathBuf::from(OWN),
             places: Arc::new(Places::find()),
@@ -86,6 +90,13 @@ impl EmbeddedRuntime {
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same for a home in this folder: what is there is shown to nobody.
+    #[must_use]
+    pub fn with_home(mut self, home: &Path) -> Self {
+        self.home = Some(home.to_owned());
+        self
     }
 
     /// The same, with the treefort program at `program` instead of the one that runs.
@@ -108,8 +119,13 @@ impl EmbeddedRuntime {
                 agent: image.agent.clone(),
             });
         };
+        if let Some(refused) = host.refused(self.home.as_deref()).into_iter().next() {
+            let agent = image.agent.clone();
+            return Err(Error::Shows { agent, refused });
+        }
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut needs = host::needs(host, &path).map_err(|missing| Error::NoProgram {
+        let private = self.private();
+        let mut needs = host::needs(host, &path, &private).map_err(|missing| Error::NoProgram {
             agent: image.agent.clone(),
             program: missing.program,
             install: host.install.clone(),
@@ -125,6 +141,16 @@ impl EmbeddedRuntime {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.insert(id.clone(), Arc::new(needs));
         Ok(id)
+    }
+
+    /// Folders whose files are a person's or treefort's own, wherever they lie.
+    fn private(&self) -> Vec<PathBuf> {
+        let personal = std::env::home_dir();
+        let folders = self.home.clone().into_iter().chain(personal);
+        let real = folders.filter_map(|folder| std::fs::canonicalize(folder).ok());
+        // Of some users of the system itself it is where programs are.
+        real.filter(|folder| !std::env::split_paths(PATH).any(|programs| programs == *folder))
+            .collect()
     }
 
     async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
@@ -148,7 +174,7 @@ impl EmbeddedRuntime {
         let launch = Launch {
             name: spec.name.clone(),
             limits: spec.limits,
-            plan: plan(spec, &needs, &self.program, maps)?,
+            plan: plan(spec, &needs, &self.program, maps, self.private())?,
             program: self.program.clone(),
             maps,
             places: Arc::clone(&self.places),
@@ -198,6 +224,7 @@ impl EmbeddedRuntime {
                 limits: Limits::default(),
                 labels: Vec::new(),
                 workspace: None,
+                private: Vec::new(),
                 runtime: None,
             })
             .await?;
@@ -228,7 +255,14 @@ async fn content(image: &Image, name: &str) -> Result<String, Error> {
 }
 
 /// What the sandbox of `spec` is to be made of.
-fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, Error> {
+/// `private` holds what is covered where it lies in what is shown.
+fn plan(
+    spec: Spec,
+    needs: &Needs,
+    program: &Path,
+    maps: Maps,
+    mut private: Vec<PathBuf>,
+) -> Result<Plan, Error> {
     super::docker_spec::check(&spec)?;
     let mut argv = spec.argv;
     if let (Some(first), Some(program)) = (argv.first_mut(), &needs.program) {
@@ -247,19 +281,14 @@ fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, E
     // What the link leads to; where that was replaced, the sandbox copies the program that it is itself.
     let program = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
     let workspace = spec.workspace.map(resolve).transpose()?;
-    if let Some(workspace) = &workspace
-        && needs
-            .shown
-            .iter()
-            .any(|shown| workspace.starts_with(&shown.source))
-    {
-        return Err(Error::Spec {
-            reason: "treefort's home lies in a folder that the agent may read",
-        });
-    }
+    private.extend(
+        spec.private
+            .into_iter()
+            .filter_map(|path| path.canonicalize().ok()),
+    );
     let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
     Ok(Plan {
-        covered: host::sockets(&needs.shown, &String::from_utf8_lossy(&sockets)),
+        covered: host::covered(&needs.shown, &String::from_utf8_lossy(&sockets), &private),
         argv,
         env,
         program,
