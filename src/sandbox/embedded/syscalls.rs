@@ -17,6 +17,9 @@ const PERSONALITIES: [u64; 4] = [0, 0x8, 0x2_0000, 0xFFFF_FFFF];
 /// Families of socket(2) that the network namespace confines: Unix, IPv4, IPv6, netlink.
 const FAMILIES: [u64; 4] = [1, 2, 10, 16];
 
+/// Of fcntl(2); see `calls`.
+const F_SETSIG: u64 = 10;
+
 /// Allows the known calls from now on, in this process and its children.
 ///
 /// # Errors
@@ -60,6 +63,7 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
         .collect();
     never.push((libc::SYS_socket, vec![none_of(0, &FAMILIES)?]));
     never.push((libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]));
+    never.push((libc::SYS_fcntl, one_of(1, &[F_SETSIG])?));
     // Without the flags of clone(2) that are addresses: any namespace.
     for bit in (0..u64::BITS).map(|bit| 1 << bit) {
         if NAMESPACES & bit != 0 {
