@@ -16,7 +16,7 @@ use super::{
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
-    watch::{let_go, watch_disk},
+    watch::{ended_too_large, let_go, watch_disk},
 };
 use crate::{
     agent::{
@@ -157,6 +157,7 @@ async fn work(
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
         Ended::Exited(code) => {
+            ended_too_large(session, order, lines).await?;
             return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
                 .await;
         }

@@ -145,6 +145,30 @@ pub(super) async fn watch_disk(
     }
 }
 
+/// Measures the files that a command left: one that ends between two looks is seen too.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn ended_too_large(
+    session: &mut Session,
+    order: &Order,
+    lines: &Lines,
+) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let Seen::Over(why) = bench.watch.look().await else {
+        return Ok(());
+    };
+    let sentence = format!(
+        "The command has ended, and {why}. Look at its files (treefort diff), undo, or discard the copy."
+    );
+    let entry = session.log.error("disk", true, &sentence, now())?;
+    session.publish(entry).await?;
+    report(session, order, lines, Report::Notice(sentence)).await;
+    Ok(())
+}
+
 /// Measures the files of a session that has nothing to do; whether what its agent left running filled them over
 /// their quota. Then it is on the record, and the session is to end.
 ///

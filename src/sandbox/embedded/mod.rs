@@ -40,6 +40,7 @@ use self::cgroup::Places;
 use self::host::Needs;
 use self::plan::{Maps, Plan};
 use self::run::{Launch, supervise};
+use super::disk::Quota;
 use super::image::Hashes;
 use super::{
     AGENT_HOME, Config, Content, Control, Error, Image, ImageId, Leftovers, Limits, PROGRAM, Probe,
@@ -174,7 +175,14 @@ impl EmbeddedRuntime {
         let launch = Launch {
             name: spec.name.clone(),
             limits: spec.limits,
-            plan: plan(spec, &needs, &self.program, maps, self.private())?,
+            plan: plan(
+                spec,
+                &needs,
+                &self.program,
+                maps,
+                self.private(),
+                self.config.quota(),
+            )?,
             program: self.program.clone(),
             maps,
             places: Arc::clone(&self.places),
@@ -262,6 +270,7 @@ fn plan(
     program: &Path,
     maps: Maps,
     mut private: Vec<PathBuf>,
+    quota: Quota,
 ) -> Result<Plan, Error> {
     super::docker_spec::check(&spec)?;
     let mut argv = spec.argv;
@@ -299,6 +308,7 @@ fn plan(
         becomes: maps == Maps::Host,
         scratch_mb: spec.limits.scratch_mb,
         process_mb: None,
+        file_bytes: quota.bytes,
         pids: spec.limits.pids,
     })
 }

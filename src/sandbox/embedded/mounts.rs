@@ -57,7 +57,7 @@ const PROC_EMPTY: [&str; 18] = [
 ];
 /// What the new user namespace may have of the kernel (namespaces(7), inotify(7)): no further namespaces, and not
 /// all that its user may watch on the host.
-const SYSCTLS: [(&str, &str); 10] = [
+const SYSCTLS: [(&str, &str); 9] = [
     ("max_user_namespaces", "0"),
     ("max_mnt_namespaces", "0"),
     ("max_pid_namespaces", "0"),
@@ -66,9 +66,12 @@ const SYSCTLS: [(&str, &str); 10] = [
     ("max_uts_namespaces", "0"),
     ("max_cgroup_namespaces", "0"),
     ("max_time_namespaces", "0"),
-    ("max_inotify_instances", "64"),
-    ("max_inotify_watches", "65536"),
+    ("max_inotify_instances", "16"),
 ];
+/// The host's own bound of what its user may watch; a sandbox may watch a part of it.
+const WATCHES: &str = "proc/sys/fs/inotify/max_user_watches";
+const WATCHES_PART: u32 = 8;
+const MOST_WATCHES: u32 = 65_536;
 /// Pages of 4 KiB in a MiB: a file in memory takes one at least, so that there are no more files than that.
 const FILES_PER_MB: u32 = 256;
 
@@ -285,7 +288,11 @@ fn process(tree: &Tree) -> io::Result<()> {
     tree.folder(proc)?;
     let quiet = HIDDEN | MountFlags::NOEXEC;
     mount("proc", below(proc), "proc", quiet, c"")?;
-    for (name, value) in SYSCTLS {
+    let watches = fs::read_to_string(Path::new(OLD).join(WATCHES)).unwrap_or_default();
+    let watches: u32 = watches.trim().parse().unwrap_or(MOST_WATCHES);
+    let watches = (watches / WATCHES_PART).min(MOST_WATCHES).to_string();
+    let all = SYSCTLS.into_iter();
+    for (name, value) in all.chain([("max_inotify_watches", watches.as_str())]) {
         let path = below(&proc.join("sys/user").join(name));
         if path.exists() {
             fs::write(path, value)?;

@@ -165,8 +165,7 @@ static void awake(const char *how, const char *folder) {
         int fd = inotify_init1(IN_NONBLOCK);
         inotify_add_watch(fd, folder, IN_CREATE | IN_DELETE);
         fcntl(fd, F_SETOWN, getpid());
-        fcntl(fd, F_SETSIG, SIGCONT);
-        fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK);
+        if (fcntl(fd, F_SETSIG, SIGCONT) == 0) fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK);
     }
     int others = strcmp(how, "others") == 0;
     for (int i = 0; others && i < 6; i++)

@@ -77,7 +77,9 @@ async fn nothing_is_there_but_what_was_asked_for() {
     assert!(names.iter().all(|name| own.contains(name)), "{env}");
     // Out of memory it goes first; it has no further namespaces (of eight kinds, time(7) among them), and leaves
     // some of what can be watched to the host.
-    assert_eq!(kernel, format!("500\n{}64\n65536\n", "0\n".repeat(8)));
+    let watches = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap();
+    let watches = (watches.trim().parse::<u32>().unwrap() / 8).min(65_536);
+    assert_eq!(kernel, format!("500\n{}16\n{watches}\n", "0\n".repeat(8)));
     home.end().await;
 }
 
@@ -554,4 +556,40 @@ async fn private_files_below_the_system_are_covered() {
     fs::remove_dir_all(&folder).unwrap();
     assert_eq!(output, "ourshome:\n\nproject:\n", "{stderr}");
     home.end().await;
+}
+
+/// What the kernel itself would send to what stands still, and what it counts for each user.
+#[tokio::test]
+async fn no_call_is_left_that_wakes_one_later_or_takes_all_that_may_be_watched() {
+    let home = alone().await;
+    let host = Host::new();
+    let commands = [
+        "/attack timer",
+        "/attack signal-of-events",
+        "/attack watchers x 17",
+    ];
+    let results = attempt(&home, &host, &commands).await;
+    let answers = [
+        "Function not implemented",
+        "Operation not permitted",
+        "Too many open files",
+    ];
+    for ((said, code), answer) in results.iter().zip(answers) {
+        assert!(*code == 1 && said.contains(answer), "{results:?}");
+    }
+    home.end().await;
+}
+
+/// Whoever calls the second process of a sandbox by hand would turn over the root that they are in.
+#[tokio::test]
+async fn the_builder_of_roots_runs_as_a_first_process_only() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_treefort"))
+        .arg("sandbox-root")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("permission denied"), "{said}");
 }
