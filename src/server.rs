@@ -20,6 +20,7 @@ use crate::{
     coordinator::{self, Context, Coordinator, Publisher, Workspaces},
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local},
+    preview::Previews,
     recorder::Redactor,
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
@@ -153,7 +154,8 @@ impl Server {
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
-        let runtime: Arc<dyn Runtime> = Arc::new(ChosenRuntime::new(&home_id, &config.sandbox));
+        let runtime: Arc<dyn Runtime> =
+            Arc::new(ChosenRuntime::new(&home_id, home, &config.sandbox));
         let (agents, problems) = Registry::load(Some(home));
         for problem in problems {
             tracing::warn!(%problem, "an agent cannot be used");
@@ -189,8 +191,10 @@ impl Server {
             agents,
             runtime: runtime.clone(),
             sandbox: config.sandbox,
-            protection: std::sync::OnceLock::new(),
+            probe: tokio::sync::OnceCell::new(),
+            desk: Arc::default(),
             workspaces,
+            previews: Previews::new(),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),
@@ -298,6 +302,12 @@ pub struct PageLink {
 }
 
 impl PageLink {
+    /// Whether there is a page at the end of it: it is served at this machine's own address only.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
     /// A link that lets in whoever follows it first; a secret until then.
     ///
     /// # Errors

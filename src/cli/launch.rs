@@ -205,12 +205,10 @@ impl Own {
         self.address
     }
 
-    /// A link to its page that works once.
-    ///
-    /// # Errors
-    /// When the system has no randomness.
-    pub fn link(&self) -> std::io::Result<String> {
-        self.page.fresh()
+    /// What makes links to its page that work once.
+    #[must_use]
+    pub fn page(&self) -> server::PageLink {
+        self.page.clone()
     }
 
     /// Waits until it ends by itself, which it does only when something is broken.

@@ -17,6 +17,8 @@ const GROUPS: &[(&str, &[&str])] = &[
         &[
             "diff",
             "checkpoints",
+            "files",
+            "preview",
             "undo",
             "apply",
             "discard",

@@ -69,16 +69,22 @@ enum Work {
     Up(up::Args),
     Page(page::Args),
     Run(run::Args),
+    Answer(workspace::answer::Args),
+    Pause(workspace::steer::PauseArgs),
+    Resume(workspace::steer::ResumeArgs),
+    Steer(workspace::steer::SteerArgs),
     Status(status::Args),
     Jobs(jobs::Args),
     Watch(watch::Args),
     Timeline(timeline::Args),
     Checkpoints(workspace::checkpoints::Args),
     Diff(workspace::diff::Args),
+    Files(workspace::files::Args),
     Undo(workspace::undo::Args),
     Apply(workspace::apply::Args),
     Discard(workspace::discard::Args),
     Open(workspace::open::Args),
+    Preview(workspace::preview::Args),
     Clean(workspace::clean::Args),
     Agents(agent::ListArgs),
     Agent(agent::Args),
@@ -161,16 +167,22 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Up(args) => up::run(args, &context).await,
         Work::Page(args) => page::run(args, &context).await,
         Work::Run(args) => run::run(args, &context).await,
+        Work::Answer(args) => workspace::answer::run(args, &context).await,
+        Work::Pause(args) => workspace::steer::pause(args, &context).await,
+        Work::Resume(args) => workspace::steer::resume(args, &context).await,
+        Work::Steer(args) => workspace::steer::steer(args, &context).await,
         Work::Status(args) => status::run(args, &context).await,
         Work::Jobs(args) => jobs::run(args, &context).await,
         Work::Watch(args) => watch::run(args, &context).await,
         Work::Timeline(args) => timeline::run(args, &context).await,
         Work::Checkpoints(args) => workspace::checkpoints::run(args, &context).await,
         Work::Diff(args) => workspace::diff::run(args, &context).await,
+        Work::Files(args) => workspace::files::run(args, &context).await,
         Work::Undo(args) => workspace::undo::run(args, &context).await,
         Work::Apply(args) => workspace::apply::run(args, &context).await,
         Work::Discard(args) => workspace::discard::run(args, &context).await,
         Work::Open(args) => workspace::open::run(args, &context).await,
+        Work::Preview(args) => workspace::preview::run(args, &context).await,
         Work::Clean(args) => workspace::clean::run(args, &context).await,
         Work::Agents(args) => agent::list(args, &context).await,
         Work::Agent(args) => agent::run(args, &context).await,
@@ -216,7 +228,7 @@ mod tests {
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
         insta::assert_snapshot!(format!("{:?}", cli.command.unwrap()), @r#"
-        Work(Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: None, json: false }))
+        Work(Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, ask: false, budget_tokens: None, budget_usd: None, timeout: None, json: false }))
         "#);
         let cli = Cli::try_parse_from([
             "treefort",
@@ -227,7 +239,7 @@ mod tests {
             "5",
         ]);
         insta::assert_snapshot!(format!("{:?}", cli.unwrap().command.unwrap()), @r#"
-        Work(Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
+        Work(Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, ask: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
         "#);
     }
 

@@ -133,7 +133,7 @@ fn is_link(link: &str, prefix: &str) -> bool {
 
 /// Has the browser open a file that leads to the link. The link itself would stand in the list of processes, which
 /// everybody on this machine can read. Says whether a browser was opened.
-async fn open(home: &Path, link: &str) -> Result<bool, CommandError> {
+pub(super) async fn open(home: &Path, link: &str) -> Result<bool, CommandError> {
     let path = home.join(FILE);
     let text = format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\

@@ -59,15 +59,17 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         .await
         .map_err(|error| launch::not_started(&context.home, error))?;
     // The link is a secret until it is used: it goes to a person and into no log.
-    let place = if output::is_terminal() {
-        own.link()?
-    } else {
-        format!("http://{}", own.address())
+    let page = own.page();
+    let link = match output::is_terminal() && page.is_served() {
+        true => Some(page.fresh()?),
+        false => None,
     };
+    let address = format!("http://{}", own.address());
+    let place = link.as_ref().unwrap_or(&address);
     tokio::select! {
         report = look(context) => {
-            output::line(ready_line(&place, &report))?;
-            if output::is_terminal() {
+            output::line(ready_line(place, &report))?;
+            if link.is_some() {
                 output::progress("that link opens the page once; `treefort page` opens it again");
             }
         }

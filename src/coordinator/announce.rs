@@ -32,7 +32,7 @@ pub(super) async fn announce(context: &Context) {
         .iter()
         .map(|agent| agent.manifest.name.clone())
         .collect();
-    let about = "Runs AI agents in containers of their own, on its owner's machine.";
+    let about = "Runs AI agents in sandboxes of their own, on its owner's machine.";
     for draft in [
         nip89::profile(
             "treefort",
@@ -77,8 +77,8 @@ pub(super) async fn say_status(context: &Context) {
 pub(super) async fn status(context: &Context) -> StatusReport {
     let runtime = match context.runtime.probe().await {
         Ok(probe) => {
-            // It does not change while the engine runs; who set it first said the same.
-            let _ = context.protection.set(probe.protection.short);
+            // Who set it first said the same.
+            let _ = context.probe.set(probe.clone());
             RuntimeReport {
                 kind: context.runtime.kind().to_owned(),
                 ok: true,

@@ -6,9 +6,11 @@ use nostr::{Event, EventId};
 use tokio::sync::mpsc;
 
 use super::{
+    attend::Stand,
     choice,
     context::{Context, now},
     conversation::{self, Said},
+    desk::About,
     executor::Order,
     facts::Bench,
     files::{self, Begun, Unused},
@@ -92,6 +94,8 @@ impl Session {
             started_at: now(),
             ended: false,
         };
+        // A permission that nobody answers is refused when its owner wants to be asked.
+        process.ask_its_owner(order.asks_its_owner());
         // The session is noted before its first record: a crash in between leaves nothing to end.
         let (acp, noted) = tokio::join!(
             acp_session(&process, &history),
@@ -112,6 +116,18 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
+        let about = About {
+            session: process.keys.public_key(),
+            agent: order.agent.clone(),
+            title: String::new(),
+            private: order.request.scheme.is_private(),
+            workspace: record.workspace,
+            project: held.as_ref().and_then(|held| held.shared().about().project),
+            thread: None,
+            at: record.started_at,
+            busy: false,
+        };
+        let (place, words) = context.desk.sit(about);
         let bench = match (held, latest) {
             (Some(held), Some(latest)) => {
                 Some(Bench::new(held, &process, &context.sandbox, latest.tree))
@@ -125,6 +141,10 @@ impl Session {
         };
         let session = Self {
             private: order.request.scheme.is_private(),
+            stand: Stand::new(0, false),
+            owners: process.pause(),
+            place,
+            words,
             thread: None,
             first_inner: None,
             introduction,
@@ -176,6 +196,14 @@ impl Session {
         }
         let left_out = |imported| left_out(imported, self.private);
         extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
+        let probe = context.probe.get_or_try_init(|| context.runtime.probe());
+        let probe = probe.await.ok();
+        let mut env = vec![
+            format!("linux/{}", std::env::consts::ARCH),
+            format!("sandbox={}", context.runtime.kind()),
+            "network=none".to_owned(),
+        ];
+        env.extend(probe.into_iter().flat_map(sandbox::Probe::env));
         let start = Start {
             operator: Some(context.admission.operator()),
             behavior: None,
@@ -185,11 +213,7 @@ impl Session {
             tier: if model.local { "local" } else { "cloud" }.to_owned(),
             adapter: manifest.name.clone(),
             image: self.process.image.clone(),
-            env: vec![
-                format!("linux/{}", std::env::consts::ARCH),
-                format!("sandbox={}", context.runtime.kind()),
-                "network=none".to_owned(),
-            ],
+            env,
             config: Start::config_of(
                 &manifest.name,
                 "",
@@ -204,12 +228,12 @@ impl Session {
         } else {
             format!(" on {}", model.name)
         };
-        let mut content = format!("{name} started{with} in a container without a network.");
+        let mut content = format!("{name} started{with} in a sandbox without a network.");
         if self.bench.is_some()
-            && let Some(protection) = context.protection.get()
+            && let Some(probe) = probe
         {
             content.push(' ');
-            content.push_str(protection);
+            content.push_str(&probe.protection.short);
         }
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {
@@ -256,6 +280,23 @@ impl Session {
             self.thread = Some(Reference::to(&note, &context.relay_url));
             events.push(note);
         }
+        let title = if self.private {
+            "a private job".to_owned()
+        } else {
+            excerpt(&context.redactor, prompt)
+        };
+        let shared = self.bench.as_ref().map(|bench| &bench.shared);
+        self.place.turns_to(About {
+            session: self.log.session(),
+            agent: self.process.manifest.name.clone(),
+            title,
+            private: self.private,
+            workspace: shared.map(|shared| shared.id),
+            project: shared.and_then(|shared| shared.about().project),
+            thread: self.thread.as_ref().map(|thread| thread.id),
+            at: now(),
+            busy: true,
+        });
         let inner = self.hand_over(prompt)?;
         let reference = Reference::to(&inner, &context.relay_url);
         events.push(inner);

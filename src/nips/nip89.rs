@@ -37,7 +37,7 @@ pub fn profile(name: &str, display_name: &str, about: &str, operator: Option<&Pu
 pub fn handler(kinds: &[u16], agents: &[String]) -> Draft {
     let content = serde_json::json!({
         "name": "treefort",
-        "about": "Runs AI agents in containers of their own. Every step is a signed record.",
+        "about": "Runs AI agents in sandboxes of their own. Every step is a signed record.",
         "image": "",
         "supportsEncryption": true,
         "acceptsNutZaps": false,
@@ -64,7 +64,7 @@ pub fn handler(kinds: &[u16], agents: &[String]) -> Draft {
                 .iter()
                 .map(|agent| vec!["t".to_owned(), agent.clone()]),
         )
-        .tag(["alt", "treefort: runs jobs with AI agents in containers"])
+        .tag(["alt", "treefort: runs jobs with AI agents in sandboxes"])
         .content(content.to_string())
 }
 
@@ -115,7 +115,7 @@ pub struct ProviderReport {
 /// The sandbox, for [`StatusReport`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeReport {
-    /// `docker`.
+    /// `docker` or `embedded`.
     pub kind: String,
     /// Whether it can run a session.
     pub ok: bool,

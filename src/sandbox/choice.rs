@@ -10,8 +10,8 @@ use tokio::sync::OnceCell;
 
 use super::config::Backend;
 use super::{
-    Config, DockerRuntime, Error, Image, ImageId, Leftovers, Probe, Progress, Runtime, Sandbox,
-    Spec,
+    Config, DockerRuntime, Error, Found, Image, ImageId, Leftovers, Probe, Progress, Runtime,
+    Sandbox, Spec,
 };
 
 /// See the module.
@@ -33,17 +33,17 @@ impl std::fmt::Debug for ChosenRuntime {
 }
 
 impl ChosenRuntime {
-    /// A runtime for the home with this id, as its owner configured it.
+    /// A runtime for the home with this id in this folder, as its owner configured it.
     #[must_use]
-    pub fn new(home_id: &str, config: &Config) -> Self {
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
+    pub fn new(home_id: &str, home: &std::path::Path, config: &Config) -> Self {
         Self {
             backend: config.backend(),
             docker: Arc::new(DockerRuntime::new(home_id).with_config(config.clone())),
             #[cfg(target_os = "linux")]
-            embedded: Arc::new(super::embedded::EmbeddedRuntime::new(
-                home_id,
-                config.clone(),
-            )),
+            embedded: Arc::new(
+                super::embedded::EmbeddedRuntime::new(home_id, config.clone()).with_home(home),
+            ),
             chosen: OnceCell::new(),
         }
     }
@@ -103,6 +103,10 @@ impl Runtime for ChosenRuntime {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>> {
         async { self.chosen().await?.probe().await }.boxed()
+    }
+
+    fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
+        async move { self.chosen().await?.find(image).await }.boxed()
     }
 
     fn prepare<'a>(

@@ -42,8 +42,8 @@ fn this_machine(sender: &Sender) -> Result<(), Refusal> {
     Err(Refusal::new(
         StatusCode::FORBIDDEN,
         "foreign",
-        "This page is for the machine that treefort runs on, and for no other page. From another machine, \
-         `ssh -L 4869:127.0.0.1:4869` brings it there, encrypted.",
+        "This page is for the machine that treefort runs on, at 127.0.0.1, and for no other page. From another \
+         machine, `ssh -L 4869:127.0.0.1:4869` brings it there, encrypted.",
     ))
 }
 

@@ -91,6 +91,10 @@ pub(super) async fn answer(
             get(reads)?;
             folders::list(page, request.uri().query()).await
         }
+        "/api/demo" => {
+            post(posts)?;
+            page.demo.link().await
+        }
         "/api/files" => {
             if method != Method::PUT {
                 return Err(Refusal::method("PUT"));

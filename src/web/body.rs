@@ -75,7 +75,7 @@ impl Size {
     const fn too_large(self) -> &'static str {
         match self {
             Self::Code => "This is no code.",
-            Self::Draft => "This is too long: a question may have 256 kB.",
+            Self::Draft => "This is too long to be asked.",
             Self::Events => "These are too many events at once.",
             Self::File => "This file is too large: one may have 16 MiB.",
         }

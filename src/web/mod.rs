@@ -1,13 +1,14 @@
 //! The page and what it asks by HTTP: who may, its assets, signing for the owner, folders, files.
 //!
 //! The page is a Nostr client of the relay. What a client cannot do without the owner's key or the owner's disk it
-//! asks here ([`api`]). Whoever holds a bearer acts as the owner, so [`admit`] lets nobody ask but our own page and
-//! programs of this machine, and [`token`] gives a bearer to who shows a code that only the owner could read.
+//! asks here (`api`). Whoever holds a bearer acts as the owner, so `admit` lets nobody ask but our own page and
+//! programs of this machine, and `token` gives a bearer to who shows a code that only the owner could read.
 
 mod admit;
 mod api;
 mod assets;
 mod body;
+mod demo;
 mod files;
 mod folders;
 mod reply;
@@ -48,6 +49,7 @@ pub struct Page {
     /// Requests whose bodies are in memory, and those that the owner's disk keeps busy.
     places: body::Places,
     folders: Semaphore,
+    demo: demo::Demo,
 }
 
 impl std::fmt::Debug for Page {
@@ -75,6 +77,7 @@ impl Page {
             projects,
             places: body::Places::default(),
             folders: Semaphore::new(folders::AT_ONCE),
+            demo: demo::Demo::default(),
         }
     }
 

@@ -32,4 +32,5 @@ mod terminal;
 mod tidy;
 mod vectors;
 mod web;
+mod without_docker;
 mod workspace;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::{
     harness::{PROGRAM, Treefort},
@@ -158,4 +158,60 @@ async fn the_manual_and_the_completions_know_every_command() {
         );
     }
     assert!(!place.path().join(".local").exists(), "a home was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_has_a_page_and_goes_with_whoever_started_it() {
+    let place = tempfile::tempdir().unwrap();
+    let mut demo = tokio::process::Command::new(PROGRAM)
+        .args(["demo", "--page", "--json"])
+        .env("HOME", place.path())
+        .env("TMPDIR", place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = demo.stdin.take().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut link = async || {
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+        let line: serde_json::Value =
+            serde_json::from_str(&line.unwrap().unwrap().unwrap()).unwrap();
+        line["url"].as_str().unwrap().to_owned()
+    };
+    let first = link().await;
+    let (site, code) = first.split_once("/#t=").unwrap();
+    let http = reqwest::Client::new();
+    let enter = http
+        .post(format!("{site}/api/enter"))
+        .json(&serde_json::json!({"code": code}));
+    assert!(enter.send().await.unwrap().status().is_success());
+    stdin.write_all(b"\n").await.unwrap();
+    let second = link().await;
+    assert!(second.starts_with(site) && second != first);
+
+    // An answer, something built, and a change to it.
+    let home = std::fs::read_dir(place.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.join("run.json").exists())
+        .unwrap();
+    let began = Instant::now();
+    loop {
+        let mut jobs = tokio::process::Command::new(PROGRAM);
+        jobs.args(["jobs", "--json", "--home", home.to_str().unwrap()]);
+        let jobs = String::from_utf8(jobs.output().await.unwrap().stdout).unwrap();
+        let done = jobs.matches("\"state\":\"done\"").count();
+        if done == 3 && jobs.contains("Make it night") {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{jobs}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop(stdin);
+    let ended = tokio::time::timeout(Duration::from_secs(20), demo.wait()).await;
+    assert!(ended.unwrap().unwrap().success());
+    assert!(!home.exists(), "the demo's record is still there");
 }

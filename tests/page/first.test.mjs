@@ -40,9 +40,44 @@ test("without a model it says what to install, offers the demo, and notices when
     const page = await browser.tab();
     await enter(page, fort);
     await page.getByRole("heading", { name: "One thing is missing: a model" }).waitFor();
-    await page.getByText("treefort demo", { exact: true }).waitFor();
     await accessible(page);
     await shot(page, "no-model");
+    const opening = page.waitForEvent("popup");
+    await page.getByRole("button", { name: "Show me the demo" }).click();
+    const demo = await opening;
+    await demo.waitForURL(/^http:\/\/127\.0\.0\.1:/, { timeout: 60_000 });
+    assert.notEqual(new URL(demo.url()).origin, fort.url);
+    await demo.locator("#start-title").waitFor();
+    await demo.getByText("Build a page for a treehouse").first().waitFor({ timeout: 60_000 });
+    await shot(demo, "demo");
+    await demo.close();
+    clean(page);
+  } finally {
+    await fort.stop();
+  }
+});
+
+test("the demo, from the page: a treefort of its own, where something was built and can be looked at", async () => {
+  const fort = await Fort.start({ model: null });
+  try {
+    const context = await browser.context();
+    const page = await browser.tabIn(context);
+    await enter(page, fort);
+    const [demo] = await Promise.all([context.waitForEvent("page"), page.getByRole("button", { name: "Show me the demo" }).click()]);
+    await demo.locator("#start-title").waitFor({ timeout: 60_000 });
+    assert.notEqual(new URL(demo.url()).origin, new URL(fort.url).origin);
+    await demo.locator("nav .recent a", { hasText: "What keeps an AI agent from breaking things" }).waitFor();
+    const built = demo.locator("nav .recent a", { hasText: "Build a page for a treehouse" });
+    await built.waitFor({ timeout: 60_000 });
+    await built.click();
+    await stands(demo, "done", 60_000);
+    await demo.getByRole("complementary").getByText("index.html").waitFor();
+    await accessible(demo);
+    await shot(demo, "demo");
+    // What was built, in a tab of its own.
+    const [shown] = await Promise.all([context.waitForEvent("page"), demo.getByRole("button", { name: "Look at it" }).click()]);
+    await shown.getByRole("heading", { name: "The treehouse" }).waitFor();
+    await shot(shown, "demo-built");
     clean(page);
   } finally {
     await fort.stop();

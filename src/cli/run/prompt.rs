@@ -17,7 +17,7 @@ pub(super) const MAX_PROMPT: usize = 256 << 10;
 
 /// The prompt as it may be signed: what is signed cannot be changed afterwards, so passwords and keys of
 /// well-known shapes, and those of this home and environment, are cut out first.
-pub(super) fn without_secrets(prompt: &str, connection: &Connection) -> String {
+pub(in crate::cli) fn without_secrets(prompt: &str, connection: &Connection) -> String {
     let mut prompt = prompt.to_owned();
     if Redactor::of_host(&connection.keyring).clean_text(&mut prompt) {
         output::progress("a password or key in your question was left out");

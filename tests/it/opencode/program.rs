@@ -3,6 +3,7 @@
 //! It is fetched once for a machine (npm keeps what it fetched) and unpacked once for a build tree, without any
 //! script of it, as in the image's Dockerfile.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,13 +14,18 @@ pub(crate) fn program() -> PathBuf {
     let (agents, _) = Registry::load(None);
     let version = &agents.get("opencode").unwrap().manifest.version;
     let package = package();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("opencode-{version}"));
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tmp.join(format!("opencode-{version}"));
     let inside = Path::new("node_modules").join(package).join("bin/opencode");
+    let program = folder.join(&inside);
+    if program.exists() {
+        return program;
+    }
     // One fetches, over all processes that run tests.
-    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+    let lock = std::fs::File::create(tmp.join("opencode.lock")).unwrap();
     lock.lock().unwrap();
-    if !folder.exists() {
-        let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    if !program.exists() {
+        let made = tempfile::tempdir_in(tmp).unwrap();
         let npm = Command::new("npm")
             .args(["install", "--ignore-scripts", "--prefer-offline"])
             .args(["--no-audit", "--no-fund", "--no-update-notifier"])
@@ -32,9 +38,11 @@ pub(crate) fn program() -> PathBuf {
         let said = String::from_utf8_lossy(&npm.stderr);
         assert!(npm.status.success(), "OpenCode cannot be had: {said}");
         assert!(made.path().join(&inside).is_file(), "{package}: {said}");
+        // For every user, since tests run as others too.
+        std::fs::set_permissions(made.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::rename(made.keep(), &folder).unwrap();
     }
-    folder.join(inside)
+    program
 }
 
 /// The package for this computer; see `agents/opencode/Dockerfile`.

@@ -137,6 +137,7 @@ fn all_of_it_holds_for_an_ordinary_user() {
     }
     // Made before, since this user may not write there.
     crate::escape::attack();
+    crate::opencode::program::program();
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(home.path(), Some(54321), Some(54321)).unwrap();
     let output = as_user(&exe)

@@ -55,7 +55,10 @@ async fn works_and_comes_home(fort: Fort, backend: &str) {
         .iter()
         .find(|tag| tag.as_slice()[0] == "env");
     let sandbox = format!("sandbox={backend}");
-    assert_eq!(env.unwrap().as_slice()[2..4], [&sandbox, "network=none"]);
+    let env = &env.unwrap().as_slice()[2..];
+    // What it does not isolate or limit is said beside it; nothing limits the disk.
+    assert_eq!(env[..3], [&sandbox, "network=none", "shares=kernel"]);
+    assert!(env[3].starts_with("unlimited=disk"), "{env:?}");
     let file: Vec<&Event> = records
         .iter()
         .filter(|record| tag(record, "path").as_deref() == Some("hello.txt"))

@@ -1,10 +1,14 @@
 // What is missing before anything can be done, and how to get it.
 
+import { useSignal } from "@preact/signals";
+
+import { demo } from "../nostr/api";
 import { line } from "../story/text";
 import { words } from "../words/app";
 import { hrefs } from "./route";
 import { status } from "./state";
-import { Command } from "./ui";
+import { openLater } from "./tabs";
+import { Button, Problem, Said, sentence } from "./ui";
 
 export function Missing() {
   const known = status.value;
@@ -14,8 +18,14 @@ export function Missing() {
     return (
       <div class="note warn" role="status">
         <h2>{words.missing.sandbox}</h2>
-        <p>{line(runtime.detail, 600)}</p>
-        {runtime.fix !== undefined && <p>{line(runtime.fix, 600)}</p>}
+        <p>
+          <Said text={line(runtime.detail, 600)} />
+        </p>
+        {runtime.fix !== undefined && (
+          <p>
+            <Said text={line(runtime.fix, 600)} />
+          </p>
+        )}
         <p class="muted">
           {words.missing.still} <a href={hrefs.touch}>{words.missing.all}</a>
         </p>
@@ -26,10 +36,34 @@ export function Missing() {
   return (
     <div class="note warn" role="status">
       <h2>{words.missing.title}</h2>
-      <p>{line(known.model_problem, 600)}</p>
-      <p class="muted">{words.missing.still}</p>
+      <p>
+        <Said text={line(known.model_problem, 600)} /> {words.missing.still}
+      </p>
       <p>{words.missing.demo}</p>
-      <Command text={words.missing.demoCommand} />
+      <Demo />
     </div>
+  );
+}
+
+/** Starts the demo and shows it in a tab of its own. */
+function Demo() {
+  const starting = useSignal(false);
+  const problem = useSignal("");
+  const start = (): void => {
+    starting.value = true;
+    problem.value = "";
+    openLater(demo)
+      .catch((error: unknown) => (problem.value = sentence(error)))
+      .finally(() => (starting.value = false));
+  };
+  return (
+    <>
+      {problem.value !== "" && <Problem text={problem.value} />}
+      <div class="row">
+        <Button icon="play" busy={starting.value} onClick={start}>
+          {starting.value ? words.missing.demoStarts : words.missing.demoStart}
+        </Button>
+      </div>
+    </>
   );
 }

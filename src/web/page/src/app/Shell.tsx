@@ -50,7 +50,7 @@ export function Shell() {
       >
         {words.skip}
       </a>
-      <div class="top">
+      <header class="top">
         <Button icon="menu" kind="quiet" label={words.menu} expanded={menu.value} onClick={() => (menu.value = !menu.value)} />
         <a class="mark" href={hrefs.start}>
           <img src="/icon.svg" alt="" width="24" height="24" />
@@ -59,13 +59,13 @@ export function Shell() {
         <a class="button quiet only" href={hrefs.start} aria-label={words.nav.start}>
           <Icon name="add" />
         </a>
-      </div>
+      </header>
       <Nav />
       {menu.value && <div class="veil" onClick={() => (menu.value = false)} />}
       <main id="main" tabIndex={-1}>
         <Connection />
         {at.view === "start" && <Start />}
-        {at.view === "session" && <Session key={at.id} id={at.id} />}
+        {at.view === "session" && <Session key={at.id} id={at.id} step={at.step} />}
         {at.view === "sessions" && <Sessions />}
         {at.view === "compare" && <Compare ids={at.ids} />}
         {at.view === "touch" && <Touch />}

@@ -12,16 +12,28 @@ import { ApplyDialog, TakeBack } from "./Apply";
 import { Changed } from "./Changed";
 import { DiscardDialog } from "./Discard";
 import type { Feed } from "./feed";
+import type { LooksAt } from "./FilesDialog";
 import { Icon } from "./icons";
 import { preference } from "./keep";
 import { now } from "./state";
 import { type Conversation, isOpen, type Job } from "./store";
+import { openLater } from "./tabs";
 import * as tasks from "./tasks";
 import { Busy, Button, Command, Dialog, Problem, sentence } from "./ui";
 
-/** Whether the panel is there; on a phone it lies above the page, so it begins closed. */
-export const sideOpen = preference("side");
-if (sideOpen.value === "" || matchMedia("(max-width: 1000px)").matches) sideOpen.value = matchMedia("(min-width: 1200px)").matches ? "yes" : "no";
+const sideOpen = preference("side");
+/** Where it lies above the page it begins closed, each time. */
+const narrowOpen = signal(false);
+const isNarrow = (): boolean => matchMedia("(max-width: 1200px)").matches;
+
+/** Whether the panel is there. */
+export const showsSide = (): boolean =>
+  isNarrow() ? narrowOpen.value : sideOpen.value !== "no";
+
+export function showSide(show: boolean): void {
+  if (isNarrow()) narrowOpen.value = show;
+  else sideOpen.value = show ? "yes" : "no";
+}
 
 const tab = signal<"changes" | "checkpoints">("changes");
 const TABS = ["changes", "checkpoints"] as const;
@@ -29,12 +41,20 @@ const TABS = ["changes", "checkpoints"] as const;
 /** How long after a change the copy is looked at again. */
 const SETTLE = 700;
 
-export function Side({ feed, conversation, job }: { feed: Feed; conversation: Conversation; job: Job }) {
+interface SideProps {
+  feed: Feed;
+  conversation: Conversation;
+  job: Job;
+  looksAt: Signal<LooksAt | undefined>;
+}
+
+export function Side({ feed, conversation, job, looksAt }: SideProps) {
   const session = feed.session.value;
   const diff = useSignal<DiffAnswer | undefined>(undefined);
   const points = useSignal<CheckpointsAnswer | undefined>(undefined);
   const problem = useSignal("");
   const gone = useSignal(false);
+  const undone = useSignal<UndoAnswer | undefined>(undefined);
   const home = useSignal(false);
   const open = useSignal<"" | "apply" | "take-back" | "discard" | "where">("");
   const again = useSignal(0);
@@ -59,7 +79,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
             (error: unknown) => {
               if (over) return;
               const said = sentence(error);
-              if (/deleted|there is no copy|no such/i.test(said)) gone.value = true;
+              if (/\bgone\b|no copy/.test(said)) gone.value = true;
               else problem.value = said;
             },
           );
@@ -82,6 +102,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
   const found = diff.value;
   const project = found?.project ?? conversation.project;
   const changed = found?.changed ?? 0;
+  const shows = pageIn(found);
   return (
     <aside class="side" aria-label={words.session.side}>
       <header>
@@ -107,7 +128,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
             </button>
           ))}
         </div>
-        <Button icon="close" kind="quiet" label={words.close} onClick={() => (sideOpen.value = "no")} />
+        <Button icon="close" kind="quiet" label={words.close} onClick={() => showSide(false)} />
       </header>
       <div class="panel" role="tabpanel" id="side-panel" aria-labelledby={`tab-${tab.value}`} tabIndex={0}>
         {problem.value !== "" && (
@@ -126,7 +147,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
             <Changed diff={found} working={isOpen(job.state)} />
           )
         ) : (
-          <Points answer={points.value} session={session ?? ""} onDone={refresh} />
+          <Points answer={points.value} session={session ?? ""} done={undone} onDone={refresh} />
         )}
       </div>
       {found !== undefined && !gone.value && (
@@ -138,9 +159,25 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
                 {words.changes.apply}
               </Button>
             )}
-            <Button onClick={() => (open.value = "where")}>{words.changes.where}</Button>
+            {shows !== undefined && session !== undefined && (
+              <Button
+                icon="tab"
+                onClick={() => {
+                  problem.value = "";
+                  openLater(() => tasks.previewFiles(session, shows)).catch((error: unknown) => (problem.value = sentence(error)));
+                }}
+              >
+                {words.changes.look}
+              </Button>
+            )}
+            <Button icon="file" onClick={() => (looksAt.value = { path: "", at: undefined })}>
+              {words.changes.allFiles}
+            </Button>
           </div>
           <div class="row">
+            <Button kind="quiet" icon="folder" onClick={() => (open.value = "where")}>
+              {words.changes.where}
+            </Button>
             {project !== undefined && (
               <Button kind="quiet" icon="undo" onClick={() => (open.value = "take-back")}>
                 {words.changes.takeBack}
@@ -168,10 +205,17 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
   );
 }
 
-function Points({ answer, session, onDone }: { answer: CheckpointsAnswer; session: string; onDone: () => void }) {
+/** The folder of a web page among what changed: it can be looked at as it is. */
+function pageIn(diff: DiffAnswer | undefined): string | undefined {
+  const pages = diff?.files.filter((file) => file.op !== "delete" && /(^|\/)index\.html?$/.test(file.path)).map((file) => file.path) ?? [];
+  const top = pages.sort((a, b) => a.split("/").length - b.split("/").length)[0];
+  return top?.replace(/\/?index\.html?$/, "");
+}
+
+function Points(props: { answer: CheckpointsAnswer; session: string; done: Signal<UndoAnswer | undefined>; onDone: () => void }) {
+  const { answer, session, done, onDone } = props;
   const busy = useSignal<number | undefined>(undefined);
   const preview = useSignal<{ to: number; diff: DiffAnswer } | undefined>(undefined);
-  const done = useSignal<UndoAnswer | undefined>(undefined);
   const problem = useSignal("");
   const fail = (error: unknown): void => {
     busy.value = undefined;

@@ -73,8 +73,7 @@ export function ChoiceFields({ choice, onChange }: { choice: Choice; onChange: (
   return (
     <>
       <label class="pill">
-        <span class="hidden">{words.start.agent}</span>
-        <select value={choice.agent} onChange={(event) => onChange({ ...choice, agent: event.currentTarget.value })}>
+        <select aria-label={words.start.agent} value={choice.agent} onChange={(event) => onChange({ ...choice, agent: event.currentTarget.value })}>
           {agents.value.map((agent) => (
             <option key={agent.name} value={agent.name}>
               {titleOf(agent)}
@@ -88,8 +87,7 @@ export function ChoiceFields({ choice, onChange }: { choice: Choice; onChange: (
         <>
           <span class="muted">{words.start.with}</span>
           <label class="pill">
-            <span class="hidden">{words.start.model}</span>
-            <select value={custom ? OTHER : choice.model} onChange={(event) => onChange({ ...choice, model: event.currentTarget.value })}>
+            <select aria-label={words.start.model} value={custom ? OTHER : choice.model} onChange={(event) => onChange({ ...choice, model: event.currentTarget.value })}>
               <option value="">{known?.default_model ? line(known.default_model, 60) : words.start.modelNone}</option>
               {models
                 .filter((model) => model !== known?.default_model)

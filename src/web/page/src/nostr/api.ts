@@ -97,6 +97,9 @@ export const who = (): Promise<Who> => json("GET", "/api/who");
 /** A fresh link, for another tab. */
 export const link = async (): Promise<string> => (await json<{ url: string }>("POST", "/api/link")).url;
 
+/** A link to the demo, in a place of its own that is thrown away; it is started if it does not run. */
+export const demo = async (): Promise<string> => (await json<{ url: string }>("POST", "/api/demo")).url;
+
 /** An event before it is signed; `hidden` goes into its content, encrypted. */
 export interface Draft {
   kind: number;

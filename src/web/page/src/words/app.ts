@@ -17,6 +17,7 @@ export const words = {
   retry: "Try again",
   failed: "That did not work.",
   unreachable: "treefort does not answer.",
+  blocked: "Your browser opened no new tab. Allow it for this page, and try again.",
 
   nav: {
     label: "Main",
@@ -42,6 +43,7 @@ export const words = {
 
   lost: {
     title: "Connection lost.",
+    short: "Not connected",
     again: "Trying again…",
     kept: (n: number): string => (n === 1 ? "One message waits, and is sent as soon as treefort is back." : `${count(n)} messages wait, and are sent as soon as treefort is back.`),
     how: "Nothing is lost. If treefort was stopped, start it again:",
@@ -97,8 +99,9 @@ export const words = {
 
   missing: {
     title: "One thing is missing: a model",
-    demo: "Or see first how it works, without a model:",
-    demoCommand: "treefort demo",
+    demo: "Or see first how it works, without a model: a script plays its part, everything else is real.",
+    demoStart: "Show me the demo",
+    demoStarts: "Starting the demo…",
     sandbox: "One thing is missing: a sandbox",
     still: "This page notices by itself when it is there.",
     all: "What is there, and what is not",
@@ -125,6 +128,7 @@ export const words = {
     steerSend: "Send",
     steerHow: "It stops what it is doing, reads this, and goes on.",
     send: "Send",
+    app: (port: number): string => `Open the app (port ${port})`,
     stop: "Stop",
     stopping: "Stopping…",
     pause: "Pause",
@@ -159,7 +163,7 @@ export const words = {
     agent: "Agent",
     folder: "Folder",
     asks: "It asks",
-    asksLeft: (time: string): string => `answers itself with no in ${time}`,
+    asksLeft: (time: string): string => `If you do not answer, it is told no in ${time}.`,
     answering: "Sending your answer…",
     answered: "Answered.",
     failed: "It stopped here.",
@@ -220,7 +224,9 @@ export const words = {
     refresh: "Look again",
     gone: "The agent's copy was deleted.",
     apply: "Apply to my folder…",
-    takeBack: "Take it back…",
+    takeBack: "Undo an apply…",
+    allFiles: "Files",
+    look: "Look at it",
     discard: "Delete the copy…",
     where: "Where it is",
     whereGit: "It holds a .git of the agent's own. Look before you run git there.",
@@ -253,7 +259,7 @@ export const words = {
     settled: (n: number): string => `The last apply was cut off, so what it had written (${plural(n, "file")}) was taken back first.`,
     look: "Look at these first",
     rest: "The rest",
-    conflicts: (n: number): string => (n === 1 ? "One file needs a look: you and the agent changed it both." : `${count(n)} files need a look: you and the agent changed them both.`),
+    conflicts: (n: number): string => (n === 1 ? "One file needs a look: you and the agent both changed it." : `${count(n)} files need a look: you and the agent both changed them.`),
     more: (n: number): string => `${count(n)} more`,
     hidden: "There is more to look at than can be shown:",
     hiddenType: "To apply all of it, also what is not shown, type",
@@ -304,7 +310,7 @@ export const words = {
     notFound: "Nothing like that.",
     noProject: "Without a folder",
     select: (title: string): string => `Choose “${title}” to compare`,
-    compare: (n: number): string => (n < 2 ? "Choose two or more to compare" : `Compare ${count(n)}`),
+    compare: (n: number): string => (n < 2 ? "Choose one more to compare" : `${count(n)} chosen`),
     clear: "Clear",
     more: "Older sessions",
     room: "What takes room",
