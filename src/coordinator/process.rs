@@ -1,6 +1,7 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -67,6 +68,8 @@ pub(super) struct Process {
     http: Option<mpsc::Receiver<BoxedStream>>,
     /// The way to what its programs listen on.
     inward: sandbox::Inward,
+    /// What it listened on when it was ready: its own machinery, and nothing that it built.
+    machinery: BTreeSet<u16>,
     serving: JoinSet<()>,
     /// Its key and its token, for as long as it can say them.
     _secrets: Learned,
@@ -218,7 +221,7 @@ impl Process {
                 output: Mutex::new(Some(sandbox.agent)),
             },
         };
-        let process = Self {
+        let mut process = Self {
             context: context.clone(),
             manifest,
             image: image.to_string(),
@@ -229,6 +232,7 @@ impl Process {
             gateway: None,
             http: Some(sandbox.http),
             inward: sandbox.inward,
+            machinery: BTreeSet::new(),
             serving: JoinSet::new(),
             _secrets: secrets,
             stderr: sandbox.stderr,
@@ -236,7 +240,12 @@ impl Process {
             control: sandbox.control,
         };
         match process.initialize().await {
-            Ok(()) => Ok(process),
+            Ok(()) => {
+                if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
+                    process.machinery = process.inward.ports().await.unwrap_or_default();
+                }
+                Ok(process)
+            }
             Err(failure) => {
                 process.discard().await;
                 Err(failure)
@@ -280,6 +289,11 @@ impl Process {
     /// The way to what its programs listen on.
     pub(super) fn inward(&self) -> sandbox::Inward {
         self.inward.clone()
+    }
+
+    /// What it listened on before it was asked for anything.
+    pub(super) fn machinery(&self) -> BTreeSet<u16> {
+        self.machinery.clone()
     }
 
     /// How it ended; `None` while it runs.

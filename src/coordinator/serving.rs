@@ -7,11 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    context::now,
-    process::{Process, Talk},
-    publisher::PublishError,
-    session::Session,
-    states::pair,
+    context::now, process::Process, publisher::PublishError, session::Session, states::pair,
 };
 use crate::{
     nips::session::ActionKind,
@@ -33,12 +29,10 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Looks at a sandbox until it ends. What an agent listens on before its first prompt is its own machinery and
-    /// nothing that it built; a command has none.
+    /// Looks at a sandbox until it ends.
     pub(super) fn of(process: &Process) -> Self {
         let (tell, ports) = watch::channel(BTreeSet::new());
-        let machinery = matches!(process.talk, Talk::Acp { .. });
-        let looking = tokio::spawn(look(process.inward(), machinery, tell));
+        let looking = tokio::spawn(look(process.inward(), process.machinery(), tell));
         Self {
             ports,
             recorded: BTreeSet::new(),
@@ -74,8 +68,7 @@ impl Serving {
     }
 }
 
-async fn look(inward: Inward, machinery: bool, tell: watch::Sender<BTreeSet<u16>>) {
-    let mut own = None;
+async fn look(inward: Inward, mut machinery: BTreeSet<u16>, tell: watch::Sender<BTreeSet<u16>>) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -89,13 +82,9 @@ async fn look(inward: Inward, machinery: bool, tell: watch::Sender<BTreeSet<u16>
                 continue;
             }
         };
-        let own = own.get_or_insert_with(|| match machinery {
-            true => ports.clone(),
-            false => BTreeSet::new(),
-        });
         // What takes the place of something that ended is something else.
-        own.retain(|port| ports.contains(port));
-        let served: BTreeSet<u16> = ports.difference(own).copied().collect();
+        machinery.retain(|port| ports.contains(port));
+        let served: BTreeSet<u16> = ports.difference(&machinery).copied().collect();
         tell.send_if_modified(|known| {
             let news = *known != served;
             *known = served;

@@ -1,5 +1,7 @@
 //! `treefort preview`: what an agent built, in the browser.
 
+use futures_util::FutureExt as _;
+
 use crate::{
     cli::{
         Context,
@@ -89,11 +91,15 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             return end(connection, &ask(Operation::PreviewEnd { only }), args.json).await;
         }
         let answer = super::request(connection, &ask(Operation::Preview(show.clone()))).await?;
-        tell(&args, &answer, context).await?;
         if args.detach {
-            return Ok(());
+            return tell(&args, &answer, context).await;
         }
-        until_interrupted(connection).await?;
+        // From here on there is something to end: looked at once, it is heard from then on.
+        let mut interrupted = Box::pin(tokio::signal::ctrl_c());
+        if (&mut interrupted).now_or_never().is_none() {
+            tell(&args, &answer, context).await?;
+            until(interrupted, connection).await?;
+        }
         // Which port that is was said by treefort.
         let shown = match (&show, &answer.outcome) {
             (Show::App { .. }, Outcome::Preview { port, .. }) => Show::App { port: *port },
@@ -170,12 +176,14 @@ async fn end(connection: &mut Connection, task: &Task, json: bool) -> Result<(),
     Ok(())
 }
 
-/// Returns on Ctrl-C.
+/// Returns when the person has seen enough.
 ///
 /// # Errors
 /// When treefort goes before.
-async fn until_interrupted(connection: &mut Connection) -> Result<(), CommandError> {
-    let interrupted = tokio::signal::ctrl_c();
+async fn until(
+    interrupted: impl Future<Output = std::io::Result<()>>,
+    connection: &mut Connection,
+) -> Result<(), CommandError> {
     tokio::pin!(interrupted);
     loop {
         tokio::select! {

@@ -6,12 +6,13 @@ use super::*;
 use crate::workspace::{Rules, Workspace};
 
 /// A copy as an agent may leave it.
-fn copy() -> tempfile::TempDir {
+fn copy() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let tree = dir.path().join("tree");
-    std::fs::write(dir.path().join("outside"), "secret").unwrap();
+    let copy = dir.path().join("copy");
+    let tree = copy.join("tree");
     std::fs::create_dir_all(tree.join("sub/deep")).unwrap();
     std::fs::create_dir(tree.join(".git")).unwrap();
+    std::fs::write(copy.join("outside"), "secret").unwrap();
     for (name, text) in [
         ("a.txt", "a"),
         ("sub/index.html", "<p>sub"),
@@ -32,16 +33,16 @@ fn copy() -> tempfile::TempDir {
         0,
     )
     .unwrap();
-    dir
+    (dir, copy)
 }
 
 /// The same files on the disk and in a store.
-fn roots(dir: &tempfile::TempDir) -> [Root; 2] {
-    let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
-    let mut workspace = Workspace::open(dir.path(), store.clone(), Rules::default(), None).unwrap();
+fn roots(copy: &std::path::Path) -> [Root; 2] {
+    let store = Arc::new(Store::open(&copy.join("../store")).unwrap());
+    let mut workspace = Workspace::open(copy, store.clone(), Rules::default(), None).unwrap();
     let state = workspace.checkpoint("as it is", 1).unwrap();
     [
-        Root::Folder(dir.path().join("tree")),
+        Root::Folder(copy.join("tree")),
         Root::State(store, state.tree),
     ]
 }
@@ -69,8 +70,8 @@ fn text(reply: Reply) -> Option<String> {
 
 #[test]
 fn files_of_the_copy_are_read_and_nothing_else_is_there() {
-    let dir = copy();
-    for root in roots(&dir) {
+    let (_dir, copy) = copy();
+    for root in roots(&copy) {
         let files = Files::open(root, None).unwrap();
         assert_eq!(files.folder(), "");
         for (path, content) in [
@@ -117,11 +118,11 @@ fn files_of_the_copy_are_read_and_nothing_else_is_there() {
 
 #[test]
 fn the_top_is_where_the_site_is_or_where_its_owner_says() {
-    let dir = copy();
-    let tree = dir.path().join("tree");
+    let (_dir, copy) = copy();
+    let tree = copy.join("tree");
     std::fs::create_dir(tree.join("dist")).unwrap();
     std::fs::write(tree.join("dist/index.html"), "built").unwrap();
-    for root in roots(&dir) {
+    for root in roots(&copy) {
         let files = Files::open(root.clone(), None).unwrap();
         assert_eq!(files.folder(), "dist");
         assert_eq!(text(ask(&files, "/")).as_deref(), Some("built"));

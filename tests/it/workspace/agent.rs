@@ -22,9 +22,6 @@ prewarm = true
 grace_s = 1
 [image]
 dockerfile = "Dockerfile"
-[embedded]
-system = true
-files = { "agent.sh" = "/agent.sh" }
 "#;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY treefort /treefort\nCOPY busybox /bin/busybox\n\

@@ -48,12 +48,32 @@ impl Answer {
             }
             all.push_str(value.trim());
         }
+        let body = &bytes[end + 4..];
+        let chunked = headers
+            .get("transfer-encoding")
+            .is_some_and(|how| how == "chunked");
         Self {
             status: status.parse().unwrap(),
             headers,
-            body: bytes[end + 4..].to_vec(),
+            body: match chunked {
+                true => together(body),
+                false => body.to_vec(),
+            },
         }
     }
+}
+
+/// A body that came in pieces; as far as it came.
+fn together(mut pieces: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = pieces.windows(2).position(|two| two == b"\r\n") {
+        let size = String::from_utf8_lossy(&pieces[..end]);
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        pieces = &pieces[end + 2..];
+        body.extend(&pieces[..size.min(pieces.len())]);
+        pieces = pieces.get(size + 2..).unwrap_or_default();
+    }
+    body
 }
 
 /// The address, `Host` and path of a link.
