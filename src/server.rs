@@ -169,6 +169,7 @@ impl Server {
                 keyring.clone(),
                 redactor.clone(),
                 blobs.clone(),
+                relay.clone(),
                 home.to_owned(),
                 Box::new(move || {
                     let workspaces = workspaces.clone();
