@@ -301,16 +301,18 @@ pub struct PageLink {
 }
 
 impl PageLink {
-    /// A link that lets in whoever follows it first; a secret until then. There is none where the page is not served:
-    /// away from this machine's own address.
+    /// Whether there is a page at the end of it: it is served at this machine's own address only.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
+    /// A link that lets in whoever follows it first; a secret until then.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn fresh(&self) -> io::Result<Option<String>> {
-        if !self.address.ip().is_loopback() {
-            return Ok(None);
-        }
-        Ok(Some(self.page.first_link(self.address)?))
+    pub fn fresh(&self) -> io::Result<String> {
+        Ok(self.page.first_link(self.address)?)
     }
 }
 

@@ -59,8 +59,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         .await
         .map_err(|error| launch::not_started(&context.home, error))?;
     // The link is a secret until it is used: it goes to a person and into no log.
-    let link = match output::is_terminal() {
-        true => own.page().fresh()?,
+    let page = own.page();
+    let link = match output::is_terminal() && page.is_served() {
+        true => Some(page.fresh()?),
         false => None,
     };
     let address = format!("http://{}", own.address());

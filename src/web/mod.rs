@@ -12,6 +12,7 @@ mod demo;
 mod files;
 mod folders;
 mod reply;
+pub mod share;
 mod sign;
 mod token;
 

@@ -38,7 +38,7 @@ pub(super) struct Tokens {
 struct Code {
     digest: [u8; 32],
     until: Instant,
-    /// Whether no other code takes its place.
+    /// Whether others make room first.
     first: bool,
 }
 
@@ -59,10 +59,9 @@ impl Tokens {
         let now = Instant::now();
         let mut codes = lock(&self.codes);
         codes.retain(|code| code.until > now);
-        if codes.len() >= MAX_CODES
-            && let Some(oldest) = codes.iter().position(|code| !code.first)
-        {
-            codes.remove(oldest);
+        if codes.len() >= MAX_CODES {
+            let oldest = codes.iter().position(|code| !code.first);
+            codes.remove(oldest.unwrap_or_default());
         }
         codes.push(Code {
             digest: Sha256::digest(&code).into(),

@@ -102,6 +102,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "model",
             "relay",
             "recorder",
+            // The file to hand on that `export` writes is the one that the page gives.
+            "web",
             // A folder that no agent may have is refused before anything starts.
             "workspace",
         ],

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -85,8 +85,11 @@ impl Person {
             .env(docker, nowhere)
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        let began = Instant::now();
         let output = tokio::time::timeout(Duration::from_secs(90), command.output());
-        output.await.expect("the command hangs").unwrap()
+        let output = output.await.expect("the command hangs").unwrap();
+        eprintln!("{:?} {arguments:?}: {:?}", self.user, began.elapsed());
+        output
     }
 
     /// The same, of one that succeeds: what it printed.

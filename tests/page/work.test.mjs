@@ -44,6 +44,17 @@ test("a job on a folder: the changes, an undo, an apply, a take-back, and the en
   await accessible(page);
   await shot(page, "work");
 
+  // Its files, now and as they were.
+  await side.getByRole("button", { name: "Files" }).click();
+  const files = page.getByRole("dialog", { name: "Files" });
+  await files.getByRole("button", { name: /README\.md/ }).click();
+  await files.getByText("A larger shop.").waitFor();
+  await files.getByRole("combobox").selectOption({ index: 2 });
+  await files.getByText("A small shop.").waitFor();
+  await accessible(page);
+  await shot(page, "files");
+  await page.keyboard.press("Escape");
+
   // Back to the beginning, after a look at what that would change; and back from there.
   await side.getByRole("tab", { name: "Checkpoints" }).click();
   await side.getByRole("button", { name: "Bring back" }).last().click();

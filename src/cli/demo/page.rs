@@ -50,10 +50,7 @@ pub(super) async fn run(demo: Demo, json: bool) -> Result<(), CommandError> {
 
 /// Leads a person, or the page, to it.
 async fn show(demo: &Demo, link: &PageLink, json: bool) -> Result<(), CommandError> {
-    // There is one: the demo listens on this machine's own address.
-    let Some(link) = link.fresh()? else {
-        return Ok(());
-    };
+    let link = link.fresh()?;
     if json {
         return Ok(output::json(&json!({ "url": link }))?);
     }
@@ -74,9 +71,7 @@ async fn serve(link: &PageLink, json: bool) -> Result<(), CommandError> {
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(_asked) = lines.next_line().await? {
-        if let Some(link) = link.fresh()? {
-            output::json(&json!({ "url": link }))?;
-        }
+        output::json(&json!({ "url": link.fresh()? }))?;
     }
     Ok(())
 }

@@ -138,6 +138,7 @@ impl EmbeddedRuntime {
         let launch = Launch {
             name: spec.name.clone(),
             limits: spec.limits,
+            reserved_mb: needs.reserved_mb,
             plan: plan(spec, &needs, &self.program, maps)?,
             program: self.program.clone(),
             maps,

@@ -44,6 +44,8 @@ pub(super) struct Launch {
     pub(super) program: PathBuf,
     pub(super) maps: Maps,
     pub(super) limits: Limits,
+    /// MiB that one process may reserve beside what it may use.
+    pub(super) reserved_mb: u32,
     pub(super) places: Arc<Places>,
     /// In front of the names of this home's groups.
     pub(super) prefix: String,
@@ -168,6 +170,7 @@ async fn launch(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Ch
         program,
         maps,
         limits,
+        reserved_mb,
         places,
         prefix,
     } = launch;
@@ -177,7 +180,7 @@ async fn launch(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Ch
     let holds = places.holds();
     let group = group(places, format!("{prefix}{name}"), limits).await?;
     if !holds.memory {
-        plan.process_mb = Some(limits.memory_mb);
+        plan.process_mb = Some(limits.memory_mb.saturating_add(reserved_mb));
     }
     let spawned = Command::new(program)
         .arg(enter::SUBCOMMAND)

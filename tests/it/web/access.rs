@@ -8,7 +8,7 @@ use treefort::nips::{Draft, nip98};
 use super::*;
 
 /// Every request of the API that a bearer is needed for.
-const REQUESTS: [(&str, &str, &str); 7] = [
+const REQUESTS: [(&str, &str, &str); 8] = [
     ("GET", "/api/who", ""),
     ("POST", "/api/link", ""),
     (
@@ -18,6 +18,7 @@ const REQUESTS: [(&str, &str, &str); 7] = [
     ),
     ("POST", "/api/decrypt", r#"{"events":[]}"#),
     ("GET", "/api/folders?path=/", ""),
+    ("POST", "/api/demo", ""),
     ("PUT", "/api/files", "bytes"),
     (
         "GET",

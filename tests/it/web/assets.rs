@@ -111,6 +111,7 @@ async fn assets_are_what_was_built_and_nothing_else_runs() {
         ("/api/sign", "POST"),
         ("/api/decrypt", "POST"),
         ("/api/link", "POST"),
+        ("/api/demo", "POST"),
         ("/api/enter", "POST"),
         ("/api/files", "PUT"),
     ] {

@@ -6,7 +6,8 @@ import { useEffect, useMemo } from "preact/hooks";
 import { prompt } from "../nostr/jobs";
 import { isPrivate, kind, value } from "../nostr/records";
 import type { DiffAnswer } from "../nostr/workspace";
-import { line, visible } from "../story/text";
+import { Prose } from "../story/parts";
+import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import { agentNamed, agentTitle } from "./choice";
@@ -133,8 +134,8 @@ function Column({ id, titled, onRemove }: { id: string; titled: boolean; onRemov
       </dl>
       {working && <Progress feed={feed} />}
       {conversation.question !== undefined && <Asks question={conversation.question} />}
-      <div class="answer" tabIndex={0}>
-        {said === "" ? <p class="muted">{job.state === "failed" ? line(job.said?.sentence ?? "", 400) : words.compare.noAnswer}</p> : <p class="said">{visible(said.slice(0, SHOWN))}</p>}
+      <div class="answer story" tabIndex={0} role="group" aria-label={words.compare.answer}>
+        {said === "" ? <p class="muted">{job.state === "failed" ? line(job.said?.sentence ?? "", 400) : words.compare.noAnswer}</p> : <Prose text={said.slice(0, SHOWN)} />}
       </div>
       {problem.value !== "" && <p class="muted">{problem.value}</p>}
       {diff.value !== undefined && <Changed diff={diff.value} working={working} />}

@@ -7,7 +7,7 @@ import { line } from "../story/text";
 import { words } from "../words/app";
 import { hrefs } from "./route";
 import { status } from "./state";
-import { Button, Problem, sentence } from "./ui";
+import { Button, Problem, Said, sentence } from "./ui";
 
 export function Missing() {
   const known = status.value;
@@ -17,8 +17,14 @@ export function Missing() {
     return (
       <div class="note warn" role="status">
         <h2>{words.missing.sandbox}</h2>
-        <p>{line(runtime.detail, 600)}</p>
-        {runtime.fix !== undefined && <p>{line(runtime.fix, 600)}</p>}
+        <p>
+          <Said text={line(runtime.detail, 600)} />
+        </p>
+        {runtime.fix !== undefined && (
+          <p>
+            <Said text={line(runtime.fix, 600)} />
+          </p>
+        )}
         <p class="muted">
           {words.missing.still} <a href={hrefs.touch}>{words.missing.all}</a>
         </p>
@@ -29,8 +35,9 @@ export function Missing() {
   return (
     <div class="note warn" role="status">
       <h2>{words.missing.title}</h2>
-      <p>{line(known.model_problem, 600)}</p>
-      <p class="muted">{words.missing.still}</p>
+      <p>
+        <Said text={line(known.model_problem, 600)} /> {words.missing.still}
+      </p>
       <p>{words.missing.demo}</p>
       <Demo />
     </div>

@@ -13,6 +13,7 @@ const alt = (event: NEvent): string => line(value(event, "alt") ?? event.content
 
 /** What happens right now, in a few words. */
 function doing(feed: Feed, job: Job): string {
+  if (store.value?.relay.state.value === "lost" && store.value.relay.unsent.value === 0) return words.lost.short;
   if (job.state === "paused") return words.session.states["paused"] ?? "";
   if (job.state === "asking") return words.session.asks;
   if (job.state === "waiting") return store.value?.relay.unsent.value ? words.session.unsent : words.session.waitingFor;

@@ -16,6 +16,7 @@ import { Attachments } from "./attach";
 import { agentNamed, agentTitle } from "./choice";
 import { Feed } from "./feed";
 import { Field } from "./field";
+import { FilesDialog, type LooksAt } from "./FilesDialog";
 import { Icon } from "./icons";
 import { draft } from "./keep";
 import { onKeys } from "./keys";
@@ -23,7 +24,7 @@ import { canNotify, denied, notifies, turn } from "./notify";
 import { Progress } from "./Progress";
 import { hrefs } from "./route";
 import { ShareDialog } from "./Share";
-import { Side, sideOpen } from "./Side";
+import { showSide, showsSide, Side } from "./Side";
 import { me, store } from "./state";
 import { type Conversation, isOpen, type Job } from "./store";
 import * as tasks from "./tasks";
@@ -32,7 +33,7 @@ import { Busy, Button, Chip, Problem, sentence } from "./ui";
 /** Steps of a story that wants search and filters. */
 const MANY = 40;
 
-export function Session({ id }: { id: string }) {
+export function Session({ id, step }: { id: string; step: string | undefined }) {
   const known = store.value;
   const looked = useSignal(false);
   const feed = useMemo(() => (known === undefined ? undefined : new Feed(id, known)), [id, known]);
@@ -55,17 +56,18 @@ export function Session({ id }: { id: string }) {
       <Busy text={words.loading} />
     );
   }
-  return <View key={id} feed={feed} conversation={conversation} />;
+  return <View key={id} feed={feed} conversation={conversation} step={step} />;
 }
 
 /** Whether the conversation has a copy of files. */
 const onFiles = (conversation: Conversation): boolean => conversation.task && agentNamed(conversation.agent ?? "")?.workspace !== false;
 
-function View({ feed, conversation }: { feed: Feed; conversation: Conversation }) {
+function View({ feed, conversation, step }: { feed: Feed; conversation: Conversation; step: string | undefined }) {
   const problem = useSignal("");
   const sharing = useSignal(false);
   const job = conversation.jobs.at(-1) as Job;
   const session = feed.session.value;
+  const files = onFiles(conversation);
   const plain = useMemo(() => {
     const known = store.value;
     return computed(() => {
@@ -73,20 +75,21 @@ function View({ feed, conversation }: { feed: Feed; conversation: Conversation }
       return new Map(known?.plain ?? []);
     });
   }, []);
-  const actions = useMemo(() => storyActions(feed), [feed]);
+  const looksAt = useSignal<LooksAt | undefined>(undefined);
+  const actions = useMemo(() => storyActions(feed, files, looksAt), [feed, files]);
+  const linkTo = useMemo(() => (id: string) => hrefs.step(conversation.id, id), [conversation.id]);
   const title = conversation.title === "" && conversation.hidden ? words.session.private : line(conversation.title, 120) || words.session.untitled;
-  const files = onFiles(conversation);
   useEffect(
     () =>
       onKeys((event) => {
         if (event.key !== "c" || !files) return false;
-        sideOpen.value = sideOpen.value === "yes" ? "no" : "yes";
+        showSide(!showsSide());
         return true;
       }),
     [files],
   );
   return (
-    <div class={`session ${files && sideOpen.value !== "no" ? "with-side" : ""}`}>
+    <div class={`session ${files && showsSide() ? "with-side" : ""}`}>
       <section class="talk" aria-label={words.session.story}>
         <header class="head">
           <div class="titles">
@@ -119,7 +122,7 @@ function View({ feed, conversation }: { feed: Feed; conversation: Conversation }
             <Button icon="search" kind="quiet" label={words.session.search} onClick={() => document.querySelector<HTMLElement>(".s-search input")?.focus()} />
             <Button icon="share" kind="quiet" label={words.session.share} disabled={session === undefined} onClick={() => (sharing.value = true)} />
             {files && (
-              <Button icon="changes" kind="quiet" label={words.session.side} expanded={sideOpen.value !== "no"} onClick={() => (sideOpen.value = sideOpen.value === "no" ? "yes" : "no")} />
+              <Button icon="changes" kind="quiet" label={words.session.side} expanded={showsSide()} onClick={() => showSide(!showsSide())} />
             )}
           </div>
         </header>
@@ -131,6 +134,8 @@ function View({ feed, conversation }: { feed: Feed; conversation: Conversation }
             plain={plain as Signal<Map<string, string | null>>}
             more={feed.older ? () => feed.more() : undefined}
             actions={actions}
+            step={step}
+            linkTo={linkTo}
           />
         </div>
         <div class="dock">
@@ -144,17 +149,26 @@ function View({ feed, conversation }: { feed: Feed; conversation: Conversation }
           <Follow conversation={conversation} job={job} session={session} problem={problem} />
         </div>
       </section>
-      {files && sideOpen.value !== "no" && <Side feed={feed} conversation={conversation} job={job} />}
+      {files && showsSide() && <Side feed={feed} conversation={conversation} job={job} looksAt={looksAt} />}
+      {looksAt.value !== undefined && session !== undefined && (
+        <FilesDialog session={session} looksAt={looksAt.value} onClose={() => (looksAt.value = undefined)} />
+      )}
       {sharing.value && session !== undefined && <ShareDialog session={session} hidden={conversation.hidden} onClose={() => (sharing.value = false)} />}
     </div>
   );
 }
 
-function storyActions(feed: Feed): StoryActions {
+function storyActions(feed: Feed, files: boolean, looksAt: Signal<LooksAt | undefined>): StoryActions {
   const session = (): string => feed.session.value ?? "";
-  return {
+  const withFiles: StoryActions = {
     undoTo: (point) => tasks.undo(session(), point),
     previewUndo: (point) => tasks.previewUndo(session(), point),
+    openFile: (path, at) => {
+      looksAt.value = { path, at };
+    },
+  };
+  return {
+    ...(files ? withFiles : {}),
     blob: async (sha256) => new TextDecoder().decode(await blob(sha256)),
     preview: async (port) => {
       // Without a way back to this page: what is shown there is an agent's.

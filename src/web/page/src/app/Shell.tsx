@@ -65,7 +65,7 @@ export function Shell() {
       <main id="main" tabIndex={-1}>
         <Connection />
         {at.view === "start" && <Start />}
-        {at.view === "session" && <Session key={at.id} id={at.id} />}
+        {at.view === "session" && <Session key={at.id} id={at.id} step={at.step} />}
         {at.view === "sessions" && <Sessions />}
         {at.view === "compare" && <Compare ids={at.ids} />}
         {at.view === "touch" && <Touch />}

@@ -12,6 +12,7 @@ import { ApplyDialog, TakeBack } from "./Apply";
 import { Changed } from "./Changed";
 import { DiscardDialog } from "./Discard";
 import type { Feed } from "./feed";
+import type { LooksAt } from "./FilesDialog";
 import { Icon } from "./icons";
 import { preference } from "./keep";
 import { now } from "./state";
@@ -19,9 +20,19 @@ import { type Conversation, isOpen, type Job } from "./store";
 import * as tasks from "./tasks";
 import { Busy, Button, Command, Dialog, Problem, sentence } from "./ui";
 
-/** Whether the panel is there; on a phone it lies above the page, so it begins closed. */
-export const sideOpen = preference("side");
-if (sideOpen.value === "" || matchMedia("(max-width: 1000px)").matches) sideOpen.value = matchMedia("(min-width: 1200px)").matches ? "yes" : "no";
+const sideOpen = preference("side");
+/** Where it lies above the page it begins closed, each time. */
+const narrowOpen = signal(false);
+const isNarrow = (): boolean => matchMedia("(max-width: 1200px)").matches;
+
+/** Whether the panel is there. */
+export const showsSide = (): boolean =>
+  isNarrow() ? narrowOpen.value : sideOpen.value !== "no";
+
+export function showSide(show: boolean): void {
+  if (isNarrow()) narrowOpen.value = show;
+  else sideOpen.value = show ? "yes" : "no";
+}
 
 const tab = signal<"changes" | "checkpoints">("changes");
 const TABS = ["changes", "checkpoints"] as const;
@@ -29,7 +40,14 @@ const TABS = ["changes", "checkpoints"] as const;
 /** How long after a change the copy is looked at again. */
 const SETTLE = 700;
 
-export function Side({ feed, conversation, job }: { feed: Feed; conversation: Conversation; job: Job }) {
+interface SideProps {
+  feed: Feed;
+  conversation: Conversation;
+  job: Job;
+  looksAt: Signal<LooksAt | undefined>;
+}
+
+export function Side({ feed, conversation, job, looksAt }: SideProps) {
   const session = feed.session.value;
   const diff = useSignal<DiffAnswer | undefined>(undefined);
   const points = useSignal<CheckpointsAnswer | undefined>(undefined);
@@ -60,7 +78,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
             (error: unknown) => {
               if (over) return;
               const said = sentence(error);
-              if (/deleted|there is no copy|no such/i.test(said)) gone.value = true;
+              if (/\bgone\b|no copy/.test(said)) gone.value = true;
               else problem.value = said;
             },
           );
@@ -108,7 +126,7 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
             </button>
           ))}
         </div>
-        <Button icon="close" kind="quiet" label={words.close} onClick={() => (sideOpen.value = "no")} />
+        <Button icon="close" kind="quiet" label={words.close} onClick={() => showSide(false)} />
       </header>
       <div class="panel" role="tabpanel" id="side-panel" aria-labelledby={`tab-${tab.value}`} tabIndex={0}>
         {problem.value !== "" && (
@@ -139,9 +157,14 @@ export function Side({ feed, conversation, job }: { feed: Feed; conversation: Co
                 {words.changes.apply}
               </Button>
             )}
-            <Button onClick={() => (open.value = "where")}>{words.changes.where}</Button>
+            <Button icon="file" onClick={() => (looksAt.value = { path: "", at: undefined })}>
+              {words.changes.allFiles}
+            </Button>
           </div>
           <div class="row">
+            <Button kind="quiet" icon="folder" onClick={() => (open.value = "where")}>
+              {words.changes.where}
+            </Button>
             {project !== undefined && (
               <Button kind="quiet" icon="undo" onClick={() => (open.value = "take-back")}>
                 {words.changes.takeBack}

@@ -15,7 +15,7 @@ import { draft } from "./keep";
 import { Missing } from "./Missing";
 import { go, hrefs } from "./route";
 import { status } from "./state";
-import { Button, Problem, sentence, Toggle } from "./ui";
+import { Button, Problem, Said, sentence, Toggle } from "./ui";
 
 /** How many are asked the same at most. */
 const MAX_CHOICES = 4;
@@ -122,7 +122,7 @@ export function Start() {
             {missing !== undefined && (
               <div class="note warn">
                 <p>
-                  <strong>{words.start.missing(titleOf(missing))}</strong> {line(missing.missing ?? "", 400)}
+                  <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} />
                 </p>
               </div>
             )}

@@ -6,7 +6,7 @@ import { titleOf } from "./choice";
 import { Icon } from "./icons";
 import { Room } from "./Room";
 import { me, status, type Agent } from "./state";
-import { Busy, Command } from "./ui";
+import { Busy, Command, Said } from "./ui";
 
 export function Touch() {
   const known = status.value;
@@ -25,8 +25,16 @@ export function Touch() {
               <Icon name="shield" /> {words.touch.sandbox}
               <Ready ok={known.runtime.ok} />
             </h2>
-            <p>{line(known.runtime.detail, 600)}</p>
-            {known.runtime.fix !== undefined && <p class="note warn">{line(known.runtime.fix, 600)}</p>}
+            <p>
+              <Said text={line(known.runtime.detail, 600)} />
+            </p>
+            {known.runtime.fix !== undefined && (
+              <p class="note warn">
+                <span>
+                  <Said text={line(known.runtime.fix, 600)} />
+                </span>
+              </p>
+            )}
             <div class="two">
               <List title={words.touch.cannot} items={known.runtime.protects ?? []} good />
               <List title={words.touch.can} items={known.runtime.exposes ?? []} />
@@ -49,7 +57,13 @@ export function Touch() {
             <h2>
               <Icon name="moon" /> {words.touch.models}
             </h2>
-            {known.model_problem !== null && <p class="note warn">{line(known.model_problem, 600)}</p>}
+            {known.model_problem !== null && (
+              <p class="note warn">
+                <span>
+                  <Said text={line(known.model_problem, 600)} />
+                </span>
+              </p>
+            )}
             <h3>{words.touch.modelsLocal}</h3>
             <Models names={known.models.filter((name) => known.cloud?.includes(name) !== true)} usual={known.default_model} />
             {(known.cloud ?? []).length > 0 && (
@@ -111,7 +125,7 @@ function List({ title, items, good }: { title: string; items: string[]; good?: b
       <h3>{title}</h3>
       <ul class={good === true ? "marks good" : "marks"}>
         {items.map((item) => (
-          <li key={item}>{line(item, 400)}</li>
+          <li key={item}><Said text={line(item, 400)} /></li>
         ))}
       </ul>
     </div>
@@ -127,7 +141,13 @@ function AgentLine({ agent }: { agent: Agent }) {
         <strong>{titleOf(agent)}</strong>
         <p>{line(agent.description, 300)}</p>
         <p class="muted">{facts.join(" · ")}</p>
-        {agent.missing !== undefined && <p class="note warn">{line(agent.missing, 400)}</p>}
+        {agent.missing !== undefined && (
+          <p class="note warn">
+            <span>
+              <Said text={line(agent.missing, 400)} />
+            </span>
+          </p>
+        )}
       </div>
       <Ready ok={agent.missing === undefined} />
     </li>

@@ -3,7 +3,7 @@
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 
-import { kind, type NEvent, type NFilter, number, RECORDS, seq, value } from "../nostr/records";
+import { isPrivate, kind, type NEvent, type NFilter, number, RECORDS, seq, value } from "../nostr/records";
 import type { Listening, Relay } from "../nostr/relay";
 import type { Conversation, Job, Store } from "./store";
 
@@ -28,11 +28,16 @@ export interface Used {
 
 /** One job's records. */
 class JobFeed {
-  readonly records: NEvent[] = [];
   readonly sessions = new Set<string>();
   session: string | undefined;
   older = false;
   text = new LiveText();
+  readonly used: Used = nothing();
+  private told: NEvent[] = [];
+  /** What came since the records were last looked at. */
+  private fresh: NEvent[] = [];
+  /** When each session was first heard of, to tell which came before. */
+  private readonly began = new Map<string, number>();
   private readonly ids = new Set<string>();
   private strangers: NEvent[] = [];
   private listening: Listening | undefined;
@@ -66,21 +71,36 @@ class JobFeed {
     });
   }
 
+  /** In order. Another array whenever there is another record. */
+  get records(): NEvent[] {
+    if (this.fresh.length === 0) return this.told;
+    const fresh = this.fresh.sort(this.order);
+    this.fresh = [];
+    const [first, last] = [this.told[0], this.told.at(-1)];
+    const [begin, end] = [fresh[0] as NEvent, fresh.at(-1) as NEvent];
+    if (last === undefined || this.order(last, begin) < 0) this.told = this.told.concat(fresh);
+    else if (first !== undefined && this.order(end, first) < 0) this.told = fresh.concat(this.told);
+    else this.told = this.told.concat(fresh).sort(this.order);
+    return this.told;
+  }
+
   close(): void {
     this.listening?.close();
     this.listening = undefined;
   }
 
-  /** Loads older records; whether there are still more. */
-  async more(): Promise<boolean> {
-    if (!this.older) return false;
+  /** Loads older records. */
+  async more(): Promise<void> {
     const found = await this.relay.query([{ kinds: RECORDS, "#E": [this.id], until: this.oldest, limit: PAGE }]);
-    const before = this.records.length;
+    const before = this.ids.size;
     for (const event of found) this.take(event);
-    this.older = found.length >= PAGE && this.records.length > before;
+    this.older = found.length >= PAGE && this.ids.size > before;
     this.changed();
-    return this.older;
   }
+
+  /** Records of a session by their numbers; sessions by their time. */
+  private readonly order = (a: NEvent, b: NEvent): number =>
+    a.pubkey === b.pubkey ? seq(a) - seq(b) : (this.began.get(a.pubkey) ?? 0) - (this.began.get(b.pubkey) ?? 0);
 
   private take(event: NEvent): void {
     if (event.kind === kind.taskJob) {
@@ -88,6 +108,7 @@ class JobFeed {
       if (event.pubkey !== this.coordinator || session === undefined) return;
       this.sessions.add(session);
       this.session = session;
+      this.began.set(session, event.created_at * 1000 + this.began.size);
       const strangers = this.strangers;
       this.strangers = [];
       for (const stranger of strangers) this.take(stranger);
@@ -106,7 +127,8 @@ class JobFeed {
     if (this.ids.has(event.id)) return;
     this.ids.add(event.id);
     this.oldest = Math.min(this.oldest, event.created_at);
-    insert(this.records, event);
+    this.fresh.push(event);
+    count(this.used, event);
     if (event.kind === kind.action) {
       this.heard(event);
       if (value(event, "l") === "message") this.text.end();
@@ -115,29 +137,16 @@ class JobFeed {
   }
 }
 
-/** Keeps the records of a session by their numbers; sessions follow each other in time. */
-function insert(records: NEvent[], event: NEvent): void {
-  let at = records.length;
-  while (at > 0) {
-    const before = records[at - 1] as NEvent;
-    const later = before.pubkey === event.pubkey ? seq(before) > seq(event) : before.created_at > event.created_at;
-    if (!later) break;
-    at -= 1;
-  }
-  records.splice(at, 0, event);
-}
-
 /** Text that comes in numbered pieces, of which some may be lost. */
 class LiveText {
   shown = "";
   private next = 0;
   private early = new Map<number, string>();
-  private over = false;
   /** A piece is missing, so what is shown begins with what the coordinator repeated. */
   private gap = false;
 
   take(at: number | undefined, piece: string): boolean {
-    if (at === undefined || this.over || at < this.next) return false;
+    if (at === undefined || at < this.next) return false;
     if (this.gap) {
       this.next = at + 1;
       this.shown += piece;
@@ -156,7 +165,7 @@ class LiveText {
 
   /** The text so far, from its beginning: it fills a gap. */
   repeat(text: string): boolean {
-    if (this.over || text.length <= this.shown.length || (this.next > 0 && this.early.size === 0 && !this.gap)) return false;
+    if (text.length <= this.shown.length || (this.next > 0 && this.early.size === 0 && !this.gap)) return false;
     this.gap = true;
     this.shown = text;
     for (const at of this.early.keys()) this.next = Math.max(this.next, at + 1);
@@ -164,10 +173,11 @@ class LiveText {
     return true;
   }
 
-  /** The whole message is on the record. */
+  /** The whole message is on the record; what comes now belongs to the next one. */
   end(): void {
-    this.over = true;
     this.shown = "";
+    this.gap = true;
+    for (const at of this.early.keys()) this.next = Math.max(this.next, at + 1);
     this.early.clear();
   }
 }
@@ -200,7 +210,8 @@ export class Feed {
     });
     this.events = computed(() => {
       void this.version.value;
-      return (this.conversation.value?.jobs ?? []).flatMap((job) => this.told(job));
+      const told = (this.conversation.value?.jobs ?? []).map((job) => this.told(job));
+      return told.length === 1 ? (told[0] ?? []) : told.flat();
     });
     this.live = computed(() => {
       void this.version.value;
@@ -212,7 +223,18 @@ export class Feed {
     });
     this.used = computed(() => {
       void this.version.value;
-      return usage((this.conversation.value?.jobs ?? []).flatMap((job) => this.feeds.get(job.id)?.records ?? []));
+      const used = nothing();
+      for (const job of this.conversation.value?.jobs ?? []) {
+        const own = this.feeds.get(job.id)?.used;
+        if (own === undefined) continue;
+        used.read += own.read;
+        used.written += own.written;
+        used.calls += own.calls;
+        used.microusd += own.microusd;
+        used.unpriced ||= own.unpriced;
+        used.model = own.model ?? used.model;
+      }
+      return used;
     });
     this.session = computed(() => {
       void this.version.value;
@@ -266,29 +288,25 @@ export class Feed {
 
   /** A job as the story tells it. */
   private told(job: Job): NEvent[] {
-    const feed = this.feeds.get(job.id);
     const request = job.event ?? job.inner;
-    const told = request === undefined ? [] : [request];
-    told.push(...(feed?.records ?? []));
+    const records = this.feeds.get(job.id)?.records ?? [];
     // A private job's words are in its result alone.
-    const hidden = job.result !== undefined && value(job.result, "encrypted") === undefined && job.result.tags.some((tag) => tag[0] === "encrypted");
-    if (hidden && job.result !== undefined) told.push(job.result);
-    return told;
+    const result = job.result !== undefined && isPrivate(job.result) ? [job.result] : [];
+    return (request === undefined ? [] : [request]).concat(records, result);
   }
 }
 
-export function usage(records: NEvent[]): Used {
-  const used: Used = { read: 0, written: 0, calls: 0, microusd: 0, unpriced: false, model: undefined };
-  for (const event of records) {
-    if (event.kind === kind.start) used.model = value(event, "model") ?? used.model;
-    if (event.kind !== kind.action || value(event, "l") !== "model") continue;
-    used.calls += 1;
-    used.read += number(event, "tokens", 1) ?? 0;
-    used.written += number(event, "tokens", 2) ?? 0;
-    const cost = number(event, "microusd");
-    if (cost === undefined) used.unpriced = true;
-    else used.microusd += cost;
-    used.model = value(event, "model") ?? used.model;
-  }
-  return used;
+const nothing = (): Used => ({ read: 0, written: 0, calls: 0, microusd: 0, unpriced: false, model: undefined });
+
+/** Adds what a record says that it cost. */
+function count(used: Used, event: NEvent): void {
+  if (event.kind === kind.start) used.model = value(event, "model") ?? used.model;
+  if (event.kind !== kind.action || value(event, "l") !== "model") return;
+  used.calls += 1;
+  used.read += number(event, "tokens", 1) ?? 0;
+  used.written += number(event, "tokens", 2) ?? 0;
+  const cost = number(event, "microusd");
+  if (cost === undefined) used.unpriced = true;
+  else used.microusd += cost;
+  used.model = value(event, "model") ?? used.model;
 }

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 
 export type Route =
   | { view: "start" }
-  | { view: "session"; id: string }
+  | { view: "session"; id: string; step: string | undefined }
   | { view: "sessions" }
   | { view: "compare"; ids: string[] }
   | { view: "touch" };
@@ -15,8 +15,8 @@ export const MAX_COMPARED = 4;
 const HEX = /^[0-9a-f]{64}$/;
 
 export function parse(hash: string): Route {
-  const [view, rest = ""] = hash.replace(/^#\/?/, "").split("/", 2) as [string, string?];
-  if (view === "s" && HEX.test(rest)) return { view: "session", id: rest };
+  const [view, rest = "", step] = hash.replace(/^#\/?/, "").split("/", 3) as [string, string?, string?];
+  if (view === "s" && HEX.test(rest)) return { view: "session", id: rest, step: /^[0-9a-f]{4,64}$/.test(step ?? "") ? step : undefined };
   if (view === "compare") {
     const ids = rest.split(",").filter((id) => HEX.test(id));
     return { view: "compare", ids: [...new Set(ids)].slice(0, MAX_COMPARED) };
@@ -30,6 +30,7 @@ export const hrefs = {
   sessions: "#/sessions",
   touch: "#/touch",
   session: (id: string): string => `#/s/${id}`,
+  step: (id: string, step: string): string => `#/s/${id}/${step.slice(0, 16)}`,
   compare: (ids: string[]): string => `#/compare/${ids.join(",")}`,
 };
 

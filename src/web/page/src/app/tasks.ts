@@ -13,6 +13,7 @@ import type {
   TakeBackAnswer,
   UndoAnswer,
 } from "../nostr/workspace";
+import type { FileAnswer, FilesAnswer, FilesSource } from "../story/Files";
 import { store } from "./state";
 
 type Params = Record<string, string | number | undefined>;
@@ -38,6 +39,12 @@ export const clean = (copies: string[], images: boolean): Promise<CleanAnswer> =
     { images: images ? "true" : undefined },
     copies.map((copy) => ["param", "copy", copy]),
   );
+
+/** What is in a copy, for who looks at its files. */
+export const filesOf = (session: string): FilesSource => ({
+  list: (at, path, offset) => run<FilesAnswer>("files", { session, at, path: path === "" ? undefined : path, offset: offset === 0 ? undefined : offset }),
+  read: (at, path, offset) => run<FileAnswer>("file", { session, at, path, offset: offset === 0 ? undefined : offset }),
+});
 
 /** What bringing a state back would change: from how it is now to how it was then. */
 export async function previewUndo(session: string, to: number): Promise<DiffAnswer> {

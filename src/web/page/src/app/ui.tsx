@@ -66,6 +66,7 @@ export function Dialog(props: {
   children: ComponentChildren;
   foot?: ComponentChildren;
   wide?: boolean;
+  tall?: boolean;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
@@ -80,7 +81,7 @@ export function Dialog(props: {
   return (
     <dialog
       ref={dialog}
-      class={props.wide === true ? "wide" : ""}
+      class={`${props.wide === true ? "wide" : ""} ${props.tall === true ? "tall" : ""}`}
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault();
@@ -167,6 +168,14 @@ export function sends(event: KeyboardEvent): boolean {
   if (event.key !== "Enter" || event.isComposing) return false;
   if (event.ctrlKey || event.metaKey) return true;
   return !event.shiftKey && !event.altKey && matchMedia("(pointer: fine)").matches;
+}
+
+/** A sentence of the program's, which has commands between backticks. */
+export function Said({ text }: { text: string }) {
+  const parts = text.split("`");
+  const first = parts[0] ?? "";
+  parts[0] = first.charAt(0).toUpperCase() + first.slice(1);
+  return <>{parts.map((part, at) => (at % 2 === 1 && at < parts.length - 1 ? <code key={at}>{part}</code> : part))}</>;
 }
 
 /** What went wrong, as a sentence. */
