@@ -316,15 +316,20 @@ async fn store_is_full(session: &mut Session) -> Result<(), PublishError> {
     if std::mem::replace(&mut bench.store_full, true) {
         return Ok(());
     }
-    if let Err(error) = bench.hold.pause().await {
-        tracing::warn!(%error, "an agent without room for checkpoints could not be paused");
-    }
-    let sentence = format!(
-        "The agent stands still: its checkpoints would take more than their {} MiB of disk, so what it does now \
-         could not be undone. Undo its last step, and it goes on; or stop it (Ctrl-C), apply what is good, and \
-         start again. `store_mb` in treefort.toml sets the limit.",
-        bench.store.0 >> 20
-    );
+    let mib = bench.store.0 >> 20;
+    let why = format!("its checkpoints would take more than their {mib} MiB of disk");
+    let sentence = if super::watch::stands_still(&bench.hold).await {
+        format!(
+            "The agent stands still: {why}, so what it does now could not be undone. Undo its last step, and it \
+             goes on; or stop it (Ctrl-C), apply what is good, and start again. `store_mb` in treefort.toml sets \
+             the limit."
+        )
+    } else {
+        format!(
+            "The agent was ended: {why}, and it did not stand still. What it did since the last one cannot be \
+             undone alone. `store_mb` in treefort.toml sets the limit."
+        )
+    };
     let entry = session.log.error("store", true, &sentence, now())?;
     session.publish(entry).await
 }

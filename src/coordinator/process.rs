@@ -102,6 +102,8 @@ pub(super) struct Start<'a> {
     pub(super) keys: Keys,
     /// The folder that it works on, when the agent has one.
     pub(super) tree: Option<PathBuf>,
+    /// The person's own folder that it was copied from.
+    pub(super) project: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
     /// Where the lines of its image's build go, should that have to be built first.
@@ -128,6 +130,7 @@ impl Process {
             agent,
             keys: keys.clone(),
             tree,
+            project: None,
             command: None,
             progress: None,
         };
@@ -148,6 +151,7 @@ impl Process {
             agent,
             keys,
             tree,
+            project,
             command,
             progress,
         } = start;
@@ -194,6 +198,7 @@ impl Process {
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
             workspace: tree,
+            private: project.into_iter().collect(),
             runtime: None,
         };
         let sandbox = context

@@ -13,6 +13,7 @@ use super::{
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
+    watch::ended_too_large,
 };
 use crate::{
     agent::acp::{self, StopReason},
@@ -137,6 +138,7 @@ async fn work(
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
         Ended::Exited(code) => {
+            ended_too_large(session, order, lines).await?;
             return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
                 .await;
         }
