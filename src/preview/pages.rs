@@ -115,8 +115,8 @@ pub(super) fn silent() -> Response<Body> {
     page(
         StatusCode::GATEWAY_TIMEOUT,
         "No answer",
-        "The app did not answer in time. It may be busy, or the agent's sandbox stands still because its disk is \
-         full or its files are being brought back.",
+        "The app did not answer in time. It may be busy, or the agent's sandbox stands still because it was \
+         paused, its disk is full, or its files are being brought back.",
     )
 }
 
