@@ -350,6 +350,9 @@ pub enum Problem {
     /// The record is not what was signed, or not all of it.
     #[error("{0}")]
     NotVerified(String),
+    /// The session cannot be handed on; why.
+    #[error("{0}")]
+    NotShared(String),
     /// The secret key cannot be read.
     #[error("this is no secret key: an nsec, ncryptsec or 64 hexadecimal characters were expected")]
     NotASecret,

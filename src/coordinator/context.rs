@@ -14,6 +14,7 @@ use crate::{
     agent::registry::Registry,
     keys::{Admission, Keyring},
     model::{gateway::Gateway, local::Local},
+    preview::Previews,
     recorder::Redactor,
     relay::Relay,
     sandbox::{self, Runtime},
@@ -50,12 +51,14 @@ pub struct Context {
     pub runtime: Arc<dyn Runtime>,
     /// What an owner set about sandboxes.
     pub sandbox: sandbox::Config,
-    /// What the sandbox protects, in a sentence; known once the sandbox was looked at.
-    pub protection: std::sync::OnceLock<String>,
+    /// What the sandbox said of itself, once it was looked at. It does not change while the engine runs.
+    pub probe: tokio::sync::OnceCell<sandbox::Probe>,
     /// The sessions that are open, for their owner to speak to.
     pub desk: Arc<Desk>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
+    /// What agents built, in their owner's browser.
+    pub previews: Previews,
     /// The way of sessions to their models.
     pub gateway: Gateway,
     /// The local model server.

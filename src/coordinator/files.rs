@@ -160,7 +160,7 @@ pub(super) async fn begin(
     if !manifest.workspace {
         let process = match warm {
             Some(process) => process,
-            None => start_alone(context, order, command, None, unused, progress).await?,
+            None => start_alone(context, order, command, (None, None), unused, progress).await?,
         };
         return Ok(Begun {
             process,
@@ -191,8 +191,8 @@ pub(super) async fn begin(
         }
         let attached = attach(&shared, asked).await?;
         let latest = attached.as_ref().map_or(latest, |(_, at)| at.clone());
-        let tree = Some(shared.tree_dir());
-        let process = start_alone(context, order, command, tree, unused, progress).await?;
+        let of = (Some(shared.tree_dir()), shared.about().project.clone());
+        let process = start_alone(context, order, command, of, unused, progress).await?;
         held.keep_for(process.exit());
         return Ok(Begun {
             process,
@@ -250,6 +250,10 @@ pub(super) async fn begin(
                 agent: &order.agent,
                 keys,
                 tree: Some(tree),
+                project: match &source {
+                    Source::Project { path, .. } => Some(path.clone()),
+                    Source::Empty => None,
+                },
                 command,
                 progress: Some(progress),
             };
@@ -300,12 +304,12 @@ async fn attach(
     shared.attach(files, now()).await.map(Some)
 }
 
-/// A process with fresh keys that works on nothing, or on a copy that is there already.
+/// A process with fresh keys that works on nothing, or on a copy that is there already, of a project.
 async fn start_alone(
     context: &Arc<Context>,
     order: &Order,
     command: Option<&str>,
-    tree: Option<PathBuf>,
+    (tree, project): (Option<PathBuf>, Option<PathBuf>),
     unused: &mut Unused,
     progress: sandbox::Progress,
 ) -> Result<Process, Failure> {
@@ -315,6 +319,7 @@ async fn start_alone(
         agent: &order.agent,
         keys,
         tree,
+        project,
         command,
         progress: Some(progress),
     };

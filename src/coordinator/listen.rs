@@ -19,6 +19,7 @@ use super::{
     process::Talk,
     publisher::PublishError,
     saying::{record_said, record_tool, report, take_call},
+    serving,
     session::{Lines, Session, Turn},
     turn::Ended,
     usage::Usage,
@@ -178,6 +179,7 @@ pub(super) async fn listen(
             }
             around = facts::around(&mut session.bench) => match around {
                 Around::Look => watch_disk(session, order, lines).await?,
+                Around::Ports => serving::record(session).await?,
                 Around::Told(told) => {
                     let sentence = session.hear(*told).await?;
                     session.introduction = None;

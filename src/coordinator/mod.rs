@@ -34,6 +34,7 @@ mod questions;
 mod quota;
 mod recovery;
 mod saying;
+mod serving;
 mod session;
 mod shared;
 mod shell;

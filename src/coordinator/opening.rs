@@ -220,6 +220,14 @@ impl Session {
         }
         let left_out = |imported| left_out(imported, self.private);
         extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
+        let probe = context.probe.get_or_try_init(|| context.runtime.probe());
+        let probe = probe.await.ok();
+        let mut env = vec![
+            format!("linux/{}", std::env::consts::ARCH),
+            format!("sandbox={}", context.runtime.kind()),
+            "network=none".to_owned(),
+        ];
+        env.extend(probe.into_iter().flat_map(sandbox::Probe::env));
         let start = Start {
             operator: Some(context.admission.operator()),
             behavior: None,
@@ -229,11 +237,7 @@ impl Session {
             tier: if model.local { "local" } else { "cloud" }.to_owned(),
             adapter: manifest.name.clone(),
             image: self.process.image.clone(),
-            env: vec![
-                format!("linux/{}", std::env::consts::ARCH),
-                format!("sandbox={}", context.runtime.kind()),
-                "network=none".to_owned(),
-            ],
+            env,
             config: Start::config_of(
                 &manifest.name,
                 "",
@@ -248,12 +252,12 @@ impl Session {
         } else {
             format!(" on {}", model.name)
         };
-        let mut content = format!("{name} started{with} in a container without a network.");
+        let mut content = format!("{name} started{with} in a sandbox without a network.");
         if self.bench.is_some()
-            && let Some(protection) = context.protection.get()
+            && let Some(probe) = probe
         {
             content.push(' ');
-            content.push_str(protection);
+            content.push_str(&probe.protection.short);
         }
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {

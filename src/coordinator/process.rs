@@ -1,6 +1,7 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -67,6 +68,10 @@ pub(super) struct Process {
     pub(super) token: String,
     gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// The way to what its programs listen on.
+    inward: sandbox::Inward,
+    /// What it listened on when it was ready: its own machinery, and nothing that it built.
+    machinery: BTreeSet<u16>,
     serving: JoinSet<()>,
     /// Its key and its token, for as long as it can say them.
     _secrets: Learned,
@@ -99,6 +104,8 @@ pub(super) struct Start<'a> {
     pub(super) keys: Keys,
     /// The folder that it works on, when the agent has one.
     pub(super) tree: Option<PathBuf>,
+    /// The person's own folder that it was copied from.
+    pub(super) project: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
     /// Where the lines of its image's build go, should that have to be built first.
@@ -125,6 +132,7 @@ impl Process {
             agent,
             keys: keys.clone(),
             tree,
+            project: None,
             command: None,
             progress: None,
         };
@@ -145,6 +153,7 @@ impl Process {
             agent,
             keys,
             tree,
+            project,
             command,
             progress,
         } = start;
@@ -191,6 +200,7 @@ impl Process {
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
             workspace: tree,
+            private: project.into_iter().collect(),
             runtime: None,
         };
         let sandbox = context
@@ -229,6 +239,8 @@ impl Process {
             token,
             gateway: None,
             http: Some(sandbox.http),
+            inward: sandbox.inward,
+            machinery: BTreeSet::new(),
             serving: JoinSet::new(),
             _secrets: secrets,
             stderr: sandbox.stderr,
@@ -236,7 +248,12 @@ impl Process {
             control: sandbox.control,
         };
         match process.initialize().await {
-            Ok(()) => Ok(process),
+            Ok(()) => {
+                if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
+                    process.machinery = process.inward.ports().await.unwrap_or_default();
+                }
+                Ok(process)
+            }
             Err(failure) => {
                 process.discard().await;
                 Err(failure)
@@ -279,6 +296,16 @@ impl Process {
     /// Stops the agent for a moment, from another task.
     pub(super) fn pause(&self) -> sandbox::Handle {
         self.control.handle()
+    }
+
+    /// The way to what its programs listen on.
+    pub(super) fn inward(&self) -> sandbox::Inward {
+        self.inward.clone()
+    }
+
+    /// What it listened on before it was asked for anything.
+    pub(super) fn machinery(&self) -> BTreeSet<u16> {
+        self.machinery.clone()
     }
 
     /// How it ended; `None` while it runs.

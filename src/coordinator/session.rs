@@ -20,6 +20,7 @@ use super::{
     opening::{Prepared, excerpt},
     process::{Process, Talk},
     publisher::PublishError,
+    serving,
     shared::Told,
     turn, watch,
 };
@@ -35,6 +36,11 @@ use crate::{
 
 /// How often a customer hears of a build that it waits for.
 const TELL_EVERY: Duration = Duration::from_secs(3);
+
+/// The longest that a session stays open after an answer because somebody looks at what it built.
+const LOOKED_AT: Duration = Duration::from_secs(4 * 3600);
+/// How often it is looked whether somebody does.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One job for a session.
 #[derive(Debug)]
@@ -182,7 +188,10 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         {
             break (Outcome::Success, "completed");
         }
-        let ends = Instant::now() + Duration::from_secs(idle);
+        let (mut ends, latest) = (
+            Instant::now() + Duration::from_secs(idle),
+            Instant::now() + LOOKED_AT,
+        );
         let shared = session.bench.as_ref().map(|bench| bench.shared.clone());
         let mut wanted = std::pin::pin!(facts::wanted(shared));
         turn = loop {
@@ -198,6 +207,12 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                             break 'session (Outcome::Failed, "record");
                         }
                     }
+                    Around::Ports => {
+                        if let Err(error) = serving::record(&mut session).await {
+                            tracing::error!(%error, "what the agent serves could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    }
                     // Nobody waits for what it does now: over its quota it ends, and its copy stays.
                     Around::Look => match watch::grew_too_large(&mut session).await {
                         Ok(false) => {}
@@ -209,7 +224,11 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                     },
                 },
                 Some(word) = session.words.recv() => word.nothing_to_do(),
-                () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
+                // What it built runs in its sandbox, and somebody looks at that.
+                () = tokio::time::sleep_until(ends) => match session.is_looked_at() && ends < latest {
+                    true => ends = Instant::now() + LOOK_AGAIN,
+                    false => break 'session (Outcome::Success, "completed"),
+                },
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
                 () = &mut wanted => break 'session (Outcome::Success, "completed"),
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
@@ -315,6 +334,12 @@ impl Session {
             }
         }
         Err(unpublished.error)
+    }
+
+    /// Whether somebody looks at what runs in its sandbox.
+    fn is_looked_at(&self) -> bool {
+        let copy = self.bench.as_ref().map(|bench| bench.shared.id.to_hex());
+        copy.is_some_and(|copy| self.context.previews.is_looked_at(&copy))
     }
 
     /// Takes in what the owner did with the files while no job ran.

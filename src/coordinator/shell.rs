@@ -15,6 +15,7 @@ use super::{
     process::Talk,
     publisher::PublishError,
     saying::{answer, report, tag, take_call},
+    serving,
     session::{After, Lines, Session, Turn},
     turn::Ended,
     usage::Usage,
@@ -93,6 +94,7 @@ pub(super) async fn listen(
                 // A command cannot be told: its record says what its owner did under it.
                 Around::Told(told) => drop(session.hear(*told).await?),
                 Around::Look => watch_disk(session, order, lines).await?,
+                Around::Ports => serving::record(session).await?,
             },
             _ = ticks.tick() => {
                 session.emit(Vec::new()).await?;
@@ -136,6 +138,21 @@ pub(super) async fn answer_with(
 ) -> Result<After, PublishError> {
     let ms = began.elapsed().as_millis();
     let mut output = output.to_owned();
+    if session
+        .process
+        .exit()
+        .borrow()
+        .as_ref()
+        .is_some_and(|exit| exit.oom)
+    {
+        if !output.is_empty() && !output.ends_with('\n') {
+            output.push('\n');
+        }
+        output.push_str(&format!(
+            "[its memory ran out: it may use {} MiB together, and the computer ended a program of it]\n",
+            session.process.manifest.limits.memory_mb
+        ));
+    }
     // Why it failed stands where errors stand.
     let words = match code {
         0 => Vec::new(),

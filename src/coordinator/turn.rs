@@ -14,6 +14,7 @@ use super::{
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
+    watch::ended_too_large,
 };
 use crate::{
     agent::acp::{self, StopReason},
@@ -143,6 +144,7 @@ async fn work(
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
         Ended::Exited(code) => {
+            ended_too_large(session, order, lines).await?;
             return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
                 .await;
         }

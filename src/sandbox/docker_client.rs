@@ -135,23 +135,23 @@ impl Address {
             version.arch.as_deref().unwrap_or("?"),
         );
         let facts = facts(&info, config)?;
-        let unenforced = [
-            (facts.memory, "memory is not limited"),
-            (facts.swap, "swap is not limited"),
-            (facts.cpus, "processors are not limited"),
-            (facts.pids, "the number of processes is not limited"),
-            (facts.seccomp, "system calls are not filtered (no seccomp)"),
+        let limits = [
             // Docker has no way to do this on common file systems.
-            (false, "the disk that a workspace takes is not limited"),
+            (false, "disk"),
+            (facts.memory, "memory"),
+            (facts.swap, "swap"),
+            (facts.cpus, "processors"),
+            (facts.pids, "processes"),
+            (facts.seccomp, "syscalls"),
         ];
-        let unenforced = unenforced
-            .into_iter()
-            .filter(|(enforced, _)| !enforced)
-            .map(|(_, words)| words.to_owned())
-            .collect();
+        let unlimited = limits.into_iter().filter(|(limited, _)| !limited);
         Ok(Probe {
             detail,
-            unenforced,
+            shares: (!facts.own_kernel())
+                .then_some("kernel")
+                .into_iter()
+                .collect(),
+            unlimited: unlimited.map(|(_, what)| what).collect(),
             protection: protection(&facts, config),
         })
     }

@@ -43,7 +43,7 @@ pub struct Protection {
 
 impl Facts {
     /// Whether agents run on a kernel that is not the host's.
-    fn own_kernel(&self) -> bool {
+    pub(super) fn own_kernel(&self) -> bool {
         self.in_vm || self.is_gvisor() || self.runtime.contains("kata")
     }
 

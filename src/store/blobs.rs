@@ -9,8 +9,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Counts what this process stores.
-static PUTS: AtomicU64 = AtomicU64::new(0);
+/// Numbers the files that are being written; one that a crash left is written over.
+static UNFINISHED: AtomicU64 = AtomicU64::new(0);
 
 /// Blobs of one home.
 #[derive(Debug, Clone)]
@@ -40,10 +40,11 @@ impl Blobs {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.directory)?;
-        // Two who store the same at once must not write one file.
-        let mine = PUTS.fetch_add(1, Ordering::Relaxed);
+        // The same bytes may come twice at once, here and in another process, and one must not cut off what the other
+        // renames.
+        let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        let unfinished = self.directory.join(format!("{hash}.{process}-{mine}.new"));
+        let unfinished = self.directory.join(format!("{process}-{number}.new"));
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
@@ -103,5 +104,20 @@ mod tests {
         assert_eq!(blobs.get_within(&hash, 5).unwrap(), b"12345");
         assert!(blobs.get_within(&hash, 4).is_err());
         assert!(blobs.get_within("../blobs", 9).is_err());
+    }
+
+    #[test]
+    fn the_same_bytes_may_come_many_times_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(home.path().join("blobs"));
+        let bytes = vec![7; 1 << 20];
+        let hashes: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| blobs.put(&bytes).unwrap()))
+                .collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(hashes.iter().all(|hash| blobs.get(hash).unwrap() == bytes));
+        assert_eq!(fs::read_dir(home.path().join("blobs")).unwrap().count(), 1);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    harness::{PROGRAM, Treefort, containers},
+    harness::{NO_DOCKER, PROGRAM, Treefort, containers},
     jobs::AT_ONCE,
     model_server::ModelServer,
 };
@@ -234,10 +234,9 @@ async fn every_class_of_failure_has_its_exit_code_and_plain_words() {
         );
         plain(&output);
     }
-    let no_docker = [("DOCKER_HOST", "unix:///nonexistent/docker.sock")];
     let insists = "[sandbox]\nruntime = \"docker\"\n";
     std::fs::write(quiet.home.join("treefort.toml"), insists).unwrap();
-    let output = quiet.command_with(&["run", "x"], &no_docker, "").await;
+    let output = quiet.command_with(&["run", "x"], &[NO_DOCKER], "").await;
     ended_with(&output, 3);
     plain(&output);
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use treefort::nips::Draft;
 
 use crate::{
-    harness::{Client, Treefort, audit::whole_sessions, client::tag},
+    harness::{Client, NO_DOCKER, Treefort, audit::whole_sessions, client::tag},
     jobs::{AT_ONCE, error, statuses},
     model_server::{Behaviour, ModelServer, UTF8},
 };
@@ -253,9 +253,8 @@ async fn without_a_model_server_a_job_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_docker_whoever_insists_on_it_is_told_so() {
     let model = ModelServer::start().await;
-    let environment = [("DOCKER_HOST", "unix:///nonexistent.sock")];
     let config = format!("{AT_ONCE}[sandbox]\nruntime = \"docker\"\n");
-    let mut treefort = Treefort::start_in(&model, &[], &config, &environment);
+    let mut treefort = Treefort::start_in(&model, &[], &config, &[NO_DOCKER]);
     let mut client = owner(&treefort).await;
     let draft = client.job(treefort.coordinator(), "instant");
     let (_, answers) = client.do_job(&draft).await;

@@ -21,6 +21,7 @@ use treefort::sandbox::{
 mod embedded;
 mod hardening;
 mod images;
+mod inward;
 mod life;
 mod pause;
 mod streams;
@@ -174,6 +175,7 @@ impl Home {
             },
             labels: vec![("treefort.session".to_owned(), "warm".to_owned())],
             workspace: None,
+            private: Vec::new(),
             runtime: None,
         }
     }
@@ -204,7 +206,8 @@ impl Home {
 
     /// Whether control groups limit the memory of its sandboxes here.
     pub(crate) async fn limits_memory(&self) -> bool {
-        self.runtime.probe().await.unwrap().unenforced.is_empty()
+        let probe = self.runtime.probe().await.unwrap();
+        !probe.unlimited.contains(&"memory")
     }
 
     pub(crate) async fn end(self) {

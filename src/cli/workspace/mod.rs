@@ -10,6 +10,7 @@ pub mod diff;
 pub mod discard;
 pub mod files;
 pub mod open;
+pub mod preview;
 pub mod steer;
 pub mod undo;
 

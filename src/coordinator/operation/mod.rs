@@ -15,6 +15,7 @@ mod home;
 mod live;
 mod locate;
 pub(super) mod note;
+mod preview;
 mod state;
 mod undo;
 
@@ -109,7 +110,9 @@ async fn perform(
         | Operation::Diff { to: Some(_), .. }
         | Operation::Files { at: Some(_), .. }
         | Operation::File { at: Some(_), .. }
-        | Operation::Locate => None,
+        | Operation::Locate
+        | Operation::Preview(_)
+        | Operation::PreviewEnd { .. } => None,
         Operation::Discard => {
             unless_withdrawn(Box::pin(OperationHold::to_discard(&shared))).await?
         }
@@ -124,11 +127,17 @@ async fn perform(
         Operation::File { at, path, offset } => {
             files::read(context, &shared, at.as_ref(), path, offset).await?
         }
+        Operation::Preview(_) if !hidden => {
+            return Err(Failure::new("input", preview::IN_CLEAR));
+        }
+        Operation::Preview(show) => preview::open(context, &shared, show).await?,
+        Operation::PreviewEnd { only } => preview::end(context, &shared, only).await?,
         Operation::Undo { to } => undo::undo(context, order, &shared, &to).await?,
         Operation::Plan => home::plan(&shared).await?,
         Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
         Operation::TakeBack => home::take_back(&shared).await?,
         Operation::Discard => {
+            context.previews.end(&shared.id.to_hex(), None);
             let (bytes, files) = match hold {
                 Some(hold) => discard_held(&shared, hold).await?,
                 None => discard(&shared).await?,

@@ -225,6 +225,28 @@ pub enum Outcome {
         /// Which one.
         session: PublicKey,
     },
+    /// What the agent built can be seen.
+    Preview {
+        /// Where; it opens once, in a browser.
+        url: String,
+        /// The same for programs that do not look names below `.localhost` up as this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_address: Option<String>,
+        /// The port in the agent's sandbox, for an app that runs there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+        /// The folder that is shown, for files; empty for the top of the copy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+        /// The checkpoint whose files are shown, if not those that are there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<u32>,
+    },
+    /// It cannot be seen any more.
+    PreviewEnd {
+        /// How many previews ended.
+        ended: usize,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.

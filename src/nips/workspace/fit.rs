@@ -139,7 +139,9 @@ impl Outcome {
             | Self::Answered { .. }
             | Self::Pause { .. }
             | Self::Resume { .. }
-            | Self::Steer { .. } => false,
+            | Self::Steer { .. }
+            | Self::Preview { .. }
+            | Self::PreviewEnd { .. } => false,
         }
     }
 }

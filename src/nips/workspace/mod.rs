@@ -16,7 +16,7 @@ pub use self::{
         CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, OptionLine,
         QuestionLine, StepLine, WorkLine,
     },
-    operation::{Operation, State, TaskError},
+    operation::{Operation, Show, State, TaskError},
 };
 
 use super::{
@@ -187,6 +187,19 @@ mod tests {
             Operation::TakeBack,
             Operation::Discard,
             Operation::Locate,
+            Operation::Preview(Show::App { port: None }),
+            Operation::Preview(Show::App { port: Some(5173) }),
+            Operation::Preview(Show::Files {
+                at: Some(State::Number(3)),
+                path: Some("dist".into()),
+            }),
+            Operation::PreviewEnd { only: None },
+            Operation::PreviewEnd {
+                only: Some(Show::Files {
+                    at: None,
+                    path: None,
+                }),
+            },
             Operation::List,
             Operation::Clean {
                 copies: vec![session, Keys::generate().public_key()],

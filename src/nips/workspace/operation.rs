@@ -70,6 +70,13 @@ pub enum Operation {
     Discard,
     /// Where the copy is.
     Locate,
+    /// Open what the agent built in its owner's browser.
+    Preview(Show),
+    /// End that.
+    PreviewEnd {
+        /// Only what shows this; all previews of the copy when absent.
+        only: Option<Show>,
+    },
     /// List all copies, and what else takes room.
     List,
     /// Make room.
@@ -78,6 +85,23 @@ pub enum Operation {
         copies: Vec<PublicKey>,
         /// Whether the agents' images go too; they are built again when they are needed.
         images: bool,
+    },
+}
+
+/// What is shown of what an agent built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    /// A web app that runs in its sandbox.
+    App {
+        /// Where it listens; what the host saw when absent.
+        port: Option<u16>,
+    },
+    /// The files of the copy, as they lie there.
+    Files {
+        /// Which state; as it is now when absent.
+        at: Option<State>,
+        /// The folder that is the top; where a site is when absent.
+        path: Option<String>,
     },
 }
 
@@ -97,7 +121,7 @@ pub enum State {
 pub enum TaskError {
     /// The input is none of the words.
     #[error(
-        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, list, clean, at-work, answer, pause, resume or steer"
+        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, preview, preview-end, list, clean, at-work, answer, pause, resume or steer"
     )]
     Unknown(String),
     /// A parameter that this task needs.
@@ -123,6 +147,9 @@ pub enum TaskError {
     /// A number that is none.
     #[error("`{0}` is a number of 0 or more")]
     Number(&'static str),
+    /// A port that is none.
+    #[error("`port` is a number from 1 to 65535")]
+    Port,
 }
 
 impl State {
@@ -176,6 +203,8 @@ impl Operation {
             Self::TakeBack => "take-back",
             Self::Discard => "discard",
             Self::Locate => "locate",
+            Self::Preview(_) => "preview",
+            Self::PreviewEnd { .. } => "preview-end",
             Self::List => "list",
             Self::Clean { .. } => "clean",
         }
@@ -218,7 +247,11 @@ impl Operation {
                 params.extend(copies.iter().map(|copy| ("copy", copy.to_hex())));
                 params.push(("images", images.to_string()));
             }
-            Self::Checkpoints
+            Self::Preview(show) | Self::PreviewEnd { only: Some(show) } => {
+                params.extend(show.params());
+            }
+            Self::PreviewEnd { only: None }
+            | Self::Checkpoints
             | Self::AtWork
             | Self::Pause
             | Self::Resume
@@ -290,6 +323,10 @@ impl Operation {
             "take-back" => Self::TakeBack,
             "discard" => Self::Discard,
             "locate" => Self::Locate,
+            "preview" => Self::Preview(Show::parse(request)?.unwrap_or(Show::App { port: None })),
+            "preview-end" => Self::PreviewEnd {
+                only: Show::parse(request)?,
+            },
             "list" => Self::List,
             "clean" => Self::Clean {
                 copies: request
@@ -303,6 +340,37 @@ impl Operation {
             },
             other => return Err(TaskError::Unknown(other.chars().take(64).collect())),
         })
+    }
+}
+
+impl Show {
+    fn params(&self) -> Vec<(&'static str, String)> {
+        let mut params = Vec::new();
+        match self {
+            Self::App { port } => params.extend(port.map(|port| ("port", port.to_string()))),
+            Self::Files { at, path } => {
+                params.push(("static", "true".to_owned()));
+                params.extend(at.as_ref().map(|state| ("at", state.to_string())));
+                params.extend(path.clone().map(|path| ("path", path)));
+            }
+        }
+        params
+    }
+
+    /// What a request names; `None` when it names nothing.
+    fn parse(request: &JobRequest) -> Result<Option<Self>, TaskError> {
+        if request.param("static") == Some("true") {
+            return Ok(Some(Self::Files {
+                at: request.param("at").map(State::parse).transpose()?,
+                path: request.param("path").map(str::to_owned),
+            }));
+        }
+        let port = request.param("port").map(|port| port.trim().parse());
+        match port {
+            Some(Ok(0) | Err(_)) => Err(TaskError::Port),
+            Some(Ok(port)) => Ok(Some(Self::App { port: Some(port) })),
+            None => Ok(None),
+        }
     }
 }
 

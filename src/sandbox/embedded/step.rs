@@ -68,14 +68,22 @@ impl Failure {
         }
     }
 
+    /// The step, and what the kernel said.
+    pub(super) fn parts(&self) -> (Step, String) {
+        let said = format!("{} {}", self.about, self.source);
+        (self.step, said.trim().to_owned())
+    }
+
+    /// Whether it only is that the other side has gone, which knows better why.
+    pub(super) fn is_the_end(&self) -> bool {
+        let kinds = [io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof];
+        kinds.contains(&self.source.kind())
+    }
+
     /// Says it on standard error; the exit code of a sandbox that could not be set up.
     pub(super) fn report(self) -> ExitCode {
-        let line = format!(
-            "{MARK}{} {} {}\n",
-            self.step.word(),
-            self.about,
-            self.source
-        );
+        let (step, said) = self.parts();
+        let line = format!("{MARK}{} {said}\n", step.word());
         // Nobody is left to tell when this fails, but the exit code.
         let _ = io::stderr().write_all(line.as_bytes());
         ExitCode::from(125)

@@ -18,7 +18,16 @@ pub(super) fn probe(holds: Holds, config: &Config) -> Probe {
     };
     Probe {
         detail: format!("Linux {release}: namespaces, Landlock, seccomp, {limits}"),
-        unenforced: unlimited.iter().map(|what| (*what).to_owned()).collect(),
+        shares: vec!["kernel"],
+        unlimited: [
+            (false, "disk"),
+            (holds.memory, "memory"),
+            (holds.cpus, "processors"),
+        ]
+        .into_iter()
+        .filter(|(limited, _)| !limited)
+        .map(|(_, what)| what)
+        .collect(),
         protection: words(&unlimited, config),
     }
 }
@@ -85,6 +94,8 @@ mod tests {
             assert!(exposes.contains(what), "{exposes}");
             assert!(!all.detail.contains(what) && !all.protection.short.contains(what));
         }
-        assert!(all.unenforced.is_empty() && none.unenforced.len() == 2);
+        assert_eq!(all.env(), ["shares=kernel", "unlimited=disk"]);
+        let unlimited = "unlimited=disk,memory,processors";
+        assert_eq!(none.env(), ["shares=kernel", unlimited]);
     }
 }

@@ -68,7 +68,7 @@ async fn an_agent_that_starves_its_init_ends_itself_only(home: Home) {
 
 async fn an_agent_out_of_processes_is_still_ended(home: Home) {
     let host = Host::new();
-    let script = "echo lit; bomb() { bomb | bomb & }; bomb; while :; do :; done";
+    let script = "echo lit; bomb() { bomb | bomb & }; (bomb) & while :; do :; done";
     let mut sandbox = home
         .runtime
         .start(bound(&home, &host, script))

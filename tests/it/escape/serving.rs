@@ -17,7 +17,7 @@ while read -r line; do
     *endless-line*) exec /busybox cat /dev/zero ;;
     *garbage*) exec /busybox cat /dev/urandom ;;
     *endless-lines*) exec /busybox yes '{"jsonrpc":"2.0","method":"x"}' ;;
-    *fork-bomb*) bomb() { bomb | bomb & }; bomb; while :; do :; done ;;
+    *fork-bomb*) bomb() { bomb | bomb & }; (bomb) & while :; do :; done ;;
     *delete*) /busybox rm -rf / 2>/dev/null; /attack kill-1 15; exit 1 ;;
     *starve*) /attack limit-1 nofile 3; /attack limit-1 cpu 1; exit 1 ;;
     *) continue ;;

@@ -22,6 +22,9 @@ use crate::model_server::ModelServer;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_treefort");
 
+/// What a program of a computer without Docker sees of it.
+pub(crate) const NO_DOCKER: (&str, &str) = ("DOCKER_HOST", "unix:///nonexistent.sock");
+
 /// The image that agents' images start from, where none can be pulled: the one that `tests/run` makes.
 pub(crate) fn base() -> String {
     std::env::var(BASE_VARIABLE).unwrap_or_else(|_| "treefort-test-base:1".to_owned())
@@ -112,6 +115,11 @@ impl Treefort {
             .trim_end_matches(['.', ':'])
             .to_owned();
         self.child = Some(child);
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// The home.

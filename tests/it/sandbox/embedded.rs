@@ -1,4 +1,5 @@
-//! The end of treefort is the end of all that is inside, however it comes; and what an ordinary user has.
+//! The end of treefort is the end of all that is inside, however it comes; what an ordinary user has; and what
+//! treefort says where it may not make a sandbox.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -10,7 +11,8 @@ use std::{
 
 use treefort::sandbox::{Config, Runtime as _, embedded::EmbeddedRuntime};
 
-use super::{Backend, Home, below, processes};
+use super::{Backend, Home, below, processes, unique};
+use crate::harness::{PROGRAM, base};
 
 const ROLE: &str = "TREEFORT_TEST_ROLE";
 
@@ -135,6 +137,7 @@ fn all_of_it_holds_for_an_ordinary_user() {
     }
     // Made before, since this user may not write there.
     crate::escape::attack();
+    crate::opencode::program::program();
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(home.path(), Some(54321), Some(54321)).unwrap();
     let output = as_user(&exe)
@@ -151,4 +154,99 @@ fn all_of_it_holds_for_an_ordinary_user() {
     assert!(output.status.success(), "{said}\n{errors}");
     let passed = said.matches(" ... ok").count();
     assert!(passed > 40, "{said}");
+}
+
+/// Runs a script in a container of Docker's, which has the program and no engine: its exit code and words.
+fn in_container(options: &[&str], script: &str) -> (Option<i32>, String) {
+    let name = unique("treefort-nested");
+    let output = Command::new("docker")
+        .args(["run", "--rm", "--network", "none", "--name", &name])
+        .args(["-e", "HOME=/tmp/home", "-v"])
+        .arg(format!("{PROGRAM}:/treefort:ro"))
+        .args(options)
+        .args([&base(), "sh", "-c", script])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code(), said.concat())
+}
+
+const UNCONFINED: [&str; 4] = [
+    "--security-opt",
+    "seccomp=unconfined",
+    "--security-opt",
+    "systempaths=unconfined",
+];
+const NO_RIGHTS: [&str; 2] = ["--cap-drop", "ALL"];
+const USER: [&str; 2] = ["--user", "1000"];
+
+#[test]
+fn a_container_that_forbids_sandboxes_is_told_what_to_allow() {
+    let filter = "it allows no user namespaces (Operation not permitted";
+    let user = "--user 1000` (as root it would need its capabilities, so no `--cap-drop`)";
+    let both = UNCONFINED.join(" ");
+    for (options, what, allow) in [
+        (&[][..], filter, format!("`{both}`")),
+        (&USER, filter, format!("`{both}`")),
+        (&NO_RIGHTS, filter, format!("`{both} {user}")),
+        (
+            &UNCONFINED[..2],
+            "it allows no view of a sandbox's own processes (/proc)",
+            format!("`{}`", UNCONFINED[2..].join(" ")),
+        ),
+        (
+            &[&UNCONFINED[..], &NO_RIGHTS].concat(),
+            "root here may not give an agent a user of its own (it lacks CAP_SETGID, CAP_SETUID, CAP_SETFCAP: \
+             Operation not permitted",
+            user.to_owned(),
+        ),
+    ] {
+        let (code, said) = in_container(options, "/treefort demo");
+        assert_eq!(code, Some(3), "{options:?}: {said}");
+        assert!(said.contains(what) && !said.contains("buffer"), "{said}");
+        let hint = said.lines().find(|line| line.starts_with("hint: "));
+        assert!(hint.is_some_and(|hint| hint.contains(&allow)), "{said}");
+    }
+}
+
+/// What the hints above say, followed.
+#[test]
+fn a_container_that_allows_it_runs_sandboxes() {
+    let work = "mkdir -p /tmp/home/project && cd /tmp/home/project && echo one > a && /treefort demo && \
+                /treefort run --agent shell 'cat a; echo two > b' && /treefort apply --yes && cat b";
+    for more in [&[][..], &USER, &[&NO_RIGHTS[..], &USER].concat()] {
+        let options = [&UNCONFINED[..], more].concat();
+        let (code, said) = in_container(&options, work);
+        assert_eq!(code, Some(0), "{options:?}: {said}");
+        assert!(said.contains("in a sandbox of its own"), "{said}");
+        assert!(
+            said.ends_with("two\n") || said.contains("\ntwo\n"),
+            "{said}"
+        );
+    }
+}
+
+/// Not in a container at all.
+#[test]
+fn a_root_without_capabilities_is_refused_with_words() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (name, value) = crate::harness::NO_DOCKER;
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", PROGRAM, "demo"])
+        .env("TMPDIR", home.path())
+        .env(name, value)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let lacks = "it lacks CAP_SETGID, CAP_SETUID, CAP_SETFCAP: Operation not permitted";
+    assert!(said.contains(lacks), "{said}");
+    assert!(
+        said.contains("hint: ") && !said.contains("buffer"),
+        "{said}"
+    );
 }

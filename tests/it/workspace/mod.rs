@@ -15,6 +15,7 @@ mod homecoming;
 mod homecoming_torn;
 mod opencode;
 mod outputs;
+mod preview;
 mod rooms;
 mod shell;
 mod steer;
@@ -108,8 +109,13 @@ impl Fort {
     }
 
     async fn start_with(config: &str) -> Self {
+        Self::start_in(config, &[]).await
+    }
+
+    /// The same, with more in treefort's environment.
+    async fn start_in(config: &str, environment: &[(&str, &str)]) -> Self {
         let model = ModelServer::start().await;
-        let mut treefort = Treefort::start_with(&model, &[], config);
+        let mut treefort = Treefort::start_in(&model, &[], config, environment);
         // Agents are read at the start.
         treefort.terminate();
         agent::install(treefort.home(), "");

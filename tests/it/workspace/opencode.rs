@@ -1,14 +1,27 @@
-//! The real OpenCode, from the prompt to the change in the person's folder and back.
+//! The real OpenCode, from the prompt to the change in the person's folder and back, with Docker and without.
 
 use super::*;
-use crate::model_server::Behaviour;
+use crate::{harness::NO_DOCKER, model_server::Behaviour, opencode::program::program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn opencode_works_on_a_copy_and_its_changes_come_home_and_go_again() {
-    let fort = Fort::start().await;
+    works_and_comes_home(Fort::start().await, "docker").await;
+}
+
+/// As who installed it with npm has it: on the `PATH`.
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_works_and_its_changes_come_home_without_docker() {
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program().parent().unwrap().display());
+    let environment = [NO_DOCKER, ("PATH", &path)];
+    let fort = Fort::start_in(AT_ONCE, &environment).await;
+    works_and_comes_home(fort, "embedded").await;
+}
+
+async fn works_and_comes_home(fort: Fort, backend: &str) {
     let write = json!({"filePath": "/workspace/hello.txt", "content": "hello from the fort\n"});
     fort.model.then(Behaviour::Call("write", write));
-    let look = "echo more >> hello.txt; ls /sys/class/net; cat /proc/net/route | wc -l";
+    let look = "echo more >> hello.txt; tail -n +3 /proc/net/dev | cut -d : -f 1; cat /proc/net/route | wc -l";
     let look = json!({"command": look, "description": "Adds a line"});
     fort.model.then(Behaviour::Call("bash", look));
     fort.model
@@ -37,6 +50,15 @@ async fn opencode_works_on_a_copy_and_its_changes_come_home_and_go_again() {
     );
 
     let records = fort.session().await;
+    let env = records[0]
+        .tags
+        .iter()
+        .find(|tag| tag.as_slice()[0] == "env");
+    let sandbox = format!("sandbox={backend}");
+    let env = &env.unwrap().as_slice()[2..];
+    // What it does not isolate or limit is said beside it; nothing limits the disk.
+    assert_eq!(env[..3], [&sandbox, "network=none", "shares=kernel"]);
+    assert!(env[3].starts_with("unlimited=disk"), "{env:?}");
     let file: Vec<&Event> = records
         .iter()
         .filter(|record| tag(record, "path").as_deref() == Some("hello.txt"))
