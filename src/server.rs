@@ -295,6 +295,14 @@ impl Server {
     }
 }
 
+/// Keeps a file that is attached to a job, for whoever does the job in this home; gives its address.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_file(home: &Path, bytes: &[u8]) -> io::Result<String> {
+    Blobs::new(home.join("blobs")).put(bytes)
+}
+
 /// Makes the link that the owner opens the page with.
 #[derive(Debug, Clone)]
 pub struct PageLink {

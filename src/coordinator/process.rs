@@ -54,6 +54,8 @@ pub(super) struct Process {
     pub(super) image: String,
     /// How it is spoken to.
     pub(super) talk: Talk,
+    /// Whether it takes pictures in its prompts.
+    pub(super) takes_pictures: bool,
     /// The command that it is, for an agent that is one.
     pub(super) command: Option<String>,
     /// The session's keys, made beforehand so that a warm process can start at once.
@@ -227,6 +229,7 @@ impl Process {
             manifest,
             image: image.to_string(),
             talk,
+            takes_pictures: false,
             command: command.map(str::to_owned),
             keys,
             token,
@@ -254,19 +257,23 @@ impl Process {
         }
     }
 
-    async fn initialize(&self) -> Result<(), Failure> {
+    async fn initialize(&mut self) -> Result<(), Failure> {
         let Talk::Acp { peer, .. } = &self.talk else {
             return Ok(());
         };
         let asked = async {
-            peer.initialize().await?;
-            match &self.manifest.auth_method {
-                Some(method) => peer.authenticate(method).await.map(drop),
-                None => Ok(()),
+            let info = peer.initialize().await?;
+            let pictures = info.capabilities.pointer("/promptCapabilities/image");
+            if let Some(method) = &self.manifest.auth_method {
+                peer.authenticate(method).await?;
             }
+            Ok(pictures == Some(&Value::Bool(true)))
         };
         match asked.await {
-            Ok(()) => Ok(()),
+            Ok(pictures) => {
+                self.takes_pictures = pictures;
+                Ok(())
+            }
             Err(error) => Err(self.agent_failed(&error).await),
         }
     }
