@@ -15,6 +15,8 @@ use crate::sandbox::{AGENT_HOME, AGENT_ID, Host};
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// The same, deeper. Of Nix nothing else: who reaches its daemon's socket has a network.
 const STORE: &str = "nix/store";
+/// Settings of this computer's own, which may hold passwords: nothing of them is shown.
+const SETTINGS: &str = "usr/local/etc";
 /// What is shown of `/etc`: how programs and libraries are found, certificates, languages, time.
 const ETC: [&str; 26] = [
     "alternatives",
@@ -59,6 +61,8 @@ const FIRST_LINE: u64 = 256;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) shown: BTreeSet<Shown>,
+    /// What is covered of it.
+    pub(super) covered: Vec<PathBuf>,
     pub(super) links: Vec<(PathBuf, PathBuf)>,
     pub(super) files: Vec<(PathBuf, String)>,
     /// What stands for the first word of the command.
@@ -114,6 +118,9 @@ fn system(needs: &mut Needs, root: &Path) {
     }
     if root.join(STORE).is_dir() {
         show(needs, &root.join(STORE), Path::new("/").join(STORE));
+    }
+    if fs::symlink_metadata(root.join(SETTINGS)).is_ok_and(|meta| meta.is_dir()) {
+        needs.covered.push(Path::new("/").join(SETTINGS));
     }
     for name in ETC {
         let path = root.join("etc").join(name);

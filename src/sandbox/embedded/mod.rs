@@ -264,8 +264,10 @@ fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, E
         });
     }
     let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let mut covered = host::sockets(&needs.shown, &String::from_utf8_lossy(&sockets));
+    covered.extend(needs.covered.iter().cloned());
     Ok(Plan {
-        covered: host::sockets(&needs.shown, &String::from_utf8_lossy(&sockets)),
+        covered,
         argv,
         env,
         program,

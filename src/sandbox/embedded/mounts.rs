@@ -83,11 +83,7 @@ pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
     for path in &plan.covered {
         // It may have gone since.
         if let Ok(path) = below(path).canonicalize() {
-            at_path(
-                Step::Shown,
-                &path,
-                mount_bind(host(Path::new("/dev/null")), &path),
-            )?;
+            at_path(Step::Shown, &path, cover(&path))?;
         }
     }
     let program = Path::new(PROGRAM);
@@ -299,17 +295,20 @@ fn process() -> io::Result<()> {
     }
     for name in PROC_EMPTY {
         let path = below(&proc.join(name));
-        if path.is_dir() {
-            in_memory(
-                &path,
-                "mode=0755,size=4k,nr_inodes=1",
-                quiet | MountFlags::RDONLY,
-            )?;
-        } else if path.exists() {
-            mount_bind(host(Path::new("/dev/null")), &path)?;
+        if path.exists() {
+            cover(&path)?;
         }
     }
     Ok(())
+}
+
+/// Puts nothing in front of a file or folder.
+fn cover(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        let flags = HIDDEN | MountFlags::NOEXEC | MountFlags::RDONLY;
+        return in_memory(path, "mode=0755,size=4k,nr_inodes=1", flags);
+    }
+    Ok(mount_bind(host(Path::new("/dev/null")), path)?)
 }
 
 /// What can be written and is gone with the sandbox.
