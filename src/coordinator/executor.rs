@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +23,13 @@ use super::{
 };
 use crate::{
     job::{Failure, Report},
-    nips::{Reference, kind, nip90::JobRequest},
+    nips::{
+        Reference, kind,
+        nip90::{
+            JobRequest,
+            request::{ASK, PERMISSIONS},
+        },
+    },
 };
 
 /// How long after a container was taken the next one is started.
@@ -40,6 +47,8 @@ pub(super) enum Command {
         /// The attempt.
         attempt: u32,
     },
+    /// The owner wrote a note.
+    Note(Box<Event>),
 }
 
 /// One attempt at one job.
@@ -60,6 +69,11 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Whether its agent's requests for permission are put to the owner.
+    pub(super) fn asks_its_owner(&self) -> bool {
+        self.request.param(PERMISSIONS) == Some(ASK)
+    }
+
     /// Whether it is the owner's task with a copy, which no agent does.
     fn is_operation(&self) -> bool {
         self.event.kind.as_u16() == kind::WORKSPACE_TASK
@@ -169,6 +183,7 @@ impl Executor {
                     Some(Command::Start(order)) if order.is_operation() => self.operate(*order),
                     Some(Command::Start(order)) => self.queue.push_back(*order),
                     Some(Command::Stop { job, attempt }) => self.stop(&job, attempt),
+                    Some(Command::Note(note)) => self.hear_note(*note),
                     None => break,
                 },
                 Some(event) = self.events.1.recv() => self.hear(event),
@@ -204,6 +219,13 @@ impl Executor {
         let task = operation::run(context, order, reports, cancel.clone());
         let task = self.sessions.spawn(task.instrument(span));
         self.operations.insert(task.id(), (job, attempt, cancel));
+    }
+
+    /// Who is meant by it hears it; this loop does not wait for that.
+    fn hear_note(&mut self, note: Event) {
+        let span = tracing::info_span!("note", id = %note.id);
+        let hearing = operation::note::hear(self.context.clone(), note);
+        self.sessions.spawn(hearing.instrument(span));
     }
 
     fn hear(&mut self, event: SessionEvent) {
@@ -324,10 +346,16 @@ impl Executor {
         let place = self.next_place;
         self.next_place += 1;
         // One that works on files and waits has an empty folder, not that of the conversation before.
+        // Nor one that was started before it was known that its project lies in what it is shown.
+        let project = order.request.param("workspace").map(Path::new);
+        let shows = |process: &Process| {
+            let host = process.manifest.embedded.as_ref();
+            host.is_some_and(|host| project.is_some_and(|project| host.shows(project)))
+        };
         let warm = self.warm.iter().position(|process| {
             process.agent() == order.agent
                 && process.is_alive()
-                && !(process.manifest.workspace && order.continues.is_some())
+                && !(process.manifest.workspace && (order.continues.is_some() || shows(process)))
         });
         let process = warm.map(|at| self.warm.swap_remove(at));
         if self.context.jobs.agent_for(kind::TEXT_GENERATION) != Some(order.agent.as_str()) {
@@ -419,6 +447,8 @@ impl Executor {
         while self.warming.join_next().await.is_some() {}
         let warm = std::mem::take(&mut self.warm);
         futures_util::future::join_all(warm.into_iter().map(Process::discard)).await;
+        // Nobody sees what they built any longer than they run.
+        self.context.previews.shutdown().await;
         while self.sessions.join_next().await.is_some() {}
     }
 }

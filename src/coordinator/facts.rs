@@ -18,6 +18,7 @@ use super::{
     context::now,
     hold::SessionHold,
     publisher::PublishError,
+    serving::Serving,
     session::Session,
     shared::{Live, Shared, Told},
     states::{checkpoint_event, undo_events},
@@ -47,6 +48,8 @@ pub(super) struct Bench {
     pub(super) hold: crate::sandbox::Handle,
     /// What is watched of its size.
     pub(super) watch: super::watch::Watch,
+    /// What its programs listen on.
+    pub(super) serving: Serving,
     claims: Vec<Claimed>,
     /// What it says that its tools are at right now.
     running: Running,
@@ -99,9 +102,12 @@ impl Bench {
         if let Err(error) = crate::workspace::give_git_to_the_agent(shared.dir()) {
             tracing::warn!(%error, "that the repository is the agent's could not be noted");
         }
+        let serving = Serving::of(process);
         held.works(Live {
             pause: process.pause(),
             told: tell,
+            inward: process.inward(),
+            ports: serving.ports(),
         });
         let watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
         Self {
@@ -110,6 +116,7 @@ impl Bench {
             told,
             hold: process.pause(),
             watch,
+            serving,
             claims: Vec::new(),
             running: Running::default(),
             in_turn: false,
@@ -132,6 +139,7 @@ impl Bench {
         self.recorded = 0;
         self.touched.clear();
         self.unrecorded_since = None;
+        self.serving.turn();
     }
 
     /// A command ran, and may have changed anything.
@@ -168,6 +176,8 @@ pub(super) enum Around {
     Told(Box<Told>),
     /// It is time to look at their size.
     Look,
+    /// A program of the agent's listens on a port, or does not any more.
+    Ports,
 }
 
 /// Comes when somebody waits for the files of a session that has nothing to do; never for one without files.
@@ -187,6 +197,7 @@ pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
     tokio::select! {
         Some(told) = bench.told.recv() => Around::Told(Box::new(told)),
         () = tokio::time::sleep_until(due) => Around::Look,
+        () = bench.serving.changed() => Around::Ports,
     }
 }
 
@@ -305,15 +316,20 @@ async fn store_is_full(session: &mut Session) -> Result<(), PublishError> {
     if std::mem::replace(&mut bench.store_full, true) {
         return Ok(());
     }
-    if let Err(error) = bench.hold.pause().await {
-        tracing::warn!(%error, "an agent without room for checkpoints could not be paused");
-    }
-    let sentence = format!(
-        "The agent stands still: its checkpoints would take more than their {} MiB of disk, so what it does now \
-         could not be undone. Undo its last step, and it goes on; or stop it (Ctrl-C), apply what is good, and \
-         start again. `store_mb` in treefort.toml sets the limit.",
-        bench.store.0 >> 20
-    );
+    let mib = bench.store.0 >> 20;
+    let why = format!("its checkpoints would take more than their {mib} MiB of disk");
+    let sentence = if super::watch::stands_still(&bench.hold).await {
+        format!(
+            "The agent stands still: {why}, so what it does now could not be undone. Undo its last step, and it \
+             goes on; or stop it (Ctrl-C), apply what is good, and start again. `store_mb` in treefort.toml sets \
+             the limit."
+        )
+    } else {
+        format!(
+            "The agent was ended: {why}, and it did not stand still. What it did since the last one cannot be \
+             undone alone. `store_mb` in treefort.toml sets the limit."
+        )
+    };
     let entry = session.log.error("store", true, &sentence, now())?;
     session.publish(entry).await
 }

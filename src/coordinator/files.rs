@@ -154,7 +154,7 @@ pub(super) async fn begin(
     if !manifest.workspace {
         let process = match warm {
             Some(process) => process,
-            None => start_alone(context, order, command, None, unused, progress).await?,
+            None => start_alone(context, order, command, (None, None), unused, progress).await?,
         };
         return Ok(Begun {
             process,
@@ -182,8 +182,8 @@ pub(super) async fn begin(
         if private {
             shared.remember(|about| about.private = true).await?;
         }
-        let tree = Some(shared.tree_dir());
-        let process = start_alone(context, order, command, tree, unused, progress).await?;
+        let of = (Some(shared.tree_dir()), shared.about().project.clone());
+        let process = start_alone(context, order, command, of, unused, progress).await?;
         held.keep_for(process.exit());
         return Ok(Begun {
             process,
@@ -239,6 +239,10 @@ pub(super) async fn begin(
                 agent: &order.agent,
                 keys,
                 tree: Some(tree),
+                project: match &source {
+                    Source::Project { path, .. } => Some(path.clone()),
+                    Source::Empty => None,
+                },
                 command,
                 progress: Some(progress),
             };
@@ -273,12 +277,12 @@ pub(super) async fn begin(
     }
 }
 
-/// A process with fresh keys that works on nothing, or on a copy that is there already.
+/// A process with fresh keys that works on nothing, or on a copy that is there already, of a project.
 async fn start_alone(
     context: &Arc<Context>,
     order: &Order,
     command: Option<&str>,
-    tree: Option<PathBuf>,
+    (tree, project): (Option<PathBuf>, Option<PathBuf>),
     unused: &mut Unused,
     progress: sandbox::Progress,
 ) -> Result<Process, Failure> {
@@ -288,6 +292,7 @@ async fn start_alone(
         agent: &order.agent,
         keys,
         tree,
+        project,
         command,
         progress: Some(progress),
     };

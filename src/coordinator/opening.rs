@@ -6,9 +6,11 @@ use nostr::{Event, EventId};
 use tokio::sync::mpsc;
 
 use super::{
+    attend::Stand,
     choice,
     context::{Context, now},
     conversation::{self, Said},
+    desk::About,
     executor::Order,
     facts::Bench,
     files::{self, Begun, Unused},
@@ -92,6 +94,8 @@ impl Session {
             started_at: now(),
             ended: false,
         };
+        // A permission that nobody answers is refused when its owner wants to be asked.
+        process.ask_its_owner(order.asks_its_owner());
         // The session is noted before its first record: a crash in between leaves nothing to end.
         let (acp, noted) = tokio::join!(
             acp_session(&process, &history),
@@ -112,6 +116,18 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
+        let about = About {
+            session: process.keys.public_key(),
+            agent: order.agent.clone(),
+            title: String::new(),
+            private: order.request.scheme.is_private(),
+            workspace: record.workspace,
+            project: held.as_ref().and_then(|held| held.shared().about().project),
+            thread: None,
+            at: record.started_at,
+            busy: false,
+        };
+        let (place, words) = context.desk.sit(about);
         let bench = match (held, latest) {
             (Some(held), Some(latest)) => {
                 Some(Bench::new(held, &process, &context.sandbox, latest.tree))
@@ -125,6 +141,10 @@ impl Session {
         };
         let session = Self {
             private: order.request.scheme.is_private(),
+            stand: Stand::new(0, false),
+            owners: process.pause(),
+            place,
+            words,
             thread: None,
             first_inner: None,
             introduction,
@@ -260,6 +280,23 @@ impl Session {
             self.thread = Some(Reference::to(&note, &context.relay_url));
             events.push(note);
         }
+        let title = if self.private {
+            "a private job".to_owned()
+        } else {
+            excerpt(&context.redactor, prompt)
+        };
+        let shared = self.bench.as_ref().map(|bench| &bench.shared);
+        self.place.turns_to(About {
+            session: self.log.session(),
+            agent: self.process.manifest.name.clone(),
+            title,
+            private: self.private,
+            workspace: shared.map(|shared| shared.id),
+            project: shared.and_then(|shared| shared.about().project),
+            thread: self.thread.as_ref().map(|thread| thread.id),
+            at: now(),
+            busy: true,
+        });
         let inner = self.hand_over(prompt)?;
         let reference = Reference::to(&inner, &context.relay_url);
         events.push(inner);

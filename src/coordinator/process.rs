@@ -1,6 +1,7 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,7 +17,7 @@ use tokio::{
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{self, Limits, Peer},
+        acp::{self, Limits, Peer, PermissionPolicy},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -30,6 +31,8 @@ use crate::{
 
 /// How long a permission may wait for its checkpoint; then the agent is answered all the same.
 const PERMISSION_WAIT: Duration = Duration::from_secs(20);
+/// As good as for ever.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How long a turn's end waits for model calls that are about to be recorded.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
@@ -63,6 +66,10 @@ pub(super) struct Process {
     pub(super) token: String,
     gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// The way to what its programs listen on.
+    inward: sandbox::Inward,
+    /// What it listened on when it was ready: its own machinery, and nothing that it built.
+    machinery: BTreeSet<u16>,
     serving: JoinSet<()>,
     /// Its key and its token, for as long as it can say them.
     _secrets: Learned,
@@ -95,6 +102,8 @@ pub(super) struct Start<'a> {
     pub(super) keys: Keys,
     /// The folder that it works on, when the agent has one.
     pub(super) tree: Option<PathBuf>,
+    /// The person's own folder that it was copied from.
+    pub(super) project: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
     /// Where the lines of its image's build go, should that have to be built first.
@@ -121,6 +130,7 @@ impl Process {
             agent,
             keys: keys.clone(),
             tree,
+            project: None,
             command: None,
             progress: None,
         };
@@ -141,6 +151,7 @@ impl Process {
             agent,
             keys,
             tree,
+            project,
             command,
             progress,
         } = start;
@@ -187,6 +198,7 @@ impl Process {
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
             workspace: tree,
+            private: project.into_iter().collect(),
             runtime: None,
         };
         let sandbox = context
@@ -200,7 +212,8 @@ impl Process {
         )
         .map_err(|error| internal(&error))?;
         let limits = Limits {
-            prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
+            // The turn keeps its time itself: it stands still while somebody is asked.
+            prompt_timeout: A_YEAR,
             permission_wait: PERMISSION_WAIT,
             ..Limits::default()
         };
@@ -213,7 +226,7 @@ impl Process {
                 output: Mutex::new(Some(sandbox.agent)),
             },
         };
-        let process = Self {
+        let mut process = Self {
             context: context.clone(),
             manifest,
             image: image.to_string(),
@@ -223,6 +236,8 @@ impl Process {
             token,
             gateway: None,
             http: Some(sandbox.http),
+            inward: sandbox.inward,
+            machinery: BTreeSet::new(),
             serving: JoinSet::new(),
             _secrets: secrets,
             stderr: sandbox.stderr,
@@ -230,7 +245,12 @@ impl Process {
             control: sandbox.control,
         };
         match process.initialize().await {
-            Ok(()) => Ok(process),
+            Ok(()) => {
+                if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
+                    process.machinery = process.inward.ports().await.unwrap_or_default();
+                }
+                Ok(process)
+            }
             Err(failure) => {
                 process.discard().await;
                 Err(failure)
@@ -255,9 +275,30 @@ impl Process {
         }
     }
 
+    /// Has its requests for permission refused where nobody answers, or allowed.
+    pub(super) fn ask_its_owner(&self, asks: bool) {
+        if let Talk::Acp { peer, .. } = &self.talk {
+            peer.set_permissions(if asks {
+                PermissionPolicy::Reject
+            } else {
+                PermissionPolicy::Allow
+            });
+        }
+    }
+
     /// Stops the agent for a moment, from another task.
     pub(super) fn pause(&self) -> sandbox::Handle {
         self.control.handle()
+    }
+
+    /// The way to what its programs listen on.
+    pub(super) fn inward(&self) -> sandbox::Inward {
+        self.inward.clone()
+    }
+
+    /// What it listened on before it was asked for anything.
+    pub(super) fn machinery(&self) -> BTreeSet<u16> {
+        self.machinery.clone()
     }
 
     /// How it ended; `None` while it runs.

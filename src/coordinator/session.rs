@@ -10,13 +10,16 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    attend::Stand,
     context::{Context, now},
     conversation,
+    desk::{Place, Word},
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
     opening::{Prepared, excerpt},
     process::{Process, Talk},
     publisher::PublishError,
+    serving,
     shared::Told,
     turn, watch,
 };
@@ -26,11 +29,17 @@ use crate::{
     model::ModelCall,
     nips::{Reference, session::Outcome},
     recorder::{Entry, Redactor, SessionLog},
+    sandbox,
     store::state::SessionRecord,
 };
 
 /// How often a customer hears of a build that it waits for.
 const TELL_EVERY: Duration = Duration::from_secs(3);
+
+/// The longest that a session stays open after an answer because somebody looks at what it built.
+const LOOKED_AT: Duration = Duration::from_secs(4 * 3600);
+/// How often it is looked whether somebody does.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One job for a session.
 #[derive(Debug)]
@@ -88,6 +97,13 @@ pub(super) struct Session {
     /// The inner job of the first turn, which the start names.
     pub(super) first_inner: Option<Reference>,
     pub(super) record: SessionRecord,
+    /// Its place among those that its owner can speak to, and what its owner says.
+    pub(super) place: Place,
+    pub(super) words: mpsc::Receiver<Word>,
+    /// How its turn stands.
+    pub(super) stand: Stand,
+    /// Holds the agent still for its owner.
+    pub(super) owners: sandbox::Handle,
 }
 
 /// How a turn left the session.
@@ -148,6 +164,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         if session.bench.as_ref().is_some_and(is_full) {
             break 'session (Outcome::Failed, "store");
         }
+        session.place.rests();
         let answered = turn.order.event.id;
         if idle == 0
             || lines
@@ -161,7 +178,10 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         {
             break (Outcome::Success, "completed");
         }
-        let ends = Instant::now() + Duration::from_secs(idle);
+        let (mut ends, latest) = (
+            Instant::now() + Duration::from_secs(idle),
+            Instant::now() + LOOKED_AT,
+        );
         let shared = session.bench.as_ref().map(|bench| bench.shared.clone());
         let mut wanted = std::pin::pin!(facts::wanted(shared));
         turn = loop {
@@ -177,6 +197,12 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                             break 'session (Outcome::Failed, "record");
                         }
                     }
+                    Around::Ports => {
+                        if let Err(error) = serving::record(&mut session).await {
+                            tracing::error!(%error, "what the agent serves could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    }
                     // Nobody waits for what it does now: over its quota it ends, and its copy stays.
                     Around::Look => match watch::grew_too_large(&mut session).await {
                         Ok(false) => {}
@@ -187,7 +213,12 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                         }
                     },
                 },
-                () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
+                Some(word) = session.words.recv() => word.nothing_to_do(),
+                // What it built runs in its sandbox, and somebody looks at that.
+                () = tokio::time::sleep_until(ends) => match session.is_looked_at() && ends < latest {
+                    true => ends = Instant::now() + LOOK_AGAIN,
+                    false => break 'session (Outcome::Success, "completed"),
+                },
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
                 () = &mut wanted => break 'session (Outcome::Success, "completed"),
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
@@ -290,6 +321,12 @@ impl Session {
         Err(unpublished.error)
     }
 
+    /// Whether somebody looks at what runs in its sandbox.
+    fn is_looked_at(&self) -> bool {
+        let copy = self.bench.as_ref().map(|bench| bench.shared.id.to_hex());
+        copy.is_some_and(|copy| self.context.previews.is_looked_at(&copy))
+    }
+
     /// Takes in what the owner did with the files while no job ran.
     ///
     /// # Errors
@@ -325,6 +362,11 @@ impl Session {
 
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        // What is said to it from here on is said to nobody.
+        self.words.close();
+        while let Ok(word) = self.words.try_recv() {
+            word.nothing_to_do();
+        }
         // From here on nobody is told anything: an undo has a record of its own.
         while let Some(told) = self.last_told() {
             if let Err(error) = self.hear(told).await {
@@ -414,14 +456,12 @@ impl Session {
         }
     }
 
-    /// When a job has to be done.
-    pub(super) fn deadline(&self, order: &Order) -> Instant {
-        let seconds = if order.stranger {
+    /// How many seconds a job may take.
+    pub(super) fn seconds(&self, order: &Order) -> u64 {
+        if order.stranger {
             self.context.jobs.strangers.seconds
         } else {
             self.context.jobs.timeout_s
-        };
-        // A year is as good as never, and can be added to any time.
-        Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! One copy in use: its files under one lock, what is remembered of it, and who holds it.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use nostr::PublicKey;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     hold::Holders,
@@ -44,6 +45,10 @@ pub(super) struct Live {
     pub(super) pause: sandbox::Handle,
     /// Tells the session what its owner did.
     pub(super) told: mpsc::Sender<Told>,
+    /// The way to what its agent's programs listen on.
+    pub(super) inward: sandbox::Inward,
+    /// Where they do.
+    pub(super) ports: watch::Receiver<BTreeSet<u16>>,
 }
 
 /// What a session is told.

@@ -13,6 +13,7 @@
 pub mod about;
 pub mod apply;
 pub(crate) mod beneath;
+pub mod browse;
 pub mod diff;
 mod error;
 pub mod flags;

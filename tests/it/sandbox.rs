@@ -21,6 +21,7 @@ use treefort::sandbox::{
 mod embedded;
 mod hardening;
 mod images;
+mod inward;
 mod life;
 mod pause;
 mod streams;
@@ -174,6 +175,7 @@ impl Home {
             },
             labels: vec![("treefort.session".to_owned(), "warm".to_owned())],
             workspace: None,
+            private: Vec::new(),
             runtime: None,
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     },
     nips::{
         kind,
+        nip90::request::{ASK, PERMISSIONS},
         reference::tag_value,
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
@@ -42,6 +43,7 @@ pub(super) struct Work {
     /// The folder that it works on.
     folder: Option<PathBuf>,
     ignored: bool,
+    ask: bool,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -176,6 +178,7 @@ impl Work {
             agent: agent.map(str::to_owned),
             folder: None,
             ignored: false,
+            ask: false,
             tokens: None,
             microusd: None,
         }
@@ -219,6 +222,7 @@ impl Work {
             agent: name.map(str::to_owned),
             folder: folder.transpose()?,
             ignored: args.ignored,
+            ask: args.ask,
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -237,6 +241,9 @@ impl Work {
         };
         params.extend(budget("budget_tokens", self.tokens));
         params.extend(budget("budget_microusd", self.microusd));
+        if self.ask {
+            params.push(param(PERMISSIONS, ASK.to_owned()));
+        }
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {

@@ -5,6 +5,13 @@ use nostr::{Event, EventId, Keys, Kind, PublicKey};
 use super::encryption::{EncryptionError, Scheme};
 use crate::nips::reference::named_keys;
 
+/// The parameter that says who answers an agent's requests for permission.
+pub const PERMISSIONS: &str = "permissions";
+/// They are put to the owner.
+pub const ASK: &str = "ask";
+/// They are allowed, which is the usual.
+pub const ALLOW: &str = "allow";
+
 /// One input of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {

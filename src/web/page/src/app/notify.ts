@@ -1,0 +1,63 @@
+// Says outside of the page that something is done, or asks: in its title, and by the browser if its owner wants that.
+
+import { effect, signal } from "@preact/signals";
+
+import { line } from "../story/text";
+import { words } from "../words/app";
+import { preference } from "./keep";
+import { hrefs } from "./route";
+import { announcement, conversations, store } from "./state";
+import { isOpen, type JobState } from "./store";
+
+const wanted = preference("notify");
+export const denied = signal(false);
+
+export const notifies = (): boolean => wanted.value === "yes" && "Notification" in globalThis && Notification.permission === "granted";
+export const canNotify = (): boolean => "Notification" in globalThis;
+
+/** Turns it on, which is when the browser asks, or off. */
+export async function turn(on: boolean): Promise<void> {
+  denied.value = false;
+  if (!on) {
+    wanted.value = "";
+    return;
+  }
+  const permission = await Notification.requestPermission();
+  if (permission === "granted") wanted.value = "yes";
+  else denied.value = true;
+}
+
+/** Watches all conversations for as long as the page lives. */
+export function watch(): void {
+  const before = new Map<string, JobState>();
+  effect(() => {
+    const known = conversations.value;
+    let asking = 0;
+    let working = 0;
+    for (const conversation of known) {
+      const was = before.get(conversation.id);
+      before.set(conversation.id, conversation.state);
+      asking += conversation.state === "asking" ? 1 : 0;
+      working += isOpen(conversation.state) ? 1 : 0;
+      if (was === undefined || was === conversation.state || store.value?.loaded.peek() !== true) continue;
+      const title = line(conversation.hidden ? words.session.private : conversation.title, 80);
+      const said = words.session.announce[conversation.state];
+      if (said !== undefined) announcement.value = `${said} ${title}`;
+      const state = conversation.state;
+      if ((state === "done" || state === "asking" || state === "failed") && document.visibilityState === "hidden") {
+        tell(words.notice[state], title, conversation.id);
+      }
+    }
+    document.title = asking > 0 ? `● ${words.session.states["asking"]} – ${words.name}` : working > 0 ? `… ${words.name}` : words.name;
+  });
+}
+
+function tell(title: string, body: string, id: string): void {
+  if (!notifies()) return;
+  const notice = new Notification(title, { body, tag: id, icon: "/icon.svg" });
+  notice.onclick = () => {
+    focus();
+    location.hash = hrefs.session(id);
+    notice.close();
+  };
+}

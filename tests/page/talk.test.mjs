@@ -1,0 +1,129 @@
+// Conversations: they go on, stop, stay private, and nothing that was written is lost.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { accessible, ask, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
+
+let browser;
+let fort;
+before(async () => {
+  browser = await Browser.start();
+  fort = await Fort.start();
+});
+after(async () => {
+  await browser.stop();
+  await fort.stop();
+});
+
+/** Every stored event that this computer's programs can read. */
+const stored = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(`ws://${location.host}/`);
+        const found = [];
+        socket.onopen = () => socket.send('["REQ","all",{}]');
+        socket.onmessage = ({ data }) => {
+          const [word, , event] = JSON.parse(data);
+          if (word === "EVENT") found.push(event);
+          if (word === "EOSE") {
+            socket.close();
+            resolve(found);
+          }
+        };
+      }),
+  );
+
+test("text appears while it is written, and a conversation goes on in the same view", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await ask(page, "slow, please");
+  await stands(page, "working");
+  const live = page.locator(".story", { hasText: "word12 " });
+  await live.waitFor();
+  assert.equal(await page.getByText("word199").count(), 0);
+  await page.getByText("The agent is writing").waitFor();
+  await accessible(page);
+  await shot(page, "live");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await stands(page, "stopped");
+  await page.locator("[data-field]").fill("What do I buy for it?");
+  await page.keyboard.press("Control+Enter");
+  await page.getByText("somebody who holds the other end").waitFor();
+  await stands(page, "done");
+  assert.equal(await page.locator("nav .recent li").count(), 1);
+  // The same after a reload: the request that was stopped is gone from the relay, and its place is known still.
+  await page.reload();
+  await page.getByText("somebody who holds the other end").waitFor();
+  await page.getByText("slow, please").first().waitFor();
+  assert.equal(await page.locator("nav .recent li").count(), 1);
+  await accessible(page);
+  await shot(page, "conversation");
+  clean(page);
+});
+
+test("a private conversation leaves no word on the record, and its owner reads it all", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.getByRole("switch", { name: "Private" }).click();
+  await page.getByText("What is said stays out of the record").waitFor();
+  await ask(page, "say my secret is a walnut");
+  await stands(page, "done");
+  await page.locator(".story", { hasText: "my secret is a walnut" }).waitFor();
+  await page.locator("[data-field]").fill("say it was eaten by a jackdaw");
+  await page.keyboard.press("Enter");
+  await page.locator(".story", { hasText: "it was eaten by a jackdaw" }).waitFor();
+  await stands(page, "done");
+  await page.reload();
+  await page.locator(".story", { hasText: "it was eaten by a jackdaw" }).waitFor();
+  await page.getByRole("heading", { name: "say my secret is a walnut" }).waitFor();
+  await accessible(page);
+  await shot(page, "private");
+  const said = JSON.stringify(await stored(page));
+  assert.ok(said.length > 10_000);
+  assert.ok(!/walnut|jackdaw/.test(said));
+  clean(page);
+});
+
+test("a draft, and files that were added, survive looking elsewhere; a draft survives a reload", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.locator("[data-field]").fill("a long thought");
+  await page.locator("input[type=file]").setInputFiles([
+    { name: "plan.txt", mimeType: "text/plain", buffer: Buffer.from("oak, 4 m") },
+    { name: "big.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(17 * 1024 * 1024) },
+  ]);
+  await page.getByText("big.bin is larger than 16 MB").waitFor();
+  await page.locator(".attached li:not(.busy)", { hasText: "plan.txt" }).waitFor();
+  await accessible(page);
+  await shot(page, "attached");
+  await page.getByRole("link", { name: "What it can touch" }).click();
+  await page.getByRole("heading", { name: "The sandbox" }).waitFor();
+  await page.locator(".nav .mark").click();
+  assert.equal(await page.locator("[data-field]").inputValue(), "a long thought");
+  assert.equal(await page.locator(".attached li").count(), 1);
+  await page.reload();
+  await page.locator("#start-title").waitFor();
+  assert.equal(await page.locator("[data-field]").inputValue(), "a long thought");
+  clean(page);
+});
+
+test("files come by dropping and pasting too", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  const give = (kind) =>
+    page.evaluate((kind) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array([137, 80, 78, 71])], `${kind}.png`, { type: "image/png" }));
+      const field = document.querySelector("[data-field]");
+      if (kind === "paste") field.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+      else for (const name of ["dragover", "drop"]) field.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true }));
+    }, kind);
+  await give("paste");
+  await page.locator(".attached li:not(.busy)", { hasText: "paste.png" }).waitFor();
+  await give("drop");
+  await page.locator(".attached li:not(.busy)", { hasText: "drop.png" }).waitFor();
+  await page.getByRole("button", { name: "Remove paste.png" }).click();
+  assert.equal(await page.locator(".attached li").count(), 1);
+});
