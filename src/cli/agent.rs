@@ -1,6 +1,6 @@
 //! `treefort agent`: the agents of this treefort, and making one's own.
 //!
-//! Building an image needs the container engine alone, so these commands start no treefort.
+//! What an agent runs from is the sandboxes' affair alone, so these commands start no treefort.
 
 mod build;
 
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use self::build::State;
 use super::{
     Context,
     error::{CommandError, Kind, Problem},
@@ -46,7 +47,8 @@ enum Command {
     /// Builds an agent's image now, so that its first job does not wait for it.
     ///
     /// The first build of a coding agent fetches its program and takes a minute or two. A later one
-    /// takes a second, unless something changed.
+    /// takes a second, unless something changed. Without Docker there is nothing to build: it says which
+    /// program on this computer the agent is, or how to install it.
     Build {
         /// The agent.
         name: String,
@@ -118,41 +120,48 @@ fn agents(context: &Context) -> Result<Registry, CommandError> {
 pub async fn list(args: ListArgs, context: &Context) -> Result<(), CommandError> {
     let as_json = args.json;
     let agents = agents(context)?;
-    let images = build::sizes(context, &agents).await;
-    for (agent, image) in agents.iter().zip(images) {
+    let found = build::found(context, &agents).await;
+    for (agent, found) in agents.iter().zip(found) {
         let manifest = &agent.manifest;
-        let built = match image {
-            Some(Some(bytes)) => Some(bytes),
-            Some(None) | None => None,
+        let (state, missing) = match found {
+            Some(Ok(state)) => (Some(state), None),
+            Some(Err(missing)) => (None, Some(missing)),
+            None => (None, None),
         };
         if as_json {
+            let program = state.as_ref().and_then(|state| state.program.as_ref());
             output::json(&json!({
                 "name": manifest.name, "title": manifest.title, "description": manifest.description,
                 "version": manifest.version, "kinds": manifest.kinds, "workspace": manifest.workspace,
-                "folder": agent.folder, "image_bytes": built,
+                "folder": agent.folder, "image_bytes": state.as_ref().and_then(|state| state.bytes),
+                "program": program, "problem": missing.map(|missing| missing.problem),
             }))?;
             continue;
         }
-        let state = match (image, built) {
-            (_, Some(bytes)) => format!("built, {}", build::megabytes(bytes)),
-            (Some(None), _) => "not built yet".to_owned(),
-            _ => String::new(),
-        };
         let own = if agent.folder.is_some() {
             "yours, "
         } else {
             ""
         };
         let title = one_line(&manifest.description);
-        let state = if state.is_empty() {
-            state
-        } else {
-            format!(", {state}")
+        let version = one_line(&manifest.version);
+        let about = match state {
+            // Which one that is, treefort does not know.
+            Some(State {
+                words,
+                program: Some(_),
+                ..
+            }) => format!("{own}{words}"),
+            Some(State { words, .. }) => format!("{own}{version}, {words}"),
+            None => format!("{own}{version}"),
         };
-        let about = format!("{own}{}{state}", one_line(&manifest.version));
         output::row(&format!("{:<12} ", manifest.name), title.trim())?;
         let dim = anstyle::Style::new().dimmed();
         output::line(format!("{:13}{dim}{}{dim:#}", "", about.trim_end()))?;
+        if let Some(missing) = missing {
+            output::row(&format!("{:13}✗ ", ""), &one_line(&missing.problem))?;
+            output::row(&format!("{:13}→ ", ""), &one_line(&missing.fix))?;
+        }
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use tokio::sync::OnceCell;
 
 use super::config::Backend;
 use super::{
-    Config, DockerRuntime, Error, Image, ImageId, Leftovers, Probe, Progress, Runtime, Sandbox,
-    Spec,
+    Config, DockerRuntime, Error, Found, Image, ImageId, Leftovers, Probe, Progress, Runtime,
+    Sandbox, Spec,
 };
 
 /// See the module.
@@ -103,6 +103,10 @@ impl Runtime for ChosenRuntime {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>> {
         async { self.chosen().await?.probe().await }.boxed()
+    }
+
+    fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
+        async move { self.chosen().await?.find(image).await }.boxed()
     }
 
     fn prepare<'a>(

@@ -22,7 +22,7 @@ use super::docker_spec::{HostUser, create_body};
 use super::image::{self, Hashes};
 use super::image_build;
 use super::{
-    Config, Control, Error, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime,
+    Config, Control, Error, Found, Image, ImageId, LABEL_HOME, Leftovers, Probe, Progress, Runtime,
     Sandbox, Spec, docker_clean,
 };
 
@@ -104,15 +104,14 @@ impl DockerRuntime {
         }
     }
 
-    /// Looks for an image without building it: its name, and its size in bytes with all that it builds on.
-    ///
-    /// # Errors
-    /// When a file of the image cannot be read, or the engine cannot be asked.
-    pub async fn find(&self, image: &Image) -> Result<Option<(ImageId, u64)>, Error> {
+    async fn find_inner(&self, image: &Image) -> Result<Found, Error> {
         let docker = self.client().await?;
         let named = image::name(image, &mut *self.hashes.lock().await).await?;
         let size = image::size(&docker, &named.tag).await?;
-        Ok(size.map(|size| (ImageId::from(named.tag), size)))
+        Ok(size.map_or(Found::NotBuilt, |bytes| Found::Image {
+            id: ImageId::from(named.tag),
+            bytes,
+        }))
     }
 
     async fn start_inner(&self, mut spec: Spec) -> Result<Sandbox, Error> {
@@ -178,6 +177,10 @@ impl Runtime for DockerRuntime {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>> {
         self.probe_inner().boxed()
+    }
+
+    fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
+        self.find_inner(image).boxed()
     }
 
     fn prepare<'a>(

@@ -45,6 +45,25 @@ impl fmt::Display for ImageId {
     }
 }
 
+/// What an agent runs from, as [`super::Runtime::find`] gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// An image that is there.
+    Image {
+        /// Its name.
+        id: ImageId,
+        /// Its size with all that it builds on.
+        bytes: u64,
+    },
+    /// An image that is not built yet.
+    NotBuilt,
+    /// No image: what is installed on this computer.
+    Host {
+        /// The agent's program, if it is one of its own.
+        program: Option<PathBuf>,
+    },
+}
+
 /// Where a build's lines go: plain text without control characters. Lines that nobody takes in time
 /// are left out, so that a slow reader does not hold up a build.
 pub type Progress = mpsc::Sender<String>;

@@ -51,7 +51,7 @@ pub use docker_clean::{ImageUse, Leftovers};
 pub use docker_spec::AGENT_ID;
 pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
-pub use image::{Content, Host, Image, ImageId, Progress};
+pub use image::{Content, Found, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
 pub use protection::{Facts, Protection, protection};
 pub use shown::Refused;
@@ -175,6 +175,8 @@ pub trait Runtime: Send + Sync {
     fn kind(&self) -> &'static str;
     /// Asks the backend whether it can run a sandbox; answers within a few seconds.
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>>;
+    /// Looks for what an agent runs from, without building it.
+    fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>>;
     /// Builds the image unless an identical one is there; `progress` gets the build's lines.
     fn prepare<'a>(
         &'a self,

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -85,8 +85,11 @@ impl Person {
             .env(docker, nowhere)
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        let began = Instant::now();
         let output = tokio::time::timeout(Duration::from_secs(90), command.output());
-        output.await.expect("the command hangs").unwrap()
+        let output = output.await.expect("the command hangs").unwrap();
+        eprintln!("{:?} {arguments:?}: {:?}", self.user, began.elapsed());
+        output
     }
 
     /// The same, of one that succeeds: what it printed.
@@ -143,6 +146,7 @@ async fn the_first_hour(person: Person) {
         .await;
     assert_eq!(out, "dark\n1000\n");
 
+    agents_are_what_is_installed(&person).await;
     let (status, _) = person.ok(&["status", "--json"]).await;
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["runtime"]["kind"], "embedded", "{status}");
@@ -153,6 +157,62 @@ async fn the_first_hour(person: Person) {
     );
     let (verified, _) = person.ok(&["verify"]).await;
     assert!(verified.contains("in an unbroken chain"), "{verified}");
+}
+
+/// Nobody is told about images, or about Docker before it is the way out.
+async fn agents_are_what_is_installed(person: &Person) {
+    let program = person.path("bin/opencode").canonicalize().unwrap();
+    let program = program.to_str().unwrap();
+    let (agents, err) = person.ok(&["agents"]).await;
+    for says in [
+        program,
+        "a part of treefort",
+        "the programs of this computer",
+    ] {
+        assert!(agents.contains(says), "{agents}");
+    }
+    assert!(!format!("{agents}{err}").contains("built"), "{agents}{err}");
+    let (built, _) = person.ok(&["agent", "build", "opencode"]).await;
+    assert_eq!(
+        built,
+        format!("nothing to build: without Docker opencode is {program}\n")
+    );
+
+    std::fs::rename(program, person.path("elsewhere")).unwrap();
+    let (agents, _) = person.ok(&["agents"]).await;
+    let missing = "opencode, which the agent opencode is, is not installed on this computer";
+    let install = "Install it (npm install -g opencode-ai), or install Docker.";
+    for says in [missing, install] {
+        assert!(
+            agents.replace("\n               ", " ").contains(says),
+            "{agents}"
+        );
+    }
+    for command in [
+        &["agent", "build", "opencode"][..],
+        &["run", "--agent", "opencode", "x"],
+    ] {
+        let refused = person.treefort(command).await;
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+        assert!(said.contains(missing) && said.contains(install), "{said}");
+        assert!(!said.contains("Docker Engine"), "{said}");
+    }
+    std::fs::rename(person.path("elsewhere"), program).unwrap();
+    let (json, _) = person.ok(&["agents", "--json"]).await;
+    let agents: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let opencode = agents
+        .iter()
+        .find(|agent| agent["name"] == "opencode")
+        .unwrap();
+    assert_eq!(opencode["program"], program);
+    assert_eq!(
+        (&opencode["problem"], &opencode["image_bytes"]),
+        (&Value::Null, &Value::Null)
+    );
 }
 
 fn entries(folder: &Path) -> usize {

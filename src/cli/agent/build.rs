@@ -1,7 +1,9 @@
-//! `treefort agent build`: the image now instead of at the first job.
+//! `treefort agent build`: the image now instead of at the first job. Without Docker there is none to build: then
+//! it says what the agent runs from instead.
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -18,8 +20,9 @@ use crate::{
         image::{self, Asked},
         registry::Registry,
     },
+    config::Config,
     keys::Keyring,
-    sandbox::{self, DockerRuntime, Runtime as _},
+    sandbox::{self, ChosenRuntime, Found, Image, Runtime as _},
 };
 
 /// Lines of a build that wait to be shown.
@@ -39,8 +42,20 @@ pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<()
     let described = image::of(agent, agents.base(), Asked::ByName)
         .map_err(|error| CommandError::new(Kind::Failed, error))?;
     let runtime = runtime(context)?;
+    let there = match runtime.find(&described).await.map_err(failed)? {
+        Found::Host { program } => {
+            let tag = runtime.prepare(&described, None).await.map_err(failed)?;
+            return Ok(if quiet {
+                output::line(tag.to_string())?
+            } else {
+                let from = from_here(&described, program.as_deref());
+                output::line(format!("nothing to build: without Docker {name} is {from}"))?
+            });
+        }
+        Found::Image { .. } => true,
+        Found::NotBuilt => false,
+    };
     let began = Instant::now();
-    let there = runtime.find(&described).await.map_err(failed)?.is_some();
     let (lines, shown) = mpsc::channel(LINES);
     let mut screen = Screen::new(quiet || there, context.verbose);
     let built = {
@@ -71,8 +86,10 @@ pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<()
         }
         failed(error)
     })?;
-    let bytes = runtime.find(&described).await.map_err(failed)?;
-    let size = megabytes(bytes.map_or(0, |(_, bytes)| bytes));
+    let size = match runtime.find(&described).await.map_err(failed)? {
+        Found::Image { bytes, .. } => megabytes(bytes),
+        Found::NotBuilt | Found::Host { .. } => megabytes(0),
+    };
     let tag = tag.to_string();
     if quiet {
         output::line(tag)?;
@@ -92,41 +109,100 @@ async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
     }
 }
 
-/// The size of each agent's image in order: `None` where nobody could look, `Some(None)` where it is not
-/// built.
-pub(super) async fn sizes(context: &Context, agents: &Registry) -> Vec<Option<Option<u64>>> {
-    let mut sizes = Vec::new();
+/// What each agent runs from, in order: `None` where nobody could look, and the sentences where it is not here.
+pub(super) async fn found(
+    context: &Context,
+    agents: &Registry,
+) -> Vec<Option<Result<State, Missing>>> {
+    let mut all = Vec::new();
     let mut runtime = runtime(context).ok();
     for agent in agents.iter() {
         let described = image::of(agent, agents.base(), Asked::ByName);
-        let found = match (&runtime, described) {
-            (Some(engine), Ok(described)) => engine.find(&described).await,
-            _ => {
-                sizes.push(None);
-                continue;
-            }
+        let (Some(backend), Ok(described)) = (&runtime, described) else {
+            all.push(None);
+            continue;
         };
-        match found {
-            Ok(found) => sizes.push(Some(found.map(|(_, bytes)| bytes))),
+        all.push(match backend.find(&described).await {
+            Ok(found) => Some(Ok(State::of(found, &described))),
+            Err(error) if is_missing(&error) => Some(Err(Missing {
+                problem: error.to_string(),
+                fix: error.hint(),
+            })),
             Err(error) => {
-                tracing::info!(%error, "the images cannot be looked at");
+                tracing::info!(%error, "what agents run from cannot be looked at");
                 // An engine that is not there is not asked for each agent.
-                runtime = None;
-                sizes.push(None);
+                if error.is_unavailable() {
+                    runtime = None;
+                }
+                None
             }
-        }
+        });
     }
-    sizes
+    all
 }
 
-fn runtime(context: &Context) -> Result<DockerRuntime, CommandError> {
+/// What an agent runs from.
+pub(super) struct State {
+    /// In a word or two.
+    pub(super) words: String,
+    /// The size of its image.
+    pub(super) bytes: Option<u64>,
+    /// Its program on this computer.
+    pub(super) program: Option<PathBuf>,
+}
+
+/// Why it cannot run, and what to do.
+pub(super) struct Missing {
+    pub(super) problem: String,
+    pub(super) fix: String,
+}
+
+impl State {
+    fn of(found: Found, image: &Image) -> Self {
+        let (words, bytes, program) = match found {
+            Found::Image { bytes, .. } => {
+                (format!("built, {}", megabytes(bytes)), Some(bytes), None)
+            }
+            Found::NotBuilt => ("not built yet".to_owned(), None, None),
+            Found::Host { program } => (from_here(image, program.as_deref()), None, program),
+        };
+        Self {
+            words,
+            bytes,
+            program,
+        }
+    }
+}
+
+/// What an agent without an image is, as one would say it.
+fn from_here(image: &Image, program: Option<&Path>) -> String {
+    let host = image.host.as_ref();
+    match program {
+        Some(path) => one_line(&path.display().to_string()),
+        None if host.is_some_and(|host| host.system) => "the programs of this computer".to_owned(),
+        None if host.is_some_and(|host| !host.reads.is_empty()) => "its own files".to_owned(),
+        None => "a part of treefort".to_owned(),
+    }
+}
+
+fn runtime(context: &Context) -> Result<ChosenRuntime, CommandError> {
     let keyring = Keyring::open(context.home.dir())?;
     let home_id = &keyring.relay().public_key().to_hex()[..16];
-    Ok(DockerRuntime::new(home_id))
+    let config =
+        Config::load(context.home.dir()).map_err(|error| CommandError::new(Kind::Failed, error))?;
+    Ok(ChosenRuntime::new(home_id, context.home.dir(), &config.sandbox))
+}
+
+/// Whether it is this agent that cannot run here, though others can.
+fn is_missing(error: &sandbox::Error) -> bool {
+    matches!(
+        error,
+        sandbox::Error::NoProgram { .. } | sandbox::Error::NeedsEngine { .. }
+    )
 }
 
 fn failed(error: sandbox::Error) -> CommandError {
-    let kind = if error.is_unavailable() {
+    let kind = if is_missing(&error) || error.is_unavailable() {
         Kind::NoSandbox
     } else {
         Kind::Failed

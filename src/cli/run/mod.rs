@@ -255,7 +255,9 @@ fn failure(sentence: String, code: Option<&str>, began: bool) -> CommandError {
     // The sentence of a missing model or sandbox says itself what to do about it.
     match kind {
         Kind::NoModel => error.hint("to look around without a model: treefort demo"),
-        Kind::NoSandbox => error.hint("`treefort doctor` checks it"),
+        Kind::NoSandbox => {
+            error.hint("`treefort doctor` checks sandboxes, `treefort agents` what agents run from")
+        }
         // The sentence says who can change it.
         Kind::NotAdmitted => error,
         // Nothing happened that a timeline could show.

@@ -43,8 +43,8 @@ use self::run::{Launch, supervise};
 use super::disk::Quota;
 use super::image::Hashes;
 use super::{
-    AGENT_HOME, Config, Content, Control, Error, Image, ImageId, Leftovers, Limits, PROGRAM, Probe,
-    Progress, Runtime, Sandbox, Spec,
+    AGENT_HOME, Config, Content, Control, Error, Found, Image, ImageId, Leftovers, Limits, PROGRAM,
+    Probe, Progress, Runtime, Sandbox, Spec,
 };
 
 /// Where programs are looked for inside, after those of the agent.
@@ -115,23 +115,8 @@ impl EmbeddedRuntime {
     }
 
     async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
-        let Some(host) = &image.host else {
-            return Err(Error::NeedsEngine {
-                agent: image.agent.clone(),
-            });
-        };
-        if let Some(refused) = host.refused(self.home.as_deref()).into_iter().next() {
-            let agent = image.agent.clone();
-            return Err(Error::Shows { agent, refused });
-        }
-        let path = std::env::var("PATH").unwrap_or_default();
-        let private = self.private();
-        let mut needs = host::needs(host, &path, &private).map_err(|missing| Error::NoProgram {
-            agent: image.agent.clone(),
-            program: missing.program,
-            install: host.install.clone(),
-        })?;
-        for (name, target) in &host.files {
+        let mut needs = self.needs(image)?;
+        for (name, target) in image.host.iter().flat_map(|host| &host.files) {
             let text = content(image, name).await?;
             needs.files.push((PathBuf::from(target), text));
         }
@@ -142,6 +127,27 @@ impl EmbeddedRuntime {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.insert(id.clone(), Arc::new(needs));
         Ok(id)
+    }
+
+    /// What an agent needs of this computer, which has it.
+    fn needs(&self, image: &Image) -> Result<Needs, Error> {
+        let agent = || image.agent.clone();
+        let host = image
+            .host
+            .as_ref()
+            .ok_or_else(|| Error::NeedsEngine { agent: agent() })?;
+        if let Some(refused) = host.refused(self.home.as_deref()).into_iter().next() {
+            return Err(Error::Shows {
+                agent: agent(),
+                refused,
+            });
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        host::needs(host, &path, &self.private()).map_err(|missing| Error::NoProgram {
+            agent: agent(),
+            program: missing.program,
+            install: host.install.clone(),
+        })
     }
 
     /// Folders whose files are a person's or treefort's own, wherever they lie.
@@ -175,6 +181,7 @@ impl EmbeddedRuntime {
         let launch = Launch {
             name: spec.name.clone(),
             limits: spec.limits,
+            reserved_mb: needs.reserved_mb,
             plan: plan(
                 spec,
                 &needs,
@@ -296,8 +303,10 @@ fn plan(
             .filter_map(|path| path.canonicalize().ok()),
     );
     let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let mut covered = host::covered(&needs.shown, &String::from_utf8_lossy(&sockets), &private);
+    covered.extend(needs.covered.iter().cloned());
     Ok(Plan {
-        covered: host::covered(&needs.shown, &String::from_utf8_lossy(&sockets), &private),
+        covered,
         argv,
         env,
         program,
@@ -320,6 +329,13 @@ impl Runtime for EmbeddedRuntime {
 
     fn probe(&self) -> BoxFuture<'_, Result<Probe, Error>> {
         self.probe_inner().boxed()
+    }
+
+    fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
+        let found = self.needs(image).map(|needs| Found::Host {
+            program: needs.file,
+        });
+        async { found }.boxed()
     }
 
     fn prepare<'a>(

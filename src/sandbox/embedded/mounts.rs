@@ -159,7 +159,8 @@ fn cover(path: &Path) -> io::Result<()> {
     }
     if path.is_dir() {
         let options = "mode=0755,size=4k,nr_inodes=1";
-        return in_memory(&path, options, HIDDEN | MountFlags::RDONLY);
+        let flags = HIDDEN | MountFlags::NOEXEC | MountFlags::RDONLY;
+        return in_memory(&path, options, flags);
     }
     Ok(mount_bind(host(Path::new("/dev/null")), &path)?)
 }
@@ -338,14 +339,8 @@ fn process(tree: &Tree) -> io::Result<()> {
     }
     for name in PROC_EMPTY {
         let path = below(&proc.join(name));
-        if path.is_dir() {
-            in_memory(
-                &path,
-                "mode=0755,size=4k,nr_inodes=1",
-                quiet | MountFlags::RDONLY,
-            )?;
-        } else if path.exists() {
-            mount_bind(host(Path::new("/dev/null")), &path)?;
+        if path.exists() {
+            cover(&path)?;
         }
     }
     Ok(())

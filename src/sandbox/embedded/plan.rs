@@ -75,7 +75,7 @@ pub(super) struct Plan {
     pub(super) becomes: bool,
     /// MiB of `/tmp`, and of its home.
     pub(super) scratch_mb: u32,
-    /// MiB of memory that one process may write to, where no cgroup limits them together.
+    /// MiB of memory that one process may map to write to, where no cgroup limits what they use together.
     pub(super) process_mb: Option<u32>,
     /// Bytes that one file may have.
     pub(super) file_bytes: u64,

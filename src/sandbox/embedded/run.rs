@@ -45,6 +45,8 @@ pub(super) struct Launch {
     pub(super) program: PathBuf,
     pub(super) maps: Maps,
     pub(super) limits: Limits,
+    /// MiB that one process may reserve beside what it may use.
+    pub(super) reserved_mb: u32,
     pub(super) places: Arc<Places>,
     /// In front of the names of this home's groups.
     pub(super) prefix: String,
@@ -166,6 +168,7 @@ async fn launch(
         program,
         maps,
         limits,
+        reserved_mb,
         places,
         prefix,
     } = launch;
@@ -175,7 +178,7 @@ async fn launch(
     let holds = places.holds();
     let group = group(places, format!("{prefix}{name}"), limits).await?;
     if !holds.memory {
-        plan.process_mb = Some(limits.memory_mb);
+        plan.process_mb = Some(limits.memory_mb.saturating_add(reserved_mb));
     }
     // Only the processes that build the sandbox write here: the agent has a stream of its own. The other way its
     // PID 1 is told to have the rest stand still.

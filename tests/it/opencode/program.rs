@@ -14,17 +14,18 @@ pub(crate) fn program() -> PathBuf {
     let (agents, _) = Registry::load(None);
     let version = &agents.get("opencode").unwrap().manifest.version;
     let package = package();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("opencode-{version}"));
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tmp.join(format!("opencode-{version}"));
     let inside = Path::new("node_modules").join(package).join("bin/opencode");
     let program = folder.join(&inside);
     if program.exists() {
         return program;
     }
     // One fetches, over all processes that run tests.
-    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+    let lock = std::fs::File::create(tmp.join("opencode.lock")).unwrap();
     lock.lock().unwrap();
     if !program.exists() {
-        let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let made = tempfile::tempdir_in(tmp).unwrap();
         let npm = Command::new("npm")
             .args(["install", "--ignore-scripts", "--prefer-offline"])
             .args(["--no-audit", "--no-fund", "--no-update-notifier"])
