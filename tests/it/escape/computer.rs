@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use treefort::sandbox::{Config, Error, Runtime as _, embedded::EmbeddedRuntime};
 
 use super::{Home, Host, attempt, bound, busybox, image};
@@ -592,4 +592,46 @@ async fn the_builder_of_roots_runs_as_a_first_process_only() {
     assert!(output.stdout.is_empty(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("permission denied"), "{said}");
+}
+
+/// Its files are those of the host, and nothing else of them is: sockets, however and whenever they were bound,
+/// and locks.
+#[tokio::test]
+async fn what_hangs_on_the_files_of_a_shown_folder_is_out_of_reach() {
+    let host = Host::new();
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(folder.path().join("file"), "ours").unwrap();
+    let home = with_programs(&[(folder.path(), "/shown")]).await;
+    let script = "/attack lock /shown/file & /busybox usleep 300000; echo there; read line; \
+        /attack unix /shown/late; /attack unix /shown/by-another-name; /busybox cat /shown/file";
+    let mut spec = bound(&home, &host, script);
+    spec.limits.pids = 64;
+    let mut sandbox = home.runtime.start(spec).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"there\n") {
+        said.push(sandbox.agent.read_u8().await.unwrap());
+    }
+    assert!(String::from_utf8_lossy(&said).contains("lock: got it"));
+    let file = fs::File::open(folder.path().join("file")).unwrap();
+    file.try_lock()
+        .expect("an agent holds a lock of the host's");
+    let late = UnixListener::bind(folder.path().join("late")).unwrap();
+    let moved = UnixListener::bind(folder.path().join("moved")).unwrap();
+    for (listener, name) in [(&late, "late"), (&moved, "moved")] {
+        listener.set_nonblocking(true).unwrap();
+        fs::set_permissions(folder.path().join(name), PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    // What the kernel lists of it is not where it is.
+    fs::rename(
+        folder.path().join("moved"),
+        folder.path().join("by-another-name"),
+    )
+    .unwrap();
+    sandbox.agent.write_all(b"\n").await.unwrap();
+    let (output, _, _) = finish(sandbox).await;
+    assert_eq!(output.matches("Connection refused").count(), 2, "{output}");
+    assert!(output.ends_with("ours"), "{output}");
+    assert!(late.accept().is_err() && moved.accept().is_err());
+    home.end().await;
 }
