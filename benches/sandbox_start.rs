@@ -88,6 +88,7 @@ async fn main() {
             limits: Limits::default(),
             labels: Vec::new(),
             workspace: None,
+            private: Vec::new(),
             runtime: None,
         };
         let (mut alone, mut inside) = (Vec::new(), Vec::new());

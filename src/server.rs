@@ -154,7 +154,8 @@ impl Server {
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
-        let runtime: Arc<dyn Runtime> = Arc::new(ChosenRuntime::new(&home_id, &config.sandbox));
+        let runtime: Arc<dyn Runtime> =
+            Arc::new(ChosenRuntime::new(&home_id, home, &config.sandbox));
         let (agents, problems) = Registry::load(Some(home));
         for problem in problems {
             tracing::warn!(%problem, "an agent cannot be used");
@@ -292,6 +293,14 @@ impl Server {
         drop(lock);
         failed
     }
+}
+
+/// Keeps a file that is attached to a job, for whoever does the job in this home; gives its address.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_file(home: &Path, bytes: &[u8]) -> io::Result<String> {
+    Blobs::new(home.join("blobs")).put(bytes)
 }
 
 /// Makes the link that the owner opens the page with.

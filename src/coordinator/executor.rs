@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -345,10 +346,16 @@ impl Executor {
         let place = self.next_place;
         self.next_place += 1;
         // One that works on files and waits has an empty folder, not that of the conversation before.
+        // Nor one that was started before it was known that its project lies in what it is shown.
+        let project = order.request.param("workspace").map(Path::new);
+        let shows = |process: &Process| {
+            let host = process.manifest.embedded.as_ref();
+            host.is_some_and(|host| project.is_some_and(|project| host.shows(project)))
+        };
         let warm = self.warm.iter().position(|process| {
             process.agent() == order.agent
                 && process.is_alive()
-                && !(process.manifest.workspace && order.continues.is_some())
+                && !(process.manifest.workspace && (order.continues.is_some() || shows(process)))
         });
         let process = warm.map(|at| self.warm.swap_remove(at));
         if self.context.jobs.agent_for(kind::TEXT_GENERATION) != Some(order.agent.as_str()) {

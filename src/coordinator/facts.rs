@@ -20,7 +20,7 @@ use super::{
     publisher::PublishError,
     serving::Serving,
     session::Session,
-    shared::{Live, Shared, Told},
+    shared::{ATTACHED, Live, Shared, Told},
     states::{checkpoint_event, undo_events},
 };
 use crate::{
@@ -316,15 +316,20 @@ async fn store_is_full(session: &mut Session) -> Result<(), PublishError> {
     if std::mem::replace(&mut bench.store_full, true) {
         return Ok(());
     }
-    if let Err(error) = bench.hold.pause().await {
-        tracing::warn!(%error, "an agent without room for checkpoints could not be paused");
-    }
-    let sentence = format!(
-        "The agent stands still: its checkpoints would take more than their {} MiB of disk, so what it does now \
-         could not be undone. Undo its last step, and it goes on; or stop it (Ctrl-C), apply what is good, and \
-         start again. `store_mb` in treefort.toml sets the limit.",
-        bench.store.0 >> 20
-    );
+    let mib = bench.store.0 >> 20;
+    let why = format!("its checkpoints would take more than their {mib} MiB of disk");
+    let sentence = if super::watch::stands_still(&bench.hold).await {
+        format!(
+            "The agent stands still: {why}, so what it does now could not be undone. Undo its last step, and it \
+             goes on; or stop it (Ctrl-C), apply what is good, and start again. `store_mb` in treefort.toml sets \
+             the limit."
+        )
+    } else {
+        format!(
+            "The agent was ended: {why}, and it did not stand still. What it did since the last one cannot be \
+             undone alone. `store_mb` in treefort.toml sets the limit."
+        )
+    };
     let entry = session.log.error("store", true, &sentence, now())?;
     session.publish(entry).await
 }
@@ -401,6 +406,22 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
         events.extend(unkept_claims(session, &claims, private)?);
     }
     session.emit(events).await
+}
+
+/// The owner attached files while the session had nothing to do: what is in them is not the agent's doing.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn attached(
+    session: &mut Session,
+    checkpoint: &Checkpoint,
+) -> Result<(), PublishError> {
+    // What the agent left running may have done until then is a checkpoint of its own in this turn or the last.
+    if let Some(bench) = &mut session.bench {
+        bench.latest = Some(checkpoint.tree);
+    }
+    let event = checkpoint_event(session, checkpoint, ATTACHED, 0)?;
+    session.emit(vec![event]).await
 }
 
 /// The owner brought a state back while the session was open: that is on its record too.

@@ -138,6 +138,21 @@ pub(super) async fn answer_with(
 ) -> Result<After, PublishError> {
     let ms = began.elapsed().as_millis();
     let mut output = output.to_owned();
+    if session
+        .process
+        .exit()
+        .borrow()
+        .as_ref()
+        .is_some_and(|exit| exit.oom)
+    {
+        if !output.is_empty() && !output.ends_with('\n') {
+            output.push('\n');
+        }
+        output.push_str(&format!(
+            "[its memory ran out: it may use {} MiB together, and the computer ended a program of it]\n",
+            session.process.manifest.limits.memory_mb
+        ));
+    }
     // Why it failed stands where errors stand.
     let words = match code {
         0 => Vec::new(),

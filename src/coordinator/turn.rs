@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
+    attached::Prompt,
     context::now,
     facts,
     growing::Growing,
@@ -13,6 +14,7 @@ use super::{
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
+    watch::ended_too_large,
 };
 use crate::{
     agent::acp::{self, StopReason},
@@ -36,7 +38,12 @@ pub(super) enum Ended {
 }
 
 /// Has the agent do one job, and reports the answer.
-pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines: &Lines) -> After {
+pub(super) async fn run(
+    session: &mut Session,
+    turn: &Turn,
+    prompt: &Prompt,
+    lines: &Lines,
+) -> After {
     let order = &turn.order;
     match Box::pin(work(session, turn, prompt, lines)).await {
         Ok(after) => after,
@@ -54,7 +61,7 @@ pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines:
 async fn work(
     session: &mut Session,
     turn: &Turn,
-    prompt: &str,
+    prompt: &Prompt,
     lines: &Lines,
 ) -> Result<After, PublishError> {
     let order = &turn.order;
@@ -137,6 +144,7 @@ async fn work(
             Some(Failure::new("interrupted", "the agent ended the job early"))
         }
         Ended::Exited(code) => {
+            ended_too_large(session, order, lines).await?;
             return shell::answer_with(session, order, &inner, &growing.text, code, began, lines)
                 .await;
         }

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     job::Report,
-    sandbox::disk::{self, Quota},
+    sandbox::{
+        Handle,
+        disk::{self, Quota},
+    },
 };
 
 /// How long after one look the next one comes, at least; a long look makes the pause longer.
@@ -86,6 +89,17 @@ impl Watch {
     }
 }
 
+/// Stops an agent that must not go on; whether it stands still. One that does not is ended, or has ended.
+pub(super) async fn stands_still(hold: &Handle) -> bool {
+    match hold.pause_or_end().await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "an agent that must not go on could not be paused");
+            false
+        }
+    }
+}
+
 /// Measures the files; stops the agent over its quota, lets it go on within, and tells the owner of both.
 ///
 /// # Errors
@@ -102,13 +116,17 @@ pub(super) async fn watch_disk(
     match bench.watch.look().await {
         Seen::Same => Ok(()),
         Seen::Over(why) => {
-            if let Err(error) = hold.pause().await {
-                tracing::warn!(%error, "an agent over its quota could not be paused");
-            }
-            let sentence = format!(
-                "The agent stands still: {why}. Undo its last step or delete files in its copy, and it goes \
-                 on; or stop it."
-            );
+            let sentence = if stands_still(&hold).await {
+                format!(
+                    "The agent stands still: {why}. Undo its last step or delete files in its copy, and it \
+                     goes on; or stop it (Ctrl-C)."
+                )
+            } else {
+                format!(
+                    "The agent was ended: {why}, and it did not stand still. Its files are still there: look \
+                     at them (treefort diff), undo, or discard the copy."
+                )
+            };
             let entry = session.log.error("disk", true, &sentence, now())?;
             session.publish(entry).await?;
             report(session, order, lines, Report::Notice(sentence)).await;
@@ -127,6 +145,30 @@ pub(super) async fn watch_disk(
     }
 }
 
+/// Measures the files that a command left: one that ends between two looks is seen too.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn ended_too_large(
+    session: &mut Session,
+    order: &Order,
+    lines: &Lines,
+) -> Result<(), PublishError> {
+    let Some(bench) = &mut session.bench else {
+        return Ok(());
+    };
+    let Seen::Over(why) = bench.watch.look().await else {
+        return Ok(());
+    };
+    let sentence = format!(
+        "The command has ended, and {why}. Look at its files (treefort diff), undo, or discard the copy."
+    );
+    let entry = session.log.error("disk", true, &sentence, now())?;
+    session.publish(entry).await?;
+    report(session, order, lines, Report::Notice(sentence)).await;
+    Ok(())
+}
+
 /// Measures the files of a session that has nothing to do; whether what its agent left running filled them over
 /// their quota. Then it is on the record, and the session is to end.
 ///
@@ -139,11 +181,8 @@ pub(super) async fn grew_too_large(session: &mut Session) -> Result<bool, Publis
     let Seen::Over(why) = bench.watch.look().await else {
         return Ok(false);
     };
-    let hold = bench.hold.clone();
     // Ending it takes a moment in which it would write on.
-    if let Err(error) = hold.pause().await {
-        tracing::warn!(%error, "an agent over its quota could not be paused");
-    }
+    stands_still(&bench.hold.clone()).await;
     let sentence = format!(
         "The agent was stopped: {why}, although it had nothing to do. Its files are still there: look at them \
          (treefort diff), undo, or discard the copy."
@@ -163,15 +202,15 @@ pub(super) async fn let_go(
     order: &Order,
     lines: &Lines,
 ) -> Result<(), PublishError> {
-    let stands_still = |session: &Session| {
+    let is_over = |session: &Session| {
         let bench = session.bench.as_ref();
         bench.is_some_and(|bench| bench.watch.over)
     };
-    if !stands_still(session) {
+    if !is_over(session) {
         return Ok(());
     }
     watch_disk(session, order, lines).await?;
-    if stands_still(session)
+    if is_over(session)
         && let Some(bench) = &mut session.bench
     {
         bench.watch.over = false;

@@ -33,17 +33,17 @@ impl std::fmt::Debug for ChosenRuntime {
 }
 
 impl ChosenRuntime {
-    /// A runtime for the home with this id, as its owner configured it.
+    /// A runtime for the home with this id in this folder, as its owner configured it.
     #[must_use]
-    pub fn new(home_id: &str, config: &Config) -> Self {
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
+    pub fn new(home_id: &str, home: &std::path::Path, config: &Config) -> Self {
         Self {
             backend: config.backend(),
             docker: Arc::new(DockerRuntime::new(home_id).with_config(config.clone())),
             #[cfg(target_os = "linux")]
-            embedded: Arc::new(super::embedded::EmbeddedRuntime::new(
-                home_id,
-                config.clone(),
-            )),
+            embedded: Arc::new(
+                super::embedded::EmbeddedRuntime::new(home_id, config.clone()).with_home(home),
+            ),
             chosen: OnceCell::new(),
         }
     }

@@ -46,6 +46,13 @@ pub enum Request {
         /// Where the outcome goes.
         done: oneshot::Sender<Result<(), Error>>,
     },
+    /// The same for one that must not go on: it is ended when it cannot be frozen.
+    PauseOrEnd {
+        /// Who asks.
+        holder: u64,
+        /// Where the outcome goes.
+        done: oneshot::Sender<Result<(), Error>>,
+    },
     /// Let go; the sandbox goes on when nobody else holds it.
     Resume {
         /// Who asks.
@@ -105,6 +112,16 @@ impl Handle {
             done,
         })
         .await
+    }
+
+    /// As [`Self::pause`], for a sandbox that must not go on: one that cannot be frozen is being ended when this
+    /// returns.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub async fn pause_or_end(&self) -> Result<(), Error> {
+        let holder = self.holder;
+        self.ask(|done| Request::PauseOrEnd { holder, done }).await
     }
 
     /// As [`Self::pause`], by a holder of its own, until the result is dropped: by whom and on which thread

@@ -118,7 +118,12 @@ impl DockerRuntime {
         spec.runtime = spec
             .runtime
             .or_else(|| self.config.runtime().map(str::to_owned));
-        let body = create_body(&spec, &self.home_id, HostUser::current())?;
+        let body = create_body(
+            &spec,
+            &self.home_id,
+            HostUser::current(),
+            self.config.quota().bytes,
+        )?;
         let docker = self.client().await?;
         if self.cancelled.is_cancelled() {
             return Err(Error::ShuttingDown);

@@ -53,11 +53,12 @@ impl HostUser {
     }
 }
 
-/// The request that creates the container of `spec`.
+/// The request that creates the container of `spec`, in which no file gets larger than `file_bytes`.
 pub(super) fn create_body(
     spec: &Spec,
     home_id: &str,
     host: HostUser,
+    file_bytes: u64,
 ) -> Result<ContainerCreateBody, Error> {
     check(spec)?;
     let user = host.inside(spec.workspace.is_some());
@@ -98,12 +99,12 @@ pub(super) fn create_body(
         // When our stream ends, however it does, so does PID 1's standard input.
         stdin_once: Some(true),
         stop_signal: Some("SIGTERM".to_owned()),
-        host_config: Some(host_config(spec, user)),
+        host_config: Some(host_config(spec, user, file_bytes)),
         ..ContainerCreateBody::default()
     })
 }
 
-fn host_config(spec: &Spec, user: HostUser) -> HostConfig {
+fn host_config(spec: &Spec, user: HostUser, file_bytes: u64) -> HostConfig {
     let limits = &spec.limits;
     let memory = i64::from(limits.memory_mb) * MIB;
     let scratch = i64::from(limits.scratch_mb) * MIB;
@@ -130,7 +131,13 @@ fn host_config(spec: &Spec, user: HostUser) -> HostConfig {
         memory_swap: Some(memory),
         nano_cpus: Some((limits.cpus * 1e9) as i64),
         pids_limit: Some(i64::from(limits.pids)),
-        ulimits: Some(vec![ulimit("nofile", NOFILE), ulimit("core", 0)]),
+        ulimits: Some(vec![
+            ulimit("nofile", NOFILE),
+            // The kernel starts the host's own helper for a core dump even at 0; at 1 it starts none.
+            ulimit("core", 1),
+            // The files are looked at every few seconds; in between, one is no more than they may be together.
+            ulimit("fsize", i64::try_from(file_bytes).unwrap_or(i64::MAX)),
+        ]),
         // What an agent says is private: nothing of it goes into the engine's logs.
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
@@ -234,6 +241,7 @@ mod tests {
             limits: Limits::default(),
             labels: vec![("treefort.agent".to_owned(), "chat".to_owned())],
             workspace: None,
+            private: Vec::new(),
             runtime: None,
         }
     }
@@ -246,7 +254,7 @@ mod tests {
     }
 
     fn body(spec: &Spec) -> (ContainerCreateBody, HostConfig) {
-        let mut body = create_body(spec, "home-1", ALICE).unwrap();
+        let mut body = create_body(spec, "home-1", ALICE, 4096).unwrap();
         let host = body.host_config.take().unwrap();
         (body, host)
     }
@@ -327,7 +335,14 @@ mod tests {
         assert_eq!(host.pids_limit, Some(256));
         assert_eq!(host.oom_kill_disable, None);
         let ulimits = host.ulimits.unwrap();
-        assert_eq!(ulimits, [ulimit("nofile", 4096), ulimit("core", 0)]);
+        assert_eq!(
+            ulimits,
+            [
+                ulimit("nofile", 4096),
+                ulimit("core", 1),
+                ulimit("fsize", 4096)
+            ]
+        );
     }
 
     #[test]
@@ -367,7 +382,7 @@ mod tests {
     #[test]
     fn user_is_the_owner_of_the_workspace_and_never_root() {
         let user = |spec: &Spec, uid, gid| {
-            create_body(spec, "h", HostUser { uid, gid })
+            create_body(spec, "h", HostUser { uid, gid }, 4096)
                 .unwrap()
                 .user
                 .unwrap()
@@ -404,7 +419,7 @@ mod tests {
             "/dev",
             "/sys/fs",
         ] {
-            let refused = create_body(&with_workspace(path), "h", ALICE);
+            let refused = create_body(&with_workspace(path), "h", ALICE, 4096);
             assert!(matches!(refused, Err(Error::Spec { .. })), "{path}");
         }
     }
@@ -421,7 +436,7 @@ mod tests {
         for change in break_it {
             let mut spec = spec();
             change(&mut spec.limits);
-            let refused = create_body(&spec, "h", ALICE);
+            let refused = create_body(&spec, "h", ALICE, 4096);
             assert!(matches!(refused, Err(Error::Spec { .. })));
         }
     }
@@ -435,7 +450,7 @@ mod tests {
         };
         assert_eq!(body(&with("runsc")).1.runtime.as_deref(), Some("runsc"));
         for name in ["", "a b", "../runc", "runc\n"] {
-            let refused = create_body(&with(name), "h", ALICE);
+            let refused = create_body(&with(name), "h", ALICE, 4096);
             assert!(matches!(refused, Err(Error::Spec { .. })), "{name}");
         }
     }
@@ -444,11 +459,11 @@ mod tests {
     fn refuses_an_empty_command_and_a_broken_environment() {
         let mut empty = spec();
         empty.argv.clear();
-        assert!(create_body(&empty, "h", ALICE).is_err());
+        assert!(create_body(&empty, "h", ALICE, 4096).is_err());
         for key in ["", "A=B", "A\0"] {
             let mut broken = spec();
             broken.env.push((key.to_owned(), String::new()));
-            assert!(create_body(&broken, "h", ALICE).is_err());
+            assert!(create_body(&broken, "h", ALICE, 4096).is_err());
         }
     }
 }

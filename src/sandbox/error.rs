@@ -169,6 +169,14 @@ pub enum Error {
         /// How to install it.
         install: String,
     },
+    /// The agent asks to be shown what no agent is shown, or where something else is.
+    #[error("the agent {agent} cannot run here: [embedded] {} {:?} {}", refused.table, refused.name, refused.why)]
+    Shows {
+        /// The agent.
+        agent: String,
+        /// The line.
+        refused: super::Refused,
+    },
     /// The runtime is shutting down and starts nothing any more.
     #[error("the sandbox runtime is shutting down")]
     ShuttingDown,
@@ -186,6 +194,9 @@ impl Error {
             Self::NoProgram { .. } => "Install it, or install Docker.",
             Self::NeedsEngine { .. } => {
                 "Install Docker, or say under [embedded] in its agent.toml what it needs of this computer."
+            }
+            Self::Shows { .. } => {
+                "Change or remove that line in its agent.toml; treefort agent check NAME names every one."
             }
             Self::NoEngine { .. } => {
                 "Install Docker and start it (Debian, Ubuntu: sudo apt install docker.io), or set DOCKER_HOST to its socket."

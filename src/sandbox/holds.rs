@@ -16,6 +16,9 @@ const WAKE_EVERY: Duration = Duration::from_millis(500);
 const UNWAKEABLE: &[u8] =
     b"\ntreefort ended it: it stood still for a moment and could not be woken\n";
 
+/// What is the last that is heard of one that has to stand still and does not.
+const UNSTOPPABLE: &[u8] = b"\ntreefort ended it: it had to stand still and did not\n";
+
 /// How one sandbox is made to stand still.
 pub(super) trait Freeze {
     /// Returns when every process of it stands still. One that does already is no error.
@@ -63,7 +66,11 @@ impl<F: Freeze> Holds<F> {
                     // Its control was dropped: whoever polls this sees the cancellation.
                     Err(_) => std::future::pending().await,
                 },
-                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(request) = self.requests.recv() => if !self.answer(request).await {
+                    tracing::error!("a sandbox that does not stand still is ended");
+                    self.words.push(UNSTOPPABLE);
+                    return Duration::ZERO;
+                },
                 Some(over) = self.leases.join_next() => {
                     let Ok((holder, tries)) = over else {
                         continue;
@@ -100,9 +107,16 @@ impl<F: Freeze> Holds<F> {
         }
     }
 
-    async fn answer(&mut self, request: Request) {
+    /// Whether the sandbox may go on.
+    async fn answer(&mut self, request: Request) -> bool {
         // Whoever asked may not wait any more.
         match request {
+            Request::PauseOrEnd { holder, done } => {
+                let held = self.hold(holder).await;
+                let goes_on = held.is_ok();
+                drop(done.send(held));
+                return goes_on;
+            }
             Request::Pause {
                 holder,
                 lease,
@@ -119,6 +133,7 @@ impl<F: Freeze> Holds<F> {
             }
             Request::Resume { holder, done } => drop(done.send(self.release(holder).await)),
         }
+        true
     }
 
     async fn hold(&mut self, holder: u64) -> Result<(), Error> {
@@ -152,6 +167,32 @@ mod tests {
 
     use super::*;
     use crate::sandbox::Control;
+
+    /// Never freezes.
+    struct Wild;
+
+    impl Freeze for Wild {
+        async fn freeze(&self) -> Result<(), Error> {
+            Err(Error::Lost)
+        }
+
+        async fn wake(&self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_has_to_stand_still_and_does_not_is_ended_with_a_reason() {
+        let (control, commands) = Control::new(&CancellationToken::new());
+        let words = Tail::default();
+        let mut holds = Holds::new(Wild, commands.requests, words.clone());
+        let serving = tokio::spawn(async move { holds.serve(commands.stop).await });
+        control.pause().await.unwrap_err();
+        assert!(!serving.is_finished() && words.text().is_empty());
+        control.handle().pause_or_end().await.unwrap_err();
+        assert_eq!(serving.await.unwrap(), Duration::ZERO);
+        assert!(words.text().contains("did not"), "{}", words.text());
+    }
 
     /// Freezes at once, and refuses to wake so many times.
     struct Stiff(Arc<AtomicU32>);

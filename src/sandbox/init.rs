@@ -88,6 +88,7 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     let mut child_signals = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut still = signal(SignalKind::user_defined1())?;
 
     let stdin = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     let stdout = pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?;
@@ -141,6 +142,8 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
             }
             _ = terminate.recv() => signal_agent(pid, Signal::TERM),
             _ = interrupt.recv() => signal_agent(pid, Signal::INT),
+            // From the host, where nothing else stops us all. Who inside sends it stops itself.
+            _ = still.recv() => stop_all_others(),
             () = &mut driver => {
                 // The host is gone. Our own exit takes everything else in this PID namespace along.
                 signal_agent(pid, Signal::KILL);
@@ -218,6 +221,12 @@ fn spawn(argv: &[OsString]) -> io::Result<Agent> {
 fn signal_agent(pid: Pid, signal: Signal) {
     // The group may be gone already.
     let _ = rustix::process::kill_process_group(pid, signal);
+}
+
+/// Everything in this PID namespace but this process, in one call: no fork gets past it.
+fn stop_all_others() {
+    // There may be nobody else. The "group" of PID 1 is what kill(2) calls -1.
+    let _ = rustix::process::kill_process_group(Pid::INIT, Signal::STOP);
 }
 
 /// Reaps everything that has ended: the agent, whose code is returned, and orphans.

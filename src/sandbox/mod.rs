@@ -42,6 +42,7 @@ mod init_inward;
 pub mod inward;
 pub mod mux;
 mod protection;
+mod shown;
 mod start;
 mod syscalls;
 
@@ -57,6 +58,7 @@ pub use image::{Content, Found, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
 pub use inward::{Inward, InwardError};
 pub use protection::{Facts, Protection, protection};
+pub use shown::Refused;
 
 /// The label that says which home a container belongs to.
 pub const LABEL_HOME: &str = "treefort.home";
@@ -127,6 +129,9 @@ pub struct Spec {
     pub labels: Vec<(String, String)>,
     /// The folder that the agent works on, bound at [`WORKSPACE`].
     pub workspace: Option<PathBuf>,
+    /// Files and folders of this computer that it must not see, should they lie in what it is shown: where the
+    /// workspace was copied from.
+    pub private: Vec<PathBuf>,
     /// The engine's runtime that isolates it, like `runsc`; `None` is the one that the owner
     /// configured, or else the engine's default.
     pub runtime: Option<String>,

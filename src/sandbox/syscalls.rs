@@ -7,9 +7,14 @@
 
 use std::io;
 
-/// Address families that the network namespace confines: Unix, IPv4, IPv6, netlink.
+/// Address families that the network namespace confines: Unix, IPv4, IPv6.
 #[cfg(target_os = "linux")]
-const FAMILIES: [u64; 4] = [1, 2, 10, 16];
+const FAMILIES: [u64; 3] = [1, 2, 10];
+/// Another one, of which one protocol tells about the network; the others speak to further parts of the kernel.
+#[cfg(target_os = "linux")]
+const NETLINK: u64 = 16;
+#[cfg(target_os = "linux")]
+const NETLINK_ROUTE: u64 = 0;
 
 /// Forbids them from now on, in this process and its children. What is forbidden fails with `EPERM`.
 ///
@@ -40,14 +45,29 @@ fn program() -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
     } else {
         198
     };
-    let other_family = FAMILIES
-        .iter()
-        .map(|family| Condition::new(0, Len::Dword, Op::Ne, *family))
-        .collect::<Result<Vec<_>, _>>()?;
+    /// `socketpair`, likewise.
+    const SOCKETPAIR: i64 = if cfg!(target_arch = "x86_64") {
+        53
+    } else {
+        199
+    };
+    let differs = |value| Condition::new(0, Len::Dword, Op::Ne, value);
+    let none_of = |families: &mut dyn Iterator<Item = u64>| {
+        SeccompRule::new(families.map(differs).collect::<Result<Vec<_>, _>>()?)
+    };
+    let other_netlink = SeccompRule::new(vec![
+        Condition::new(0, Len::Dword, Op::Eq, NETLINK)?,
+        Condition::new(2, Len::Dword, Op::Ne, NETLINK_ROUTE)?,
+    ])?;
+    let other_family = none_of(&mut FAMILIES.into_iter().chain([NETLINK]))?;
+    let other_pair = none_of(&mut FAMILIES.into_iter())?;
     let rules = IO_URING
         .into_iter()
         .map(|call| (call, Vec::new()))
-        .chain([(SOCKET, vec![SeccompRule::new(other_family)?])])
+        .chain([
+            (SOCKET, vec![other_family, other_netlink]),
+            (SOCKETPAIR, vec![other_pair]),
+        ])
         .collect();
     let eperm = rustix::io::Errno::PERM.raw_os_error().unsigned_abs();
     let filter = SeccompFilter::new(

@@ -57,6 +57,33 @@ test("without a model it says what to install, offers the demo, and notices when
   }
 });
 
+test("the demo, from the page: a treefort of its own, where something was built and can be looked at", async () => {
+  const fort = await Fort.start({ model: null });
+  try {
+    const context = await browser.context();
+    const page = await browser.tabIn(context);
+    await enter(page, fort);
+    const [demo] = await Promise.all([context.waitForEvent("page"), page.getByRole("button", { name: "Show me the demo" }).click()]);
+    await demo.locator("#start-title").waitFor({ timeout: 60_000 });
+    assert.notEqual(new URL(demo.url()).origin, new URL(fort.url).origin);
+    await demo.locator("nav .recent a", { hasText: "What keeps an AI agent from breaking things" }).waitFor();
+    const built = demo.locator("nav .recent a", { hasText: "Build a page for a treehouse" });
+    await built.waitFor({ timeout: 60_000 });
+    await built.click();
+    await stands(demo, "done", 60_000);
+    await demo.getByRole("complementary").getByText("index.html").waitFor();
+    await accessible(demo);
+    await shot(demo, "demo");
+    // What was built, in a tab of its own.
+    const [shown] = await Promise.all([context.waitForEvent("page"), demo.getByRole("button", { name: "Look at it" }).click()]);
+    await shown.getByRole("heading", { name: "The treehouse" }).waitFor();
+    await shot(shown, "demo-built");
+    clean(page);
+  } finally {
+    await fort.stop();
+  }
+});
+
 test("a first question: from the field to the answer, with its story", async () => {
   const fort = await Fort.start();
   try {

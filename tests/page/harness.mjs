@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -55,7 +55,7 @@ export async function until(holds, what, patience = PATIENCE) {
 /** A running treefort. */
 export class Fort {
   /** With a scripted model unless `model` is null. */
-  static async start({ model, config = "" } = {}) {
+  static async start({ model, config = "", agents = [] } = {}) {
     const fort = new Fort();
     fort.folder = await mkdtemp(join(tmpdir(), "treefort-page-"));
     fort.home = join(fort.folder, "home");
@@ -63,6 +63,7 @@ export class Fort {
     await mkdir(fort.home, { mode: 0o700 });
     await mkdir(fort.user);
     await writeFile(join(fort.home, "treefort.toml"), `[sandbox]\nruntime = "embedded"\n${config}`);
+    for (const name of agents) await cp(join(here, "agent"), join(fort.home, "agents", name), { recursive: true });
     fort.model = model === undefined ? await Model.start() : model;
     fort.port = await freePort();
     await fort.up();
@@ -75,7 +76,7 @@ export class Fort {
 
   get env() {
     const { PATH, LANG } = process.env;
-    return { PATH, LANG, HOME: this.user, TREEFORT_HOME: this.home, OLLAMA_HOST: this.model?.url ?? "http://127.0.0.1:9", RUST_LOG: "treefort=debug,info" };
+    return { PATH, LANG, HOME: this.user, TREEFORT_HOME: this.home, OLLAMA_HOST: this.model?.url ?? "http://127.0.0.1:9", DOCKER_HOST: "unix:///nowhere", RUST_LOG: "treefort=debug,info" };
   }
 
   async up() {
@@ -130,9 +131,9 @@ export class Fort {
 
 /** A browser, for the tests of one file. */
 export class Browser {
-  static async start() {
+  static async start(args = []) {
     const browser = new Browser();
-    browser.inner = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--disable-gpu"] });
+    browser.inner = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--disable-gpu", ...args] });
     return browser;
   }
 
@@ -171,7 +172,7 @@ export class Browser {
     });
     page.on("request", (request) => {
       const { protocol, hostname } = new URL(request.url());
-      if (!["blob:", "data:"].includes(protocol) && hostname !== "127.0.0.1" && hostname !== "localhost") page.problems.push(`asked ${request.url()}`);
+      if (!["blob:", "data:", "file:"].includes(protocol) && hostname !== "127.0.0.1" && hostname !== "localhost") page.problems.push(`asked ${request.url()}`);
     });
     await page.addInitScript(() => {
       addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
@@ -235,6 +236,25 @@ export async function accessible(page) {
   const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html.slice(0, 160)} (${node.failureSummary?.split("\n")[1]?.trim()})`).join("; ")}`);
   assert.deepEqual(said, []);
 }
+
+/** Every stored event that this computer's programs can read. */
+export const stored = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(`ws://${location.host}/`);
+        const found = [];
+        socket.onopen = () => socket.send('["REQ","all",{}]');
+        socket.onmessage = ({ data }) => {
+          const [word, , event] = JSON.parse(data);
+          if (word === "EVENT") found.push(event);
+          if (word === "EOSE") {
+            socket.close();
+            resolve(found);
+          }
+        };
+      }),
+  );
 
 /** Nothing happened that must not. */
 export function clean(page) {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { accessible, ask, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
+import { accessible, ask, Browser, clean, enter, Fort, shot, stands, stored } from "./harness.mjs";
 
 let browser;
 let fort;
@@ -15,25 +15,6 @@ after(async () => {
   await browser.stop();
   await fort.stop();
 });
-
-/** Every stored event that this computer's programs can read. */
-const stored = (page) =>
-  page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        const socket = new WebSocket(`ws://${location.host}/`);
-        const found = [];
-        socket.onopen = () => socket.send('["REQ","all",{}]');
-        socket.onmessage = ({ data }) => {
-          const [word, , event] = JSON.parse(data);
-          if (word === "EVENT") found.push(event);
-          if (word === "EOSE") {
-            socket.close();
-            resolve(found);
-          }
-        };
-      }),
-  );
 
 test("text appears while it is written, and a conversation goes on in the same view", async () => {
   const page = await browser.tab();

@@ -88,7 +88,11 @@ impl Demo {
         self.config.sessions = Config::default().sessions;
         let mut own = self.config.sandbox.clone();
         "embedded".clone_into(&mut own.runtime);
-        if ChosenRuntime::new("demo", &own).probe().await.is_ok() {
+        if ChosenRuntime::new("demo", self.home.dir(), &own)
+            .probe()
+            .await
+            .is_ok()
+        {
             self.config.sandbox = own;
         }
     }

@@ -1,7 +1,9 @@
 //! The system calls that are known: those that a program in a sandbox may make, and those that it may not.
 //!
 //! What is in neither list, such as a call that a newer kernel has, does not exist inside (`ENOSYS`). The lists
-//! follow Docker's default profile, less `ptrace`, `process_vm_*` and io_uring.
+//! follow Docker's default profile, less `ptrace`, `process_vm_*` and io_uring. Less `timer_create` too, and
+//! `F_SETSIG` of fcntl(2): with either the kernel itself sends SIGCONT to what was stopped, at a time or at an
+//! event of its choice, and a sandbox that no control group freezes would not stand still.
 
 /// On every architecture.
 #[rustfmt::skip]
@@ -57,9 +59,9 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_setpriority, libc::SYS_setregid, libc::SYS_setresgid, libc::SYS_setresuid,
     libc::SYS_setreuid, libc::SYS_setsid, libc::SYS_setsockopt, libc::SYS_setuid,
     libc::SYS_setxattr, libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt, libc::SYS_shmget,
-    libc::SYS_shutdown, libc::SYS_sigaltstack, libc::SYS_signalfd4, libc::SYS_socketpair,
+    libc::SYS_shutdown, libc::SYS_sigaltstack, libc::SYS_signalfd4,
     libc::SYS_splice, libc::SYS_statfs, libc::SYS_statx, libc::SYS_symlinkat, libc::SYS_sync,
-    libc::SYS_syncfs, libc::SYS_sysinfo, libc::SYS_tee, libc::SYS_tgkill, libc::SYS_timer_create,
+    libc::SYS_syncfs, libc::SYS_sysinfo, libc::SYS_tee, libc::SYS_tgkill,
     libc::SYS_timer_delete, libc::SYS_timer_getoverrun, libc::SYS_timer_gettime,
     libc::SYS_timer_settime, libc::SYS_timerfd_create, libc::SYS_timerfd_gettime,
     libc::SYS_timerfd_settime, libc::SYS_times, libc::SYS_tkill, libc::SYS_truncate,

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use crate::sandbox::Limits;
 
 const MIB: u64 = 1024 * 1024;
+/// What its network, which leads nowhere, may hold in the kernel's own memory: that counts for all of the computer.
+const TCP: u64 = 32 * MIB;
 /// The period of a processor's share in microseconds.
 const PERIOD_US: u64 = 100_000;
 /// How long freezing, and the end of the last process, may take.
@@ -244,6 +246,11 @@ impl Group {
             let swap = folder.join("memory.memsw.limit_in_bytes");
             if swap.exists() {
                 fs::write(swap, &bytes)?;
+            }
+            // With version 2 it is a part of `memory.max`.
+            let tcp = folder.join("memory.kmem.tcp.limit_in_bytes");
+            if tcp.exists() {
+                fs::write(tcp, TCP.to_string())?;
             }
         }
         if let Some(folder) = &self.places.pids {

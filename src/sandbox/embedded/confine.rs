@@ -44,7 +44,10 @@ fn limits(plan: &Plan) -> io::Result<()> {
     let data = plan.process_mb.map(|mb| u64::from(mb) * MIB);
     let limits = [
         (Resource::Nofile, Some(NOFILE)),
-        (Resource::Core, Some(0)),
+        // The kernel starts the host's own helper for a core dump even at 0; at 1 it starts none.
+        (Resource::Core, Some(1)),
+        // The files are looked at every few seconds; in between, one file is no more than they may be together.
+        (Resource::Fsize, Some(plan.file_bytes)),
         // Since Linux 5.14 the kernel counts these for each user namespace.
         (Resource::Nproc, Some(u64::from(plan.pids))),
         (Resource::Data, data),

@@ -1,18 +1,23 @@
-//! Stopping every process of a sandbox where no control group can freeze it: SIGSTOP to all of them, until a
-//! whole look finds none of which a thread runs. What is stopped cannot start another one, so that this ends.
+//! Stopping every process of a sandbox where no control group can freeze it: its PID 1 sends SIGSTOP to all of
+//! them in one call, which the kernel does not let a fork slip past. What was just waking another one may have
+//! undone that for some, so it is asked again until two looks in a row find the same processes, of which no
+//! thread runs. Their system calls leave them nothing that wakes one later (`calls`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
 /// How long it may take to stop a sandbox.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(1);
+const LOOK: Duration = Duration::from_millis(2);
 /// How long one that waits for its stopped child in vfork(2) is given to turn out to do something else.
 const VFORK: Duration = Duration::from_millis(300);
+/// The processes of this computer.
+const PROC: &str = "/proc";
 
 /// One process as `/proc/<pid>/stat` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +43,8 @@ impl Process {
 }
 
 /// How each thread of a process is: one whose first thread has ended is a zombie to look at, and may run on.
-fn threads(pid: u32) -> Vec<u8> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task"));
+fn threads(proc: &Path, pid: u32) -> Vec<u8> {
+    let entries = fs::read_dir(proc.join(pid.to_string()).join("task"));
     entries
         .into_iter()
         .flatten()
@@ -50,85 +55,114 @@ fn threads(pid: u32) -> Vec<u8> {
         .collect()
 }
 
-fn stands_still(pid: u32, process: Process) -> bool {
+fn stands_still(proc: &Path, pid: u32, process: Process) -> bool {
     process.stands_still()
-        && threads(pid)
+        && threads(proc, pid)
             .into_iter()
             .all(|state| Process { state, ..process }.stands_still())
 }
 
 /// Whether nothing of a process can be on its way but a wait for a child of its own, which stands still.
-fn waits_in_vfork(pid: u32, all: &HashMap<u32, Process>) -> bool {
+fn waits_in_vfork(proc: &Path, pid: u32, all: &HashMap<u32, Process>) -> bool {
     let still_child = |(child, process): (&u32, &Process)| {
-        process.parent == pid && process.state == b'T' && stands_still(*child, *process)
+        process.parent == pid && process.state == b'T' && stands_still(proc, *child, *process)
     };
     all.iter().any(still_child)
-        && threads(pid)
+        && threads(proc, pid)
             .into_iter()
             .all(|state| matches!(state, b'T' | b't' | b'Z' | b'X' | b'D'))
 }
 
 /// The processes that a process started itself.
 pub(super) fn children(of: u32) -> io::Result<Vec<u32>> {
-    let all = processes()?.into_iter();
+    let (all, _) = processes(Path::new(PROC))?;
     Ok(all
+        .into_iter()
         .filter(|(_, process)| process.parent == of)
         .map(|(pid, _)| pid)
         .collect())
 }
 
-/// Stops everything that a process started, or lets it go on; not the process itself.
+/// Stops everything in a sandbox but its PID 1, which `ask` asks to do so. `first` is that PID 1's number here.
 ///
 /// # Errors
-/// When it does not stand still in time, or cannot be seen: then it was let go again.
-pub(super) fn below(root: u32, stop: bool) -> io::Result<()> {
+/// When it does not stand still in time, or cannot be seen.
+pub(super) fn stop(first: u32, ask: impl Fn() -> io::Result<()>) -> io::Result<()> {
     let began = Instant::now();
+    let mut before = None;
     loop {
-        let all = processes()?;
-        let mine = descendants(&all, root);
-        if stop && mine.is_empty() {
-            // There is a PID 1 always, but the host may hide what is not dumpable (`hidepid`).
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let in_vfork = |pid| began.elapsed() > VFORK && waits_in_vfork(pid, &all);
-        let moving: Vec<u32> = mine
-            .into_iter()
-            .filter(|pid| !stop || !(stands_still(*pid, all[pid]) || in_vfork(*pid)))
-            .collect();
-        let signal = if stop { Signal::STOP } else { Signal::CONT };
-        for pid in &moving {
-            let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-            if let Some(pid) = pid {
-                // It may have ended meanwhile.
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-        }
-        if !stop || moving.is_empty() {
+        ask()?;
+        std::thread::sleep(LOOK);
+        let still = look(first, began.elapsed() > VFORK)?;
+        if still.is_some() && still == before {
             return Ok(());
         }
+        before = still;
         if began.elapsed() > PATIENCE {
-            below(root, false)?;
             return Err(io::ErrorKind::TimedOut.into());
         }
-        std::thread::sleep(LOOK);
     }
 }
 
-fn processes() -> io::Result<HashMap<u32, Process>> {
-    let mut all = HashMap::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
+/// The processes of a sandbox when all of them stand still. Its own `/proc` holds those alone, so that one that
+/// is gone again was one of them, and on its way.
+fn look(first: u32, vfork: bool) -> io::Result<Option<BTreeSet<u32>>> {
+    let own = PathBuf::from(format!("{PROC}/{first}/root/proc"));
+    let (proc, mine) = if own.join("1/stat").exists() {
+        let (mut all, whole) = processes(&own)?;
+        if !whole {
+            return Ok(None);
+        }
+        all.remove(&1);
+        (own, all)
+    } else {
+        let (all, _) = processes(Path::new(PROC))?;
+        if !all.contains_key(&first) {
+            // It has ended, or the host hides what is not dumpable (`hidepid`).
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mine = descendants(&all, first);
+        let mine = mine.into_iter().map(|pid| (pid, all[&pid])).collect();
+        (PathBuf::from(PROC), mine)
+    };
+    let still = |(pid, process): (&u32, &Process)| {
+        stands_still(&proc, *pid, *process) || vfork && waits_in_vfork(&proc, *pid, &mine)
+    };
+    Ok(mine
+        .iter()
+        .all(still)
+        .then(|| mine.keys().copied().collect()))
+}
+
+/// Lets everything below a process go on.
+pub(super) fn wake(root: u32) -> io::Result<()> {
+    let (all, _) = processes(Path::new(PROC))?;
+    for pid in descendants(&all, root) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended meanwhile.
+            let _ = rustix::process::kill_process(pid, Signal::CONT);
+        }
+    }
+    Ok(())
+}
+
+/// All that are listed, and whether none of them was gone when it was looked at.
+fn processes(proc: &Path) -> io::Result<(HashMap<u32, Process>, bool)> {
+    let (mut all, mut whole) = (HashMap::new(), true);
+    for entry in fs::read_dir(proc)?.flatten() {
         let pid = entry
             .file_name()
             .to_str()
             .and_then(|name| name.parse().ok());
         let Some(pid) = pid else { continue };
-        // One that ended meanwhile has no file any more.
         let stat = fs::read(entry.path().join("stat")).unwrap_or_default();
-        if let Some(process) = Process::parse(&String::from_utf8_lossy(&stat)) {
-            all.insert(pid, process);
+        match Process::parse(&String::from_utf8_lossy(&stat)) {
+            Some(process) => drop(all.insert(pid, process)),
+            None => whole = false,
         }
     }
-    Ok(all)
+    Ok((all, whole))
 }
 
 fn descendants(all: &HashMap<u32, Process>, root: u32) -> Vec<u32> {
@@ -152,8 +186,6 @@ fn descendants(all: &HashMap<u32, Process>, root: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     #[test]
@@ -167,38 +199,5 @@ mod tests {
             }
         );
         assert_eq!(Process::parse("12 (a"), None);
-    }
-
-    #[test]
-    fn everything_below_stands_still_and_goes_on() {
-        let script = "while :; do sleep 0.01; done & while :; do :; done";
-        let mut shell = Command::new("sh")
-            .args(["-c", &format!("sh -c '{script}' & wait")])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let still = |wanted: usize| {
-            let all = processes().unwrap();
-            let mine = descendants(&all, shell.id());
-            mine.len() >= 2 && mine.iter().filter(|pid| all[pid].stands_still()).count() >= wanted
-        };
-        while !still(0) {
-            std::thread::sleep(LOOK);
-        }
-        below(shell.id(), true).unwrap();
-        let all = processes().unwrap();
-        let mine = descendants(&all, shell.id());
-        assert!(mine.iter().all(|pid| all[pid].stands_still()));
-        below(shell.id(), false).unwrap();
-        let began = Instant::now();
-        while processes().unwrap()[mine.iter().min().unwrap()].state == b'T' {
-            assert!(began.elapsed() < PATIENCE);
-        }
-        for pid in descendants(&processes().unwrap(), shell.id()) {
-            let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-        shell.kill().unwrap();
-        shell.wait().unwrap();
     }
 }

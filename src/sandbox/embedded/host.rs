@@ -9,45 +9,9 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use super::plan::Shown;
+use crate::sandbox::shown::{AGENT, ETC, INTERPRETER, STORE, SYSTEM};
 use crate::sandbox::{AGENT_HOME, AGENT_ID, Host};
 
-/// Folders of the system at the top: a folder is shown, a link is made again.
-const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-/// The same, deeper. Of Nix nothing else: who reaches its daemon's socket has a network.
-const STORE: &str = "nix/store";
-/// What is shown of `/etc`: how programs and libraries are found, certificates, languages, time.
-const ETC: [&str; 26] = [
-    "alternatives",
-    "ca-certificates",
-    "ca-certificates.conf",
-    "crypto-policies",
-    "debian_version",
-    "inputrc",
-    "java",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "magic",
-    "mime.types",
-    "os-release",
-    "pki/ca-trust",
-    "pki/java",
-    "pki/tls/cert.pem",
-    "pki/tls/certs",
-    "pki/tls/openssl.cnf",
-    "protocols",
-    "services",
-    "ssl/cert.pem",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "terminfo",
-    "timezone",
-];
-/// Where a program that is not the system's is shown.
-const AGENT: &str = "/agent";
-/// Where the interpreter of a script is shown.
-const INTERPRETER: &str = "/agent-interpreter";
 /// Programs that compile as they run reserve much that they never use. Measured on OpenCode 1.18: with 2.0 to 2.3
 /// GiB it does without a compiler and takes three times the processor's time, with 2.4 to 2.6 it ends or stands
 /// still, with 2.8 it is well.
@@ -78,7 +42,8 @@ pub(super) struct Missing {
 }
 
 /// What an agent needs of this machine. `path` is the `PATH` on which its program is looked for.
-pub(super) fn needs(host: &Host, path: &str) -> Result<Needs, Missing> {
+/// A program in one of the `private` folders is not the system's, wherever they lie.
+pub(super) fn needs(host: &Host, path: &str, private: &[PathBuf]) -> Result<Needs, Missing> {
     let mut needs = Needs::default();
     for (path, target) in &host.reads {
         let source = fs::canonicalize(path).map_err(|_| Missing {
@@ -93,7 +58,7 @@ pub(super) fn needs(host: &Host, path: &str) -> Result<Needs, Missing> {
     system(&mut needs, Path::new("/"));
     needs.reserved_mb = RESERVED_MB;
     if !host.program.is_empty() {
-        add_program(&mut needs, &host.program, path)?;
+        add_program(&mut needs, &host.program, path, private)?;
     }
     Ok(needs)
 }
@@ -145,16 +110,21 @@ fn system(needs: &mut Needs, root: &Path) {
     ]);
 }
 
-/// Where the sockets of this computer that lie in what is shown are inside: to connect is no writing, and
-/// nothing but a cover keeps an agent from it. `listed` is `/proc/net/unix`, whose last field is their path.
-pub(super) fn sockets(shown: &BTreeSet<Shown>, listed: &str) -> Vec<PathBuf> {
+/// What is covered inside, for it lies in what is shown: what is private, and the sockets of this computer, since
+/// to connect is no writing. `listed` is `/proc/net/unix`, whose last field is their path.
+pub(super) fn covered(shown: &BTreeSet<Shown>, listed: &str, private: &[PathBuf]) -> Vec<PathBuf> {
     let paths = listed
         .lines()
         .filter_map(|line| line.find('/').map(|at| &line[at..]));
-    let real = paths.filter_map(|path| fs::canonicalize(path).ok());
-    let found: BTreeSet<PathBuf> = real
+    let sockets = paths.filter_map(|path| fs::canonicalize(path).ok());
+    let found: BTreeSet<PathBuf> = sockets
+        .chain(private.iter().cloned())
         .flat_map(|path| {
-            let inside = |one: &Shown| Some(one.target.join(path.strip_prefix(&one.source).ok()?));
+            let inside = |one: &Shown| {
+                let rest = path.strip_prefix(&one.source).ok()?;
+                let below = rest.components().next().is_some();
+                below.then(|| one.target.join(rest))
+            };
             shown.iter().filter_map(inside).collect::<Vec<_>>()
         })
         .collect();
@@ -168,11 +138,22 @@ fn show(needs: &mut Needs, path: &Path, target: PathBuf) {
     }
 }
 
-fn add_program(needs: &mut Needs, name: &str, path: &str) -> Result<(), Missing> {
+fn add_program(
+    needs: &mut Needs,
+    name: &str,
+    path: &str,
+    private: &[PathBuf],
+) -> Result<(), Missing> {
+    let is_system =
+        |file: &Path| is_system(file) && !private.iter().any(|own| file.starts_with(own));
     let missing = || Missing {
         program: name.to_owned(),
     };
     let found = look_up(name, path).ok_or_else(missing)?;
+    let placed = |needs: &mut Needs, file: &Path, at| match is_system(file) {
+        true => file.to_owned(),
+        false => placed(needs, file, at),
+    };
     let inside = placed(needs, &found, AGENT);
     if let Some(interpreter) = interpreter(&found) {
         let interpreter = look_up(&interpreter, path).ok_or(Missing {
@@ -210,12 +191,9 @@ fn is_system(path: &Path) -> bool {
         || first.is_some_and(|first| SYSTEM.contains(&first))
 }
 
-/// Where a program is inside. One of the system's stays where it is; of another its package is shown, which
-/// is the outermost `node_modules` that it lies in, or else the file alone.
+/// Where a program that is not the system's is inside: its package is shown, which is the outermost
+/// `node_modules` that it lies in, or else the file alone.
 fn placed(needs: &mut Needs, file: &Path, at: &str) -> PathBuf {
-    if is_system(file) {
-        return file.to_owned();
-    }
     let mut package = PathBuf::new();
     for part in file.components() {
         package.push(part);
@@ -260,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_in_what_is_shown_are_found() {
+    fn sockets_and_private_files_in_what_is_shown_are_covered() {
         let folder = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(folder.path()).unwrap();
         fs::create_dir(root.join("a b")).unwrap();
@@ -276,12 +254,14 @@ mod tests {
              {line} @/abstract\n{line} {0}/a b/gone\n",
             root.display()
         );
-        assert_eq!(sockets(&shown, &listed), [PathBuf::from("/in/socket")]);
+        let private = [root.join("a b/own"), root.join("other"), root.join("a b")];
+        let covered = covered(&shown, &listed, &private);
+        assert_eq!(covered, ["/in/own", "/in/socket"].map(PathBuf::from));
     }
 
     #[test]
     fn a_static_program_needs_nothing() {
-        assert_eq!(needs(&Host::default(), "").unwrap(), Needs::default());
+        assert_eq!(needs(&Host::default(), "", &[]).unwrap(), Needs::default());
     }
 
     #[test]
@@ -299,7 +279,7 @@ mod tests {
             program: "tool".into(),
             ..Host::default()
         };
-        let needs = needs(&host, &path).unwrap();
+        let needs = needs(&host, &path, &[]).unwrap();
         assert_eq!(
             needs.program.as_deref(),
             Some("/agent/node_modules/tool/bin/tool.js")
@@ -331,7 +311,7 @@ mod tests {
             ..Host::default()
         };
         assert_eq!(
-            needs(&host, "/usr/bin").unwrap_err().program,
+            needs(&host, "/usr/bin", &[]).unwrap_err().program,
             "no-such-program"
         );
     }

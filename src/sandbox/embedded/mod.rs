@@ -22,6 +22,7 @@ mod refused;
 mod run;
 mod step;
 mod syscalls;
+mod tree;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -39,6 +40,7 @@ use self::cgroup::Places;
 use self::host::Needs;
 use self::plan::{Maps, Plan};
 use self::run::{Launch, supervise};
+use super::disk::Quota;
 use super::image::Hashes;
 use super::{
     AGENT_HOME, Config, Content, Control, Error, Found, Image, ImageId, Leftovers, Limits, PROGRAM,
@@ -57,6 +59,8 @@ const OWN: &str = "/proc/self/exe";
 pub struct EmbeddedRuntime {
     /// In front of the names of this home's control groups.
     prefix: String,
+    /// treefort's own folder, which no agent is shown.
+    home: Option<PathBuf>,
     config: Config,
     /// The treefort program, which sandboxes begin as.
     program: PathBuf,
@@ -76,6 +80,7 @@ impl EmbeddedRuntime {
     pub fn new(home_id: &str, config: Config) -> Self {
         Self {
             prefix: format!("treefort-{home_id}-"),
+            home: None,
             config,
             program: PathBuf::from(OWN),
             places: Arc::new(Places::find()),
@@ -86,6 +91,13 @@ impl EmbeddedRuntime {
             supervisors: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// The same for a home in this folder: what is there is shown to nobody.
+    #[must_use]
+    pub fn with_home(mut self, home: &Path) -> Self {
+        self.home = Some(home.to_owned());
+        self
     }
 
     /// The same, with the treefort program at `program` instead of the one that runs.
@@ -102,8 +114,29 @@ impl EmbeddedRuntime {
         self
     }
 
+    /// What an agent needs of this machine. Looks, and makes nothing.
+    fn needs(&self, image: &Image) -> Result<Needs, Error> {
+        let agent = || image.agent.clone();
+        let host = image
+            .host
+            .as_ref()
+            .ok_or_else(|| Error::NeedsEngine { agent: agent() })?;
+        if let Some(refused) = host.refused(self.home.as_deref()).into_iter().next() {
+            return Err(Error::Shows {
+                agent: agent(),
+                refused,
+            });
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        host::needs(host, &path, &self.private()).map_err(|missing| Error::NoProgram {
+            agent: agent(),
+            program: missing.program,
+            install: host.install.clone(),
+        })
+    }
+
     async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
-        let mut needs = needs(image)?;
+        let mut needs = self.needs(image)?;
         for (name, target) in image.host.iter().flat_map(|host| &host.files) {
             let text = content(image, name).await?;
             needs.files.push((PathBuf::from(target), text));
@@ -115,6 +148,16 @@ impl EmbeddedRuntime {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.insert(id.clone(), Arc::new(needs));
         Ok(id)
+    }
+
+    /// Folders whose files are a person's or treefort's own, wherever they lie.
+    fn private(&self) -> Vec<PathBuf> {
+        let personal = std::env::home_dir();
+        let folders = self.home.clone().into_iter().chain(personal);
+        let real = folders.filter_map(|folder| std::fs::canonicalize(folder).ok());
+        // Of some users of the system itself it is where programs are.
+        real.filter(|folder| !std::env::split_paths(PATH).any(|programs| programs == *folder))
+            .collect()
     }
 
     async fn start_inner(&self, spec: Spec) -> Result<Sandbox, Error> {
@@ -139,7 +182,14 @@ impl EmbeddedRuntime {
             name: spec.name.clone(),
             limits: spec.limits,
             reserved_mb: needs.reserved_mb,
-            plan: plan(spec, &needs, &self.program, maps)?,
+            plan: plan(
+                spec,
+                &needs,
+                &self.program,
+                maps,
+                self.private(),
+                self.config.quota(),
+            )?,
             program: self.program.clone(),
             maps,
             places: Arc::clone(&self.places),
@@ -190,27 +240,13 @@ impl EmbeddedRuntime {
                 limits: Limits::default(),
                 labels: Vec::new(),
                 workspace: None,
+                private: Vec::new(),
                 runtime: None,
             })
             .await?;
         sandbox.stop(std::time::Duration::ZERO).await?;
         Ok(words::probe(self.places.holds(), &self.config))
     }
-}
-
-/// What an agent needs of this computer, which has it.
-fn needs(image: &Image) -> Result<Needs, Error> {
-    let agent = || image.agent.clone();
-    let host = image
-        .host
-        .as_ref()
-        .ok_or_else(|| Error::NeedsEngine { agent: agent() })?;
-    let path = std::env::var("PATH").unwrap_or_default();
-    host::needs(host, &path).map_err(|missing| Error::NoProgram {
-        agent: agent(),
-        program: missing.program,
-        install: host.install.clone(),
-    })
 }
 
 /// The text of a file of the agent's folder.
@@ -235,7 +271,15 @@ async fn content(image: &Image, name: &str) -> Result<String, Error> {
 }
 
 /// What the sandbox of `spec` is to be made of.
-fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, Error> {
+/// `private` holds what is covered where it lies in what is shown.
+fn plan(
+    spec: Spec,
+    needs: &Needs,
+    program: &Path,
+    maps: Maps,
+    mut private: Vec<PathBuf>,
+    quota: Quota,
+) -> Result<Plan, Error> {
     super::docker_spec::check(&spec)?;
     let mut argv = spec.argv;
     if let (Some(first), Some(program)) = (argv.first_mut(), &needs.program) {
@@ -254,19 +298,14 @@ fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, E
     // What the link leads to; where that was replaced, the sandbox copies the program that it is itself.
     let program = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
     let workspace = spec.workspace.map(resolve).transpose()?;
-    if let Some(workspace) = &workspace
-        && needs
-            .shown
-            .iter()
-            .any(|shown| workspace.starts_with(&shown.source))
-    {
-        return Err(Error::Spec {
-            reason: "treefort's home lies in a folder that the agent may read",
-        });
-    }
+    private.extend(
+        spec.private
+            .into_iter()
+            .filter_map(|path| path.canonicalize().ok()),
+    );
     let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
     Ok(Plan {
-        covered: host::sockets(&needs.shown, &String::from_utf8_lossy(&sockets)),
+        covered: host::covered(&needs.shown, &String::from_utf8_lossy(&sockets), &private),
         argv,
         env,
         program,
@@ -277,6 +316,7 @@ fn plan(spec: Spec, needs: &Needs, program: &Path, maps: Maps) -> Result<Plan, E
         becomes: maps == Maps::Host,
         scratch_mb: spec.limits.scratch_mb,
         process_mb: None,
+        file_bytes: quota.bytes,
         pids: spec.limits.pids,
     })
 }
@@ -291,7 +331,7 @@ impl Runtime for EmbeddedRuntime {
     }
 
     fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
-        let found = needs(image).map(|needs| Found::Host {
+        let found = self.needs(image).map(|needs| Found::Host {
             program: needs.file,
         });
         async { found }.boxed()

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -19,6 +19,7 @@ use rustix::process::{chdir, pivot_root};
 
 use super::plan::Plan;
 use super::step::{Failure, Step, at, at_path};
+use super::tree::Tree;
 use crate::sandbox::{AGENT_HOME, AGENT_ID, PROGRAM, WORKSPACE};
 
 /// Where the two roots lie while one is built: a folder that every Linux has.
@@ -56,7 +57,7 @@ const PROC_EMPTY: [&str; 18] = [
 ];
 /// What the new user namespace may have of the kernel (namespaces(7), inotify(7)): no further namespaces, and not
 /// all that its user may watch on the host.
-const SYSCTLS: [(&str, &str); 10] = [
+const SYSCTLS: [(&str, &str); 9] = [
     ("max_user_namespaces", "0"),
     ("max_mnt_namespaces", "0"),
     ("max_pid_namespaces", "0"),
@@ -65,9 +66,12 @@ const SYSCTLS: [(&str, &str); 10] = [
     ("max_uts_namespaces", "0"),
     ("max_cgroup_namespaces", "0"),
     ("max_time_namespaces", "0"),
-    ("max_inotify_instances", "64"),
-    ("max_inotify_watches", "65536"),
+    ("max_inotify_instances", "16"),
 ];
+/// The host's own bound of what its user may watch; a sandbox may watch a part of it.
+const WATCHES: &str = "proc/sys/fs/inotify/max_user_watches";
+const WATCHES_PART: u32 = 8;
+const MOST_WATCHES: u32 = 65_536;
 /// Pages of 4 KiB in a MiB: a file in memory takes one at least, so that there are no more files than that.
 const FILES_PER_MB: u32 = 256;
 
@@ -76,47 +80,41 @@ const FILES_PER_MB: u32 = 256;
 /// # Errors
 /// With the step at which the kernel refused.
 pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
-    stage().map_err(|error| Failure::new(Step::Root, error))?;
+    at(Step::Root, stage())?;
+    let tree = at(Step::Root, Tree::at(Path::new(NEW)))?;
     for shown in &plan.shown {
-        show(&shown.source, &shown.target)?;
+        show(&tree, &shown.source, &shown.target)?;
     }
     for path in &plan.covered {
-        // It may have gone since.
-        if let Ok(path) = below(path).canonicalize() {
-            at_path(
-                Step::Shown,
-                &path,
-                mount_bind(host(Path::new("/dev/null")), &path),
-            )?;
-        }
+        at_path(Step::Shown, path, cover(path))?;
     }
     let program = Path::new(PROGRAM);
-    if show(&plan.program, program).is_err() {
+    if host(&plan.program).exists() {
+        show(&tree, &plan.program, program)?;
+    } else {
         // It was replaced by an update since treefort started: this process still is the old one.
-        let own = Path::new(OLD).join("proc/self/exe");
-        at_path(Step::Shown, &own, fs::copy(&own, below(program)))?;
+        at_path(Step::Shown, program, copy_of_this(&tree, program))?;
     }
     for (path, to) in &plan.links {
-        at_path(
-            Step::Shown,
-            path,
-            parent(path).and_then(|()| symlink(to, below(path))),
-        )?;
+        at_path(Step::Shown, path, tree.link(path, to))?;
     }
     for (path, text) in &plan.files {
-        at_path(
-            Step::Shown,
-            path,
-            parent(path).and_then(|()| fs::write(below(path), text)),
-        )?;
+        at_path(Step::Shown, path, tree.text(path, text))?;
     }
-    at(Step::Root, devices())?;
-    at(Step::Process, process())?;
-    at(Step::Root, memory(plan))?;
+    at(Step::Root, devices(&tree))?;
+    at(Step::Process, process(&tree))?;
+    at(Step::Root, memory(&tree, plan))?;
     if let Some(workspace) = &plan.workspace {
-        at_path(Step::Workspace, workspace, bind_workspace(workspace))?;
+        at_path(Step::Workspace, workspace, bind_workspace(&tree, workspace))?;
     }
     at(Step::Root, finish())
+}
+
+fn copy_of_this(tree: &Tree, target: &Path) -> io::Result<()> {
+    let mut own = fs::File::open(Path::new(OLD).join("proc/self/exe"))?;
+    let mut made = tree.file(target)?;
+    io::copy(&mut own, &mut made)?;
+    made.set_permissions(fs::Permissions::from_mode(0o755))
 }
 
 /// Where a path of the sandbox is while it is built.
@@ -127,17 +125,6 @@ fn below(path: &Path) -> PathBuf {
     let mut whole = PathBuf::from(NEW);
     whole.extend(inner);
     whole
-}
-
-fn folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(below(path))
-}
-
-fn parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), folder)
 }
 
 fn in_memory(target: &Path, options: &str, flags: MountFlags) -> io::Result<()> {
@@ -159,15 +146,32 @@ fn stage() -> io::Result<()> {
     in_memory(Path::new(NEW), "mode=0755,size=64m", HIDDEN)
 }
 
+/// Covers with nothing what lies in what is shown. It may have gone since.
+fn cover(path: &Path) -> io::Result<()> {
+    let Ok(path) = below(path).canonicalize() else {
+        return Ok(());
+    };
+    if !path.starts_with(NEW) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if path.is_dir() {
+        let options = "mode=0755,size=4k,nr_inodes=1";
+        return in_memory(&path, options, HIDDEN | MountFlags::RDONLY);
+    }
+    Ok(mount_bind(host(Path::new("/dev/null")), &path)?)
+}
+
 /// Shows a file or folder of the host, and all that is mounted below it, read-only.
-fn show(source: &Path, target: &Path) -> Result<(), Failure> {
+fn show(tree: &Tree, source: &Path, target: &Path) -> Result<(), Failure> {
     let from = host(source);
-    let shown = parent(target).and_then(|()| {
-        if fs::metadata(&from)?.is_dir() {
-            folder(target)?;
+    let made = fs::metadata(&from).and_then(|meta| {
+        if meta.is_dir() {
+            tree.folder(target).map(drop)
         } else {
-            fs::File::create(below(target))?;
+            tree.file(target).map(drop)
         }
+    });
+    let shown = made.and_then(|()| {
         mount_bind_recursive(&from, below(target))?;
         read_only_below(&below(target))
     });
@@ -242,9 +246,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-fn devices() -> io::Result<()> {
+fn devices(tree: &Tree) -> io::Result<()> {
     let dev = Path::new("/dev");
-    folder(dev)?;
+    tree.folder(dev)?;
     in_memory(
         &below(dev),
         "mode=0755,size=64k",
@@ -252,7 +256,7 @@ fn devices() -> io::Result<()> {
     )?;
     for name in DEVICES {
         let inside = dev.join(name);
-        fs::File::create(below(&inside))?;
+        fs::File::create_new(below(&inside))?;
         mount_bind(host(&inside), below(&inside))?;
     }
     for (name, to) in [
@@ -265,7 +269,7 @@ fn devices() -> io::Result<()> {
         symlink(to, below(&dev.join(name)))?;
     }
     for name in ["pts", "shm"] {
-        folder(&dev.join(name))?;
+        fs::create_dir(below(&dev.join(name)))?;
     }
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     let options = c"newinstance,ptmxmode=0666,mode=0620,max=256";
@@ -279,12 +283,16 @@ fn devices() -> io::Result<()> {
     restrict(&below(dev), quiet | MountFlags::RDONLY)
 }
 
-fn process() -> io::Result<()> {
+fn process(tree: &Tree) -> io::Result<()> {
     let proc = Path::new("/proc");
-    folder(proc)?;
+    tree.folder(proc)?;
     let quiet = HIDDEN | MountFlags::NOEXEC;
     mount("proc", below(proc), "proc", quiet, c"")?;
-    for (name, value) in SYSCTLS {
+    let watches = fs::read_to_string(Path::new(OLD).join(WATCHES)).unwrap_or_default();
+    let watches: u32 = watches.trim().parse().unwrap_or(MOST_WATCHES);
+    let watches = (watches / WATCHES_PART).min(MOST_WATCHES).to_string();
+    let all = SYSCTLS.into_iter();
+    for (name, value) in all.chain([("max_inotify_watches", watches.as_str())]) {
         let path = below(&proc.join("sys/user").join(name));
         if path.exists() {
             fs::write(path, value)?;
@@ -313,7 +321,7 @@ fn process() -> io::Result<()> {
 }
 
 /// What can be written and is gone with the sandbox.
-fn memory(plan: &Plan) -> io::Result<()> {
+fn memory(tree: &Tree, plan: &Plan) -> io::Result<()> {
     let own = format!("mode=0700,uid={AGENT_ID},gid={AGENT_ID}");
     let of_all = "mode=1777".to_owned();
     for (path, mode, mb) in [
@@ -324,17 +332,17 @@ fn memory(plan: &Plan) -> io::Result<()> {
         let files = mb.saturating_mul(FILES_PER_MB);
         let options = format!("{mode},size={mb}m,nr_inodes={files}");
         let path = Path::new(path);
-        if !below(path).is_dir() {
-            folder(path)?;
+        if !path.starts_with("/dev") {
+            tree.folder(path)?;
         }
         in_memory(&below(path), &options, HIDDEN | MountFlags::NOEXEC)?;
     }
     Ok(())
 }
 
-fn bind_workspace(source: &Path) -> io::Result<()> {
+fn bind_workspace(tree: &Tree, source: &Path) -> io::Result<()> {
     let target = Path::new(WORKSPACE);
-    folder(target)?;
+    tree.folder(target)?;
     mount_bind(host(source), below(target))?;
     restrict(&below(target), HIDDEN)
 }

@@ -77,6 +77,8 @@ pub(super) struct Plan {
     pub(super) scratch_mb: u32,
     /// MiB of memory that one process may map to write to, where no cgroup limits what they use together.
     pub(super) process_mb: Option<u32>,
+    /// Bytes that one file may have.
+    pub(super) file_bytes: u64,
     /// Processes and threads.
     pub(super) pids: u32,
 }
@@ -133,6 +135,7 @@ mod tests {
             becomes: true,
             scratch_mb: 1,
             process_mb: Some(5),
+            file_bytes: 6,
             pids: 7,
         };
         let mut bytes = plan.to_bytes().unwrap();

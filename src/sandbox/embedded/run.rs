@@ -4,7 +4,6 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::cgroup::{Group, Places};
-use super::pause::Processes;
+use super::pause::{First, Processes};
 use super::plan::{MAPPED, Maps, Plan, STARTED, UNMAPPED};
 use super::step::{Failure, Step, at};
 use super::{enter, freeze, refused};
@@ -55,8 +54,7 @@ pub(super) struct Launch {
 struct Running {
     child: Child,
     pid: u32,
-    /// Its PID 1, with whose end everything in it has ended.
-    first: Option<OwnedFd>,
+    first: Option<First>,
     /// Who reads what the sandbox's own processes say.
     words: JoinHandle<()>,
     group: Option<Arc<Group>>,
@@ -83,7 +81,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
     let name = launch.name.clone();
     let stderr = Tail::default();
     let closing = CancellationToken::new();
-    let (mut running, stdin, stdout) = match self::launch(launch, stderr.clone()).await {
+    let (mut running, first, stdin, stdout) = match self::launch(launch, stderr.clone()).await {
         Ok(started) => started,
         Err(error) => {
             // Whoever asked may have gone; the answer then interests nobody.
@@ -94,7 +92,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
     let (driver, streams) = Driver::new(tokio::io::join(stdout, stdin), stderr.clone());
     let how = Processes {
         group: running.group.clone(),
-        launcher: running.pid,
+        first,
     };
     let mut holds = Holds::new(how, requests, stderr.clone());
     let Streams {
@@ -163,7 +161,10 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
     // `exit` is dropped here: whoever stops the sandbox waits for that.
 }
 
-async fn launch(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, ChildStdout), Error> {
+async fn launch(
+    launch: Launch,
+    stderr: Tail,
+) -> Result<(Running, First, ChildStdin, ChildStdout), Error> {
     let Launch {
         name,
         mut plan,
@@ -229,25 +230,28 @@ async fn launch(launch: Launch, stderr: Tail) -> Result<(Running, ChildStdin, Ch
             at(Step::Maps, stdin.write_all(&[MAPPED]).await)?;
         }
         at(Step::Start, expect(&mut stdout, STARTED).await)?;
-        at(Step::Start, running.take_first().await)?;
+        let first = at(Step::Start, running.take_first().await)?;
         let plan = at(Step::Plan, plan.to_bytes())?;
         at(Step::Plan, stdin.write_all(&plan).await)?;
-        at(Step::Plan, stdin.flush().await)
+        at(Step::Plan, stdin.flush().await)?;
+        Ok(first)
     };
     let outcome = tokio::time::timeout(READY_TIMEOUT, prepared).await;
     let late = |_| Err(Failure::new(Step::Start, io::ErrorKind::TimedOut));
-    if let Err(failure) = outcome.unwrap_or_else(late) {
-        drop((stdin, stdout));
-        let exit = running.end(true, None).await;
-        let (step, said) = failure.parts();
-        // What the sandbox says of it is that treefort was gone.
-        return Err(if failure.is_the_end() {
-            refused::words(&said, &exit, &stderr.text())
-        } else {
-            refused::at(step, &said)
-        });
+    match outcome.unwrap_or_else(late) {
+        Ok(first) => Ok((running, first, stdin, stdout)),
+        Err(failure) => {
+            drop((stdin, stdout));
+            let exit = running.end(true, None).await;
+            let (step, said) = failure.parts();
+            // What the sandbox says of it is that treefort was gone.
+            Err(if failure.is_the_end() {
+                refused::words(&said, &exit, &stderr.text())
+            } else {
+                refused::at(step, &said)
+            })
+        }
     }
-    Ok((running, stdin, stdout))
 }
 
 async fn expect(stdout: &mut ChildStdout, wanted: u8) -> io::Result<()> {
@@ -298,7 +302,7 @@ async fn remove(group: Arc<Group>) -> bool {
 
 impl Running {
     /// Finds PID 1, which has begun and waits for its plan, and takes it into the control group.
-    async fn take_first(&mut self) -> io::Result<()> {
+    async fn take_first(&mut self) -> io::Result<First> {
         let (launcher, group) = (self.pid, self.group.clone());
         let taken = tokio::task::spawn_blocking(move || {
             let [first] = freeze::children(launcher)?[..] else {
@@ -310,10 +314,12 @@ impl Running {
             if let Some(group) = group {
                 group.take(first)?;
             }
-            Ok::<_, io::Error>(held)
+            let held = Arc::new(held);
+            Ok::<_, io::Error>(First { pid: first, held })
         });
-        self.first = Some(taken.await??);
-        Ok(())
+        let first = taken.await??;
+        self.first = Some(first.clone());
+        Ok(first)
     }
 
     /// Ends everything in it, whatever its launcher does, and waits for that.
@@ -323,12 +329,12 @@ impl Running {
         };
         let ended = tokio::task::spawn_blocking(move || {
             // It may have ended long ago.
-            let _ = rustix::process::pidfd_send_signal(&first, Signal::KILL);
+            let _ = first.signal(Signal::KILL);
             let patience = Timespec {
                 tv_sec: END_TIMEOUT.as_secs().cast_signed(),
                 tv_nsec: 0,
             };
-            let mut events = [PollFd::new(&first, PollFlags::IN)];
+            let mut events = [PollFd::new(&first.held, PollFlags::IN)];
             poll(&mut events, Some(&patience)).is_ok_and(|ready| ready > 0)
         });
         if !ended.await.unwrap_or(false) {

@@ -14,8 +14,14 @@ const NAMESPACES: u64 = 0x7E02_0080;
 /// What personality(2) may be asked for: nothing, the emulation of old version numbers, and the question
 /// what it is.
 const PERSONALITIES: [u64; 4] = [0, 0x8, 0x2_0000, 0xFFFF_FFFF];
-/// Families of socket(2) that the network namespace confines: Unix, IPv4, IPv6, netlink.
-const FAMILIES: [u64; 4] = [1, 2, 10, 16];
+/// Families of socket(2) that the network namespace confines: Unix, IPv4, IPv6.
+const FAMILIES: [u64; 3] = [1, 2, 10];
+/// Another one, of which one protocol tells about the network; the others speak to further parts of the kernel.
+const NETLINK: u64 = 16;
+const NETLINK_ROUTE: u64 = 0;
+
+/// Of fcntl(2); see `calls`.
+const F_SETSIG: u64 = 10;
 
 /// Allows the known calls from now on, in this process and its children.
 ///
@@ -45,7 +51,13 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
         vec![SeccompRule::new(vec![no_namespaces])?],
     ));
     known.push((libc::SYS_personality, one_of(0, &PERSONALITIES)?));
-    known.push((libc::SYS_socket, one_of(0, &FAMILIES)?));
+    let mut sockets = one_of(0, &FAMILIES)?;
+    sockets.push(SeccompRule::new(vec![
+        Condition::new(0, Len::Dword, Op::Eq, NETLINK)?,
+        Condition::new(2, Len::Dword, Op::Eq, NETLINK_ROUTE)?,
+    ])?);
+    known.push((libc::SYS_socket, sockets));
+    known.push((libc::SYS_socketpair, one_of(0, &FAMILIES)?));
     let allowed = SeccompFilter::new(
         known.into_iter().collect(),
         errno(rustix::io::Errno::NOSYS),
@@ -58,8 +70,16 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
         .chain(REFUSED_HERE)
         .map(|call| (*call, Vec::new()))
         .collect();
-    never.push((libc::SYS_socket, vec![none_of(0, &FAMILIES)?]));
+    let [one, two, three] = FAMILIES;
+    let other_netlink = SeccompRule::new(vec![
+        Condition::new(0, Len::Dword, Op::Eq, NETLINK)?,
+        Condition::new(2, Len::Dword, Op::Ne, NETLINK_ROUTE)?,
+    ])?;
+    let other_family = none_of(0, &[one, two, three, NETLINK])?;
+    never.push((libc::SYS_socket, vec![other_family, other_netlink]));
+    never.push((libc::SYS_socketpair, vec![none_of(0, &FAMILIES)?]));
     never.push((libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]));
+    never.push((libc::SYS_fcntl, one_of(1, &[F_SETSIG])?));
     // Without the flags of clone(2) that are addresses: any namespace.
     for bit in (0..u64::BITS).map(|bit| 1 << bit) {
         if NAMESPACES & bit != 0 {
@@ -111,6 +131,8 @@ mod tests {
             libc::SYS_clone,
             libc::SYS_clone3,
             libc::SYS_socket,
+            libc::SYS_socketpair,
+            libc::SYS_timer_create,
             libc::SYS_personality,
         ] {
             assert!(!allowed.contains(&&call), "{call}");

@@ -179,7 +179,8 @@ impl Workspace {
             return Ok(());
         };
         let removed = if metadata.is_dir() {
-            fs::remove_dir_all(&path)
+            // An agent made it: it may be as deep as it likes.
+            super::inventory::remove(&path)
         } else {
             fs::remove_file(&path)
         };

@@ -154,3 +154,29 @@ fn the_owner_gets_a_repository_that_no_agent_wrote() {
     tidy(&tree);
     assert!(!ran.exists(), "the agent's program ran");
 }
+
+/// A repository as deep as an agent likes is removed on no more stack than any other.
+#[test]
+fn a_bottomless_repository_is_taken_from_the_agent_and_removed() {
+    let home = Home::new();
+    let workspace = home.workspace();
+    let tree = workspace.tree_dir().to_owned();
+    fs::create_dir_all(tree.join(".git")).unwrap();
+    let mut at = beneath::open_root(&tree.join(".git")).unwrap();
+    for _ in 0..16_000 {
+        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = beneath::open_dir(&at, b"d").unwrap();
+    }
+    drop(at);
+    workspace.take_git_from_the_agent().unwrap();
+    give_git_to_the_agent(workspace.dir()).unwrap();
+    workspace.take_git_from_the_agent().unwrap();
+    assert!(!tree.join(".git").exists());
+    let left = fs::read_dir(workspace.dir()).unwrap();
+    let names = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.starts_with("git.")).collect();
+    assert!(
+        left.iter().all(|name| !name.starts_with("git.agent")),
+        "{left:?}"
+    );
+}

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -31,6 +32,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *what;
@@ -140,6 +142,53 @@ static int count(void *path) {
     }
 }
 
+/* Adds 4 KiB to a file of its own below a folder. */
+static void add_to(const char *folder, long number) {
+    static char block[4096];
+    char path[128];
+    snprintf(path, sizeof path, "%s/%ld", folder, number);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (write(fd, block, sizeof block) < 0) usleep(1000);
+    close(fd);
+}
+
+/* Has the kernel, or others like it, wake it whenever it was stopped, and writes on. */
+static void awake(const char *how, const char *folder) {
+    signal(SIGCONT, SIG_DFL);
+    if (strcmp(how, "timer") == 0) {
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGCONT};
+        struct itimerspec often = {{0, 1000000}, {0, 1000000}};
+        timer_t timer;
+        if (timer_create(CLOCK_MONOTONIC, &event, &timer) == 0) timer_settime(timer, 0, &often, 0);
+    }
+    if (strcmp(how, "event") == 0) {
+        int fd = inotify_init1(IN_NONBLOCK);
+        inotify_add_watch(fd, folder, IN_CREATE | IN_DELETE);
+        fcntl(fd, F_SETOWN, getpid());
+        if (fcntl(fd, F_SETSIG, SIGCONT) == 0) fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK);
+    }
+    int others = strcmp(how, "others") == 0;
+    for (int i = 0; others && i < 6; i++)
+        if (fork() == 0) break;
+    for (long number = getpid();;) {
+        if (others) kill(-1, SIGCONT);
+        add_to(folder, number);
+    }
+}
+
+/* As many chains of processes, each of which writes, forks and is gone. */
+static void chains(const char *folder, long number) {
+    for (long i = 0; i < number; i++)
+        if (fork() == 0)
+            for (;;) {
+                add_to(folder, i);
+                pid_t next = fork();
+                if (next > 0) _exit(0);
+                if (next < 0) usleep(1000);
+            }
+    for (;;) pause();
+}
+
 static long enter(const char *path) {
     int fd = open_it(path, O_RDONLY);
     return fd < 0 ? -1 : setns(fd, 0);
@@ -217,6 +266,34 @@ int main(int argc, char **argv) {
         verdict(0);
         if (vfork() == 0)
             for (;;) usleep(1000);
+    }
+    if (IS("awake")) awake(one, two);
+    if (IS("chains")) chains(one, number);
+    if (IS("timer")) {
+        timer_t timer;
+        return verdict(timer_create(CLOCK_MONOTONIC, 0, &timer));
+    }
+    if (IS("signal-of-events")) return verdict(fcntl(open_it("/workspace", O_RDONLY), F_SETSIG, SIGCONT));
+    if (IS("pair")) { /* sockets of a family: EOPNOTSUPP of one that has no pairs means it was asked */
+        int both[2];
+        return verdict(socketpair(atoi(one), two[0] == 'd' ? SOCK_DGRAM : SOCK_STREAM, 0, both));
+    }
+    if (IS("netlink")) return verdict(socket(AF_NETLINK, SOCK_RAW, atoi(one)));
+    if (IS("allocate")) { /* a file of so many GiB */
+        int fd = open_it(one, O_WRONLY | O_CREAT);
+        signal(SIGXFSZ, SIG_IGN);
+        return verdict(fallocate(fd, 0, 0, (off_t)number << 30));
+    }
+    if (IS("watchers")) { /* instances of inotify, until there are no more */
+        for (long i = 0; i < number; i++)
+            if (inotify_init1(0) < 0) return verdict(-1);
+        return verdict(0);
+    }
+    if (IS("core")) {
+        struct rlimit core;
+        getrlimit(RLIMIT_CORE, &core);
+        printf("%ld\n", (long)core.rlim_max);
+        return 0;
     }
     if (IS("segments")) { /* megabytes of shared memory, held until killed */
         for (long i = 0; i < number; i++) {

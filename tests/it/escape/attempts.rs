@@ -10,6 +10,7 @@ use crate::sandbox::on_each;
 on_each!(image;
     every_way_out_is_tried_and_fails_as_it_should,
     a_call_of_another_architecture_ends_its_program,
+    what_programs_need_of_sockets_and_dumps_is_as_it_was,
     what_an_agent_leaves_in_its_workspace_leads_nowhere,
 );
 
@@ -20,6 +21,7 @@ const NOT_THERE: &str = "No such file or directory";
 const NO_SUCH_CALL: &str = "Function not implemented";
 const NO_TERMINAL: &str = "No such device or address";
 const WRONG_KIND: &str = "Inappropriate ioctl";
+const TOO_LARGE: &str = "File too large";
 const OTHER_DISK: &str = "Invalid cross-device link";
 
 /// How an attempt has to fail: in a container, and in an embedded sandbox.
@@ -151,6 +153,19 @@ const ATTEMPTS: &[(Expected, &[&str])] = &[
             "socket-vsock",
             "socket-alg",
             "raise-limit",
+            // Pairs of sockets of the families that are refused: packet, AF_ALG, TIPC, vsock, XDP.
+            "pair 17",
+            "pair 38",
+            "pair 30 d",
+            "pair 40",
+            "pair 44",
+            // Of netlink all but what tells about the network.
+            "netlink 4",
+            "netlink 6",
+            "netlink 9",
+            "netlink 12",
+            "netlink 15",
+            "netlink 16",
         ],
     ),
     // What a filter cannot look into, or a newer kernel may have, does not exist.
@@ -158,6 +173,8 @@ const ATTEMPTS: &[(Expected, &[&str])] = &[
         (NO_SUCH_CALL, NO_SUCH_CALL),
         &["clone3-user", "clone3-mount", "x32"],
     ),
+    // A file larger than all of them may be together.
+    ((TOO_LARGE, TOO_LARGE), &["allocate /workspace/large 6"]),
     ((NO_TERMINAL, NOT_THERE), &["type-into /dev/tty"]),
     ((WRONG_KIND, WRONG_KIND), &["type-into"]),
 ];
@@ -208,6 +225,22 @@ async fn a_call_of_another_architecture_ends_its_program(home: Home) {
         .try_into()
         .unwrap();
     assert_eq!(code, 128 + 31, "{said}");
+    home.end().await;
+}
+
+/// The other side of the filters: pairs of Unix sockets and the routes are there, and no dump is.
+async fn what_programs_need_of_sockets_and_dumps_is_as_it_was(home: Home) {
+    let host = Host::new();
+    let commands = [
+        "/attack pair 1",
+        "/attack pair 1 d",
+        "/attack netlink 0",
+        "/attack core",
+    ];
+    let results = attempt(&home, &host, &commands).await;
+    let (core, got) = results.split_last().unwrap();
+    assert!(got.iter().all(|(_, code)| *code == 0), "{results:?}");
+    assert_eq!(core.0.trim(), "1");
     home.end().await;
 }
 

@@ -69,7 +69,11 @@ async fn a_container_is_created_as_hardened_as_it_was_described() {
         .into_iter()
         .map(|u| (u.name.unwrap(), u.soft.unwrap(), u.hard.unwrap()))
         .collect();
-    let expected = [("nofile", 4096, 4096), ("core", 0, 0)];
+    let expected = [
+        ("nofile", 4096, 4096),
+        ("core", 1, 1),
+        ("fsize", 4 << 30, 4 << 30),
+    ];
     assert_eq!(
         limits,
         expected.map(|(n, s, h)| (n.to_owned(), s, h)).into()

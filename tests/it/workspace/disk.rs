@@ -126,3 +126,24 @@ async fn one_whose_checkpoints_take_too_much_stands_still_until_an_undo() {
     let said = working.await.unwrap().ok();
     assert_eq!(said.out.trim(), "went on");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fills_the_disk_between_two_looks_is_told_of() {
+    let fort = Fort::start_with(SMALL).await;
+    let command = "head -c 15000000 /dev/zero > a; head -c 15000000 /dev/zero > b; \
+        head -c 30000000 /dev/zero > c; wc -c < c";
+    let said = fort.say(&["run", "--agent", "shell", command]).await;
+    let records = fort.session().await;
+    let errors = of_kind(&records, 4784);
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.content.contains("more than its 20 MiB")),
+        "{errors:?} {said:?}"
+    );
+    // One file alone is never that large.
+    assert!(
+        said.out.trim().parse::<u64>().unwrap() <= 20 << 20,
+        "{said:?}"
+    );
+}

@@ -20,7 +20,7 @@ export function Asks({ question }: { question: Question }) {
     if (sent.value !== "") return;
     sent.value = option;
     problem.value = "";
-    tasks.answer(question.session, question.id, option).catch((error: unknown) => {
+    tasks.answer(question.id, option).catch((error: unknown) => {
       problem.value = sentence(error);
       sent.value = "";
     });

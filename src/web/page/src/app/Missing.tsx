@@ -7,6 +7,7 @@ import { line } from "../story/text";
 import { words } from "../words/app";
 import { hrefs } from "./route";
 import { status } from "./state";
+import { openLater } from "./tabs";
 import { Button, Problem, Said, sentence } from "./ui";
 
 export function Missing() {
@@ -48,39 +49,21 @@ export function Missing() {
 function Demo() {
   const starting = useSignal(false);
   const problem = useSignal("");
-  const url = useSignal("");
-  const start = async (): Promise<void> => {
-    // Opened at once, while the browser knows that a person asked for it.
-    const tab = window.open("", "_blank");
+  const start = (): void => {
     starting.value = true;
     problem.value = "";
-    try {
-      const found = await demo();
-      if (tab === null) {
-        url.value = found;
-      } else {
-        tab.opener = null;
-        tab.location.replace(found);
-      }
-    } catch (error) {
-      tab?.close();
-      problem.value = sentence(error);
-    }
-    starting.value = false;
+    openLater(demo)
+      .catch((error: unknown) => (problem.value = sentence(error)))
+      .finally(() => (starting.value = false));
   };
-  if (url.value !== "") {
-    return (
-      <a class="button primary" href={url.value} target="_blank" rel="noopener">
-        {words.missing.demoOpen}
-      </a>
-    );
-  }
   return (
     <>
-      <Button kind="primary" icon="leaf" busy={starting.value} onClick={() => void start()}>
-        {starting.value ? words.missing.demoStarts : words.missing.demoStart}
-      </Button>
       {problem.value !== "" && <Problem text={problem.value} />}
+      <div class="row">
+        <Button icon="play" busy={starting.value} onClick={start}>
+          {starting.value ? words.missing.demoStarts : words.missing.demoStart}
+        </Button>
+      </div>
     </>
   );
 }

@@ -23,9 +23,11 @@ import { onKeys } from "./keys";
 import { canNotify, denied, notifies, turn } from "./notify";
 import { Progress } from "./Progress";
 import { hrefs } from "./route";
+import { titleOf } from "./Sessions";
 import { ShareDialog } from "./Share";
 import { showSide, showsSide, Side } from "./Side";
 import { me, store } from "./state";
+import { openLater } from "./tabs";
 import { type Conversation, isOpen, type Job } from "./store";
 import * as tasks from "./tasks";
 import { Busy, Button, Chip, Problem, sentence } from "./ui";
@@ -78,7 +80,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
   const looksAt = useSignal<LooksAt | undefined>(undefined);
   const actions = useMemo(() => storyActions(feed, files, looksAt), [feed, files]);
   const linkTo = useMemo(() => (id: string) => hrefs.step(conversation.id, id), [conversation.id]);
-  const title = conversation.title === "" && conversation.hidden ? words.session.private : line(conversation.title, 120) || words.session.untitled;
+  const title = titleOf(conversation);
   useEffect(
     () =>
       onKeys((event) => {
@@ -144,6 +146,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
           {conversation.question !== undefined && <Asks key={conversation.question.id} question={conversation.question} />}
           <div class="status-row">
             <Progress feed={feed} />
+            <Apps feed={feed} session={session} problem={problem} />
             <Controls job={job} session={session} problem={problem} />
           </div>
           <Follow conversation={conversation} job={job} session={session} problem={problem} />
@@ -170,11 +173,7 @@ function storyActions(feed: Feed, files: boolean, looksAt: Signal<LooksAt | unde
   return {
     ...(files ? withFiles : {}),
     blob: async (sha256) => new TextDecoder().decode(await blob(sha256)),
-    preview: async (port) => {
-      // Without a way back to this page: what is shown there is an agent's.
-      open(await tasks.preview(session(), port), "_blank", "noopener,noreferrer");
-    },
-    answer: async (question, option) => void (await tasks.answer(session(), question, option)),
+    preview: (port) => openLater(() => tasks.previewApp(session(), port)),
   };
 }
 
@@ -188,6 +187,27 @@ function Ending({ job }: { job: Job }) {
       <p>
         <strong>{words.session.failed}</strong> {words.session.errors[code] ?? line(said, 800)}
       </p>
+    </div>
+  );
+}
+
+/** What the agent's programs serve right now. */
+function Apps({ feed, session, problem }: { feed: Feed; session: string | undefined; problem: Signal<string> }) {
+  if (session === undefined) return null;
+  return (
+    <div class="row">
+      {feed.ports.value.map((port) => (
+        <Button
+          key={port}
+          icon="tab"
+          onClick={() => {
+            problem.value = "";
+            openLater(() => tasks.previewApp(session, port)).catch((error: unknown) => (problem.value = sentence(error)));
+          }}
+        >
+          {words.session.app(port)}
+        </Button>
+      ))}
     </div>
   );
 }

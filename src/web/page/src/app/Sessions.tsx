@@ -18,8 +18,12 @@ const SHOWN = 100;
 
 type State = "all" | "open" | "done";
 
-export const titleOf = (conversation: Conversation): string =>
-  conversation.title === "" ? (conversation.hidden ? words.session.private : words.session.untitled) : line(conversation.title, 160);
+/** The first line of what was asked. */
+export function titleOf(conversation: Conversation): string {
+  const first = conversation.title.split("\n").find((text) => text.trim() !== "");
+  if (first === undefined) return conversation.hidden ? words.session.private : words.session.untitled;
+  return line(first.replace(/^\s*#+\s*/, ""), 160);
+}
 
 export function Sessions() {
   const known = store.value;

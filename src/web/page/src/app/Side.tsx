@@ -17,6 +17,7 @@ import { Icon } from "./icons";
 import { preference } from "./keep";
 import { now } from "./state";
 import { type Conversation, isOpen, type Job } from "./store";
+import { openLater } from "./tabs";
 import * as tasks from "./tasks";
 import { Busy, Button, Command, Dialog, Problem, sentence } from "./ui";
 
@@ -101,6 +102,7 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
   const found = diff.value;
   const project = found?.project ?? conversation.project;
   const changed = found?.changed ?? 0;
+  const shows = pageIn(found);
   return (
     <aside class="side" aria-label={words.session.side}>
       <header>
@@ -157,6 +159,17 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
                 {words.changes.apply}
               </Button>
             )}
+            {shows !== undefined && session !== undefined && (
+              <Button
+                icon="tab"
+                onClick={() => {
+                  problem.value = "";
+                  openLater(() => tasks.previewFiles(session, shows)).catch((error: unknown) => (problem.value = sentence(error)));
+                }}
+              >
+                {words.changes.look}
+              </Button>
+            )}
             <Button icon="file" onClick={() => (looksAt.value = { path: "", at: undefined })}>
               {words.changes.allFiles}
             </Button>
@@ -190,6 +203,13 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
       {session !== undefined && open.value === "where" && <Where session={session} onClose={() => (open.value = "")} />}
     </aside>
   );
+}
+
+/** The folder of a web page among what changed: it can be looked at as it is. */
+function pageIn(diff: DiffAnswer | undefined): string | undefined {
+  const pages = diff?.files.filter((file) => file.op !== "delete" && /(^|\/)index\.html?$/.test(file.path)).map((file) => file.path) ?? [];
+  const top = pages.sort((a, b) => a.split("/").length - b.split("/").length)[0];
+  return top?.replace(/\/?index\.html?$/, "");
 }
 
 function Points(props: { answer: CheckpointsAnswer; session: string; done: Signal<UndoAnswer | undefined>; onDone: () => void }) {

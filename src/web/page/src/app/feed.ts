@@ -3,7 +3,7 @@
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 
-import { isPrivate, kind, type NEvent, type NFilter, number, RECORDS, seq, value } from "../nostr/records";
+import { isPrivate, kind, label, type NEvent, type NFilter, number, RECORDS, seq, tag, value } from "../nostr/records";
 import type { Listening, Relay } from "../nostr/relay";
 import type { Conversation, Job, Store } from "./store";
 
@@ -33,6 +33,10 @@ class JobFeed {
   older = false;
   text = new LiveText();
   readonly used: Used = nothing();
+  /** When programs of the agent's began to listen, and ended. */
+  readonly serves: NEvent[] = [];
+  /** Sessions that ended, and all that they served with them. */
+  readonly ended = new Set<string>();
   private told: NEvent[] = [];
   /** What came since the records were last looked at. */
   private fresh: NEvent[] = [];
@@ -129,7 +133,9 @@ class JobFeed {
     this.oldest = Math.min(this.oldest, event.created_at);
     this.fresh.push(event);
     count(this.used, event);
+    if (event.kind === kind.end) this.ended.add(event.pubkey);
     if (event.kind === kind.action) {
+      if (label(event) === "serve") this.serves.push(event);
       this.heard(event);
       if (value(event, "l") === "message") this.text.end();
     }
@@ -197,6 +203,8 @@ export class Feed {
   readonly used: ReadonlySignal<Used>;
   /** The newest session. */
   readonly session: ReadonlySignal<string | undefined>;
+  /** Ports in the newest session's sandbox on which something listens. */
+  readonly ports: ReadonlySignal<number[]>;
   /** What the last record says that it does. */
   readonly step: ReadonlySignal<NEvent | undefined>;
 
@@ -240,6 +248,18 @@ export class Feed {
       void this.version.value;
       const sessions = (this.conversation.value?.jobs ?? []).map((job) => this.feeds.get(job.id)?.session);
       return sessions.findLast((session) => session !== undefined);
+    });
+    this.ports = computed(() => {
+      void this.version.value;
+      const feeds = [...this.feeds.values()];
+      const open = new Set<number>();
+      for (const event of feeds.flatMap((feed) => feed.serves).sort((a, b) => seq(a) - seq(b))) {
+        const port = number(event, "port");
+        if (port === undefined || event.pubkey !== this.session.value || feeds.some((feed) => feed.ended.has(event.pubkey))) continue;
+        if (tag(event, "closed") === undefined) open.add(port);
+        else open.delete(port);
+      }
+      return [...open];
     });
     this.step = computed(() => {
       const last = this.events.value.findLast((event) => RECORDS.includes(event.kind) && value(event, "l") !== "model");

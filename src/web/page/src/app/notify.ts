@@ -2,10 +2,10 @@
 
 import { effect, signal } from "@preact/signals";
 
-import { line } from "../story/text";
 import { words } from "../words/app";
 import { preference } from "./keep";
 import { hrefs } from "./route";
+import { titleOf } from "./Sessions";
 import { announcement, conversations, store } from "./state";
 import { isOpen, type JobState } from "./store";
 
@@ -40,7 +40,7 @@ export function watch(): void {
       asking += conversation.state === "asking" ? 1 : 0;
       working += isOpen(conversation.state) ? 1 : 0;
       if (was === undefined || was === conversation.state || store.value?.loaded.peek() !== true) continue;
-      const title = line(conversation.hidden ? words.session.private : conversation.title, 80);
+      const title = conversation.hidden ? words.session.private : titleOf(conversation);
       const said = words.session.announce[conversation.state];
       if (said !== undefined) announcement.value = `${said} ${title}`;
       const state = conversation.state;

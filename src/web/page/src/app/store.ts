@@ -14,12 +14,10 @@ export type JobState = "waiting" | "working" | "asking" | "paused" | "done" | "f
 export interface Question {
   id: string;
   job: string;
-  session: string;
   text: string;
   options: { id: string; kind: string; name: string }[];
   /** When time answers it, in Unix seconds. */
   until: number | undefined;
-  claim: boolean;
 }
 
 /** One job. */
@@ -260,7 +258,7 @@ export class Store {
     }
     const asked = said.tags.find((tag) => tag[0] === "question")?.[1];
     if (asked !== undefined) {
-      const question = questionOf(asked, job.id, event.pubkey, said.sentence, said.tags);
+      const question = questionOf(asked, job.id, said.content || said.sentence, said.tags);
       if (!this.answered.has(asked)) this.questions.set(asked, question);
     }
     const final = said.status === "error" || said.status === "success";
@@ -279,7 +277,7 @@ export class Store {
     if (!isHex(job)) return;
     if (what === "question") {
       if (!this.answered.has(event.id)) {
-        this.questions.set(event.id, questionOf(event.id, job, event.pubkey, event.content || value(event, "alt") || "", event.tags));
+        this.questions.set(event.id, questionOf(event.id, job, event.content || value(event, "alt") || "", event.tags));
       }
     } else if (what === "answer") {
       const question = value(event, "question");
@@ -472,17 +470,15 @@ export class Store {
   }
 }
 
-function questionOf(id: string, job: string, session: string, text: string, said: string[][]): Question {
+function questionOf(id: string, job: string, text: string, said: string[][]): Question {
   const options = said.filter((tag) => tag[0] === "option").map((tag) => ({ id: tag[1] ?? "", kind: tag[2] ?? "", name: tag[3] ?? "" }));
   const until = Number(said.find((tag) => tag[0] === "until")?.[1]);
   return {
     id,
     job,
-    session: said.find((tag) => tag[0] === "session")?.[1] ?? session,
     text,
     options,
     until: Number.isSafeInteger(until) && until > 0 ? until : undefined,
-    claim: said.some((tag) => tag[0] === "claim"),
   };
 }
 

@@ -53,16 +53,20 @@ export async function previewUndo(session: string, to: number): Promise<DiffAnsw
   return await diff(session, now, to);
 }
 
-/** Where what an agent's program serves can be looked at: an origin of its own on this computer. */
-export async function preview(session: string, port: number): Promise<string> {
-  const { url } = await run<{ url: string }>("preview", { session, port });
+/** Where what an agent's program serves can be looked at, or files of the copy: an origin of its own on this computer. */
+async function previewAt(session: string, params: Params): Promise<string> {
+  const { url } = await run<{ url: string }>("preview", { session, ...params });
   const { protocol, hostname, origin } = new URL(url);
   const here = protocol === "http:" && /^(127\.\d+\.\d+\.\d+|\[::1\]|localhost|.+\.localhost)$/.test(hostname);
   if (!here || origin === location.origin) throw new Error();
   return url;
 }
 
-export const answer = (session: string, question: string, option: string): Promise<unknown> => run("answer", { session, question, option });
+export const previewApp = (session: string, port: number): Promise<string> => previewAt(session, { port });
+export const previewFiles = (session: string, path: string): Promise<string> =>
+  previewAt(session, { static: "true", path: path === "" ? undefined : path });
+
+export const answer = (question: string, option: string): Promise<unknown> => run("answer", { question, option });
 export const pause = (session: string): Promise<unknown> => run("pause", { session });
 export const resume = (session: string): Promise<unknown> => run("resume", { session });
 export const steer = (session: string, text: string): Promise<unknown> => run("steer", { session }, [["i", text, "text"]]);

@@ -15,7 +15,7 @@ import { Icon, Path } from "../story/parts";
 import { Counts } from "../story/Diff";
 import { Story } from "../story/Story";
 import { line } from "../story/text";
-import { count, dollars, moment, short, took, words } from "../words/story";
+import { count, dollars, lasted, moment, short, words } from "../words/story";
 import { Badge } from "./Badge";
 import { type Bundle, read } from "./bundle";
 import { type Checked, check } from "./check";
@@ -124,12 +124,12 @@ function Facts({ bundle, model }: { bundle: Bundle; model: Model }): JSX.Element
   const share = words.share;
   const [first, last] = [bundle.records[0], bundle.records[bundle.records.length - 1]];
   const seconds = last?.kind === kind.end ? number(last, "duration_s") : undefined;
-  const ms = (seconds ?? (last?.created_at ?? 0) - (first?.created_at ?? 0)) * 1000;
+  const time = lasted(seconds ?? (last?.created_at ?? 0) - (first?.created_at ?? 0));
   const used = totals.tokensIn + totals.tokensOut || (last === undefined ? 0 : (number(last, "tokens") ?? 0));
   const tier = first === undefined ? "" : value(first, "tier");
   const cost = totals.calls === 0 ? "" : totals.unpriced > 0 && totals.microusd === 0 ? share.unpriced : dollars(totals.microusd);
   const facts: [string, string, string][] = [
-    [share.time, took(ms), ""],
+    [share.time, time, ""],
     [share.tokens, used === 0 ? "" : short(used), totals.calls === 0 ? "" : words.quiet.calls(totals.calls)],
     [share.cost, cost, cost === "$0" && tier === "local" ? share.local : ""],
     [share.files, model.paths.size === 0 ? "" : count(model.paths.size), totals.added + totals.removed === 0 ? "" : `+${count(totals.added)} −${count(totals.removed)}`],

@@ -377,7 +377,7 @@ class Row extends Component<RowProps> {
           {item.kind === "gap" ? (
             <Gap from={story.event(item.at - 1)} to={event} />
           ) : (
-            <Body item={item} event={event} name={String(item.key)} />
+            <Body item={item} event={event} name={String(item.key)} state={`${this.props.to} ${this.props.answered}`} />
           )}
         </div>
       </div>

@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 
 import { attachments, prompt, requestTags } from "../nostr/jobs";
 import { isPrivate, type NEvent, number, tag, tags, value } from "../nostr/records";
-import { dollars, timeOfDay, took, tokens, words } from "../words/story";
+import { dollars, lasted, timeOfDay, took, tokens, words } from "../words/story";
 import { type Async, isAction, useKept, useShared } from "./context";
 import { Counts, FileLines } from "./Diff";
 import { parse } from "./unified";
@@ -31,6 +31,8 @@ interface Props {
   event: NEvent;
   /** Under which it is kept what was opened in it. */
   name: string;
+  /** What may have changed about the item: a component whose properties are the same is not drawn again. */
+  state: string;
 }
 
 /** Lines of a command's output, and of a message, that are shown at first. */
@@ -300,20 +302,24 @@ function Quiet({ item, name }: Props): JSX.Element {
     else if (tool === "edit" || tool === "delete" || tool === "move") sums.edit += 1;
     else sums.other += 1;
   }
-  const did = [
+  const list = (parts: string[]): string => parts.filter((text) => text !== "").join(", ");
+  const asked = list([
     sums.calls > 0 ? words.quiet.calls(sums.calls) : "",
     sums.failed > 0 ? words.quiet.failed(sums.failed) : "",
+  ]);
+  const claimed = list([
     sums.read > 0 ? words.quiet.read(sums.read) : "",
     sums.search > 0 ? words.quiet.search(sums.search) : "",
     sums.edit > 0 ? words.quiet.edit(sums.edit) : "",
     sums.other > 0 ? words.quiet.other(sums.other) : "",
-  ].filter((text) => text !== "");
+  ]);
   const cost = [
     sums.in + sums.out > 0 ? tokens(sums.in + sums.out) : "",
     sums.ms > 0 ? took(sums.ms) : "",
     sums.cost > 0 ? dollars(sums.cost) : "",
   ].filter((text) => text !== "");
-  const text = did.join(", ");
+  // What an agent says of itself stays what it says.
+  const text = claimed === "" ? asked : `${asked === "" ? "" : `${asked}; `}${words.quiet.says(claimed)}`;
   return (
     <div class="s-steps">
       <button type="button" class="s-fold" aria-expanded={open} onClick={() => setOpen(!open)}>
@@ -634,7 +640,7 @@ function Ended({ event }: Props): JSX.Element {
   const numbers = (name: string): number => number(event, name) ?? 0;
   const seconds = numbers("duration_s");
   const said = [
-    took(seconds * 1000),
+    lasted(seconds),
     words.actions(numbers("actions")),
     numbers("tokens") > 0 ? tokens(numbers("tokens")) : "",
     numbers("errors") > 0 ? words.problems(numbers("errors")) : "",

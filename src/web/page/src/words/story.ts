@@ -31,6 +31,9 @@ export function took(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** How long a session took, which is known in seconds. */
+export const lasted = (seconds: number): string => (seconds === 0 ? "under 1 s" : took(seconds * 1000));
+
 /** Time since a session began: 0:07, 1:02:03. */
 export function clock(seconds: number): string {
   const pad = (n: number): string => String(n).padStart(2, "0");
@@ -124,6 +127,7 @@ export const words = {
   saysOutput: "Output, as the agent reports it",
 
   quiet: {
+    says: (did: string): string => `says it ${did}`,
     calls: (n: number): string => (n === 1 ? "asked the model" : `asked the model ${count(n)} times`),
     failed: (n: number): string => (n === 1 ? "one call failed" : `${count(n)} calls failed`),
     read: (n: number): string => `read ${plural(n, "file")}`,
