@@ -53,6 +53,8 @@
 //!   `recorder::redact::tests::*`.
 //! * **A container has no network, no capability and no writable place but its scratch space:**
 //!   `sandbox::docker_spec` tests on what is asked, `sandbox::hardening::*` on what the engine made of it.
+//! * **A preview is an origin of its own that nobody reads without its key, and from which a page reaches nothing
+//!   else:** `workspace::preview::hostile::*`, `workspace::preview::browser::*`.
 //! * **What an agent sends is bounded and never trusted:** `agent::acp` and `sandbox::mux` tests,
 //!   `sandbox::streams::*`.
 //! * **A checkpoint is byte for byte what was there, or names what it leaves out; an undo ends in exactly a

@@ -169,6 +169,7 @@ impl Server {
                 keyring.clone(),
                 redactor.clone(),
                 blobs.clone(),
+                relay.clone(),
                 home.to_owned(),
                 Box::new(move || {
                     let workspaces = workspaces.clone();
@@ -292,6 +293,14 @@ impl Server {
         drop(lock);
         failed
     }
+}
+
+/// Keeps a file that is attached to a job, for whoever does the job in this home; gives its address.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_file(home: &Path, bytes: &[u8]) -> io::Result<String> {
+    Blobs::new(home.join("blobs")).put(bytes)
 }
 
 /// Makes the link that the owner opens the page with.

@@ -320,6 +320,12 @@ pub enum Problem {
         /// The most that fits.
         max: usize,
     },
+    /// More files than one question may have.
+    #[error("at most {0} files can be attached")]
+    TooManyFiles(usize),
+    /// A file is too large to be attached.
+    #[error("'{0}' has more than {1} MiB, which is the most that can be attached")]
+    FileTooLarge(String, u64),
     /// The job ended without an answer.
     #[error("{0}")]
     Job(String),

@@ -20,7 +20,7 @@ use super::{
     publisher::PublishError,
     serving::Serving,
     session::Session,
-    shared::{Live, Shared, Told},
+    shared::{ATTACHED, Live, Shared, Told},
     states::{checkpoint_event, undo_events},
 };
 use crate::{
@@ -406,6 +406,22 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
         events.extend(unkept_claims(session, &claims, private)?);
     }
     session.emit(events).await
+}
+
+/// The owner attached files while the session had nothing to do: what is in them is not the agent's doing.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn attached(
+    session: &mut Session,
+    checkpoint: &Checkpoint,
+) -> Result<(), PublishError> {
+    // What the agent left running may have done until then is a checkpoint of its own in this turn or the last.
+    if let Some(bench) = &mut session.bench {
+        bench.latest = Some(checkpoint.tree);
+    }
+    let event = checkpoint_event(session, checkpoint, ATTACHED, 0)?;
+    session.emit(vec![event]).await
 }
 
 /// The owner brought a state back while the session was open: that is on its record too.

@@ -204,6 +204,6 @@ fn read_workspace_task(event: &Event, context: &Context, for_us: bool) -> Intake
 pub(super) fn job_inputs(request: &JobRequest) -> impl Iterator<Item = EventId> {
     request.inputs.iter().filter_map(|input| match input {
         Input::Job(id) => Some(*id),
-        Input::Text(_) | Input::Event(_) => None,
+        Input::Text(_) | Input::Event(_) | Input::Blob { .. } => None,
     })
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     asking,
+    attached::Prompt,
     attend::{self, Attended, Stand},
     claimed, clock,
     context::now,
@@ -68,7 +69,7 @@ type Prompting = std::pin::Pin<Box<dyn Future<Output = Result<acp::Turn, acp::Er
 pub(super) async fn listen(
     session: &mut Session,
     turn: &Turn,
-    prompt: &str,
+    prompt: &Prompt,
     lines: &Lines,
     growing: &mut Growing,
     usage: &mut Usage,
@@ -85,8 +86,9 @@ pub(super) async fn listen(
         return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
     };
     let peer = peer.clone();
-    let say = |text: String| -> Prompting {
-        let blocks = vec![serde_json::json!({"type": "text", "text": text})];
+    let say = |text: String, pictures: &[serde_json::Value]| -> Prompting {
+        let mut blocks = vec![serde_json::json!({"type": "text", "text": text})];
+        blocks.extend_from_slice(pictures);
         let (peer, acp) = (peer.clone(), acp.clone());
         Box::pin(async move { peer.prompt(&acp, blocks).await })
     };
@@ -99,9 +101,10 @@ pub(super) async fn listen(
         })
     };
     let introduction = session.introduction.take().unwrap_or_default();
-    let mut prompting = say(format!("{introduction}{prompt}"));
+    let first = format!("{introduction}{}", prompt.text);
+    let mut prompting = say(first, &prompt.pictures);
     // What it is to do, with everything that its owner said since.
-    let mut task = prompt.to_owned();
+    let mut task = prompt.text.clone();
     let mut next: Option<Next> = None;
     let mut ticks = tokio::time::interval(DELTA_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -144,7 +147,7 @@ pub(super) async fn listen(
                     if !growing.text.is_empty() {
                         growing.text.push_str("\n\n");
                     }
-                    prompting = say(next.say);
+                    prompting = say(next.say, &[]);
                 }
             },
             // The gateway waits when nobody takes its calls in.

@@ -6,6 +6,7 @@
 mod announce;
 mod answers;
 mod asking;
+mod attached;
 mod attend;
 mod choice;
 mod claimed;

@@ -10,6 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    attached::{self, Prompt},
     attend::Stand,
     context::{Context, now},
     conversation,
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     agent::acp::SessionId,
     job::{Failure, Report},
-    model::ModelCall,
+    model::{ModelCall, local::ModelInfo},
     nips::{Reference, session::Outcome},
     recorder::{Entry, Redactor, SessionLog},
     sandbox,
@@ -97,6 +98,8 @@ pub(super) struct Session {
     /// The inner job of the first turn, which the start names.
     pub(super) first_inner: Option<Reference>,
     pub(super) record: SessionRecord,
+    /// The model that it began with.
+    pub(super) model: ModelInfo,
     /// Its place among those that its owner can speak to, and what its owner says.
     pub(super) place: Place,
     pub(super) words: mpsc::Receiver<Word>,
@@ -146,9 +149,16 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         mut prompt,
         model,
         imported,
+        attached,
     } = prepared;
     // From here on the session has a record, which must come to its end.
-    let begun = session.begin(&turn.order, &prompt, &model, imported.as_ref());
+    let begun = session.begin(
+        &turn.order,
+        &prompt,
+        &model,
+        imported.as_ref(),
+        attached.as_ref(),
+    );
     if let Err(error) = Box::pin(begun).await {
         let failure = Failure::new("agent", format!("the record could not be written: {error}"));
         report_failure(&lines.reports, &turn.order, failure).await;
@@ -224,7 +234,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
             }
         };
-        prompt = match conversation::prompt(&session.context, &turn.order.request).await {
+        prompt = match session.next_prompt(&turn.order).await {
             Ok(prompt) => prompt,
             Err(failure) => {
                 report_failure(&lines.reports, &turn.order, failure).await;
@@ -286,6 +296,11 @@ async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, fa
     if reports.send(event).await.is_err() {
         tracing::debug!("nobody hears a report any more");
     }
+}
+
+/// A job cannot be done whose record cannot be written.
+fn unrecorded(error: PublishError) -> Failure {
+    Failure::new("agent", format!("the record could not be written: {error}"))
 }
 
 impl Session {
@@ -454,6 +469,33 @@ impl Session {
         if let Talk::Acp { claims, .. } = &mut self.process.talk {
             while claims.try_recv().is_ok() {}
         }
+    }
+
+    /// What a further job asks, with its files in the copy.
+    async fn next_prompt(&mut self, order: &Order) -> Result<Prompt, Failure> {
+        let asked = conversation::asked(&self.context, &order.request).await?;
+        let mut placed = Vec::new();
+        let shared = self.bench.as_ref().map(|bench| bench.shared.clone());
+        if let Some(shared) = shared.filter(|_| !asked.files.is_empty()) {
+            facts::checkpoint(self, "before its owner attached files")
+                .await
+                .map_err(unrecorded)?;
+            let files = attached::given(&asked);
+            let (names, checkpoint) = shared.attach(files, now()).await?;
+            placed = names;
+            facts::attached(self, &checkpoint)
+                .await
+                .map_err(unrecorded)?;
+        }
+        attached::prompt(
+            &self.context,
+            asked,
+            &self.process.manifest,
+            &self.model,
+            self.process.takes_pictures,
+            &placed,
+        )
+        .await
     }
 
     /// How many seconds a job may take.

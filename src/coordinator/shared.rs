@@ -19,6 +19,7 @@ use crate::{
     sandbox,
     workspace::{
         About, Checkpoint, ObjectId, Undone, Workspace,
+        attach::Given,
         import::{self, Imported},
     },
 };
@@ -26,6 +27,9 @@ use crate::{
 /// The longest that an agent stands still while something is done with its files; then it goes on, whatever
 /// became of that.
 const STILL: Duration = Duration::from_secs(300);
+
+/// Why the checkpoint after that is made.
+pub(super) const ATTACHED: &str = "what its owner attached";
 
 /// A copy in use.
 #[derive(Debug)]
@@ -185,6 +189,21 @@ impl Shared {
         blocking(move || {
             let _in_use = (this, still);
             work(&mut files)
+        })
+        .await
+    }
+
+    /// Puts files of its owner's to the top of it, while an agent at work on it stands still; gives their names.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) async fn attach(
+        self: &Arc<Self>,
+        files: Vec<Given>,
+        at: u64,
+    ) -> Result<(Vec<String>, Checkpoint), Failure> {
+        self.still(true, move |workspace| {
+            Ok(workspace.attach(&files, ATTACHED, at)?)
         })
         .await
     }

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
+    attached::Prompt,
     context::now,
     facts,
     growing::Growing,
@@ -37,7 +38,12 @@ pub(super) enum Ended {
 }
 
 /// Has the agent do one job, and reports the answer.
-pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines: &Lines) -> After {
+pub(super) async fn run(
+    session: &mut Session,
+    turn: &Turn,
+    prompt: &Prompt,
+    lines: &Lines,
+) -> After {
     let order = &turn.order;
     match Box::pin(work(session, turn, prompt, lines)).await {
         Ok(after) => after,
@@ -55,7 +61,7 @@ pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines:
 async fn work(
     session: &mut Session,
     turn: &Turn,
-    prompt: &str,
+    prompt: &Prompt,
     lines: &Lines,
 ) -> Result<After, PublishError> {
     let order = &turn.order;

@@ -345,7 +345,7 @@ fn list(names: &[String], more: bool) -> Response<Body> {
             Some(plain) => (plain, "/"),
             None => (name.as_str(), ""),
         };
-        let (to, shown) = (encode(plain), escape(name));
+        let (to, shown) = (encode(plain), pages::escape(name));
         text.push_str(&format!("<li><a href=\"./{to}{slash}\">{shown}</a></li>\n"));
     }
     text.push_str("</ul>");
@@ -357,26 +357,6 @@ fn list(names: &[String], more: bool) -> Response<Body> {
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, html);
     response
-}
-
-/// Text as it stands in a page; without what has no shape of its own and could make it look like another.
-fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for char in text.chars() {
-        match char {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            char if char.is_control() => out.push(char::REPLACEMENT_CHARACTER),
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push(char::REPLACEMENT_CHARACTER);
-            }
-            char => out.push(char),
-        }
-    }
-    out
 }
 
 /// A name as a part of an address.

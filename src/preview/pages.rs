@@ -115,8 +115,8 @@ pub(super) fn silent() -> Response<Body> {
     page(
         StatusCode::GATEWAY_TIMEOUT,
         "No answer",
-        "The app did not answer in time. It may be busy, or the agent's sandbox stands still because its disk is \
-         full or its files are being brought back.",
+        "The app did not answer in time. It may be busy, or the agent's sandbox stands still because it was \
+         paused, its disk is full, or its files are being brought back.",
     )
 }
 
@@ -127,6 +127,39 @@ pub(super) fn broken() -> Response<Body> {
         "No proper answer",
         "What listens there did not answer as a web server does.",
     )
+}
+
+/// The app leads to another place.
+pub(super) fn elsewhere(to: &str) -> Response<Body> {
+    page(
+        StatusCode::FORBIDDEN,
+        "It leads elsewhere",
+        &format!(
+            "The app wants to take you to <code>{}</code>. A preview does not follow: an address can carry data out \
+             of the agent's sandbox. If you want to go there, type it yourself.",
+            escape(to)
+        ),
+    )
+}
+
+/// Text as it stands in a page; without what has no shape of its own and could make it look like another.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for char in text.chars() {
+        match char {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            char if char.is_control() => out.push(char::REPLACEMENT_CHARACTER),
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.push(char::REPLACEMENT_CHARACTER);
+            }
+            char => out.push(char),
+        }
+    }
+    out
 }
 
 /// There is no such file.

@@ -86,7 +86,10 @@ pub(super) async fn forward(
         }
         Err(_) => return (pages::silent(), None),
     };
-    let mut kept = headers::outward(response.headers(), host, port);
+    let mut kept = match headers::outward(response.headers(), host, port) {
+        Ok(kept) => kept,
+        Err(headers::Elsewhere(to)) => return (pages::elsewhere(&to), None),
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(browser) = browser else {
             return (pages::broken(), None);

@@ -40,9 +40,11 @@ impl Blobs {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.directory)?;
-        // The same bytes may come twice at once, and one must not cut off what the other renames.
+        // The same bytes may come twice at once, here and in another process, and one must not cut off what the other
+        // renames.
         let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
-        let unfinished = self.directory.join(format!("{number}.new"));
+        let process = std::process::id();
+        let unfinished = self.directory.join(format!("{process}-{number}.new"));
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
@@ -52,6 +54,21 @@ impl Blobs {
         file.sync_all()?;
         fs::rename(unfinished, path)?;
         Ok(hash)
+    }
+
+    /// As [`Self::get`], when it has at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::get`], and when it has more.
+    pub fn get_within(&self, hash: &str, most: u64) -> io::Result<Vec<u8>> {
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hash {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if fs::symlink_metadata(self.directory.join(hash))?.len() > most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.get(hash)
     }
 
     /// Reads a blob and checks its address.
@@ -83,6 +100,10 @@ mod tests {
         assert_eq!(blobs.get(&hash).unwrap(), b"long output");
         fs::write(home.path().join("blobs").join(&hash), "other").unwrap();
         assert!(blobs.get(&hash).is_err());
+        let hash = blobs.put(b"12345").unwrap();
+        assert_eq!(blobs.get_within(&hash, 5).unwrap(), b"12345");
+        assert!(blobs.get_within(&hash, 4).is_err());
+        assert!(blobs.get_within("../blobs", 9).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     LINK, Page, admit,
     body::{self, Size},
-    files, folders, link,
+    files, folders, handing, link,
     reply::{self, Refusal},
     sign,
 };
@@ -101,13 +101,23 @@ pub(super) async fn answer(
             }
             files::put(page, request).await
         }
-        _ => match path.strip_prefix("/api/blob/") {
-            Some(hash) => {
-                get(reads)?;
-                files::get(page, hash).await
+        _ => {
+            let (blob, session) = (
+                path.strip_prefix("/api/blob/"),
+                path.strip_prefix("/api/share/"),
+            );
+            match (blob, session) {
+                (Some(hash), _) => {
+                    get(reads)?;
+                    files::get(page, hash).await
+                }
+                (_, Some(session)) => {
+                    get(reads)?;
+                    handing::get(page, session, request.uri().query()).await
+                }
+                _ => Err(Refusal::missing("There is nothing here.")),
             }
-            None => Err(Refusal::missing("There is nothing here.")),
-        },
+        }
     }
 }
 

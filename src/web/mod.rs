@@ -11,6 +11,7 @@ mod body;
 mod demo;
 mod files;
 mod folders;
+mod handing;
 mod reply;
 pub mod share;
 mod sign;
@@ -26,7 +27,7 @@ use self::token::Tokens;
 use crate::{
     keys::Keyring,
     recorder::Redactor,
-    relay::{Front, HttpReply, Sender},
+    relay::{Front, HttpReply, Relay, Sender},
     store::blobs::Blobs,
 };
 
@@ -43,6 +44,7 @@ pub struct Page {
     keyring: Arc<Keyring>,
     redactor: Arc<Redactor>,
     blobs: Blobs,
+    relay: Relay,
     home: PathBuf,
     projects: Projects,
     tokens: Tokens,
@@ -65,6 +67,7 @@ impl Page {
         keyring: Arc<Keyring>,
         redactor: Arc<Redactor>,
         blobs: Blobs,
+        relay: Relay,
         home: PathBuf,
         projects: Projects,
     ) -> Self {
@@ -73,6 +76,7 @@ impl Page {
             keyring,
             redactor,
             blobs,
+            relay,
             home,
             projects,
             places: body::Places::default(),

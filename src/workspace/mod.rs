@@ -12,6 +12,7 @@
 
 pub mod about;
 pub mod apply;
+pub mod attach;
 pub(crate) mod beneath;
 pub mod browse;
 pub mod diff;

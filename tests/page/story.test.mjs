@@ -236,6 +236,56 @@ test("a private session says that it is one, and its owner reads what was said",
   clean(page);
 });
 
+test("the story has no violation in the dark and on a phone", async () => {
+  for (const options of [{ dark: true }, { phone: true }]) {
+    const page = await tell(session("builder"), options);
+    await accessible(page);
+    await shot(page, options.dark ? "story-dark" : "story-phone");
+    await scroll(page, 1);
+    await page.locator(".s-row.ended").waitFor();
+    await accessible(page);
+    clean(page);
+    await page.context().close();
+  }
+});
+
+test("files are looked at in folders, in parts, as of a checkpoint", async () => {
+  const evil = "<img src=x onerror=alert(1)>\u202egpj.exe";
+  const files = {
+    "README.md": "# A\n\n<script>alert(1)</script>\n",
+    "src/deep/er/a.ts": "const a = 1;\n".repeat(200),
+    [`src/${evil}`]: "x",
+    "src/z.bin": "\0binary",
+    "empty.txt": "",
+  };
+  const page = await browser.tab();
+  await page.goto(stage.url);
+  await page.evaluate((files) => window.story.showFiles(files), files);
+  const tree = page.getByRole("navigation", { name: "Files" });
+  await tree.getByRole("button", { name: "README.md" }).click();
+  await page.getByText("<script>alert(1)</script>").waitFor();
+  await tree.getByRole("button", { name: "1 more entry" }).click();
+  await tree.getByRole("button", { name: "empty.txt" }).click();
+  await page.getByText("The file is empty.").waitFor();
+  await tree.getByRole("button", { name: "src" }).click();
+  await tree.getByRole("button", { name: "1 more entry" }).click();
+  await tree.getByRole("button", { name: "z.bin" }).click();
+  await page.getByText("This is no text (7 bytes).").waitFor();
+  await tree.getByText("⟨U+202E⟩gpj.exe").waitFor();
+  for (const name of ["deep", "er", "a.ts"]) await tree.getByRole("button", { name, exact: name !== "a.ts" }).click();
+  const text = page.getByRole("region", { name: "src/deep/er/a.ts" });
+  await text.waitFor();
+  await page.getByRole("button", { name: "Load more (1.6 kB left)" }).click();
+  await page.getByRole("button", { name: "Load more (600 bytes left)" }).click();
+  await until(async () => (await text.locator(".s-line").count()) === 200, "all lines");
+  assert.equal(await text.locator(".s-line").last().getAttribute("data-n"), "200");
+  await accessible(page);
+  await shot(page, "story-files");
+  await page.getByLabel("Checkpoint").selectOption("1");
+  await until(async () => (await calls(page)).some(([what, at]) => what === "read" && at === 1), "as it was");
+  clean(page);
+});
+
 /** What agents may write, in every field. */
 function hostile() {
   const recorder = new Recorder();

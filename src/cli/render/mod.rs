@@ -293,6 +293,9 @@ impl Renderer {
             ActionKind::Other(label) if label == "undo" => {
                 Entry::new("↶", GOOD, or(alt, "an undo"))
             }
+            ActionKind::Other(label) if label == "serve" => {
+                Entry::new("⇄", CALM, or(alt, "a port"))
+            }
             ActionKind::Other(label) if label == "steer" => {
                 Entry::new("›", BOLD, "told").body(or(content, &alt))
             }

@@ -4,6 +4,7 @@
 //! coordinator and the session say about it, and withdraws the job when the person presses Ctrl-C.
 
 mod asking;
+mod attach;
 mod flow;
 mod progress;
 mod prompt;
@@ -71,6 +72,10 @@ pub struct Args {
     /// Copies files that git ignores too.
     #[arg(long)]
     ignored: bool,
+    /// Attaches a file: into the agent's copy of the folder, or as text or picture for agents that have none. May be
+    /// given several times.
+    #[arg(long, value_name = "FILE")]
+    attach: Vec<PathBuf>,
     /// Asks you before the agent does what it needs a permission for; without it, all is allowed in its sandbox.
     #[arg(long)]
     ask: bool,
@@ -98,6 +103,7 @@ impl Args {
             go_on: None,
             workspace: None,
             ignored: false,
+            attach: Vec::new(),
             ask: false,
             budget_tokens: None,
             budget_usd: None,
@@ -141,12 +147,16 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             // What is certain to be refused is refused before anything starts.
             match work::look(&args, &agents, context.home.dir()) {
                 Err(error) => Err(error),
-                Ok(starting) => {
-                    launch::with_jobs(context, async |connection| {
-                        Box::pin(ask(&args, &prompt, &agents, starting, connection)).await
-                    })
-                    .await
-                }
+                Ok(mut starting) => match attach::keep(&args.attach, context.home.dir()) {
+                    Err(error) => Err(error),
+                    Ok(files) => {
+                        starting.files = files;
+                        launch::with_jobs(context, async |connection| {
+                            Box::pin(ask(&args, &prompt, &agents, starting, connection)).await
+                        })
+                        .await
+                    }
+                },
             }
         }
         Err(error) => Err(error),
@@ -187,6 +197,7 @@ pub(super) async fn ask(
     let work = Work::of(args, before, agents)?;
     let earlier = earlier.as_ref().map(|earlier| &earlier.result);
     let job = draft(args, &work, &prompt, connection, earlier)
+        .tags(starting.files.iter().map(attach::Kept::tag))
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     match attend(args, starting, connection, &job).await? {

@@ -73,6 +73,13 @@ pub(super) struct Progress {
     on_new_line: bool,
 }
 
+/// The port at which something can be seen from now on.
+fn served(event: &Event) -> Option<u16> {
+    let closed = event.tags.iter().any(|tag| tag.as_slice() == ["closed"]);
+    let serves = tag_value(event, "l") == Some("serve") && !closed;
+    serves.then(|| tag_value(event, "port")?.parse().ok())?
+}
+
 /// Text that arrives in numbered pieces, shown in order.
 #[derive(Debug, Default)]
 struct Stream {
@@ -205,6 +212,12 @@ impl Progress {
                     if !last && !self.over && self.on_new_line && std::io::stderr().is_terminal() {
                         self.doing("working".to_owned());
                     }
+                }
+                if let Some(port) = served(event) {
+                    let dim = anstyle::Style::new().dimmed();
+                    self.step(format!(
+                        "{dim}     see it, in another terminal: treefort preview --port {port}{dim:#}"
+                    ))?;
                 }
                 if label == Some("answer")
                     && let Some(question) = tag_value(event, "question")

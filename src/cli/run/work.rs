@@ -55,6 +55,8 @@ pub(in crate::cli) struct Starting {
     pub(super) doing: String,
     /// Worth a line of its own.
     pub(super) note: Option<String>,
+    /// What is attached to it.
+    pub(super) files: Vec<super::attach::Kept>,
 }
 
 /// The conversation that a job goes on from.
@@ -111,6 +113,7 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
         return Ok(Starting {
             doing: "starting the agent".to_owned(),
             note: None,
+            files: Vec::new(),
         });
     }
     let work = Work::of(args, None, agents)?;
@@ -119,6 +122,7 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
         return Ok(Starting {
             doing: format!("starting {agent}"),
             note: None,
+            files: Vec::new(),
         });
     };
     let refused =
@@ -143,6 +147,7 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
                 project = one_line(&project.to_string_lossy())
             )
         }),
+        files: Vec::new(),
     })
 }
 

@@ -8,7 +8,7 @@ use treefort::nips::{Draft, nip98};
 use super::*;
 
 /// Every request of the API that a bearer is needed for.
-const REQUESTS: [(&str, &str, &str); 8] = [
+const REQUESTS: [(&str, &str, &str); 9] = [
     ("GET", "/api/who", ""),
     ("POST", "/api/link", ""),
     (
@@ -25,6 +25,7 @@ const REQUESTS: [(&str, &str, &str); 8] = [
         "/api/blob/0000000000000000000000000000000000000000000000000000000000000000",
         "",
     ),
+    ("GET", "/api/share/00?form=html", ""),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,6 +108,7 @@ async fn assets_are_what_was_built_and_nothing_else_runs() {
         ("/api/who", "GET, HEAD"),
         ("/api/folders", "GET, HEAD"),
         ("/api/blob/00", "GET, HEAD"),
+        ("/api/share/00", "GET, HEAD"),
         ("/api/sign", "POST"),
         ("/api/decrypt", "POST"),
         ("/api/link", "POST"),

@@ -5,6 +5,7 @@ mod assets;
 mod command;
 mod files;
 mod limits;
+mod share;
 mod sign;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! owner, agent or treefort meanwhile, nothing waits for ever.
 
 use nostr::Keys;
+use tokio::io::AsyncWriteExt as _;
 use treefort::nips::{Draft, nip90::Scheme};
 
 use super::*;
@@ -107,6 +108,45 @@ async fn without_being_told_to_nobody_is_asked() {
     assert_eq!(said.out, "told yes\n");
     let records = fort.session().await;
     assert!(records.iter().all(|record| sort(record) != "question"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_at_a_terminal_is_asked_there() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    let home = fort.treefort.home().to_str().unwrap();
+    let command = format!(
+        "{PROGRAM} run --agent scripted --ask --home {home} 'asks edit a; one=$told; asks edit b; says $one $told'"
+    );
+    // `script` is a terminal for what it runs.
+    let mut terminal = tokio::process::Command::new("script");
+    terminal
+        .args(["-qefc", &command, "/dev/null"])
+        .current_dir(fort.project.path())
+        .env("OLLAMA_HOST", fort.model.url())
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut person = terminal.spawn().unwrap();
+    let mut stdin = person.stdin.take().unwrap();
+    let first = fort.questions(1).await;
+    // What is no answer is asked again.
+    stdin.write_all(b"perhaps\nn\n").await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while fort.questions(1).await == first {
+        assert!(Instant::now() < deadline, "it was never answered");
+    }
+    stdin.write_all(b"yes\n").await.unwrap();
+    let output = person.wait_with_output().await.unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let shown = anstream::adapter::strip_str(&shown).to_string();
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("It wants to edit b."), "{shown}");
+    assert!(shown.matches("[y] Yes  [n] No >").count() >= 3, "{shown}");
+    assert!(
+        shown.contains("Answered: No") && shown.contains("no yes"),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 mod access;
 mod agent;
 mod asks;
+mod attach;
 mod conversations;
 mod copies;
 mod crash;

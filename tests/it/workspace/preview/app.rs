@@ -59,6 +59,7 @@ async fn an_app_is_seen_recorded_and_opened_and_streams_both_ways(runtime: &str)
     for (name, value) in [
         ("referrer-policy", "same-origin"),
         ("x-dns-prefetch-control", "off"),
+        ("connection-allowlist", "(response-origin);redirects=allow"),
         ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
     ] {
@@ -67,9 +68,12 @@ async fn an_app_is_seen_recorded_and_opened_and_streams_both_ways(runtime: &str)
     assert!(hello.headers["permissions-policy"].contains("camera=()"));
 
     let there = preview.get("/there").await;
-    assert_eq!(
-        (there.status, there.headers["location"].as_str()),
-        (302, "/hello")
+    let to = format!("http://{}/hello", preview.host);
+    assert_eq!((there.status, &there.headers["location"]), (302, &to));
+    let away = preview.get("/away").await;
+    assert!(
+        away.status == 403 && !away.headers.contains_key("location"),
+        "{away:?}"
     );
     let cookie = preview.get("/cookie").await;
     assert_eq!(cookie.headers["set-cookie"], "a=b; Path=/");

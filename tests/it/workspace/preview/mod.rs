@@ -1,6 +1,7 @@
 //! What an agent built, in its owner's browser: a web app that it started in its sandbox, and the files of its copy.
 
 mod app;
+mod browser;
 mod files;
 mod hostile;
 mod wire;
@@ -30,6 +31,7 @@ case "$path" in
 /post) head '200 OK'; printf 'Content-Length: %s\r\n\r\n' "$length"; busybox head -c "$length" ;;
 /stream) head '200 OK'; printf 'Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n'; busybox sleep 2; printf '3\r\ntwo\r\n0\r\n\r\n' ;;
 /there) head '302 Found'; printf 'Location: http://localhost:8000/hello\r\nContent-Length: 0\r\n\r\n' ;;
+/away) head '302 Found'; printf 'Location: http://evil.example/?secret\r\nContent-Length: 0\r\n\r\n' ;;
 /cookie) head '200 OK'; printf 'Set-Cookie: a=b; Domain=localhost; Path=/\r\nSet-Cookie: __treefort=mine\r\nContent-Length: 0\r\n\r\n' ;;
 /bad-policy) head '200 OK'; printf 'Content-Security-Policy: default-src *; report-uri http://127.0.0.1:9/\r\nLink: <http://evil.example>; rel=preconnect\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n' ;;
 /ws)

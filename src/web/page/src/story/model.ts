@@ -211,7 +211,7 @@ export class Story {
       const made = kindOf(event);
       if (made === undefined) continue;
       const sorts = sortsOf(made, event);
-      if (made === "file") this.fold(event, at, into);
+      if (made === "file" || made === "differs") this.fold(event, at, into);
       const open = into[into.length - 1];
       if (made === "quiet" && open?.kind === "quiet" && open.to === at - 1 && at - open.at < QUIET) {
         open.to = at;
@@ -224,10 +224,14 @@ export class Story {
     }
   }
 
-  /** A claim alone before the fact that it was true says nothing that the fact does not. */
+  /** A claim alone before what is known about it says nothing that this does not. */
   private fold(fact: NEvent, at: number, into: Item[]): void {
     const last = into[into.length - 1];
-    if (last?.kind !== "quiet" || last.at !== at - 1 || this.event(last.at)?.id !== value(fact, "claimed")) return;
+    const claim = last?.kind === "quiet" && last.at === at - 1 ? this.event(last.at) : undefined;
+    if (last === undefined || claim === undefined) return;
+    // "Says it wrote a.txt" and "The agent says it wrote a.txt, but nothing changed there."
+    const said = (value(claim, "alt") ?? "").replace(/^S/, "s");
+    if (claim.id !== value(fact, "claimed") && (fact.kind !== kind.error || !fact.content.includes(said))) return;
     for (const name of SORTS) if ((last.sorts & Sort[name]) !== 0) this.counts[name] -= 1;
     into.pop();
   }

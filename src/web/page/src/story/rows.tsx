@@ -302,20 +302,24 @@ function Quiet({ item, name }: Props): JSX.Element {
     else if (tool === "edit" || tool === "delete" || tool === "move") sums.edit += 1;
     else sums.other += 1;
   }
-  const did = [
+  const list = (parts: string[]): string => parts.filter((text) => text !== "").join(", ");
+  const asked = list([
     sums.calls > 0 ? words.quiet.calls(sums.calls) : "",
     sums.failed > 0 ? words.quiet.failed(sums.failed) : "",
+  ]);
+  const claimed = list([
     sums.read > 0 ? words.quiet.read(sums.read) : "",
     sums.search > 0 ? words.quiet.search(sums.search) : "",
     sums.edit > 0 ? words.quiet.edit(sums.edit) : "",
     sums.other > 0 ? words.quiet.other(sums.other) : "",
-  ].filter((text) => text !== "");
+  ]);
   const cost = [
     sums.in + sums.out > 0 ? tokens(sums.in + sums.out) : "",
     sums.ms > 0 ? took(sums.ms) : "",
     sums.cost > 0 ? dollars(sums.cost) : "",
   ].filter((text) => text !== "");
-  const text = did.join(", ");
+  // What an agent says of itself stays what it says.
+  const text = claimed === "" ? asked : `${asked === "" ? "" : `${asked}; `}${words.quiet.says(claimed)}`;
   return (
     <div class="s-steps">
       <button type="button" class="s-fold" aria-expanded={open} onClick={() => setOpen(!open)}>

@@ -127,6 +127,7 @@ export const words = {
   saysOutput: "Output, as the agent reports it",
 
   quiet: {
+    says: (did: string): string => `says it ${did}`,
     calls: (n: number): string => (n === 1 ? "asked the model" : `asked the model ${count(n)} times`),
     failed: (n: number): string => (n === 1 ? "one call failed" : `${count(n)} calls failed`),
     read: (n: number): string => `read ${plural(n, "file")}`,
