@@ -31,7 +31,7 @@ export const program = process.env.TREEFORT_BIN ?? builds.find(existsSync) ?? "t
 const run = promisify(execFile);
 
 /** How long anything may take. */
-export const PATIENCE = 20_000;
+export const PATIENCE = 60_000;
 
 export async function freePort() {
   const server = createServer();

@@ -122,6 +122,10 @@ export class Model {
     const chat = JSON.parse(body);
     this.chats.push(chat);
     const last = chat.messages.filter((message) => message.role === "user").at(-1)?.content ?? "";
+    if (/^fail/.test(last)) {
+      response.statusCode = 500;
+      return json({ error: "this model is out of order" });
+    }
     response.setHeader("Content-Type", "application/x-ndjson");
     for await (const piece of answer(last, this)) {
       if (response.destroyed) return;

@@ -67,6 +67,57 @@ test("a private conversation leaves no word on the record, and its owner reads i
   clean(page);
 });
 
+test("a failure says why, and the same can be asked again", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await ask(page, "fail, please");
+  await stands(page, "failed");
+  await page.getByText("It stopped here.").waitFor();
+  await accessible(page);
+  await shot(page, "failed");
+  await page.getByRole("button", { name: "Ask again" }).click();
+  assert.equal(await page.locator("[data-field]").inputValue(), "fail, please");
+  await page.locator("[data-field]").fill("Three names for it?");
+  await page.keyboard.press("Enter");
+  await page.getByText("Leaf, Larch, or Loft.").waitFor();
+  clean(page);
+});
+
+test("who wants to be told is told when it is done, and nobody is asked before", async () => {
+  const context = await browser.context();
+  await context.addInitScript(() => {
+    window.told = [];
+    window.asked = 0;
+    window.away = false;
+    class Notification extends EventTarget {
+      static permission = "default";
+      static async requestPermission() {
+        window.asked += 1;
+        return (Notification.permission = "granted");
+      }
+      constructor(title, options) {
+        super();
+        window.told.push(`${title}: ${options.body}`);
+      }
+      close() {}
+    }
+    window.Notification = Notification;
+    Object.defineProperty(document, "visibilityState", { get: () => (window.away ? "hidden" : "visible") });
+  });
+  const page = await browser.tabIn(context);
+  await enter(page, fort);
+  await ask(page, "hold this");
+  await page.getByText("I am thinking about it.").waitFor();
+  assert.equal(await page.evaluate(() => window.asked), 0);
+  await page.getByRole("button", { name: "Tell me when it is done" }).click();
+  await page.getByRole("button", { name: "You will be told when it is done, or asks" }).waitFor();
+  await page.evaluate(() => (window.away = true));
+  fort.model.release();
+  await stands(page, "done");
+  assert.deepEqual(await page.evaluate(() => window.told), ["Done: hold this"]);
+  clean(page);
+});
+
 test("a draft, and files that were added, survive looking elsewhere; a draft survives a reload", async () => {
   const page = await browser.tab();
   await enter(page, fort);

@@ -5,11 +5,14 @@ import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import type { Feed } from "./feed";
-import { now, status, store } from "./state";
+import { conversations, now, status, store } from "./state";
 import { isOpen, type Job } from "./store";
 
 /** A record in one line, as every client can show it. */
 const alt = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);
+
+/** Seconds after which a start that takes long may be one that waits for its turn. */
+const QUEUE = 5;
 
 /** What happens right now, in a few words. */
 function doing(feed: Feed, job: Job): string {
@@ -23,7 +26,10 @@ function doing(feed: Feed, job: Job): string {
   const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
   // What was said later counts: a model that is loaded, an image that is made.
   if (news !== "" && (step === undefined || job.saidAt >= step.created_at)) return line(news, 200);
-  if (step === undefined) return words.session.starting;
+  if (step === undefined) {
+    const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));
+    return others && now.value - job.at > QUEUE ? words.session.queued : words.session.starting;
+  }
   return step.kind === 4781 || step.kind === 4783 ? words.session.thinking : alt(step);
 }
 

@@ -4,7 +4,7 @@ import { computed, type Signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { blob } from "../nostr/api";
-import { cancel, requestTags } from "../nostr/jobs";
+import { cancel, prompt, requestTags } from "../nostr/jobs";
 import { type NEvent, params } from "../nostr/records";
 import type { StoryActions } from "../story/context";
 import { Story } from "../story/Story";
@@ -30,7 +30,7 @@ import { me, store } from "./state";
 import { openLater } from "./tabs";
 import { type Conversation, isOpen, type Job } from "./store";
 import * as tasks from "./tasks";
-import { Busy, Button, Chip, Problem, sentence } from "./ui";
+import { Busy, Button, Chip, Problem, Said, sentence } from "./ui";
 
 /** Steps of a story that wants search and filters. */
 const MANY = 40;
@@ -141,7 +141,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
           />
         </div>
         <div class="dock">
-          <Ending job={job} />
+          <Ending conversation={conversation} job={job} />
           {problem.value !== "" && <Problem text={problem.value} />}
           {conversation.question !== undefined && <Asks key={conversation.question.id} question={conversation.question} />}
           <div class="status-row">
@@ -177,16 +177,36 @@ function storyActions(feed: Feed, files: boolean, looksAt: Signal<LooksAt | unde
   };
 }
 
-/** Why there is no answer. */
-function Ending({ job }: { job: Job }) {
-  if (job.state !== "failed") return null;
+/** Why there is no answer, and the same question once more. */
+function Ending({ conversation, job }: { conversation: Conversation; job: Job }) {
+  if (job.state !== "failed" && job.state !== "stopped") return null;
   const code = job.said?.code ?? "";
-  const said = job.said?.sentence ?? "";
+  const why = words.session.errors[code] ?? line(job.said?.sentence ?? "", 800);
+  const source = job.event ?? job.inner;
+  const asked = source === undefined ? undefined : prompt(source, store.value?.plain.get(source.id));
+  const text = draft(`session.${conversation.id}`);
   return (
-    <div class="note bad">
+    <div class={job.state === "failed" ? "note bad ending" : "note ending"}>
       <p>
-        <strong>{words.session.failed}</strong> {words.session.errors[code] ?? line(said, 800)}
+        {job.state === "failed" ? (
+          <>
+            <strong>{words.session.failed}</strong> <Said text={why} />
+          </>
+        ) : (
+          words.session.stopped
+        )}
       </p>
+      {asked !== undefined && asked !== "" && text.value === "" && (
+        <Button
+          icon="undo"
+          onClick={() => {
+            text.value = asked;
+            document.querySelector<HTMLElement>("[data-field]")?.focus();
+          }}
+        >
+          {words.session.again}
+        </Button>
+      )}
     </div>
   );
 }

@@ -105,6 +105,7 @@ export class Store {
         this.loaded.value = true;
         this.touch();
         this.lookUp();
+        void this.answersOf([...this.jobs.values()].filter((job) => job.said === undefined && job.result === undefined));
       }
     };
     let requests = 0;
@@ -139,8 +140,13 @@ export class Store {
     this.more.value = events.length >= PAGE;
     const fresh = events.filter((event) => !this.jobs.has(event.id));
     for (const event of fresh) this.takeRequest(event);
-    for (let at = 0; at < fresh.length; at += 100) {
-      const ids = fresh.slice(at, at + 100).map((event) => event.id);
+    await this.answersOf(fresh);
+  }
+
+  /** What became of jobs whose answers did not come with the newest ones. */
+  private async answersOf(jobs: { id: string }[]): Promise<void> {
+    for (let at = 0; at < jobs.length; at += 100) {
+      const ids = jobs.slice(at, at + 100).map((job) => job.id);
       const answers = await this.relay.query([{ kinds: [kind.feedback, ...RESULTS], authors: [this.coordinator], "#e": ids }]);
       for (const event of answers) this.take(event);
     }
