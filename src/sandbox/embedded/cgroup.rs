@@ -18,11 +18,15 @@ const PERIOD_US: u64 = 100_000;
 /// How long freezing, and the end of the last process, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(2);
+/// Of version 1: both together.
+const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
 
 /// Which limits hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Holds {
     pub(super) memory: bool,
+    /// Swap too; false where memory is not limited.
+    pub(super) swap: bool,
     pub(super) pids: bool,
     pub(super) cpus: bool,
     pub(super) freezer: bool,
@@ -53,22 +57,30 @@ impl Places {
     pub(super) fn find() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut places = Self::read(&own, &mounts);
-        for place in places.each_mut() {
+        Self::read(&own, &mounts).usable()
+    }
+
+    /// Without those where no group can be made, or none would limit anything.
+    fn usable(mut self) -> Self {
+        for place in self.each_mut() {
             if place.as_deref().is_some_and(|folder| !may_make(folder)) {
                 *place = None;
             }
         }
-        // A controller of version 2 works below a folder only when that hands it on.
-        if let Some(folder) = &places.unified {
-            let handed = fs::read_to_string(folder.join("cgroup.subtree_control"));
-            let handed = handed.unwrap_or_default();
-            let has = |name: &str| handed.split_whitespace().any(|word| word == name);
-            if !has("memory") && !has("pids") {
-                places.unified = None;
-            }
+        if !self.hands_on("memory") && !self.hands_on("pids") {
+            self.unified = None;
         }
-        places
+        self
+    }
+
+    /// A controller of version 2 works below a folder only when that hands it on.
+    fn hands_on(&self, controller: &str) -> bool {
+        let file = self
+            .unified
+            .as_ref()
+            .map(|folder| folder.join("cgroup.subtree_control"));
+        let handed = file.and_then(|file| fs::read_to_string(file).ok());
+        handed.is_some_and(|handed| handed.split_whitespace().any(|word| word == controller))
     }
 
     fn read(own: &str, mounts: &str) -> Self {
@@ -126,18 +138,14 @@ impl Places {
 
     /// Which limits can hold.
     pub(super) fn holds(&self) -> Holds {
-        let handed = self.unified.as_ref().map(|folder| {
-            fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default()
-        });
-        let has = |name: &str| {
-            handed
-                .as_ref()
-                .is_some_and(|handed| handed.split_whitespace().any(|word| word == name))
-        };
+        // Version 1 counts swap only where the kernel was told to.
+        let counts_swap = |folder: &PathBuf| folder.join(MEMORY_AND_SWAP).exists();
+        let memory = self.hands_on("memory");
         Holds {
-            memory: self.memory.is_some() || has("memory"),
-            pids: self.pids.is_some() || has("pids"),
-            cpus: self.cpu.is_some() || has("cpu"),
+            memory: self.memory.is_some() || memory,
+            swap: memory || self.memory.as_ref().is_some_and(counts_swap),
+            pids: self.pids.is_some() || self.hands_on("pids"),
+            cpus: self.cpu.is_some() || self.hands_on("cpu"),
             freezer: self.freezer.is_some() || self.unified.is_some(),
         }
     }
@@ -243,7 +251,7 @@ impl Group {
         }
         if let Some(folder) = &self.places.memory {
             fs::write(folder.join("memory.limit_in_bytes"), &bytes)?;
-            let swap = folder.join("memory.memsw.limit_in_bytes");
+            let swap = folder.join(MEMORY_AND_SWAP);
             if swap.exists() {
                 fs::write(swap, &bytes)?;
             }
@@ -409,69 +417,4 @@ fn mount_of(mounts: &str, kind: &str, controller: Option<&str>) -> Option<PathBu
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// On the second version's own mount, which is there on most machines without any controller too.
-    #[test]
-    fn a_group_is_frozen_woken_and_removed_with_what_is_in_it() {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let Some(unified) = mount_of(&mounts, "cgroup2", None).filter(|path| may_make(path)) else {
-            return;
-        };
-        let places = Places {
-            unified: Some(unified),
-            ..Places::default()
-        };
-        let name = format!("treefort-unit-{}", std::process::id());
-        let group = places.make(&name, &Limits::default()).unwrap();
-        let taken = places.make(&name, &Limits::default()).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
-        let mut busy = std::process::Command::new("sh")
-            .args(["-c", "while :; do :; done"])
-            .spawn()
-            .unwrap();
-        group.take(busy.id()).unwrap();
-        let ticks = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", busy.id())).unwrap();
-            let (_, rest) = stat.rsplit_once(") ").unwrap();
-            rest.split(' ').nth(11).unwrap().parse::<u64>().unwrap()
-        };
-        group.freeze(true).unwrap();
-        let before = ticks();
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(ticks(), before);
-        group.freeze(false).unwrap();
-        let began = Instant::now();
-        while ticks() == before {
-            assert!(began.elapsed() < PATIENCE);
-        }
-        group.freeze(true).unwrap();
-        group.ends();
-        assert!(group.freeze(true).is_err());
-        let reaper = std::thread::spawn(move || busy.wait());
-        group.remove();
-        assert!(reaper.join().unwrap().is_ok());
-        assert!(group.places.each().all(|folder| !folder.exists()));
-        assert_eq!(places.sweep(&name), 0);
-    }
-
-    #[test]
-    fn both_versions_are_found_by_their_mounts() {
-        let mounts = "30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-                      31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-                      32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
-                      33 30 0:29 /part /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
-        let own = "4:memory:/a/b\n3:cpu,cpuacct:/\n2:pids:/\n0::/\n";
-        let places = Places::read(own, mounts);
-        assert_eq!(places.memory, Some("/sys/fs/cgroup/memory/a/b".into()));
-        assert_eq!(places.cpu, Some("/sys/fs/cgroup/cpu/".into()));
-        assert_eq!(places.pids, None);
-        assert_eq!(places.unified, None);
-
-        let mounts = "31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n";
-        let beside = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice";
-        assert_eq!(Places::read(own, mounts).unified, Some(beside.into()));
-    }
-}
+mod tests;

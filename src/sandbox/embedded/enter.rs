@@ -60,7 +60,10 @@ fn enter() -> Result<ExitStatus, Failure> {
     at(Step::Namespaces, unshare())?;
     match maps {
         Maps::Own => {
-            // Without this an ordinary user may not map a group.
+            // Without this an ordinary user may not map a group. It keeps the user's other groups in the sandbox
+            // for good, as in bubblewrap; only a program that makes root (newgidmap) could end that. They have no
+            // name inside and give what can be read in the folders that are shown, as the user's own number does:
+            // `sandbox::embedded::groups_reach_no_further_than_what_is_shown`.
             at(Step::Maps, fs::write("/proc/self/setgroups", "deny"))?;
             let map = |own: u32| format!("{AGENT_ID} {own} 1\n");
             at(

@@ -51,6 +51,8 @@ use super::{
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of a file of an agent's folder that is put into a sandbox.
 const MOST_FILE: u64 = 1 << 20;
+/// Settings of programs that no package of the system brought; passwords may be among them.
+const SETTINGS: &str = "/usr/local/etc";
 /// The program that runs, even when its file was replaced by an update.
 const OWN: &str = "/proc/self/exe";
 
@@ -150,10 +152,11 @@ impl EmbeddedRuntime {
         Ok(id)
     }
 
-    /// Folders whose files are a person's or treefort's own, wherever they lie.
+    /// Folders whose files are a person's or treefort's own, wherever they lie, and those of their settings.
     fn private(&self) -> Vec<PathBuf> {
         let personal = std::env::home_dir();
-        let folders = self.home.clone().into_iter().chain(personal);
+        let own = self.home.clone().into_iter().chain(personal);
+        let folders = own.chain([PathBuf::from(SETTINGS)]);
         let real = folders.filter_map(|folder| std::fs::canonicalize(folder).ok());
         // Of some users of the system itself it is where programs are.
         real.filter(|folder| !std::env::split_paths(PATH).any(|programs| programs == *folder))

@@ -22,13 +22,14 @@ pub(super) fn probe(holds: Holds, config: &Config) -> Probe {
         unlimited: [
             (false, "disk"),
             (holds.memory, "memory"),
+            (holds.swap, "swap"),
             (holds.cpus, "processors"),
         ]
         .into_iter()
         .filter(|(limited, _)| !limited)
         .map(|(_, what)| what)
         .collect(),
-        protection: words(&unlimited, config),
+        protection: words(holds, &unlimited, config),
     }
 }
 
@@ -44,7 +45,7 @@ fn unlimited(holds: Holds) -> Vec<&'static str> {
     .collect()
 }
 
-fn words(unlimited: &[&str], config: &Config) -> Protection {
+fn words(holds: Holds, unlimited: &[&str], config: &Config) -> Protection {
     let mut protection = protection::common(false, unlimited, config);
     protection.exposes.push(
         "An agent runs on this computer's own kernel, with the programs that are installed here, which it \
@@ -59,16 +60,26 @@ fn words(unlimited: &[&str], config: &Config) -> Protection {
         protection.exposes.push(format!(
             "Nothing here limits an agent's {what}: a wild one can slow this computer down, or fill its memory, \
              until you stop it. What each of its programs allocates is limited, and their number; what they \
-             share is not. Out of memory, the computer ends the agent's programs before yours. A login session \
-             with systemd, root, or Docker brings limits for all of them together.",
+             share is not. Out of memory, the computer ends the agent's programs before yours. A desktop session \
+             with systemd (in any other: systemd-run --user --scope treefort up), root, or Docker brings limits \
+             for all of them together.",
         ));
+    }
+    if holds.memory && !holds.swap {
+        protection.exposes.push(
+            "Nothing here limits swap: an agent that wants too much memory makes the computer slow before it is \
+             stopped."
+                .to_owned(),
+        );
     }
     protection
         .exposes
         .push(if rustix::process::geteuid().is_root() {
             "An agent that got out would be an ordinary user (number 1000), not root.".to_owned()
         } else {
-            "An agent that got out would be you, not root.".to_owned()
+            "An agent that got out would be you, not root. In the system's folders it can read, and not change, \
+             what you and your groups can."
+                .to_owned()
         });
     protection
 }
@@ -82,6 +93,7 @@ mod tests {
         let none = probe(Holds::default(), &Config::default());
         let all = Holds {
             memory: true,
+            swap: true,
             pids: true,
             cpus: true,
             freezer: true,
@@ -95,7 +107,7 @@ mod tests {
             assert!(!all.detail.contains(what) && !all.protection.short.contains(what));
         }
         assert_eq!(all.env(), ["shares=kernel", "unlimited=disk"]);
-        let unlimited = "unlimited=disk,memory,processors";
+        let unlimited = "unlimited=disk,memory,swap,processors";
         assert_eq!(none.env(), ["shares=kernel", unlimited]);
     }
 }

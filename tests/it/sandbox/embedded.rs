@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt, process::CommandExt as _},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -117,36 +117,42 @@ async fn a_launcher_that_is_killed_takes_everything_along() {
     }
 }
 
-/// Every row without control groups, and those of this computer, as a user who is nobody on it.
-#[test]
-fn all_of_it_holds_for_an_ordinary_user() {
+/// These tests as a user who is nobody on this computer, with a home of their own.
+fn as_user(groups: &str, home: &Path) -> Option<Command> {
     let exe = std::env::current_exe().unwrap();
-    let as_user = |program: &Path| {
+    let command = || {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=54321", "--regid=54321", "--clear-groups"]);
-        command.arg(program);
+        command.args(["--reuid=54321", "--regid=54321", groups]);
+        command.arg(&exe).env("RUST_BACKTRACE", "0");
+        command.env("HOME", home).env("TMPDIR", home);
         command
     };
     if !rustix::process::geteuid().is_root() {
-        return;
+        return None;
     }
-    let reached = as_user(&exe).arg("--list").output().unwrap();
+    let reached = command().arg("--list").output().unwrap();
     if !reached.status.success() {
         eprintln!("no ordinary user reaches {}", exe.display());
-        return;
+        return None;
     }
+    std::os::unix::fs::chown(home, Some(54321), Some(54321)).unwrap();
+    Some(command())
+}
+
+/// Every row without control groups, and those of this computer, as a user who is nobody on it.
+#[test]
+fn all_of_it_holds_for_an_ordinary_user() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(mut tests) = as_user("--clear-groups", home.path()) else {
+        return;
+    };
     // Made before, since this user may not write there.
     crate::escape::attack();
     crate::opencode::program::program();
-    let home = tempfile::tempdir().unwrap();
-    std::os::unix::fs::chown(home.path(), Some(54321), Some(54321)).unwrap();
-    let output = as_user(&exe)
+    let output = tests
         .args(["bare::", "escape::computer::", "takes_everything_along"])
         .args(["without_groups", "--skip", "docker::"])
         .args(["--test-threads", "1"])
-        .env("HOME", home.path())
-        .env("TMPDIR", home.path())
-        .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -154,6 +160,81 @@ fn all_of_it_holds_for_an_ordinary_user() {
     assert!(output.status.success(), "{said}\n{errors}");
     let passed = said.matches(" ... ok").count();
     assert!(passed > 40, "{said}");
+}
+
+/// A group of the user's besides the first.
+const GROUP: u32 = 54322;
+
+/// What the kernel keeps of them, since an ordinary user cannot give them up.
+#[tokio::test]
+async fn groups_reach_no_further_than_what_is_shown() {
+    if let Ok(folder) = std::env::var(ROLE) {
+        return look_with_a_group(Path::new(&folder)).await;
+    }
+    let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(mut tests) = as_user(&format!("--groups={GROUP}"), home.path()) else {
+        return;
+    };
+    for name in ["shown", "hidden"] {
+        let inner = folder.path().join(name);
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("file"), "the group's\n").unwrap();
+        for (path, mode) in [(inner.join("file"), 0o660), (inner, 0o770)] {
+            std::os::unix::fs::chown(&path, Some(0), Some(GROUP)).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+    }
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let name = "sandbox::embedded::groups_reach_no_further_than_what_is_shown";
+    let output = tests
+        .args(["--exact", name, "--nocapture"])
+        .env(ROLE, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+async fn look_with_a_group(folder: &Path) {
+    let mut image = super::image();
+    let host = image.host.as_mut().unwrap();
+    host.system = true;
+    let shown = folder.join("shown").to_str().unwrap().to_owned();
+    host.reads.insert(shown, "/shown".to_owned());
+    let home = Home::of(Backend::Bare, &image).await;
+    let workspace = tempfile::tempdir().unwrap();
+    let hidden = folder.join("hidden");
+    let script = format!(
+        "exec 2>&1; /busybox id -G; /busybox cat /shown/file; echo x >> /shown/file; echo x > /shown/new; \
+         /busybox cat {0}/file; /busybox ls {0}; cd /workspace; echo x > mine; /busybox chgrp {GROUP} mine; \
+         /busybox ls -A /usr/local/etc; echo end",
+        hidden.display()
+    );
+    let mut spec = home.spec(&script);
+    spec.workspace = Some(workspace.path().to_owned());
+    let sandbox = home.runtime.start(spec).await.unwrap();
+    let (said, _, _) = super::finish(sandbox).await;
+    let expected = [
+        // It has no name inside.
+        "1000 65534",
+        // As its user can read it.
+        "the group's",
+        "can't create /shown/file: Read-only file system",
+        "can't create /shown/new: Read-only file system",
+        "No such file or directory",
+        "No such file or directory",
+        "Invalid argument",
+        "end",
+    ];
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{said}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.ends_with(expected), "{expected}: {said}");
+    }
+    home.end().await;
 }
 
 /// Runs a script in a container of Docker's, which has the program and no engine: its exit code and words.
