@@ -2,7 +2,7 @@
 //!
 //! It starts the agent, carries its standard streams and every TCP connection to
 //! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side), and connections
-//! that the host opens to what listens here ([`super::init_inward`]). It
+//! that the host opens to what listens here (`init_inward`). It
 //! reaps whatever is left to it, and ends with the agent's exit code. When the host goes away, so
 //! does everything in the sandbox. The only files that it touches are those that
 //! it writes into the agent's home before the agent starts (`init_files`). The agent, which has the same user
