@@ -141,6 +141,19 @@ test("a draft, and files that were added, survive looking elsewhere; a draft sur
   clean(page);
 });
 
+test("what was added reaches who was asked", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.locator("input[type=file]").setInputFiles({ name: "plan.txt", mimeType: "text/plain", buffer: Buffer.from("oak, four metres") });
+  await page.locator(".attached li:not(.busy)").waitFor();
+  await ask(page, "Three names for what is in this plan?");
+  await stands(page, "done");
+  await page.getByText("With plan.txt").waitFor();
+  const asked = fort.model.chats.at(-1).messages.map((message) => message.content).join("\n");
+  assert.match(asked, /oak, four metres/);
+  clean(page);
+});
+
 test("files come by dropping and pasting too", async () => {
   const page = await browser.tab();
   await enter(page, fort);
