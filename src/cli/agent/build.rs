@@ -190,7 +190,11 @@ fn runtime(context: &Context) -> Result<ChosenRuntime, CommandError> {
     let home_id = &keyring.relay().public_key().to_hex()[..16];
     let config =
         Config::load(context.home.dir()).map_err(|error| CommandError::new(Kind::Failed, error))?;
-    Ok(ChosenRuntime::new(home_id, context.home.dir(), &config.sandbox))
+    Ok(ChosenRuntime::new(
+        home_id,
+        context.home.dir(),
+        &config.sandbox,
+    ))
 }
 
 /// Whether it is this agent that cannot run here, though others can.
