@@ -9,6 +9,8 @@ import type { Conversation, Job, Store } from "./store";
 
 /** Records that are loaded at a time; older ones come when they are asked for. */
 const PAGE = 1000;
+/** Of so many of the newest jobs of a conversation more is heard; a relay bounds what one may listen to. */
+const FOLLOWED = 40;
 /** Pieces of text that wait for one that has not come. */
 const EARLY = 4096;
 /** Records that wait for their session to be known. */
@@ -53,6 +55,8 @@ class JobFeed {
     private readonly coordinator: string,
     private readonly changed: () => void,
     private readonly heard: (event: NEvent) => void,
+    /** Whether more may come. */
+    stays: boolean,
   ) {
     let stored = 0;
     let complete = false;
@@ -71,6 +75,7 @@ class JobFeed {
         complete = true;
         this.older = stored >= PAGE;
         this.changed();
+        if (!stays) queueMicrotask(() => this.close());
       },
     });
   }
@@ -266,7 +271,8 @@ export class Feed {
       return last;
     });
     this.stop = this.conversation.subscribe((conversation) => {
-      for (const job of conversation?.jobs ?? []) this.follow(job.id);
+      const jobs = conversation?.jobs ?? [];
+      jobs.forEach((job, at) => this.follow(job.id, jobs.length - at <= FOLLOWED));
     });
   }
 
@@ -294,7 +300,7 @@ export class Feed {
     clearTimeout(this.waiting);
   }
 
-  private follow(id: string): void {
+  private follow(id: string, stays: boolean): void {
     if (this.feeds.has(id)) return;
     const changed = (): void => {
       this.waiting ??= setTimeout(() => {
@@ -302,7 +308,7 @@ export class Feed {
         this.version.value += 1;
       }, 16);
     };
-    const feed = new JobFeed(id, this.store.relay, this.store.coordinator, changed, (event) => this.store.take(event));
+    const feed = new JobFeed(id, this.store.relay, this.store.coordinator, changed, (event) => this.store.take(event), stays);
     this.feeds.set(id, feed);
   }
 
