@@ -103,3 +103,20 @@ test("a job that the relay never acknowledged is sent again, under the same id, 
     await fort.stop();
   }
 });
+
+test("a relay that lets only those read whom it knows is told who we are", async () => {
+  const fort = await Fort.start({ config: '[relay]\nread = "auth"\n' });
+  try {
+    const page = await browser.tab();
+    await enter(page, fort);
+    await page.getByText("A private conversation with a local model").waitFor();
+    await ask(page, "Three names for it?");
+    await page.getByText("Leaf, Larch, or Loft.").waitFor();
+    await stands(page, "done");
+    await page.reload();
+    await page.getByText("Leaf, Larch, or Loft.").waitFor();
+    clean(page);
+  } finally {
+    await fort.stop();
+  }
+});

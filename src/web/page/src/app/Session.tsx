@@ -25,7 +25,7 @@ import { Progress } from "./Progress";
 import { hrefs } from "./route";
 import { titleOf } from "./Sessions";
 import { ShareDialog } from "./Share";
-import { showSide, showsSide, Side } from "./Side";
+import { hidesStory, showSide, showsSide, Side } from "./Side";
 import { me, store } from "./state";
 import { openLater } from "./tabs";
 import { type Conversation, isOpen, type Job } from "./store";
@@ -84,6 +84,10 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
   useEffect(
     () =>
       onKeys((event) => {
+        if (event.key === "Escape" && files && hidesStory()) {
+          showSide(false);
+          return true;
+        }
         if (event.key !== "c" || !files) return false;
         showSide(!showsSide());
         return true;

@@ -9,7 +9,7 @@ import { Compare } from "./Compare";
 import { Enter } from "./Enter";
 import { Icon, type IconName } from "./icons";
 import { preference } from "./keep";
-import { help } from "./keys";
+import { help, onKeys } from "./keys";
 import { hrefs, route } from "./route";
 import { Session } from "./Session";
 import { Sessions, titleOf } from "./Sessions";
@@ -35,8 +35,20 @@ export function Shell() {
   const at = route.value;
   useEffect(() => {
     menu.value = false;
-    document.getElementById("main")?.scrollTo(0, 0);
+    const main = document.getElementById("main");
+    main?.scrollTo(0, 0);
+    // Whose focus went with the view before is at the beginning of this one.
+    if (document.activeElement === document.body) main?.focus({ preventScroll: true });
   }, [at]);
+  useEffect(
+    () =>
+      onKeys((event) => {
+        if (event.key !== "Escape" || !menu.value) return false;
+        menu.value = false;
+        return true;
+      }),
+    [],
+  );
   if (door.value !== "open") return <Enter />;
   return (
     <div class={`shell ${menu.value ? "menu-open" : ""}`}>

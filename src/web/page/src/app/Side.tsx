@@ -30,6 +30,9 @@ const isNarrow = (): boolean => matchMedia("(max-width: 1200px)").matches;
 export const showsSide = (): boolean =>
   isNarrow() ? narrowOpen.value : sideOpen.value !== "no";
 
+/** Whether the panel lies above the story. */
+export const hidesStory = (): boolean => isNarrow() && narrowOpen.value;
+
 export function showSide(show: boolean): void {
   if (isNarrow()) narrowOpen.value = show;
   else sideOpen.value = show ? "yes" : "no";

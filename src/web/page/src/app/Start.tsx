@@ -1,6 +1,6 @@
 // Where something begins.
 
-import { signal, useSignal } from "@preact/signals";
+import { effect, signal, useSignal } from "@preact/signals";
 
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
@@ -27,15 +27,32 @@ const hidden = signal(false);
 const asks = signal(false);
 const files = new Attachments();
 
+/** Who is asked; nobody as long as it is not known who there is. */
+function current(): Choice[] {
+  if (choices.value.length > 0) return choices.value;
+  const first = usual();
+  const model = status.value?.models.includes(lastModel.value) === true ? lastModel.value : "";
+  return first === undefined ? [] : [{ agent: first.name, model }];
+}
+
+/** The same, once it is known: who writes quickly is not asked to wait. */
+function whenKnown(): Promise<Choice[]> {
+  return new Promise((resolve) => {
+    const stop = effect(() => {
+      const chosen = current();
+      if (chosen.length === 0) return;
+      resolve(chosen);
+      queueMicrotask(() => stop());
+    });
+  });
+}
+
 export function Start() {
   const text = draft("start");
   const picking = useSignal(false);
   const sending = useSignal(false);
   const problem = useSignal("");
-  const known = status.value;
-  const first = usual();
-  const chosen: Choice[] =
-    choices.value.length > 0 ? choices.value : first === undefined ? [] : [{ agent: first.name, model: known?.models.includes(lastModel.value) === true ? lastModel.value : "" }];
+  const chosen = current();
   const chosenAgents = chosen.map((choice) => agentNamed(choice.agent));
   const onFiles = chosenAgents.some((agent) => agent?.workspace === true);
   const missing = chosenAgents.find((agent) => agent?.missing !== undefined);
@@ -55,6 +72,7 @@ export function Start() {
     problem.value = "";
     try {
       const ids: string[] = [];
+      const chosen = await whenKnown();
       for (const choice of chosen) {
         const agent = agentNamed(choice.agent);
         const task = agent?.workspace === true || agent?.command === true;

@@ -9,8 +9,13 @@ import type { Conversation, Job, Store } from "./store";
 
 /** Records that are loaded at a time; older ones come when they are asked for. */
 const PAGE = 1000;
+<<<<<<< HEAD
 /** The most that the relay gives at once, for the second that has more than a page. */
 const MOST = 5000;
+=======
+/** Of so many of the newest jobs of a conversation more is heard; a relay bounds what one may listen to. */
+const FOLLOWED = 40;
+>>>>>>> a2c9e2d354f3740d79635cb93bef52fa80b4c4fb
 /** Pieces of text that wait for one that has not come. */
 const EARLY = 4096;
 /** Records that wait for their session to be known. */
@@ -55,6 +60,8 @@ class JobFeed {
     private readonly coordinator: string,
     private readonly changed: () => void,
     private readonly heard: (event: NEvent) => void,
+    /** Whether more may come. */
+    stays: boolean,
   ) {
     let stored = 0;
     let complete = false;
@@ -73,6 +80,7 @@ class JobFeed {
         complete = true;
         this.older = stored >= PAGE;
         this.changed();
+        if (!stays) queueMicrotask(() => this.close());
       },
     });
   }
@@ -272,7 +280,8 @@ export class Feed {
       return last;
     });
     this.stop = this.conversation.subscribe((conversation) => {
-      for (const job of conversation?.jobs ?? []) this.follow(job.id);
+      const jobs = conversation?.jobs ?? [];
+      jobs.forEach((job, at) => this.follow(job.id, jobs.length - at <= FOLLOWED));
     });
   }
 
@@ -300,7 +309,7 @@ export class Feed {
     clearTimeout(this.waiting);
   }
 
-  private follow(id: string): void {
+  private follow(id: string, stays: boolean): void {
     if (this.feeds.has(id)) return;
     const changed = (): void => {
       this.waiting ??= setTimeout(() => {
@@ -308,7 +317,7 @@ export class Feed {
         this.version.value += 1;
       }, 16);
     };
-    const feed = new JobFeed(id, this.store.relay, this.store.coordinator, changed, (event) => this.store.take(event));
+    const feed = new JobFeed(id, this.store.relay, this.store.coordinator, changed, (event) => this.store.take(event), stays);
     this.feeds.set(id, feed);
   }
 

@@ -4,9 +4,9 @@ import { effect, signal } from "@preact/signals";
 
 import { words } from "../words/app";
 import { preference } from "./keep";
-import { hrefs } from "./route";
+import { hrefs, route } from "./route";
 import { titleOf } from "./Sessions";
-import { announcement, conversations, store } from "./state";
+import { announcement, conversations, door, store } from "./state";
 import { isOpen, type JobState } from "./store";
 
 const wanted = preference("notify");
@@ -48,8 +48,22 @@ export function watch(): void {
         tell(words.notice[state], title, conversation.id);
       }
     }
-    document.title = asking > 0 ? `● ${words.session.states["asking"]} – ${words.name}` : working > 0 ? `… ${words.name}` : words.name;
+    const mark = asking > 0 ? `● ${words.session.states["asking"]} – ` : working > 0 ? "… " : "";
+    const view = viewTitle();
+    document.title = `${mark}${view === "" ? "" : `${view} – `}${words.name}`;
   });
+}
+
+/** What the view that is shown is called. */
+function viewTitle(): string {
+  const at = route.value;
+  if (door.value !== "open") return "";
+  if (at.view === "sessions") return words.sessions.title;
+  if (at.view === "touch") return words.touch.title;
+  if (at.view === "compare") return words.compare.title;
+  if (at.view === "start") return "";
+  const shown = conversations.value.find((conversation) => conversation.jobs.some((job) => job.id === at.id));
+  return shown === undefined ? "" : titleOf(shown).slice(0, 60);
 }
 
 function tell(title: string, body: string, id: string): void {

@@ -2,7 +2,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 
-import { ApiError, enter, forget, hasBearer, link, sign, who, type Who } from "../nostr/api";
+import { ApiError, enter, forget, hasBearer, link, onLockedOut, sign, who, type Who } from "../nostr/api";
 import { kind } from "../nostr/records";
 import { Relay } from "../nostr/relay";
 import { Store } from "./store";
@@ -100,8 +100,13 @@ function later(): void {
 
 function begin(we: Who): void {
   me.value = we;
+  // What was written is kept; the door is shown.
+  onLockedOut(() => {
+    forget();
+    location.reload();
+  });
   const { protocol, host } = location;
-  const relay = new Relay(`${protocol === "https:" ? "wss" : "ws"}://${host}/`, async (draft) => await sign(draft));
+  const relay = new Relay(`${protocol === "https:" ? "wss" : "ws"}://${host}/`, async ({ kind, tags, content }) => await sign({ kind, tags, content }));
   store.value = new Store(relay, we.coordinator, we.operator);
   let newest = 0;
   relay.listen({
@@ -128,13 +133,7 @@ function begin(we: Who): void {
 }
 
 async function check(): Promise<void> {
-  try {
-    me.value = await who();
-  } catch (error) {
-    if (unreachable(error)) return;
-    forget();
-    location.reload();
-  }
+  me.value = await who().catch(() => me.value);
 }
 
 /** Asks other tabs of this page for a link. Only pages of this origin hear it. */

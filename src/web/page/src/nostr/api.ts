@@ -61,6 +61,13 @@ export function forget(): void {
   }
 }
 
+let lockedOut = (): void => {};
+
+/** What happens when this tab is not let in any more. */
+export function onLockedOut(then: () => void): void {
+  lockedOut = then;
+}
+
 async function call(method: string, path: string, body?: BodyInit, headers: Record<string, string> = {}): Promise<Response> {
   const token = bearer();
   if (token !== null) headers["Authorization"] = `Bearer ${token}`;
@@ -71,6 +78,7 @@ async function call(method: string, path: string, body?: BodyInit, headers: Reco
     throw new ApiError(0, "unreachable", "");
   }
   if (response.ok) return response;
+  if (response.status === 401 && token !== null) lockedOut();
   const said: unknown = await response.json().catch(() => null);
   const field = (name: string): string => {
     const value = said !== null && typeof said === "object" ? (said as Record<string, unknown>)[name] : undefined;

@@ -373,6 +373,7 @@ export const words = {
       ["Ctrl Enter", "Send, from anywhere in a field"],
       ["1 … 9", "Answer a question"],
       ["s", "All sessions"],
+      ["c", "In a session: what changed"],
       ["Esc", "Close, or leave the field"],
       ["?", "This list"],
     ] as [string, string][],
