@@ -9,13 +9,10 @@ import type { Conversation, Job, Store } from "./store";
 
 /** Records that are loaded at a time; older ones come when they are asked for. */
 const PAGE = 1000;
-<<<<<<< HEAD
 /** The most that the relay gives at once, for the second that has more than a page. */
 const MOST = 5000;
-=======
 /** Of so many of the newest jobs of a conversation more is heard; a relay bounds what one may listen to. */
 const FOLLOWED = 40;
->>>>>>> a2c9e2d354f3740d79635cb93bef52fa80b4c4fb
 /** Pieces of text that wait for one that has not come. */
 const EARLY = 4096;
 /** Records that wait for their session to be known. */
