@@ -37,9 +37,20 @@ pub struct Finding {
     pub problem: Problem,
 }
 
-/// Everything that is wrong with the agent in a folder.
+/// What the agent in a folder may read of this computer without an image, beside the system, and where that is
+/// inside; nothing when its manifest is not right.
 #[must_use]
-pub fn check(folder: &Path) -> Vec<Finding> {
+pub fn reads(folder: &Path) -> Vec<(String, String)> {
+    let text = read(&folder.join(MANIFEST)).unwrap_or_default();
+    let manifest = Manifest::parse(&text).ok();
+    let host = manifest.and_then(|manifest| manifest.embedded);
+    host.map(|host| host.reads.into_iter().collect())
+        .unwrap_or_default()
+}
+
+/// Everything that is wrong with the agent in a folder; `home` is treefort's own.
+#[must_use]
+pub fn check(folder: &Path, home: &Path) -> Vec<Finding> {
     let path = folder.join(MANIFEST);
     let found = |path: &Path, problem| Finding {
         path: path.to_owned(),
@@ -69,6 +80,14 @@ pub fn check(folder: &Path) -> Vec<Finding> {
             &path,
             problem(line_of(&text, "name"), "name", &message, fix),
         ));
+    }
+    let host = manifest.embedded.as_ref();
+    for refused in host.into_iter().flat_map(|host| host.refused(Some(home))) {
+        let names_it = |line: &str| line.contains(&refused.name);
+        let line = text.lines().position(names_it).map_or(1, |at| at + 1);
+        let field = format!("embedded.{}.{}", refused.table, refused.name);
+        let fix = "change or remove the line";
+        findings.push(found(&path, problem(line, &field, &refused.why, fix)));
     }
     let dockerfile = folder.join(&manifest.image.dockerfile);
     match read(&dockerfile) {
@@ -220,7 +239,7 @@ mod tests {
     fn a_new_agent_has_nothing_wrong_and_is_never_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let folder = create(&dir.path().join("agents"), "my-agent").unwrap();
-        assert_eq!(check(&folder), []);
+        assert_eq!(check(&folder, Path::new("/no/home")), []);
         let agent = crate::agent::registry::read(&folder).unwrap();
         assert_eq!(agent.manifest.name, "my-agent");
         std::fs::write(folder.join("agent.sh"), "mine").unwrap();
@@ -245,13 +264,36 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_no_sandbox_follows_are_found_and_the_others_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap();
+        let folder = create(&home.join("agents"), "mine").unwrap();
+        let manifest = folder.join(MANIFEST);
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let own = home.join("keys");
+        let with = |reads: &str| {
+            let text = format!("{text}\n[embedded.reads]\n{reads}\n");
+            std::fs::write(&manifest, text).unwrap();
+            (check(&folder, &home), super::reads(&folder))
+        };
+        let (found, told) = with("\"/opt/jdk\" = \"/opt/jdk\"");
+        assert_eq!(found, []);
+        assert_eq!(told, [("/opt/jdk".to_owned(), "/opt/jdk".to_owned())]);
+        let (found, _) = with(&format!("{own:?} = \"/k\"\n\"/opt/x\" = \"/treefort\""));
+        let fields: Vec<_> = found.iter().map(|found| &found.problem.field).collect();
+        assert_eq!(fields.len(), 2, "{found:?}");
+        assert!(found[0].problem.message.contains("its keys are there"));
+        assert!(found.iter().all(|found| found.problem.line > 1));
+    }
+
+    #[test]
     fn finds_what_is_wrong_beyond_the_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let folder = create(dir.path(), "one").unwrap();
         let other = dir.path().join("two");
         std::fs::rename(&folder, &other).unwrap();
         std::fs::write(other.join("Dockerfile"), "FROM scratch\nCOPY x /x\n").unwrap();
-        let found: Vec<String> = check(&other)
+        let found: Vec<String> = check(&other, Path::new("/no/home"))
             .iter()
             .map(|finding| {
                 let file = finding.path.file_name().unwrap().to_string_lossy();
@@ -269,13 +311,13 @@ mod tests {
         );
         std::fs::remove_file(other.join("Dockerfile")).unwrap();
         assert!(
-            check(&other)[1]
+            check(&other, Path::new("/no/home"))[1]
                 .problem
                 .message
                 .starts_with("cannot be read")
         );
         assert!(
-            check(dir.path())[0]
+            check(dir.path(), Path::new("/no/home"))[0]
                 .problem
                 .message
                 .starts_with("cannot be read")

@@ -13,7 +13,7 @@ use super::{
     Context,
     error::{CommandError, Kind, Problem},
     output,
-    text::one_line,
+    text::{name, one_line},
 };
 use crate::{
     agent::{
@@ -201,10 +201,14 @@ fn check(context: &Context, what: Option<&str>) -> Result<(), CommandError> {
     }
     let mut wrong = 0;
     for folder in &folders {
-        let findings = folder::check(folder);
+        let findings = folder::check(folder, context.home.dir());
         wrong += findings.len();
         if findings.is_empty() {
             output::line(format!("✓ {}", one_line(&folder.display().to_string())))?;
+            for (path, inside) in folder::reads(folder) {
+                let (path, inside) = (name(&path), name(&inside));
+                output::line(format!("  without Docker it reads {path} as {inside}"))?;
+            }
         }
         for finding in &findings {
             show(finding)?;

@@ -10,7 +10,9 @@ use super::{Cli, error::CommandError, output};
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Ask and watch",
-        &["run", "watch", "timeline", "jobs", "demo"],
+        &[
+            "run", "watch", "answer", "steer", "pause", "resume", "timeline", "jobs", "demo",
+        ],
     ),
     (
         "An agent's copy of your project",

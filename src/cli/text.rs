@@ -43,6 +43,27 @@ pub fn sanitize(text: &str) -> String {
     text.chars().filter(|c| is_harmless(*c)).collect()
 }
 
+/// The same for what is to be judged: what a terminal would obey or hide shows as `\u{202e}`, so that two texts
+/// that differ never look alike. Line breaks and tabs stay, `\r\n` becomes `\n`.
+#[must_use]
+pub fn reveal(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.replace("\r\n", "\n").chars() {
+        if is_harmless(c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
+    shown
+}
+
+/// A file's name on one line, as [`reveal`] shows it.
+#[must_use]
+pub fn name(path: &str) -> String {
+    reveal(path).replace('\n', "\\u{a}").replace('\t', "\\u{9}")
+}
+
 /// [`sanitize`] on one line: every run of white space becomes one space.
 #[must_use]
 pub fn one_line(text: &str) -> String {
@@ -173,6 +194,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn names_that_differ_never_look_alike() {
+        assert_eq!(name("a\u{202e}gpj.exe"), "a\\u{202e}gpj.exe");
+        assert_eq!(name("a\u{200b}b\r\nc\td"), "a\\u{200b}b\\u{a}c\\u{9}d");
+        assert_eq!(name("schön  日本.txt"), "schön  日本.txt");
+        assert_eq!(reveal("+a\r\n\u{1b}[2J\tb"), "+a\n\\u{1b}[2J\tb");
+    }
 
     #[test]
     fn removes_escape_sequences_and_keeps_words() {

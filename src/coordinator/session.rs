@@ -17,7 +17,8 @@ use super::{
     desk::{Place, Word},
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
-    opening::{Prepared, excerpt},
+    image,
+    opening::Prepared,
     process::{Process, Talk},
     publisher::PublishError,
     serving,
@@ -29,13 +30,10 @@ use crate::{
     job::{Failure, Report},
     model::{ModelCall, local::ModelInfo},
     nips::{Reference, session::Outcome},
-    recorder::{Entry, Redactor, SessionLog},
+    recorder::{Entry, SessionLog},
     sandbox,
     store::state::SessionRecord,
 };
-
-/// How often a customer hears of a build that it waits for.
-const TELL_EVERY: Duration = Duration::from_secs(3);
 
 /// The longest that a session stays open after an answer because somebody looks at what it built.
 const LOOKED_AT: Duration = Duration::from_secs(4 * 3600);
@@ -136,7 +134,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
         prepared = Box::pin(preparing) => prepared,
-        () = tell_of_build(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
+        () = image::tell(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
@@ -251,38 +249,6 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         }
     }
     session.end(outcome, ending, &lines).await;
-}
-
-/// Tells the customer what a build says, now and then; never ends.
-async fn tell_of_build(
-    building: &mut mpsc::Receiver<String>,
-    redactor: &Redactor,
-    order: &Order,
-    reports: &mpsc::Sender<ExecutorEvent>,
-) {
-    let mut next = Instant::now();
-    while let Some(line) = building.recv().await {
-        if Instant::now() < next || line.trim().is_empty() {
-            continue;
-        }
-        next = Instant::now() + TELL_EVERY;
-        let sentence = format!(
-            "making the image of {} (only the first time): {}",
-            order.agent,
-            excerpt(redactor, &line)
-        );
-        let event = ExecutorEvent {
-            job: order.event.id,
-            attempt: order.attempt,
-            session: None,
-            thread: None,
-            report: Report::Notice(sentence),
-        };
-        if reports.send(event).await.is_err() {
-            tracing::debug!("nobody hears a report any more");
-        }
-    }
-    std::future::pending().await
 }
 
 async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, failure: Failure) {

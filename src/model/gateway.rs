@@ -22,6 +22,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const HEADERS: usize = 64;
 /// How long a session may take to send a request.
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(60);
+/// How long, while as many are read as may be: nobody's slow ones keep the others waiting.
+pub(super) const CROWDED_TIME: Duration = Duration::from_secs(3);
 /// Calls of one session that run at once; more wait.
 const CALLS: usize = 4;
 /// Requests that are read and held whole at once: of one session, and of all. A request can be as long as

@@ -460,3 +460,35 @@ async fn no_more_requests_are_read_at_once_than_a_session_may() {
     let sending = tokio::time::timeout(Duration::from_secs(5), open[1].write_all(&[b' '; 1 << 20]));
     assert!(sending.await.unwrap().is_ok());
 }
+
+#[tokio::test]
+async fn slow_requests_of_some_sessions_do_not_keep_the_others_waiting() {
+    let upstream = upstream(vec![send(OK), send(DONE)]).await;
+    let gateway_of = bench(&upstream.url, Budget::default(), |_| {});
+    let gateway = gateway_of.session.0.gateway.clone();
+    let other = || {
+        let (sender, calls) = mpsc::channel(8);
+        let session = gateway.admit(SessionPolicy {
+            token: "secret".to_owned(),
+            model: "m:1".into(),
+            fallback: Vec::new(),
+            options: ModelOptions::default(),
+            budget: Budget::default(),
+            calls: sender,
+        });
+        Bench { session, calls }
+    };
+    let slow = [other(), other()];
+    let head = "POST /api/chat HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 999\r\n\r\n{";
+    let mut held = Vec::new();
+    for bench in slow.iter().cycle().take(4) {
+        let mut near = bench.connect();
+        near.write_all(head.as_bytes()).await.unwrap();
+        held.push(near);
+    }
+    while gateway.reading.available_permits() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(20), gateway_of.chat()).await;
+    assert_eq!(answer.expect("it waits for the slow ones").0, 200);
+}

@@ -4,7 +4,7 @@
 //! first and goes no further than here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -19,12 +19,14 @@ use super::budget::Totals;
 use super::chat::{Chat, Outgoing, Route};
 use super::dialect::Dialect;
 use super::dialect::prompt::Prompt;
-use super::gateway::{Gateway, REQUEST_TIME};
+use super::gateway::{CROWDED_TIME, Gateway, REQUEST_TIME};
 use super::meter::{About, ModelCall, Running};
 use super::provider::{OLLAMA, Target};
 use super::respond::{Body, object, pieces, refusal};
 use super::upstream::{Ask, Bounds, Call, Refused};
 use super::{Budget, ModelError, ModelName, ModelOptions};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body; pictures are the reason that it is not smaller.
 pub(super) const BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -183,11 +185,9 @@ impl Session {
             let refused = self.over(dialect);
             return object(refused.status, &refused.body);
         };
-        let collected =
-            tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_BYTES).collect());
-        let body = match collected.await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+        let body = match self.whole(body).await {
+            Some(Ok(body)) => body,
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
                 let sentence = "the request is larger than 16 MiB";
                 return refuse(StatusCode::PAYLOAD_TOO_LARGE, sentence);
             }
@@ -203,6 +203,24 @@ impl Session {
                 pieces(call, first, slot, dialect.content_type(chat.streams()))
             }
             Err(refused) => object(refused.status, &refused.body),
+        }
+    }
+
+    /// A request's body; none when it does not come in time.
+    async fn whole(&self, body: Incoming) -> Option<Result<Bytes, BoxError>> {
+        let mut collecting = std::pin::pin!(Limited::new(body, BODY_BYTES).collect());
+        let began = Instant::now();
+        loop {
+            tokio::select! {
+                collected = &mut collecting => return Some(collected.map(|body| body.to_bytes())),
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    let crowded = self.gateway.reading.available_permits() == 0;
+                    let most = if crowded { CROWDED_TIME } else { REQUEST_TIME };
+                    if began.elapsed() >= most {
+                        return None;
+                    }
+                }
+            }
         }
     }
 

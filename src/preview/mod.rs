@@ -2,10 +2,10 @@
 //!
 //! Each preview is an origin of its own: a random name below `.localhost`, listeners on this machine's loopback
 //! that nothing else uses, and a cookie that only a one-time code gets. Behind it is a port of a sandbox
-//! ([`crate::sandbox::Inward`]) or a folder that is read from beneath ([`files`]). [`Previews`] holds them all.
+//! ([`crate::sandbox::Inward`]) or a folder that is read from beneath (`files`). [`Previews`] holds them all.
 //!
 //! What an agent wrote runs in that browser then, and the agent has no network: every answer tells the browser to
-//! talk to this origin alone, and [`headers`] says which browsers can be kept from what.
+//! talk to this origin alone, and `headers` says which browsers can be kept from what.
 //!
 //! Invariants: nobody reads a preview without its cookie, whatever `Host`, `Origin` or path they send; nothing of the
 //! person's is sent into a sandbox but what that page's own requests say; and everything ends with its preview.

@@ -2,7 +2,7 @@
 //!
 //! It starts the agent, carries its standard streams and every TCP connection to
 //! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side), and connections
-//! that the host opens to what listens here ([`super::init_inward`]). It
+//! that the host opens to what listens here (`init_inward`). It
 //! reaps whatever is left to it, and ends with the agent's exit code. When the host goes away, so
 //! does everything in the sandbox. The only files that it touches are those that
 //! it writes into the agent's home before the agent starts (`init_files`). The agent, which has the same user
@@ -18,10 +18,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::FileType;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -35,6 +36,9 @@ use super::{AGENT_HOME, MODEL_PORT, init_files, init_inward};
 
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "sandbox-init";
+/// What the host says to have everything else stand still, and go on.
+pub(super) const STOP: u8 = b's';
+pub(super) const GO_ON: u8 = b'g';
 /// Connections at once; further ones wait in the listener's backlog. Fewer than the host allows,
 /// since the host may notice later than we do that one is closed.
 const MAX_CONNECTIONS: usize = 48;
@@ -88,7 +92,7 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     let mut child_signals = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut still = signal(SignalKind::user_defined1())?;
+    let mut line = line()?;
 
     let stdin = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     let stdout = pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?;
@@ -142,8 +146,11 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
             }
             _ = terminate.recv() => signal_agent(pid, Signal::TERM),
             _ = interrupt.recv() => signal_agent(pid, Signal::INT),
-            // From the host, where nothing else stops us all. Who inside sends it stops itself.
-            _ = still.recv() => stop_all_others(),
+            word = told(&mut line) => match word {
+                STOP => signal_all_others(Signal::STOP),
+                GO_ON => signal_all_others(Signal::CONT),
+                _ => {}
+            },
             () = &mut driver => {
                 // The host is gone. Our own exit takes everything else in this PID namespace along.
                 signal_agent(pid, Signal::KILL);
@@ -223,10 +230,34 @@ fn signal_agent(pid: Pid, signal: Signal) {
     let _ = rustix::process::kill_process_group(pid, signal);
 }
 
+/// Where the host says [`STOP`] and [`GO_ON`] when nothing else stops us all: our standard error, when that goes
+/// both ways. The agent has another one.
+fn line() -> io::Result<Option<UnixStream>> {
+    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&stderr)?.st_mode);
+    if kind != FileType::Socket {
+        return Ok(None);
+    }
+    let stream = std::os::unix::net::UnixStream::from(stderr);
+    stream.set_nonblocking(true)?;
+    Ok(Some(UnixStream::from_std(stream)?))
+}
+
+/// What the host says next; never, when there is no line.
+async fn told(line: &mut Option<UnixStream>) -> u8 {
+    if let Some(open) = line {
+        match open.read_u8().await {
+            Ok(word) => return word,
+            Err(_) => *line = None,
+        }
+    }
+    std::future::pending().await
+}
+
 /// Everything in this PID namespace but this process, in one call: no fork gets past it.
-fn stop_all_others() {
+fn signal_all_others(signal: Signal) {
     // There may be nobody else. The "group" of PID 1 is what kill(2) calls -1.
-    let _ = rustix::process::kill_process_group(Pid::INIT, Signal::STOP);
+    let _ = rustix::process::kill_process_group(Pid::INIT, signal);
 }
 
 /// Reaps everything that has ended: the agent, whose code is returned, and orphans.

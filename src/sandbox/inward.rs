@@ -1,6 +1,6 @@
 //! The host's way into a sandbox: streams that only the host opens, over the multiplexer.
 //!
-//! On one of them the host asks our own process inside ([`super::init_inward`]) for a connection to a port of
+//! On one of them the host asks our own process inside (`init_inward`) for a connection to a port of
 //! the sandbox's loopback, or for the ports on which something listens there. Main type: [`Inward`].
 //! Invariants: how many are open is bounded here, nothing from inside opens one, and what does not answer in
 //! time is given up. What comes back is as hostile as everything else out of a sandbox.

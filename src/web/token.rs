@@ -143,3 +143,41 @@ fn random<const N: usize>() -> Result<String, getrandom::Error> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_and_a_code_end() {
+        let home = tempfile::tempdir().unwrap();
+        let tokens = Tokens::new(&Keyring::open(home.path()).unwrap());
+        let bearer = tokens.bearer(1000).unwrap();
+        assert!(tokens.is_bearer(&bearer, 1000));
+        assert!(tokens.is_bearer(&bearer, 999 + BEARER_S));
+        assert!(!tokens.is_bearer(&bearer, 1000 + BEARER_S));
+        assert_ne!(bearer, tokens.bearer(1000).unwrap());
+
+        let over = tokens.code(Duration::ZERO, true).unwrap();
+        assert!(!tokens.redeem(&over));
+        let code = tokens.code(Duration::from_secs(60), false).unwrap();
+        assert!(tokens.redeem(&code) && !tokens.redeem(&code));
+    }
+
+    #[test]
+    fn the_link_of_up_is_the_last_to_make_room() {
+        let home = tempfile::tempdir().unwrap();
+        let tokens = Tokens::new(&Keyring::open(home.path()).unwrap());
+        let life = Duration::from_secs(60);
+        let first = tokens.code(life, true).unwrap();
+        for _ in 0..2 * MAX_CODES {
+            tokens.code(life, false).unwrap();
+        }
+        assert_eq!(lock(&tokens.codes).len(), MAX_CODES);
+        assert!(tokens.redeem(&first));
+        for _ in 0..2 * MAX_CODES {
+            tokens.code(life, true).unwrap();
+        }
+        assert_eq!(lock(&tokens.codes).len(), MAX_CODES);
+    }
+}

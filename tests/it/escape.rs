@@ -10,6 +10,7 @@ mod computer;
 mod init;
 mod network;
 mod serving;
+mod shown;
 
 use std::{
     collections::BTreeMap,

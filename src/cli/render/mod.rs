@@ -107,7 +107,7 @@ impl Renderer {
         let ago = text::ago(start.created_at.as_secs(), self.view.now);
         let who = match Record::parse(start).map(|record| record.body) {
             Ok(Body::Start(start)) => {
-                format!("{} with {}", one_line(&start.role), one_line(&start.model))
+                format!("{} {}", one_line(&start.role), with(&start.model))
             }
             _ => "an agent".to_owned(),
         };
@@ -176,7 +176,7 @@ impl Renderer {
                     .detail
                     .iter()
                     .filter(|tag| tag[0] == "uncovered")
-                    .filter_map(|tag| tag.get(1).map(|path| one_line(path)))
+                    .filter_map(|tag| tag.get(1).map(|path| text::name(path)))
                     .collect();
                 let mut head = or(alt, "checkpoint");
                 if !without.is_empty() {
@@ -391,11 +391,19 @@ fn started(start: &Start) -> Entry {
         "▶",
         GOOD,
         format!(
-            "started {} with {}  {DIM}{sandbox}{network}{DIM:#}",
+            "started {} {}  {DIM}{sandbox}{network}{DIM:#}",
             one_line(&start.role),
-            one_line(&start.model)
+            with(&start.model)
         ),
     )
+}
+
+/// With which model an agent works; a command asks none.
+fn with(model: &str) -> String {
+    match model {
+        "none" => "without a model".to_owned(),
+        model => format!("with {}", one_line(model)),
+    }
 }
 
 fn ended(end: &End) -> Entry {

@@ -1,6 +1,6 @@
 //! `treefort watch`: everything that is at work, as it happens.
 //!
-//! [`Board`](board::Board) reads events and knows what each agent is doing; [`Area`](area::Area) keeps the
+//! `Board` reads events and knows what each agent is doing; `Area` keeps the
 //! lines that change at the bottom of a terminal. What is over scrolls by above them and stays.
 
 mod agent;

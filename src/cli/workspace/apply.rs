@@ -9,7 +9,7 @@ use crate::{
         error::{CommandError, Kind, Problem},
         launch::{self, Connection},
         output,
-        text::one_line,
+        text::{name, one_line},
     },
     nips::workspace::{Answer, KeptLine, Operation, Outcome, StepLine},
 };
@@ -152,11 +152,7 @@ async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), Comma
         super::aside(&format!("to take it back: {back}"));
         return Ok(());
     }
-    let mut named: Vec<String> = conflicts
-        .iter()
-        .take(10)
-        .map(|path| one_line(path))
-        .collect();
+    let mut named: Vec<String> = conflicts.iter().take(10).map(|path| name(path)).collect();
     if in_conflict > named.len() {
         named.push(format!("and {} more", in_conflict - named.len()));
     }
@@ -221,7 +217,7 @@ fn left_alone(kept: &[KeptLine], in_all: usize) -> Vec<String> {
     lines.extend(
         kept.iter()
             .take(10)
-            .map(|line| format!("  {}: {}", one_line(&line.path), one_line(&line.why))),
+            .map(|line| format!("  {}: {}", name(&line.path), one_line(&line.why))),
     );
     if in_all > 10 {
         lines.push(format!("  and {} more", in_all - 10));
@@ -286,10 +282,7 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
         } else {
             anstyle::Style::new()
         };
-        lines.push(format!(
-            "  {style}{word:<9}{style:#} {}",
-            one_line(&step.path)
-        ));
+        lines.push(format!("  {style}{word:<9}{style:#} {}", name(&step.path)));
     }
     if total > steps.len() {
         lines.push(format!("  and {} more", total - steps.len()));
@@ -300,7 +293,7 @@ fn preview(planned: &Answer, steps: &[StepLine], total: usize, conflicts: usize)
         for step in noted {
             lines.push(format!(
                 "  {}: {}",
-                one_line(&step.path),
+                name(&step.path),
                 one_line(&step.notes.join("; "))
             ));
         }

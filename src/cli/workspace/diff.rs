@@ -5,7 +5,7 @@ use crate::{
         Context,
         error::{CommandError, Kind},
         launch, output,
-        text::{one_line, sanitize},
+        text::{name, reveal},
     },
     nips::workspace::{FileLine, Operation, Outcome, State},
 };
@@ -68,7 +68,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         return Ok(());
     }
     if !args.stat {
-        for line in sanitize(&text).lines() {
+        for line in reveal(&text).lines() {
             output::line(coloured(line))?;
         }
         output::line("")?;
@@ -80,7 +80,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     if cut && !args.stat {
         super::aside(&format!(
             "The difference is longer than one answer; the files are in {}",
-            one_line(answer.path.as_deref().unwrap_or_default())
+            name(answer.path.as_deref().unwrap_or_default())
         ));
     }
     Ok(())
@@ -95,7 +95,7 @@ pub(in crate::cli) fn left_out(paths: &[String], in_all: u64) {
         "No checkpoint covers these, so they are neither undone nor applied; they stay in the copy (treefort open):",
     );
     for path in paths {
-        output::progress(format!("  {}", one_line(path)));
+        output::progress(format!("  {}", name(path)));
     }
     let more = in_all.saturating_sub(paths.len() as u64);
     if more > 0 {
@@ -144,7 +144,7 @@ pub(in crate::cli) fn stat(files: &[FileLine], changed: usize) -> Vec<String> {
             };
             format!(
                 "  {what:<8} {}  {plus}+{}{plus:#} {minus}−{}{minus:#}",
-                one_line(&file.path),
+                name(&file.path),
                 file.added,
                 file.removed
             )

@@ -1,7 +1,7 @@
 //! `treefort open`: where an agent's copy is.
 
 use crate::{
-    cli::{Context, error::CommandError, launch, output, text::one_line},
+    cli::{Context, error::CommandError, launch, output, text::name},
     nips::workspace::{Operation, Outcome},
 };
 
@@ -37,7 +37,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     if let Outcome::Locate { repositories, .. } = &answer.outcome
         && !repositories.is_empty()
     {
-        let named: Vec<String> = repositories.iter().map(|path| one_line(path)).collect();
+        let named: Vec<String> = repositories.iter().map(|path| name(path)).collect();
         super::aside(&format!(
             "There are repositories in this copy that treefort did not make: {}. Their settings could run the agent's programs: run no git there.",
             named.join(", ")

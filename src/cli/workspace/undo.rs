@@ -5,7 +5,7 @@ use crate::{
         Context,
         error::{CommandError, Kind, Problem},
         launch, output,
-        text::one_line,
+        text::{name, one_line},
     },
     nips::workspace::{Operation, Outcome, State},
 };
@@ -73,7 +73,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     if !uncovered.is_empty() {
         output::line("not covered by checkpoints, so left as they are:")?;
         for path in uncovered.iter().take(10) {
-            output::line(format!("  {}", one_line(path)))?;
+            output::line(format!("  {}", name(path)))?;
         }
         let more = uncovered_in_all
             .max(uncovered.len() as u64)
@@ -87,10 +87,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         let kept = copy.parent().unwrap_or(copy).join("kept");
         output::line(format!(
             "in the way of what came back, so moved to {}:",
-            one_line(&kept.to_string_lossy())
+            name(&kept.to_string_lossy())
         ))?;
         for path in moved.iter().take(10) {
-            output::line(format!("  {}", one_line(path)))?;
+            output::line(format!("  {}", name(path)))?;
         }
         if moved.len() > 10 {
             output::line(format!("  and {} more", moved.len() - 10))?;

@@ -9,8 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
-
 /// How long it may take to stop a sandbox.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(2);
@@ -132,19 +130,6 @@ fn look(first: u32, vfork: bool) -> io::Result<Option<BTreeSet<u32>>> {
         .iter()
         .all(still)
         .then(|| mine.keys().copied().collect()))
-}
-
-/// Lets everything below a process go on.
-pub(super) fn wake(root: u32) -> io::Result<()> {
-    let (all, _) = processes(Path::new(PROC))?;
-    for pid in descendants(&all, root) {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended meanwhile.
-            let _ = rustix::process::kill_process(pid, Signal::CONT);
-        }
-    }
-    Ok(())
 }
 
 /// All that are listed, and whether none of them was gone when it was looked at.

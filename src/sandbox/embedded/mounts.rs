@@ -28,6 +28,8 @@ const STAGE: &str = "/tmp";
 const OLD: &str = "/old";
 /// The sandbox's tree, after the first turn.
 const NEW: &str = "/new";
+/// A folder with nothing in it, after the first turn.
+const EMPTY: &str = "/empty";
 /// MiB of shared memory.
 const SHM_MB: u32 = 64;
 const HIDDEN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
@@ -141,6 +143,7 @@ fn stage() -> io::Result<()> {
     let at_stage = |path: &str| format!("{STAGE}{path}");
     fs::create_dir(at_stage(OLD))?;
     fs::create_dir(at_stage(NEW))?;
+    fs::create_dir(at_stage(EMPTY))?;
     pivot_root(STAGE, at_stage(OLD))?;
     chdir("/")?;
     in_memory(Path::new(NEW), "mode=0755,size=64m", HIDDEN)
@@ -156,26 +159,55 @@ fn cover(path: &Path) -> io::Result<()> {
     }
     if path.is_dir() {
         let options = "mode=0755,size=4k,nr_inodes=1";
-        return in_memory(&path, options, HIDDEN | MountFlags::RDONLY);
+        let flags = HIDDEN | MountFlags::NOEXEC | MountFlags::RDONLY;
+        return in_memory(&path, options, flags);
     }
     Ok(mount_bind(host(Path::new("/dev/null")), &path)?)
 }
 
-/// Shows a file or folder of the host, and all that is mounted below it, read-only.
+/// Shows a file or folder of the host, and all that is mounted below it, read-only. A folder in which nothing is
+/// mounted is the lower part of an overlay where the kernel lets it (since Linux 5.11): its files are the same,
+/// but not what else hangs on a file. So nobody reaches the sockets and pipes in it, or sees or locks what others
+/// do with its files.
 fn show(tree: &Tree, source: &Path, target: &Path) -> Result<(), Failure> {
     let from = host(source);
     let made = fs::metadata(&from).and_then(|meta| {
         if meta.is_dir() {
-            tree.folder(target).map(drop)
+            tree.folder(target)?;
         } else {
-            tree.file(target).map(drop)
+            tree.file(target)?;
         }
+        Ok(meta.is_dir())
     });
-    let shown = made.and_then(|()| {
+    let shown = made.and_then(|is_folder| {
+        if is_folder && overlay(&from, &below(target)).is_ok() {
+            return Ok(());
+        }
         mount_bind_recursive(&from, below(target))?;
         read_only_below(&below(target))
     });
     at_path(Step::Shown, source, shown)
+}
+
+fn overlay(from: &Path, target: &Path) -> io::Result<()> {
+    let mounts = fs::read(format!("{OLD}/proc/self/mountinfo"))?;
+    let holds_mounts = mount_points(&mounts)
+        .iter()
+        .any(|mounted| mounted != from && mounted.starts_with(from));
+    // These mean something in the list of its layers.
+    let path = from
+        .to_str()
+        .filter(|path| !path.contains([':', ',', '\\']));
+    let Some(path) = path.filter(|_| !holds_mounts) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let mut flags = HIDDEN | MountFlags::RDONLY;
+    if statvfs(from)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        flags |= MountFlags::NOEXEC;
+    }
+    let layers = CString::new(format!("lowerdir={path}:{EMPTY}"))?;
+    mount("overlay", target, "overlay", flags, layers.as_c_str())?;
+    Ok(())
 }
 
 fn host(path: &Path) -> PathBuf {

@@ -1,15 +1,16 @@
 //! How an embedded sandbox is made to stand still: by its control group, or by its PID 1.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rustix::process::Signal;
 
 use super::cgroup::Group;
 use super::freeze;
-use crate::sandbox::Error;
 use crate::sandbox::holds::Freeze;
+use crate::sandbox::{Error, init};
 
 /// A sandbox's PID 1, with whose end everything in it has ended.
 #[derive(Debug, Clone)]
@@ -18,11 +19,18 @@ pub(super) struct First {
     pub(super) pid: u32,
     /// The process itself, whatever has that number later.
     pub(super) held: Arc<OwnedFd>,
+    /// Where it is told to stop everything else.
+    pub(super) line: Arc<UnixStream>,
 }
 
 impl First {
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(rustix::process::pidfd_send_signal(&self.held, signal)?)
+    }
+
+    /// It hears words in their order. One that does not listen fails this, since nobody waits for it here.
+    fn tell(&self, word: u8) -> io::Result<()> {
+        (&*self.line).write_all(&[word])
     }
 }
 
@@ -47,9 +55,8 @@ impl Processes {
         let (group, first) = (self.group.clone(), self.first.clone());
         let done = tokio::task::spawn_blocking(move || match group {
             Some(group) if group.has_freezer() => group.freeze(still),
-            // `sandbox-init` stops all but itself when it hears this.
-            _ if still => freeze::stop(first.pid, || first.signal(Signal::USR1)),
-            _ => freeze::wake(first.pid),
+            _ if still => freeze::stop(first.pid, || first.tell(init::STOP)),
+            _ => first.tell(init::GO_ON),
         });
         let source = match done.await {
             Ok(Ok(())) => return Ok(()),

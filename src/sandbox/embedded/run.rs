@@ -4,6 +4,8 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -183,6 +185,21 @@ async fn launch(
     if !holds.memory {
         plan.process_mb = Some(limits.memory_mb.saturating_add(reserved_mb));
     }
+    // Only the processes that build the sandbox write here: the agent has a stream of its own. The other way its
+    // PID 1 is told to have the rest stand still.
+    let line = UnixStream::pair().and_then(|(line, theirs)| {
+        line.set_nonblocking(true)?;
+        Ok((line.try_clone()?, line, theirs))
+    });
+    let (heard, line, theirs) = match line {
+        Ok(both) => both,
+        Err(error) => {
+            if let Some(group) = group {
+                remove(group).await;
+            }
+            return Err(failed(error));
+        }
+    };
     let spawned = Command::new(program)
         .arg(enter::SUBCOMMAND)
         .args(group.as_ref().and_then(|group| group.freezer()))
@@ -190,7 +207,7 @@ async fn launch(
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(Stdio::from(OwnedFd::from(theirs)))
         .kill_on_drop(true)
         .spawn();
     let mut child = match spawned {
@@ -206,8 +223,7 @@ async fn launch(
     let pid = child.id().ok_or_else(missing)?;
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
     let mut stdout = child.stdout.take().ok_or_else(missing)?;
-    let words = child.stderr.take().ok_or_else(missing)?;
-    // Only the processes that build the sandbox write here: the agent has a stream of its own.
+    let words = tokio::net::UnixStream::from_std(heard).map_err(failed)?;
     let own = stderr.clone();
     let words = tokio::spawn(async move {
         let mut bytes = Vec::new();
@@ -230,7 +246,7 @@ async fn launch(
             at(Step::Maps, stdin.write_all(&[MAPPED]).await)?;
         }
         at(Step::Start, expect(&mut stdout, STARTED).await)?;
-        let first = at(Step::Start, running.take_first().await)?;
+        let first = at(Step::Start, running.take_first(Arc::new(line)).await)?;
         let plan = at(Step::Plan, plan.to_bytes())?;
         at(Step::Plan, stdin.write_all(&plan).await)?;
         at(Step::Plan, stdin.flush().await)?;
@@ -302,7 +318,7 @@ async fn remove(group: Arc<Group>) -> bool {
 
 impl Running {
     /// Finds PID 1, which has begun and waits for its plan, and takes it into the control group.
-    async fn take_first(&mut self) -> io::Result<First> {
+    async fn take_first(&mut self, line: Arc<UnixStream>) -> io::Result<First> {
         let (launcher, group) = (self.pid, self.group.clone());
         let taken = tokio::task::spawn_blocking(move || {
             let [first] = freeze::children(launcher)?[..] else {
@@ -315,7 +331,8 @@ impl Running {
                 group.take(first)?;
             }
             let held = Arc::new(held);
-            Ok::<_, io::Error>(First { pid: first, held })
+            let pid = first;
+            Ok::<_, io::Error>(First { pid, held, line })
         });
         let first = taken.await??;
         self.first = Some(first.clone());

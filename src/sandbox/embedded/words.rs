@@ -52,6 +52,16 @@ fn words(holds: Holds, unlimited: &[&str], config: &Config) -> Protection {
          can read and not change. A flaw in the kernel could let it out; keep it up to date."
             .to_owned(),
     );
+    protection.exposes.push(
+        "Some of what the kernel counts for each user (what epoll and inotify watch, memory of pipes, files sent \
+         through sockets) agents share with the user that they are outside: a wild one can use it up until it \
+         ends."
+            .to_owned(),
+    );
+    protection.exposes.push(
+        "An agent of your own also reads what `reads` in its agent.toml names; `treefort agent check` lists it."
+            .to_owned(),
+    );
     if !unlimited.is_empty() {
         let what = unlimited.join(" and ");
         protection
@@ -59,7 +69,7 @@ fn words(holds: Holds, unlimited: &[&str], config: &Config) -> Protection {
             .push_str(&format!(" Nothing here limits its {what}."));
         protection.exposes.push(format!(
             "Nothing here limits an agent's {what}: a wild one can slow this computer down, or fill its memory, \
-             until you stop it. What each of its programs allocates is limited, and their number; what they \
+             until you stop it (Ctrl-C). What each of its programs allocates is limited, and their number; what they \
              share is not. Out of memory, the computer ends the agent's programs before yours. A desktop session \
              with systemd (in any other: systemd-run --user --scope treefort up), root, or Docker brings limits \
              for all of them together.",

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -266,6 +267,11 @@ int main(int argc, char **argv) {
         verdict(0);
         if (vfork() == 0)
             for (;;) usleep(1000);
+    }
+    if (IS("lock")) { /* held until killed */
+        if (flock(open_it(one, O_RDONLY), LOCK_EX) < 0) return verdict(-1);
+        verdict(0);
+        pause();
     }
     if (IS("awake")) awake(one, two);
     if (IS("chains")) chains(one, number);

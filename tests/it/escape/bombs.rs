@@ -16,8 +16,8 @@ on_each!(image;
     fifty_thousand_files_are_seen_in_time,
     what_is_hidden_in_a_file_without_a_name_is_given_back_when_the_sandbox_ends,
     memory_that_looks_like_a_disk_has_an_end,
-    chains_of_forks_stand_still_when_paused,
-    what_wakes_itself_or_others_stands_still_when_paused,
+    chains_of_forks_write_no_more_when_paused,
+    what_wakes_itself_or_others_writes_no_more_when_paused,
 );
 
 const MIB: u64 = 1 << 20;
@@ -145,13 +145,13 @@ async fn memory_that_looks_like_a_disk_has_an_end(home: Home) {
     home.end().await;
 }
 
-/// Runs a script that writes on and on, pauses it once it does, and sees whether it still writes.
-async fn still_writes(home: &Home, script: &str) -> bool {
+/// Runs a script that writes on and on, and has it stand still or end once it does; whether it stood still.
+async fn writes_no_more(home: &Home, script: &str) -> bool {
     let host = Host::new();
     let mut spec = bound(home, &host, script);
     spec.limits.pids = 512;
     spec.limits.memory_mb = 512;
-    let sandbox = home.runtime.start(spec).await.unwrap();
+    let mut sandbox = home.runtime.start(spec).await.unwrap();
     let plenty = Quota {
         bytes: u64::MAX,
         files: u64::MAX,
@@ -159,29 +159,41 @@ async fn still_writes(home: &Home, script: &str) -> bool {
     let now = || disk::usage(&host.tree(), &plenty, PATIENCE).unwrap();
     let (before, began) = (now(), Instant::now());
     while now().bytes < before.bytes + MIB / 4 {
-        assert!(began.elapsed() < Duration::from_secs(20), "never writes");
+        let patience = Duration::from_secs(20);
+        assert!(began.elapsed() < patience, "{script}: never writes");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    sandbox.control.pause().await.unwrap();
+    let paused = sandbox.control.handle().pause_or_end().await;
+    if paused.is_err() {
+        let ended = sandbox.exit.wait_for(Option::is_some);
+        tokio::time::timeout(PATIENCE, ended)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(sandbox.stderr.text().contains("had to stand still"));
+    }
     let at = now();
     // What the kernel sends at a time, or at an event of the host's, comes now.
     std::fs::write(host.tree().join("touched"), "").unwrap();
     tokio::time::sleep(Duration::from_millis(700)).await;
     std::fs::remove_file(host.tree().join("touched")).unwrap();
-    let writes = now() != at;
+    assert_eq!(now(), at, "{script}: it writes on; paused: {paused:?}");
     sandbox.stop(Duration::ZERO).await.unwrap();
-    writes
+    paused.is_ok()
 }
 
-async fn chains_of_forks_stand_still_when_paused(home: Home) {
-    assert!(!still_writes(&home, "/attack chains /workspace 100").await);
+async fn chains_of_forks_write_no_more_when_paused(home: Home) {
+    let paused = writes_no_more(&home, "/attack chains /workspace 100").await;
+    // As below: there it is ended.
+    assert!(paused || home.is_docker());
     home.end().await;
 }
 
-async fn what_wakes_itself_or_others_stands_still_when_paused(home: Home) {
+async fn what_wakes_itself_or_others_writes_no_more_when_paused(home: Home) {
     for how in ["timer", "event", "others"] {
-        let script = format!("/attack awake {how} /workspace");
-        assert!(!still_writes(&home, &script).await, "{how}");
+        let paused = writes_no_more(&home, &format!("/attack awake {how} /workspace")).await;
+        // The first version of the kernel's freezer, which Docker uses here, gives up on who gets so many signals.
+        assert!(paused || home.is_docker() || how == "others", "{how}");
     }
     home.end().await;
 }

@@ -150,7 +150,12 @@ fn all_of_it_holds_for_an_ordinary_user() {
     crate::escape::attack();
     crate::opencode::program::program();
     let output = tests
-        .args(["bare::", "escape::computer::", "takes_everything_along"])
+        .args([
+            "bare::",
+            "escape::computer::",
+            "escape::shown::",
+            "takes_everything_along",
+        ])
         .args(["without_groups", "--skip", "docker::"])
         .args(["--test-threads", "1"])
         .output()

@@ -9,6 +9,8 @@ import type { Conversation, Job, Store } from "./store";
 
 /** Records that are loaded at a time; older ones come when they are asked for. */
 const PAGE = 1000;
+/** The most that the relay gives at once, for the second that has more than a page. */
+const MOST = 5000;
 /** Of so many of the newest jobs of a conversation more is heard; a relay bounds what one may listen to. */
 const FOLLOWED = 40;
 /** Pieces of text that wait for one that has not come. */
@@ -100,10 +102,14 @@ class JobFeed {
 
   /** Loads older records. */
   async more(): Promise<void> {
-    const found = await this.relay.query([{ kinds: RECORDS, "#E": [this.id], until: this.oldest, limit: PAGE }]);
     const before = this.ids.size;
-    for (const event of found) this.take(event);
-    this.older = found.length >= PAGE && this.ids.size > before;
+    for (let limit = PAGE; ; limit = Math.min(2 * limit, MOST)) {
+      const found = await this.relay.query([{ kinds: RECORDS, "#E": [this.id], until: this.oldest, limit }]);
+      for (const event of found) this.take(event);
+      this.older = found.length >= limit && (limit < MOST || this.ids.size > before);
+      // A page that brought nothing new was all of one second: more of it, until what is older is reached.
+      if (this.ids.size > before || !this.older) break;
+    }
     this.changed();
   }
 
