@@ -57,6 +57,53 @@ async fn an_agent_in_the_home_asks_its_model_as_often_as_it_likes() {
     assert!(tokens >= 80, "{tokens}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_says_what_each_agent_works_on_and_what_it_lacks_here() {
+    let model = ModelServer::start().await;
+    let embedded = "[sandbox]\nruntime = \"embedded\"\n";
+    // Nothing is installed there.
+    let nowhere = [("PATH", "/nowhere")];
+    let treefort = Treefort::start_in(&model, &[], embedded, &nowhere);
+    let mut client = treefort.client(&treefort.operator()).await;
+    let filter = json!({"kinds": [30078], "#d": ["treefort/status"]});
+    let said = loop {
+        match client.query(filter.clone()).await.pop() {
+            Some(event) => break event.content,
+            None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    };
+    let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let agent = |name: &str| {
+        let agents = status["agents"].as_array().unwrap();
+        let found = agents.iter().find(|agent| agent["name"] == name);
+        found.unwrap().clone()
+    };
+    let chat = agent("chat");
+    assert_eq!(chat["title"], "Chat");
+    assert_eq!(
+        (&chat["workspace"], &chat["command"]),
+        (&json!(false), &json!(false))
+    );
+    assert_eq!(chat["missing"], json!(null));
+    let shell = agent("shell");
+    assert_eq!(
+        (&shell["workspace"], &shell["command"]),
+        (&json!(true), &json!(true))
+    );
+    let opencode = agent("opencode");
+    assert_eq!(opencode["workspace"], true);
+    let missing = opencode["missing"].as_str().unwrap();
+    assert!(missing.contains("npm install -g opencode-ai"), "{missing}");
+    let providers = status["providers"].as_array().unwrap();
+    let openai = providers.iter().find(|one| one["name"] == "openai");
+    let openai = openai.unwrap();
+    assert_eq!(
+        (&openai["local"], &openai["ready"]),
+        (&json!(false), &json!(false))
+    );
+    assert_eq!(openai["key_env"], "OPENAI_API_KEY");
+}
+
 /// A command that asks the model as often as that, and says how often it was answered.
 const COMMAND: &str = r#"
 chat='{"model":"x","stream":false,"messages":[{"role":"user","content":"instant"}]}'
