@@ -12,7 +12,7 @@ use super::{
     output,
 };
 use crate::{
-    nips::kind,
+    nips::{kind, nip90::Scheme},
     recorder::Redactor,
     web::share::{Bundle, ShareError},
 };
@@ -30,6 +30,9 @@ pub struct Args {
     /// Writes the session as JSON Lines: its records, the jobs that it did, their answers.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// In the file of a private session: also what was asked and answered. Whoever gets the file reads it.
+    #[arg(long)]
+    words: bool,
 }
 
 /// Runs the command.
@@ -48,7 +51,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             }
             return Ok(());
         }
-        let bundle = bundle(connection, target, events).await?;
+        let mut bundle = bundle(connection, target, events).await?;
+        if args.words {
+            bundle = with_words(bundle, connection);
+        }
         for (path, text) in [
             (&args.html, Bundle::html as fn(&Bundle) -> String),
             (&args.bundle, Bundle::lines),
@@ -79,6 +85,16 @@ async fn bundle(
     Bundle::of(session, events, &redactor).map_err(|error| failed(&error))
 }
 
+/// The owner wants others to read what was private.
+fn with_words(bundle: Bundle, connection: &Connection) -> Bundle {
+    let (operator, coordinator) = (connection.keyring.operator(), connection.coordinator());
+    let redactor = Redactor::of_host(&connection.keyring);
+    bundle.with_words(&redactor, |event| {
+        let scheme = Scheme::of(event);
+        scheme.decrypt(operator, &coordinator, &event.content).ok()
+    })
+}
+
 fn newest(events: &[Event]) -> Option<PublicKey> {
     let start = |event: &&Event| event.kind.as_u16() == kind::SESSION_START;
     events.iter().rfind(start).map(|event| event.pubkey)
@@ -96,7 +112,9 @@ fn holds(bundle: &Bundle) -> String {
         1 => "1 signed entry".to_owned(),
         n => format!("{n} signed entries"),
     };
-    if bundle.private {
+    if !bundle.words.is_empty() {
+        said.push_str("; the job was private, and what was asked and answered can be read in it");
+    } else if bundle.private {
         said.push_str(
             "; the job was private, so they say that something was said and done, and not what",
         );

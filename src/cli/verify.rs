@@ -51,6 +51,8 @@ pub struct Findings {
     pub sessions: Vec<(PublicKey, ChainReport)>,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
+    /// Texts of private jobs that their owner added in the clear, which nobody signed so.
+    pub words: u64,
     /// Of an HTML file: whether the page around the record is the one that this program writes.
     pub page: Option<bool>,
 }
@@ -116,6 +118,7 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
             "events": findings.events,
             "sessions": sessions,
             "problems": findings.problems,
+            "words": findings.words,
             "page": findings.page.map(|ours| if ours { "ours" } else { "other" }),
         }))?;
         return Ok(());
@@ -136,6 +139,12 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
     }
     if findings.problems.is_empty() {
         output::line(format!("✓ {}", summary(findings)))?;
+    }
+    if findings.words > 0 {
+        output::line(format!(
+            "! {} of a private job in the clear: its owner added it, and the signatures cover only what it was encrypted to",
+            render::plural(findings.words, "text")
+        ))?;
     }
     match findings.page {
         Some(true) => output::line("✓ the page around it is the one that this treefort writes")?,
@@ -213,6 +222,7 @@ fn check_input(mut reader: impl BufRead) -> std::io::Result<Findings> {
 
 fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
     let (mut events, mut problems) = (Vec::new(), Vec::new());
+    let mut words = 0;
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
@@ -225,6 +235,7 @@ fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
         }
         match Event::from_json(&line) {
             Ok(event) => events.push(event),
+            Err(_) if serde_json::from_slice::<share::Words>(&line).is_ok() => words += 1,
             Err(_) => problems.push(format!("line {number} is not an entry of a record")),
         }
         if events.is_empty() && problems.len() >= MAX_STRANGE {
@@ -243,6 +254,7 @@ fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
     }
     Ok(Findings {
         problems,
+        words,
         ..findings
     })
 }

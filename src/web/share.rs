@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nostr::{Event, EventId, PublicKey, Tag};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     nips::{
@@ -52,7 +53,21 @@ pub struct Bundle {
     pub private: bool,
     /// Requests, answers and names that were left out because they hold a secret.
     pub left_out: usize,
+    /// What encrypted events say, where the owner wants it to be known. Nobody signed it in this form.
+    pub words: Vec<Words>,
+    /// Encrypted requests and answers of a private job.
+    hidden: Vec<Event>,
     title: String,
+}
+
+/// What an encrypted event says: a request its tags, a result its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Words {
+    /// The event.
+    pub of: EventId,
+    /// Its content in the clear.
+    pub plain: String,
 }
 
 impl Bundle {
@@ -69,10 +84,12 @@ impl Bundle {
         let events: BTreeMap<EventId, Event> =
             events.into_iter().map(|event| (event.id, event)).collect();
         let belonging = Belonging::of(session, events.values())?;
-        let (mut kept, mut left_out) = (Vec::new(), 0);
+        let (mut kept, mut hidden, mut left_out) = (Vec::new(), Vec::new(), 0);
         let mut signers = BTreeSet::new();
         for event in events.values().filter(|event| belonging.holds(event)) {
-            if !holds_secret(event, redactor) {
+            if belonging.private && !is_record(event) {
+                hidden.push(event.clone());
+            } else if !holds_secret(event, redactor) {
                 signers.insert(event.pubkey);
                 kept.push(event.clone());
             } else if is_record(event) {
@@ -98,17 +115,45 @@ impl Bundle {
             events: kept,
             private: belonging.private,
             left_out,
+            words: Vec::new(),
+            hidden,
             title,
         })
     }
 
-    /// JSON Lines: each event as it was signed.
+    /// Adds to a private session what was asked and answered, because its owner wants others to read it. `read`
+    /// decrypts what it can.
+    #[must_use]
+    pub fn with_words(
+        mut self,
+        redactor: &Redactor,
+        read: impl Fn(&Event) -> Option<String>,
+    ) -> Self {
+        for event in std::mem::take(&mut self.hidden) {
+            // Feedback says what the record does.
+            let talk = event.kind.as_u16() != kind::JOB_FEEDBACK;
+            if let Some(plain) = read(&event).filter(|_| talk) {
+                let plain = redactor.redact(&plain).into_owned();
+                let of = event.id;
+                self.words.push(Words { of, plain });
+                self.events.push(event);
+            }
+        }
+        self.events
+            .sort_by_key(|event| (event.created_at, rank(event), seq(event), event.id));
+        self
+    }
+
+    /// JSON Lines: each event as it was signed, and after them the words that the owner added.
     #[must_use]
     pub fn lines(&self) -> String {
         use nostr::JsonUtil as _;
-        self.events
-            .iter()
-            .flat_map(|event| [event.as_json(), "\n".to_owned()])
+        let words = self.words.iter();
+        let words = words.filter_map(|words| serde_json::to_string(words).ok());
+        let events = self.events.iter().map(Event::as_json);
+        events
+            .chain(words)
+            .flat_map(|line| [line, "\n".to_owned()])
             .collect()
     }
 
@@ -196,9 +241,6 @@ impl Belonging {
     fn holds(&self, event: &Event) -> bool {
         if is_record(event) {
             return event.pubkey == self.session;
-        }
-        if self.private {
-            return false;
         }
         let number = event.kind.as_u16();
         let (by_coordinator, by_session) = (

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import test, { after, before } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { accessible, Browser, clean, Fort, shot } from "./harness.mjs";
+import { accessible, ask, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
 import { exported, Recorder } from "./story/stage.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -126,6 +126,34 @@ test("a link into the file leads to its step; the map and the bars do too", asyn
   await page.locator(".h-bar.problems").first().click();
   await page.locator(".s-row.differs.current").waitFor();
   clean(page);
+});
+
+test("a private session shows nothing, unless its owner asks for its words", async () => {
+  const fort = await Fort.start();
+  try {
+    const tab = await browser.tab();
+    await enter(tab, fort);
+    await tab.getByRole("switch", { name: "Private" }).click();
+    await ask(tab, "my secret question");
+    await stands(tab, "done");
+    const [quiet, told] = [join(folder, "quiet.html"), join(folder, "told.html")];
+    await fort.command("export", "--html", quiet);
+    await fort.command("export", "--words", "--html", told);
+    assert.doesNotMatch(readFileSync(quiet, "utf8"), /secret question|encrypted/);
+    assert.match(await fort.command("verify", told), /2 texts of a private job in the clear: its owner added it/);
+    const page = await open(quiet);
+    await page.locator(".h-badge.good").waitFor();
+    assert.equal(await page.locator("h1").innerText(), "A private session");
+    await page.getByText("but not what.").waitFor();
+    const more = await open(told);
+    await more.locator(".h-badge.good").waitFor();
+    assert.equal(await more.locator("h1").innerText(), "my secret question");
+    await more.getByText("Its owner added what was asked and answered").waitFor();
+    assert.ok((await more.locator(".s-row.result").innerText()).length > 10);
+    for (const tab of [page, more]) clean(tab);
+  } finally {
+    await fort.stop();
+  }
 });
 
 test("hostile content ends no element and runs nothing", async () => {

@@ -178,6 +178,8 @@ fn what_an_agent_wrote_ends_no_element_and_is_the_same_when_it_is_read_back() {
         events: vec![request.clone()],
         private: false,
         left_out: 0,
+        words: Vec::new(),
+        hidden: Vec::new(),
         title: title(std::slice::from_ref(&request)).unwrap(),
     };
     let html = shared.html();

@@ -1,6 +1,6 @@
 // What is in a shared file: one session's records in their order, what was asked where it was asked, and the rest.
 
-import { JOBS, kind, type NEvent, RECORDS, seq, value } from "../nostr/records";
+import { JOBS, kind, type NEvent, RECORDS, RESULTS, seq, value } from "../nostr/records";
 
 /** A file is no longer than this, in lines. */
 const MOST = 1_000_000;
@@ -10,6 +10,8 @@ export interface Bundle {
   events: NEvent[];
   /** Lines that are no events. */
   strange: number;
+  /** What encrypted events say, where their owner wants it to be read. Nobody signed it in this form. */
+  plain: Map<string, string>;
   session: string | undefined;
   records: NEvent[];
   /** For the story: requests and records. */
@@ -19,20 +21,29 @@ export interface Bundle {
 /** Reads JSON Lines. */
 export function read(text: string): Bundle {
   const events: NEvent[] = [];
+  const plain = new Map<string, string>();
   let strange = 0;
   for (const line of text.split("\n", MOST)) {
     if (line.trim() === "") continue;
-    const event = parse(line);
-    if (event === undefined) strange += 1;
-    else events.push(event);
+    const parsed = parse(line);
+    if (parsed === undefined) strange += 1;
+    else if ("of" in parsed) plain.set(parsed.of, parsed.plain);
+    else events.push(parsed);
   }
-  return { events, strange, ...arrange(events) };
+  return { events, strange, plain, ...arrange(events, plain) };
 }
 
-function parse(line: string): NEvent | undefined {
+interface Words {
+  of: string;
+  plain: string;
+}
+
+function parse(line: string): NEvent | Words | undefined {
   try {
-    const event = JSON.parse(line) as Partial<NEvent> | null;
+    const event = JSON.parse(line) as (Partial<NEvent> & Partial<Words>) | null;
     if (event === null || typeof event !== "object") return undefined;
+    const { of, plain } = event;
+    if (typeof of === "string" && typeof plain === "string" && event.id === undefined) return { of, plain };
     const texts = [event.id, event.pubkey, event.sig, event.content].every((part) => typeof part === "string");
     const numbers = [event.kind, event.created_at].every((part) => Number.isSafeInteger(part));
     const isTag = (tag: unknown): boolean => Array.isArray(tag) && tag.every((part) => typeof part === "string");
@@ -42,7 +53,7 @@ function parse(line: string): NEvent | undefined {
   }
 }
 
-function arrange(events: NEvent[]): Pick<Bundle, "session" | "records" | "story"> {
+function arrange(events: NEvent[], plain: Map<string, string>): Pick<Bundle, "session" | "records" | "story"> {
   const all = events.filter((event) => RECORDS.includes(event.kind));
   const session = (all.find((event) => event.kind === kind.start) ?? all[0])?.pubkey;
   const records = all.filter((event) => event.pubkey === session).sort((a, b) => seq(a) - seq(b));
@@ -66,5 +77,7 @@ function arrange(events: NEvent[]): Pick<Bundle, "session" | "records" | "story"
     }
     story.push(record);
   }
+  // A private job's answer is in its result alone.
+  story.push(...events.filter((event) => RESULTS.includes(event.kind) && plain.has(event.id)));
   return { session, records, story };
 }

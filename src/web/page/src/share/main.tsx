@@ -27,6 +27,7 @@ const FILES = 8;
 const checked = signal<Checked | undefined>(undefined);
 const suspect = signal<ReadonlySet<string>>(new Set());
 const events = signal<NEvent[]>([]);
+const plain = signal(new Map<string, string | null>());
 const step = signal(location.hash.slice(1));
 
 const linkTo = (id: string): string => `#${id.slice(0, 16)}`;
@@ -50,8 +51,8 @@ function Page({ bundle }: { bundle: Bundle }): JSX.Element {
   const asked = bundle.story.find((event) => JOBS.includes(event.kind));
   if (start === undefined && bundle.records.length === 0) return <p class="h-nothing">{words.share.empty}</p>;
   const hidden = bundle.records.some((record) => tag(record, "withheld") !== undefined) || (asked !== undefined && isPrivate(asked));
-  const text = asked === undefined ? undefined : prompt(asked);
-  const title = hidden ? words.share.privateTitle : line(text ?? "", 160) || words.share.untitled;
+  const text = asked === undefined ? undefined : prompt(asked, bundle.plain.get(asked.id));
+  const title = line(text ?? "", 160) || (hidden ? words.share.privateTitle : words.share.untitled);
   const found = checked.value ?? { done: 0, total: bundle.events.length, good: 0, records: bundle.records.length, findings: [], bad: [], ended: false, over: false };
   return (
     <main class="share">
@@ -66,13 +67,13 @@ function Page({ bundle }: { bundle: Bundle }): JSX.Element {
           <Outcome bundle={bundle} />
           {start !== undefined && <span>{sandbox(start)}</span>}
         </p>
-        {hidden && <p class="h-private">{words.share.private}</p>}
+        {hidden && <p class="h-private">{bundle.plain.size > 0 ? words.share.words : words.share.private}</p>}
         <Badge bundle={bundle} checked={found} />
         <Facts bundle={bundle} model={model} />
         <SessionMap story={model} go={(id) => (location.hash = linkTo(id))} />
         <Changed model={model} />
       </header>
-      <Story events={events} linkTo={linkTo} step={step.value === "" ? undefined : step.value} suspect={suspect} window shared />
+      <Story events={events} plain={plain} linkTo={linkTo} step={step.value === "" ? undefined : step.value} suspect={suspect} window shared />
       <footer class="h-foot">
         <p>{words.share.foot}</p>
         <p>{words.share.redacted}</p>
@@ -179,5 +180,6 @@ if (root !== null && record !== null) {
   // What was read needs no place in the page any more.
   record.remove();
   events.value = bundle.story;
+  plain.value = new Map(bundle.plain);
   render(<Page bundle={bundle} />, root);
 }

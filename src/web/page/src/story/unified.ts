@@ -258,8 +258,11 @@ function mark(all: string[], head: number, tail: number, kept: boolean[]): Part[
 
 /** Lines that are looked through for one that is alike. */
 const NEAR = 8;
+/** Where more lines than this were replaced at once, it was written anew. */
+const MAX_BLOCK = 120;
 
 function match(lines: Line[], removed: number[], added: number[], found: Map<number, number>): void {
+  if (removed.length > MAX_BLOCK || added.length > MAX_BLOCK) return;
   let from = 0;
   for (const old of removed) {
     let best: number | undefined;

@@ -309,6 +309,7 @@ export const words = {
     map: "The session at a glance",
     mapStep: (what: string, when: string): string => `${what}, ${when}`,
     private: "This job was private. Its record shows when something was said and done, and what it took, but not what.",
+    words: "This job was private. Its owner added what was asked and answered: the signatures cover only what these words were encrypted to.",
     empty: "There is no session in this file.",
     foot: "Made by treefort: AI agents that can build anything and break nothing, with every step on a signed record.",
     redacted: "Secrets were cut out before anything was signed.",
