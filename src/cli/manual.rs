@@ -13,6 +13,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["run", "watch", "timeline", "jobs", "demo"],
     ),
     (
+        "While an agent works",
+        &["answer", "pause", "resume", "steer"],
+    ),
+    (
         "An agent's copy of your project",
         &[
             "diff",

@@ -1,5 +1,7 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
+mod failing;
+
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -14,10 +16,11 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::failing::no_sandbox;
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{self, Limits, Peer, PermissionPolicy},
+        acp::{Limits, Peer, PermissionPolicy},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -37,12 +40,6 @@ const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
-/// How long an agent's last words may come after the end of its output.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Lines of an agent's standard error in a sentence.
-const LAST_LINES: usize = 3;
-/// Characters of one of them.
-const LINE_CHARS: usize = 300;
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
 /// be ready before anybody chose one.
 const SESSION_MODEL: &str = "session";
@@ -358,53 +355,18 @@ impl Process {
         }
     }
 
+    /// The time of its model stands still from now on, or goes on.
+    pub(super) fn stand_still(&self, still: bool) {
+        if let Some(gateway) = &self.gateway {
+            gateway.stand_still(still);
+        }
+    }
+
     /// Waits until the gateway has recorded what the agent asked its model, within bounds.
     pub(super) async fn model_settled(&self) {
         if let Some(gateway) = &self.gateway {
             gateway.settled(SETTLE).await;
         }
-    }
-
-    /// The last lines of what the agent wrote to its standard error, for a person: bounded, and without what a
-    /// terminal obeys, and without secrets.
-    pub(super) fn last_words(&self, lines: usize) -> Vec<String> {
-        let text = self.stderr.text();
-        let text = self.context.redactor.redact(&text);
-        let written = text.lines().map(str::trim_end);
-        let mut last: Vec<String> = written
-            .filter(|line| !line.trim().is_empty())
-            .rev()
-            .take(lines)
-            .map(|line| line.replace('\t', "  ").chars().take(LINE_CHARS).collect())
-            .collect();
-        last.reverse();
-        last
-    }
-
-    /// What went wrong with the agent, with the facts that the host saw.
-    pub(super) async fn agent_failed(&self, error: &acp::Error) -> Failure {
-        if matches!(error, acp::Error::Closed(_)) {
-            // Its last words and its exit code come another way, and may come after its end.
-            let mut exit = self.exit();
-            let ended = tokio::time::timeout(LAST_WORDS, exit.wait_for(Option::is_some));
-            let _seen = ended.await;
-        }
-        let mut sentence = format!("the agent {} failed: {error}", self.manifest.name);
-        if let Some(exit) = self.exit.borrow().as_ref() {
-            if exit.oom {
-                sentence.push_str("; it was killed because its memory ran out");
-            } else if let Some(code) = exit.code {
-                sentence.push_str(&format!("; it exited with code {code}"));
-            }
-        }
-        let words = self.last_words(LAST_LINES);
-        if !words.is_empty() {
-            sentence.push_str(&format!("; its last words: {}", words.join(" / ")));
-        }
-        Failure::new(
-            "agent",
-            self.context.redactor.redact(&sentence).into_owned(),
-        )
     }
 
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless
@@ -493,17 +455,6 @@ pub(super) fn meta(history: &[super::conversation::Said]) -> Value {
         .map(|said| serde_json::json!({"role": said.role, "content": said.text}))
         .collect();
     serde_json::json!({"treefort/history": said})
-}
-
-fn no_sandbox(context: &Context, error: &sandbox::Error, agent: &str) -> Failure {
-    // A hint may name a command with the agent's name in it.
-    let hint = error.hint().replace("NAME", agent);
-    // A container's words are in it, and its secrets are known only as long as it is being started.
-    let sentence = format!("{error}. {hint}");
-    Failure::new(
-        "no-sandbox",
-        context.redactor.redact(&sentence).into_owned(),
-    )
 }
 
 /// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.

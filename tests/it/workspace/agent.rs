@@ -105,15 +105,19 @@ pub(super) fn install(home: &Path, note: &str) {
     // Without Docker it is this shell alone, which has its programs in itself.
     let embedded = format!(
         "[embedded]\nsystem = false\nfiles = {{ \"agent.sh\" = \"/agent.sh\" }}\n[embedded.reads]\n{:?} = \"/bin/sh\"\n",
-        folder.join("busybox")
+        busybox()
     );
     std::fs::write(folder.join("agent.toml"), format!("{MANIFEST}{embedded}")).unwrap();
     std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
     let script = format!("{SCRIPT}# {note}\n");
     std::fs::write(folder.join("agent.sh"), script).unwrap();
-    let busybox = ["/usr/bin/busybox", "/bin/busybox"]
+    std::fs::copy(busybox(), folder.join("busybox")).unwrap();
+}
+
+/// The machine's own.
+fn busybox() -> &'static str {
+    ["/usr/bin/busybox", "/bin/busybox"]
         .into_iter()
         .find(|path| Path::new(path).exists())
-        .expect("install busybox-static");
-    std::fs::copy(busybox, folder.join("busybox")).unwrap();
+        .expect("install busybox-static")
 }
