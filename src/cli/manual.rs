@@ -15,6 +15,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "While an agent works",
+        &["answer", "pause", "resume", "steer"],
+    ),
+    (
         "An agent's copy of your project",
         &[
             "diff",

@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 
 use super::{
     choice,
-    context::Context,
-    conversation::{Asked, MAX_PROMPT},
+    context::{Context, now},
+    conversation::{Asked, MAX_PROMPT, asked},
+    executor::Order,
+    facts,
+    publisher::PublishError,
+    session::Session,
 };
 use crate::{
     agent::manifest::{Driver, Manifest},
@@ -276,6 +280,43 @@ fn block(file: &Attached) -> Option<Value> {
     };
     let data = BASE64_STANDARD.encode(&file.bytes);
     Some(json!({"type": "image", "mimeType": kind, "data": data}))
+}
+
+/// A job cannot be done whose record cannot be written.
+fn unrecorded(error: PublishError) -> Failure {
+    Failure::new("agent", format!("the record could not be written: {error}"))
+}
+
+impl Session {
+    /// What a further job asks, with its files in the copy.
+    ///
+    /// # Errors
+    /// A sentence for the customer.
+    pub(super) async fn next_prompt(&mut self, order: &Order) -> Result<Prompt, Failure> {
+        let asked = asked(&self.context, &order.request).await?;
+        let mut placed = Vec::new();
+        let shared = self.bench.as_ref().map(|bench| bench.shared.clone());
+        if let Some(shared) = shared.filter(|_| !asked.files.is_empty()) {
+            facts::checkpoint(self, "before its owner attached files")
+                .await
+                .map_err(unrecorded)?;
+            let files = given(&asked);
+            let (names, checkpoint) = shared.attach(files, now()).await?;
+            placed = names;
+            facts::attached(self, &checkpoint)
+                .await
+                .map_err(unrecorded)?;
+        }
+        prompt(
+            &self.context,
+            asked,
+            &self.process.manifest,
+            &self.model,
+            self.process.takes_pictures,
+            &placed,
+        )
+        .await
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(super) struct Stand {
     pub(super) paused: bool,
     /// Whether its owner is asked for permissions.
     pub(super) asks: bool,
+    /// Whether the agent was asked to stop: it waits for no answer any more.
+    pub(super) stopping: bool,
 }
 
 impl Stand {
@@ -49,6 +51,7 @@ impl Stand {
             questions: Questions::default(),
             paused: false,
             asks,
+            stopping: false,
         }
     }
 
@@ -162,6 +165,7 @@ async fn pause(
         return Ok(Err(Failure::new("workspace", sentence)));
     }
     session.stand.paused = true;
+    session.process.stand_still(true);
     session.stand.settle();
     record_by(session, "pause", "owner", "Stands still, as its owner said").await?;
     let sentence = "The agent stands still until you let it go on (treefort resume).";
@@ -187,6 +191,7 @@ pub(super) async fn resume(
         return Ok(Err(Failure::new("workspace", sentence)));
     }
     session.stand.paused = false;
+    session.process.stand_still(false);
     session.stand.settle();
     record_by(session, "resume", by, "Goes on").await?;
     let sentence = "The agent goes on.".to_owned();
@@ -247,7 +252,8 @@ async fn record_steer(
     session.publish(entry).await
 }
 
-/// The turn is over and the session stays open: it does not stand still with nothing to do.
+/// The turn is over and the session stays open: it does not stand still with nothing to do. No, when it cannot be
+/// woken.
 ///
 /// # Errors
 /// When the record cannot be written.
@@ -255,10 +261,7 @@ pub(super) async fn goes_on(
     session: &mut Session,
     order: &Order,
     lines: &Lines,
-) -> Result<(), PublishError> {
-    // One that does not wake is ended by who holds it.
-    if let Err(failure) = resume(session, order, lines, "policy").await? {
-        tracing::warn!(reason = failure.sentence, "a paused agent was not woken");
-    }
-    Ok(())
+) -> Result<bool, PublishError> {
+    let woken = resume(session, order, lines, "policy").await?;
+    Ok(woken.is_ok())
 }

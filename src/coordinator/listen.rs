@@ -120,6 +120,7 @@ pub(super) async fn listen(
             let by = undone.then(|| Instant::now() + STOP_FOR_UNDO);
             *asked = Some(Stop { by });
             asking::close_all(session).await?;
+            session.stand.stopping = true;
             prompting = stop(prompting);
         }
         let stubborn = next
@@ -147,6 +148,7 @@ pub(super) async fn listen(
                     if !growing.text.is_empty() {
                         growing.text.push_str("\n\n");
                     }
+                    session.stand.stopping = false;
                     prompting = say(next.say, &[]);
                 }
             },
@@ -209,7 +211,9 @@ pub(super) async fn listen(
     }
     asking::close_all(session).await?;
     if matches!(ended, Ended::Turn(_)) {
-        attend::goes_on(session, order, lines).await?;
+        if !attend::goes_on(session, order, lines).await? {
+            return Ok(Ended::Stiff);
+        }
     } else {
         let stopping = async {
             let _asked = peer.cancel(&acp).await;
@@ -277,6 +281,10 @@ async fn take(
     }
     after(session, &did).await?;
     for permission in asked {
+        if session.stand.asks && session.stand.stopping {
+            permission.answer.cancel();
+            continue;
+        }
         if session.stand.asks {
             let calls = &mut growing.calls;
             asking::ask(session, &turn.order, lines, calls, permission).await?;

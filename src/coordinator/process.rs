@@ -1,6 +1,6 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
-mod last_words;
+mod failing;
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::failing::no_sandbox;
 use super::context::Context;
 use crate::{
     agent::{
@@ -354,6 +355,13 @@ impl Process {
         }
     }
 
+    /// The time of its model stands still from now on, or goes on.
+    pub(super) fn stand_still(&self, still: bool) {
+        if let Some(gateway) = &self.gateway {
+            gateway.stand_still(still);
+        }
+    }
+
     /// Waits until the gateway has recorded what the agent asked its model, within bounds.
     pub(super) async fn model_settled(&self) {
         if let Some(gateway) = &self.gateway {
@@ -447,17 +455,6 @@ pub(super) fn meta(history: &[super::conversation::Said]) -> Value {
         .map(|said| serde_json::json!({"role": said.role, "content": said.text}))
         .collect();
     serde_json::json!({"treefort/history": said})
-}
-
-fn no_sandbox(context: &Context, error: &sandbox::Error, agent: &str) -> Failure {
-    // A hint may name a command with the agent's name in it.
-    let hint = error.hint().replace("NAME", agent);
-    // A container's words are in it, and its secrets are known only as long as it is being started.
-    let sentence = format!("{error}. {hint}");
-    Failure::new(
-        "no-sandbox",
-        context.redactor.redact(&sentence).into_owned(),
-    )
 }
 
 /// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.

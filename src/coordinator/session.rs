@@ -10,10 +10,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attached::{self, Prompt},
     attend::Stand,
     context::{Context, now},
-    conversation,
     desk::{Place, Word},
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
@@ -264,11 +262,6 @@ async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, fa
     }
 }
 
-/// A job cannot be done whose record cannot be written.
-fn unrecorded(error: PublishError) -> Failure {
-    Failure::new("agent", format!("the record could not be written: {error}"))
-}
-
 impl Session {
     /// Stores what did not fit into a record, and publishes the record.
     pub(super) async fn publish(&mut self, entry: Entry) -> Result<(), PublishError> {
@@ -435,33 +428,6 @@ impl Session {
         if let Talk::Acp { claims, .. } = &mut self.process.talk {
             while claims.try_recv().is_ok() {}
         }
-    }
-
-    /// What a further job asks, with its files in the copy.
-    async fn next_prompt(&mut self, order: &Order) -> Result<Prompt, Failure> {
-        let asked = conversation::asked(&self.context, &order.request).await?;
-        let mut placed = Vec::new();
-        let shared = self.bench.as_ref().map(|bench| bench.shared.clone());
-        if let Some(shared) = shared.filter(|_| !asked.files.is_empty()) {
-            facts::checkpoint(self, "before its owner attached files")
-                .await
-                .map_err(unrecorded)?;
-            let files = attached::given(&asked);
-            let (names, checkpoint) = shared.attach(files, now()).await?;
-            placed = names;
-            facts::attached(self, &checkpoint)
-                .await
-                .map_err(unrecorded)?;
-        }
-        attached::prompt(
-            &self.context,
-            asked,
-            &self.process.manifest,
-            &self.model,
-            self.process.takes_pictures,
-            &placed,
-        )
-        .await
     }
 
     /// How many seconds a job may take.

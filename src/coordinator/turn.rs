@@ -31,6 +31,8 @@ pub(super) enum Ended {
     TooLong,
     /// It did not stop although the files under it were brought back.
     Stubborn,
+    /// It stood still for its owner, and could not be woken for another job.
+    Stiff,
     /// A command ended, with the exit code that the host saw.
     Exited(i64),
     /// A budget is used up.
@@ -124,11 +126,13 @@ async fn work(
         session.publish(entry).await?;
     }
 
-    if !matches!(ended, Ended::Turn(Ok(_))) && !growing.text.trim().is_empty() {
+    if !matches!(ended, Ended::Turn(Ok(_)))
+        && let Some(said) = growing.take_unrecorded()
+    {
         // What was shown is on the record, also when it did not become an answer.
         let said = message(
             session,
-            growing.unrecorded(),
+            &said,
             &usage,
             began.elapsed(),
             "Said before it stopped",
@@ -160,6 +164,10 @@ async fn work(
         Ended::Stubborn => Some(Failure::new(
             "agent",
             "the agent went on although its files were brought back to an earlier state",
+        )),
+        Ended::Stiff => Some(Failure::new(
+            "agent",
+            "the agent stood still and could not be woken",
         )),
         Ended::TimedOut => {
             record_error(session, "timeout", "The job took longer than it may.").await?;

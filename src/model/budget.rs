@@ -30,8 +30,11 @@ struct Used {
     /// What running calls hold.
     reserved_tokens: u64,
     reserved_microusd: u64,
-    /// When they began.
+    /// When they began, by the session's clock.
     running: Vec<Instant>,
+    /// How long the session stood still in all until now, and since when it does.
+    stood: Duration,
+    still: Option<Instant>,
 }
 
 /// What a running call holds of its session's budget, until it is settled.
@@ -39,6 +42,7 @@ struct Used {
 pub(super) struct Reservation {
     totals: Arc<Totals>,
     price: Option<Price>,
+    /// By the session's clock.
     started: Instant,
     prompt: u64,
     written: u64,
@@ -46,12 +50,19 @@ pub(super) struct Reservation {
 }
 
 impl Used {
+    /// The session's clock: it stands still with the session.
+    fn clock(&self) -> Instant {
+        let now = Instant::now();
+        let still = self.still.map_or(Duration::ZERO, |since| now - since);
+        now.checked_sub(self.stood + still).unwrap_or(now)
+    }
+
     /// Milliseconds of the model's time with the running calls.
     fn millis(&self, now: Instant) -> u64 {
         let running = self
             .running
             .iter()
-            .map(|at| millis(now.duration_since(*at)));
+            .map(|at| millis(now.saturating_duration_since(*at)));
         running.fold(self.millis, u64::saturating_add)
     }
 
@@ -106,7 +117,7 @@ impl Totals {
             settled.as_mut().enable();
             {
                 let mut used = self.used();
-                let started = Instant::now();
+                let started = used.clock();
                 used.fits(budget, prompt, microusd, false)?;
                 check_time(&used, budget, started)?;
                 if used.fits(budget, prompt, microusd, true).is_ok() {
@@ -133,6 +144,19 @@ impl Totals {
         (used.tokens, used.millis, used.microusd) = (0, 0, 0);
     }
 
+    /// The session stands still from now on, and its time with it, or goes on.
+    pub(super) fn stand_still(&self, still: bool) {
+        let mut used = self.used();
+        match (used.still, still) {
+            (None, true) => used.still = Some(Instant::now()),
+            (Some(since), false) => {
+                used.stood += since.elapsed();
+                used.still = None;
+            }
+            _ => {}
+        }
+    }
+
     /// Whether the session may go on.
     ///
     /// # Errors
@@ -141,7 +165,7 @@ impl Totals {
     pub(super) fn check(&self, budget: Budget) -> Result<(), ModelError> {
         let used = self.used();
         used.fits(budget, 0, 0, true)?;
-        check_time(&used, budget, Instant::now())
+        check_time(&used, budget, used.clock())
     }
 
     /// Waits until the session's time is used up, by whichever of its calls.
@@ -152,7 +176,7 @@ impl Totals {
         loop {
             let (left, calls) = {
                 let used = self.used();
-                let spent = used.millis(Instant::now());
+                let spent = used.millis(used.clock());
                 let left = limit.saturating_mul(1000).saturating_sub(spent);
                 (Duration::from_millis(left), used.running.len())
             };
@@ -200,7 +224,8 @@ impl Reservation {
         }
         used.tokens = used.tokens.saturating_add(tokens);
         used.microusd = used.microusd.saturating_add(microusd);
-        used.millis = used.millis.saturating_add(millis(self.started.elapsed()));
+        let took = used.clock().saturating_duration_since(self.started);
+        used.millis = used.millis.saturating_add(millis(took));
         drop(used);
         self.totals.settled.notify_waiters();
     }
@@ -209,4 +234,31 @@ impl Reservation {
 /// Whole milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_stands_still_uses_no_time() {
+        let totals = Arc::new(Totals::default());
+        let budget = Budget {
+            seconds: Some(1),
+            ..Budget::default()
+        };
+        let call = totals.reserve(budget, 1, None).await.unwrap();
+        totals.stand_still(true);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(totals.check(budget).is_ok());
+        totals.stand_still(true);
+        totals.stand_still(false);
+        assert!(totals.check(budget).is_ok());
+        let waited = Instant::now();
+        let error = totals.out_of_time(budget).await;
+        assert!(matches!(error, ModelError::Seconds { limit: 1 }));
+        assert!(waited.elapsed() > Duration::from_millis(700));
+        call.settle(1, 0);
+        assert!(totals.used().millis < 1200 + 1000);
+    }
 }

@@ -157,6 +157,11 @@ impl SessionGateway {
         self.0.totals.clear();
     }
 
+    /// The session stands still from now on, and what its calls may take with it, or goes on.
+    pub fn stand_still(&self, still: bool) {
+        self.0.totals.stand_still(still);
+    }
+
     /// Serves one HTTP connection of the session's until it ends. Dropping the future ends the calls
     /// that run on it.
     pub async fn serve<S>(&self, io: S)

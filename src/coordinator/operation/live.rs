@@ -1,9 +1,11 @@
 //! What an owner says to a session at work: it is paused and let go on, steered, and answered.
 
+use std::time::Duration;
+
 use crate::{
     coordinator::{
         context::Context,
-        desk::{Ear, Word},
+        desk::{Ear, Seen, Word},
     },
     job::{Answer as JobAnswer, Failure},
     nips::workspace::{Answer, Operation, Outcome, QuestionLine, Task, WorkLine, cut_to},
@@ -11,16 +13,17 @@ use crate::{
 
 use super::{IN_CLEAR, LIST, text_of};
 
+/// How long a session may take to say how it stands: it may be busy with its files.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// Who is at work, with what each of them asks. What is private is left out of an answer in the clear.
 pub(super) async fn at_work(context: &Context, hidden: bool) -> Result<JobAnswer, Failure> {
     let ears = context.desk.at_work();
-    let looks = ears.iter().map(|ear| ear.say(Word::Look));
+    let looks = ears.iter().map(look);
     let looks = futures_util::future::join_all(looks).await;
     let lines = ears.iter().zip(looks).map(|(ear, seen)| {
         let about = &ear.about;
         let shown = hidden || !about.private;
-        // One that does not answer is at work all the same.
-        let seen = seen.unwrap_or_default();
         let blank = |question: QuestionLine| QuestionLine {
             text: String::new(),
             options: Vec::new(),
@@ -49,14 +52,18 @@ pub(super) async fn at_work(context: &Context, hidden: bool) -> Result<JobAnswer
     answer(context, None, Outcome::AtWork { sessions })
 }
 
+/// How a session stands; one that does not answer soon is at work all the same.
+async fn look(ear: &Ear) -> Seen {
+    let seen = tokio::time::timeout(LOOK, ear.say(Word::Look)).await;
+    seen.ok().and_then(Result::ok).unwrap_or_default()
+}
+
 /// Says it to the session that is meant.
 pub(super) async fn say(context: &Context, task: Task, hidden: bool) -> Result<JobAnswer, Failure> {
-    let ear = match (&task.operation, &task.which) {
-        // The question itself names who asked it.
-        (Operation::Answer { question, .. }, which) => {
-            asker(context, &question.to_hex(), which).await?
-        }
-        (_, which) => context.desk.find(which)?,
+    let ear = match &task.operation {
+        // The question itself says who asked it.
+        Operation::Answer { question, .. } => asker(context, &question.to_hex()).await?,
+        _ => context.desk.find(&task.which)?,
     };
     if ear.about.private && !hidden {
         return Err(Failure::new("workspace", IN_CLEAR));
@@ -102,17 +109,10 @@ pub(super) async fn say(context: &Context, task: Task, hidden: bool) -> Result<J
     answer(context, Some(&ear), outcome)
 }
 
-/// Who asked this; without a session's name all that are at work are looked at.
-async fn asker(
-    context: &Context,
-    question: &str,
-    which: &crate::nips::workspace::Which,
-) -> Result<Ear, Failure> {
-    if let crate::nips::workspace::Which::Session(_) = which {
-        return context.desk.find(which);
-    }
+/// Who asked this, of all that are at work.
+async fn asker(context: &Context, question: &str) -> Result<Ear, Failure> {
     for ear in context.desk.at_work() {
-        let seen = ear.say(Word::Look).await.unwrap_or_default();
+        let seen = look(&ear).await;
         if seen.questions.iter().any(|open| open.question == question) {
             return Ok(ear);
         }

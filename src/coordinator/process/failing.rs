@@ -1,9 +1,9 @@
-//! What an agent wrote to its standard error, and what that says about its end.
+//! What went wrong with an agent, in words: what it said last, and what the host saw.
 
 use std::time::Duration;
 
 use super::Process;
-use crate::{agent::acp, job::Failure};
+use crate::{agent::acp, coordinator::context::Context, job::Failure, sandbox};
 
 /// How long an agent's last words may come after the end of its output.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -54,4 +54,16 @@ impl Process {
             self.context.redactor.redact(&sentence).into_owned(),
         )
     }
+}
+
+/// Why there is no container, and what to do about it.
+pub(super) fn no_sandbox(context: &Context, error: &sandbox::Error, agent: &str) -> Failure {
+    // A hint may name a command with the agent's name in it.
+    let hint = error.hint().replace("NAME", agent);
+    // A container's words are in it, and its secrets are known only as long as it is being started.
+    let sentence = format!("{error}. {hint}");
+    Failure::new(
+        "no-sandbox",
+        context.redactor.redact(&sentence).into_owned(),
+    )
 }
