@@ -3,7 +3,8 @@
 //! Cookies and storage belong to a host name, whatever the port, so `127.0.0.1` would share them with every other
 //! program of this machine, treefort's page included. A random name below `.localhost` shares them with nobody,
 //! and browsers look such names up as the loopback by themselves. For programs that do not, Linux has a
-//! loopback of sixteen million addresses, of which a preview gets a random one.
+//! loopback of sixteen million addresses, of which a preview gets a random one. That one is second best: others
+//! of this machine can see that it is listened on, and the name they cannot.
 
 use std::{
     io,

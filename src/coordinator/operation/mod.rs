@@ -104,6 +104,10 @@ async fn perform(
     if shared.about().private && !hidden {
         return Err(Failure::new("workspace", IN_CLEAR));
     }
+    if matches!(task.operation, Operation::Discard) {
+        // A session that is open for them alone ends then.
+        context.previews.end(&shared.id.to_hex(), None);
+    }
     // What only looks at states that are there already needs nobody's leave.
     let hold = match &task.operation {
         Operation::Checkpoints
@@ -137,7 +141,6 @@ async fn perform(
         Operation::Apply { plan } => home::apply_plan(&shared, plan).await?,
         Operation::TakeBack => home::take_back(&shared).await?,
         Operation::Discard => {
-            context.previews.end(&shared.id.to_hex(), None);
             let (bytes, files) = match hold {
                 Some(hold) => discard_held(&shared, hold).await?,
                 None => discard(&shared).await?,
