@@ -50,14 +50,16 @@ pub(super) async fn announce(context: &Context) {
     }
 }
 
-/// Keeps the status true until the program stops.
-pub(super) async fn keep_status(context: Arc<Context>, shutdown: CancellationToken) {
+/// Keeps the status true until the program stops. `said`: it was said already.
+pub(super) async fn keep_status(context: Arc<Context>, said: bool, shutdown: CancellationToken) {
+    let mut wait = if said { EVERY } else { Duration::ZERO };
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(wait) => {}
         }
         say_status(&context).await;
+        wait = EVERY;
     }
 }
 

@@ -138,7 +138,7 @@ impl Coordinator {
         let (status, stop) = (context, shutdown.clone());
         tasks.spawn(
             async move {
-                announce::keep_status(status, stop).await;
+                announce::keep_status(status, looked.is_ok(), stop).await;
                 Ok(())
             }
             .instrument(tracing::info_span!("status")),

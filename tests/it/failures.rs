@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use treefort::nips::Draft;
 
 use crate::{
-    harness::{Client, NO_DOCKER, Treefort, audit::whole_sessions, client::tag},
+    harness::{Client, NO_DOCKER, PROGRAM, Treefort, audit::whole_sessions, client::tag},
     jobs::{AT_ONCE, error, statuses},
     model_server::{Behaviour, ModelServer, UTF8},
 };
@@ -266,6 +266,27 @@ async fn without_docker_whoever_insists_on_it_is_told_so() {
     says_plainly(&treefort.command(&["run", "hello"]).await, 3, "docker");
     // Whoever does not insist on it has sandboxes of treefort's own.
     let demo = treefort.command(&["demo"]).await;
+    let said = format!("{demo:?}");
+    assert!(
+        demo.status.success() && said.contains("in a sandbox of its own"),
+        "{said}"
+    );
+}
+
+/// One that takes connections and says nothing, like an engine that is about to start or hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_docker_that_hangs_the_demo_has_a_sandbox_of_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("docker.sock");
+    let _hangs = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let demo = tokio::process::Command::new(PROGRAM)
+        .args(["demo", "--home"])
+        .arg(place.path().join("home"))
+        .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+        .env_remove("RUST_LOG")
+        .output()
+        .await
+        .unwrap();
     let said = format!("{demo:?}");
     assert!(
         demo.status.success() && said.contains("in a sandbox of its own"),

@@ -153,10 +153,14 @@ async fn model_here(context: &Context) -> Option<String> {
 
 /// Whether there is anything to run an agent in.
 async fn ready(connection: &mut Connection) -> Result<(), CommandError> {
-    let runtime = status::report(connection)
-        .await?
-        .unwrap_or_default()
-        .runtime;
+    let Some(report) = status::report(connection).await? else {
+        let detail = "treefort still looks what this computer allows".to_owned();
+        return Err(
+            CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail))
+                .hint("is the computer very busy, or Docker stuck? Then try again in a moment."),
+        );
+    };
+    let runtime = report.runtime;
     if !runtime.ok {
         let detail = super::text::one_line(&runtime.detail);
         let fix = runtime

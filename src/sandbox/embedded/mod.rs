@@ -137,12 +137,18 @@ impl EmbeddedRuntime {
         })
     }
 
-    async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
+    /// The same, with the texts of the files that are made for it.
+    async fn needs_and_files(&self, image: &Image) -> Result<Needs, Error> {
         let mut needs = self.needs(image)?;
         for (name, target) in image.host.iter().flat_map(|host| &host.files) {
             let text = content(image, name).await?;
             needs.files.push((PathBuf::from(target), text));
         }
+        Ok(needs)
+    }
+
+    async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
+        let needs = self.needs_and_files(image).await?;
         let file = needs.file.clone().unwrap_or_else(|| self.program.clone());
         let mut hashes = self.hashes.lock().await;
         let hash = hashes.of_file(&file).await?;
@@ -334,10 +340,10 @@ impl Runtime for EmbeddedRuntime {
     }
 
     fn find<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Found, Error>> {
-        let found = self.needs(image).map(|needs| Found::Host {
+        let found = |needs: Needs| Found::Host {
             program: needs.file,
-        });
-        async { found }.boxed()
+        };
+        async move { self.needs_and_files(image).await.map(found) }.boxed()
     }
 
     fn prepare<'a>(
@@ -350,7 +356,8 @@ impl Runtime for EmbeddedRuntime {
 
     /// Preparing looks, and makes nothing.
     fn missing<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Option<Error>> {
-        async { self.prepare_inner(image).await.err() }.boxed()
+        // Without its hash: a large program takes a second, and this is asked at every start.
+        async { self.needs_and_files(image).await.err() }.boxed()
     }
 
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>> {
