@@ -9,6 +9,9 @@
     reason = "a benchmark reports to a person and fails by panicking"
 )]
 
+#[path = "common/report.rs"]
+mod report;
+
 use std::{
     path::PathBuf,
     process::Stdio,
@@ -22,6 +25,8 @@ use tokio::{
 use treefort::sandbox::{
     Config, Host, Image, Limits, Runtime as _, Spec, embedded::EmbeddedRuntime,
 };
+
+use self::report::report;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_treefort");
 const ROUNDS: usize = 60;
@@ -65,19 +70,6 @@ async fn sandboxed(runtime: &EmbeddedRuntime, spec: &Spec, number: usize) -> Dur
     took
 }
 
-fn report(name: &str, times: &mut [Duration]) -> f64 {
-    times.sort();
-    let ms = |at: usize| times[at].as_secs_f64() * 1000.0;
-    let p50 = ms(times.len() / 2);
-    println!(
-        "{name:<28} p50 {p50:7.1} ms   p90 {:7.1} ms   min {:7.1} ms   n {}",
-        ms(times.len() * 9 / 10),
-        ms(0),
-        times.len()
-    );
-    p50
-}
-
 #[tokio::main]
 async fn main() {
     let runtime =
@@ -105,8 +97,8 @@ async fn main() {
             inside.push(sandboxed(&runtime, &spec, number).await);
         }
         println!("{name}");
-        let alone = report("  bare", &mut alone);
-        let inside = report("  in a sandbox", &mut inside);
+        let alone = report("  bare", alone);
+        let inside = report("  in a sandbox", inside);
         println!("  added: {:.1} ms (bar: 50 ms)", inside - alone);
     }
     runtime.shutdown().await;

@@ -26,14 +26,16 @@
 //! | [`nips`] | the wire: kinds, drafts, NIP-90, session records; no I/O |
 //! | [`keys`] | keyring, admission |
 //! | [`store`] | events and their feed (fjall), the coordinator's state (sled), blobs |
-//! | [`relay`] | connections, the one door, the writer, live subscriptions, the HTTP front |
+//! | [`relay`] | connections, the one door, the writer, live subscriptions, its HTTP |
 //! | [`job`] | the life of a job, pure |
 //! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |
 //! | [`sandbox`] | containers behind the `Runtime` trait, the multiplexer, PID 1, images |
+//! | [`preview`] | what an agent built, in the person's browser, on an origin of its own |
 //! | [`agent`] | agents as data, our ACP peer, the chat agent |
 //! | [`model`] | the gateway, the local model server, the demo's scripted one |
 //! | [`recorder`] | session records: redacted, signed, chained |
 //! | [`coordinator`] | dispatcher, executor, sessions, announcements, recovery |
+//! | [`web`] | the page: who may ask, its assets, signing for the owner, folders, files |
 //! | [`config`] | `treefort.toml` |
 //! | [`server`] | the only assembler |
 //! | [`cli`] | the command line, a Nostr client like any other |
@@ -51,11 +53,14 @@
 //!   `recorder::redact::tests::*`.
 //! * **A container has no network, no capability and no writable place but its scratch space:**
 //!   `sandbox::docker_spec` tests on what is asked, `sandbox::hardening::*` on what the engine made of it.
+//! * **A preview is an origin of its own that nobody reads without its key, and from which a page reaches nothing
+//!   else:** `workspace::preview::hostile::*`, `workspace::preview::browser::*`.
 //! * **What an agent sends is bounded and never trusted:** `agent::acp` and `sandbox::mux` tests,
 //!   `sandbox::streams::*`.
 //! * **A checkpoint is byte for byte what was there, or names what it leaves out; an undo ends in exactly a
 //!   checkpoint, whenever the host dies; nothing outside of the tree is touched:**
 //!   `workspace::tests::properties::*`, `workspace::tests::crash::*`, `workspace::tests::hostile::*`.
+//! * **No page of another origin reads or acts, and nobody without a bearer:** `web::access::*`.
 //! * **Nothing that treefort signed itself starts a customer's job:**
 //!   `jobs::access::nothing_that_treefort_signs_itself_starts_a_job`.
 
@@ -68,9 +73,11 @@ pub mod keys;
 pub mod model;
 pub mod ndjson;
 pub mod nips;
+pub mod preview;
 pub mod recorder;
 pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod store;
+pub mod web;
 pub mod workspace;

@@ -20,10 +20,12 @@ use crate::{
     coordinator::{self, Context, Coordinator, Publisher, Workspaces},
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local},
-    recorder::{Redactor, redact::environment_secrets},
+    preview::Previews,
+    recorder::Redactor,
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
     store::{self, blobs::Blobs, events::FjallStore, state::State},
+    web::Page,
 };
 
 pub use crate::coordinator::Role;
@@ -107,6 +109,7 @@ pub struct Server {
     relay: Relay,
     runtime: Arc<dyn Runtime>,
     coordinator: Coordinator,
+    page: Arc<Page>,
     /// Held as long as the server lives.
     lock: fs::File,
 }
@@ -140,9 +143,7 @@ impl Server {
             source,
         })?;
 
-        let mut secrets = keyring.secrets();
-        secrets.extend(environment_secrets());
-        let redactor = Arc::new(Redactor::new(secrets));
+        let redactor = Arc::new(Redactor::of_host(&keyring));
         let operator = keyring.operator().public_key();
         let admission = Arc::new(Admission::new(operator, config.jobs.admit));
         let store = Arc::new(FjallStore::open(&home.join("events"))?);
@@ -160,6 +161,22 @@ impl Server {
             tracing::warn!(%problem, "an agent cannot be used");
         }
         let agents = agents.with_base(config.sandbox.base.clone());
+        let workspaces = Arc::new(Workspaces::new(home.to_owned()));
+        let blobs = Blobs::new(home.join("blobs"));
+        let page = {
+            let workspaces = workspaces.clone();
+            Page::new(
+                keyring.clone(),
+                redactor.clone(),
+                blobs.clone(),
+                relay.clone(),
+                home.to_owned(),
+                Box::new(move || {
+                    let workspaces = workspaces.clone();
+                    Box::pin(async move { workspaces.projects().await })
+                }),
+            )
+        };
         let context = Context {
             jobs: config.jobs,
             sessions: config.sessions,
@@ -169,14 +186,16 @@ impl Server {
             relay: relay.clone(),
             relay_url: format!("ws://{}", reachable(address)),
             state: State::open(&home.join("state"))?,
-            blobs: Blobs::new(home.join("blobs")),
+            blobs,
             journal: home.join("journal"),
             redactor,
             agents,
             runtime: runtime.clone(),
             sandbox: config.sandbox,
             probe: tokio::sync::OnceCell::new(),
-            workspaces: Arc::new(Workspaces::new(home.to_owned())),
+            desk: Arc::default(),
+            workspaces,
+            previews: Previews::new(),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),
@@ -202,6 +221,7 @@ impl Server {
             relay,
             runtime,
             coordinator,
+            page: Arc::new(page),
             lock,
         })
     }
@@ -210,6 +230,15 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What makes the link that `up` prints.
+    #[must_use]
+    pub fn page(&self) -> PageLink {
+        PageLink {
+            page: self.page.clone(),
+            address: reachable(self.address),
+        }
     }
 
     /// The relay, to count its clients.
@@ -229,6 +258,7 @@ impl Server {
             relay,
             runtime,
             mut coordinator,
+            page,
             lock,
             ..
         } = self;
@@ -240,8 +270,8 @@ impl Server {
                 () = relay.broken() => break Err(Error::Broken),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let relay = relay.clone();
-                        connections.spawn(async move { relay.serve(stream, peer).await });
+                        let (relay, page) = (relay.clone(), page.clone());
+                        connections.spawn(async move { relay.serve(stream, peer, Some(&*page)).await });
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: clients that leave make room.
@@ -262,6 +292,37 @@ impl Server {
         connections.shutdown().await;
         drop(lock);
         failed
+    }
+}
+
+/// Keeps a file that is attached to a job, for whoever does the job in this home; gives its address.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_file(home: &Path, bytes: &[u8]) -> io::Result<String> {
+    Blobs::new(home.join("blobs")).put(bytes)
+}
+
+/// Makes the link that the owner opens the page with.
+#[derive(Debug, Clone)]
+pub struct PageLink {
+    page: Arc<Page>,
+    address: SocketAddr,
+}
+
+impl PageLink {
+    /// Whether there is a page at the end of it: it is served at this machine's own address only.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
+    /// A link that lets in whoever follows it first; a secret until then.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn fresh(&self) -> io::Result<String> {
+        Ok(self.page.first_link(self.address)?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the benchmarks of whole jobs share: the real program, a customer on its WebSocket, a line of figures.
 
+mod report;
+
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
@@ -12,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use treefort::{coordinator::now, nips::Draft};
+
+pub(crate) use self::report::report;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_treefort");
 
@@ -147,17 +151,4 @@ impl Customer {
     pub(crate) async fn send(&mut self, text: String) {
         self.socket.send(Message::text(text)).await.unwrap();
     }
-}
-
-pub(crate) fn report(name: &str, mut times: Vec<Duration>) -> f64 {
-    times.sort();
-    let ms = |at: usize| times[at.min(times.len() - 1)].as_secs_f64() * 1000.0;
-    let p50 = ms(times.len() / 2);
-    println!(
-        "{name:<28} p50 {p50:7.1} ms   p90 {:7.1} ms   min {:7.1} ms   n {}",
-        ms(times.len() * 9 / 10),
-        ms(0),
-        times.len()
-    );
-    p50
 }

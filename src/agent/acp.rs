@@ -34,7 +34,7 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long a prompt may take.
     pub prompt_timeout: Duration,
-    /// How permission requests are answered.
+    /// How permission requests are answered, until [`Peer::set_permissions`] says otherwise.
     pub permissions: PermissionPolicy,
     /// How long the answer waits for whoever reads the claims ([`super::claims::Answer`]); zero answers
     /// at once.
@@ -56,9 +56,10 @@ impl Default for Limits {
 
 /// How permission requests are answered. Options are chosen by their *kind*, never by their order:
 /// two of four agents list "always" first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PermissionPolicy {
     /// `allow_once`, else `allow_always`: in a sandbox whose every step can be undone.
+    #[default]
     Allow,
     /// `reject_once`, else `reject_always`.
     Reject,
@@ -344,6 +345,11 @@ impl Peer {
         let params = json!({"sessionId": session.0});
         let after = self.limits.request_timeout;
         self.link.notify("session/cancel", params, after).await
+    }
+
+    /// How requests for permission are answered from now on where nobody else answers, also those that wait.
+    pub fn set_permissions(&self, policy: PermissionPolicy) {
+        self.link.set_policy(policy);
     }
 
     /// Any other request, with the usual bound.

@@ -6,6 +6,7 @@
 //! is the host's gateway.
 
 mod model;
+mod question;
 
 use std::collections::HashMap;
 use std::io;
@@ -21,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use self::model::{Failure, Message, Model};
+use self::question::{forget_pictures, question};
 use super::acp::PROTOCOL_VERSION;
 use super::jsonrpc::{
     self, INVALID_PARAMS, INVALID_REQUEST, Incoming, METHOD_NOT_FOUND, RpcError, SERVER_ERROR,
@@ -192,7 +194,7 @@ impl Agent {
                 "protocolVersion": PROTOCOL_VERSION,
                 "agentCapabilities": {
                     "loadSession": false,
-                    "promptCapabilities": {"image": false, "audio": false, "embeddedContext": true},
+                    "promptCapabilities": {"image": true, "audio": false, "embeddedContext": true},
                     "_meta": {"treefort/history": true},
                 },
                 "agentInfo": {"name": "treefort-chat", "title": "treefort chat",
@@ -275,11 +277,12 @@ impl Agent {
                 "a turn of this session is running",
             ));
         }
-        let question = message("user", question(params)?);
+        let question = question(params)?;
         let cancel = CancellationToken::new();
         session.running = Some(cancel.clone());
         let mut messages = session.messages.clone();
         messages.push(question.clone());
+        forget_pictures(&mut messages);
         let (id, name) = (id.clone(), name.to_owned());
         let (model, out) = (self.model.clone(), self.out.clone());
         let turn = async move {
@@ -359,49 +362,11 @@ async fn send(out: &mpsc::Sender<Vec<u8>>, line: Vec<u8>) {
     }
 }
 
-/// The prompt's blocks as one text. Images and sound are refused: nothing is dropped silently.
-fn question(params: &Value) -> Result<String, RpcError> {
-    let blocks = params.get("prompt").and_then(Value::as_array);
-    let blocks = blocks.ok_or_else(|| RpcError::new(INVALID_PARAMS, "the prompt has no blocks"))?;
-    let parts: Option<Vec<String>> = blocks.iter().map(block).collect();
-    let text = parts
-        .ok_or_else(|| RpcError {
-            code: INVALID_PARAMS,
-            message: "the chat agent reads text only".to_owned(),
-            data: json!({"code": "unsupported"}),
-        })?
-        .join("\n\n");
-    if text.trim().is_empty() {
-        return Err(RpcError::new(INVALID_PARAMS, "the prompt is empty"));
-    }
-    Ok(text)
-}
-
-fn block(block: &Value) -> Option<String> {
-    let text = |value: &Value, key: &str| Some(value.get(key)?.as_str()?.to_owned());
-    match block.get("type")?.as_str()? {
-        "text" => text(block, "text"),
-        "resource_link" => {
-            let uri = text(block, "uri")?;
-            let name = text(block, "name").unwrap_or_else(|| uri.clone());
-            Some(format!("[{name}]({uri})"))
-        }
-        "resource" => {
-            let resource = block.get("resource")?;
-            let uri = text(resource, "uri").unwrap_or_default();
-            Some(format!(
-                "<attached uri=\"{uri}\">\n{}\n</attached>",
-                text(resource, "text")?
-            ))
-        }
-        _ => None,
-    }
-}
-
 fn message(role: &str, content: impl Into<String>) -> Message {
     Message {
         role: role.to_owned(),
         content: content.into(),
+        images: Vec::new(),
     }
 }
 

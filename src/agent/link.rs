@@ -20,7 +20,7 @@ use super::acp::{Closed, Error, Limits, PermissionPolicy, SessionId};
 use super::claims::{self, Claim, Permission};
 use super::journal::{Direction, Journal};
 use super::jsonrpc::{self, Incoming, METHOD_NOT_FOUND, RpcError};
-use super::permission::{Cancelling, Request};
+use super::permission::{Request, Stance};
 use crate::ndjson::Lines;
 
 /// Lines that wait to be written; an agent that does not read stops being read.
@@ -46,7 +46,8 @@ struct Shared {
     closed: CancellationToken,
     /// Our side closes the agent's input.
     ending: CancellationToken,
-    cancelling: watch::Sender<Cancelling>,
+    /// How requests for permission are answered.
+    stance: watch::Sender<Stance>,
 }
 
 #[derive(Debug, Default)]
@@ -103,12 +104,14 @@ impl Link {
             state: Mutex::default(),
             closed: CancellationToken::new(),
             ending: CancellationToken::new(),
-            cancelling: watch::Sender::default(),
+            stance: watch::Sender::new(Stance {
+                policy: limits.permissions,
+                ..Stance::default()
+            }),
         });
         let reader = Reader {
             shared: Arc::clone(&shared),
             journal: journal.clone(),
-            policy: limits.permissions,
             patience: limits.permission_wait,
             waiting: JoinSet::new(),
             claims: claims_in,
@@ -182,13 +185,19 @@ impl Link {
     }
 
     pub(super) fn set_cancelling(&self, session: &SessionId, cancelling: bool) {
-        self.shared.cancelling.send_modify(|sessions| {
+        self.shared.stance.send_modify(|stance| {
             if cancelling {
-                sessions.insert(session.clone());
+                stance.cancelling.insert(session.clone());
             } else {
-                sessions.remove(session);
+                stance.cancelling.remove(session);
             }
         });
+    }
+
+    pub(super) fn set_policy(&self, policy: PermissionPolicy) {
+        self.shared
+            .stance
+            .send_modify(|stance| stance.policy = policy);
     }
 
     pub(super) fn end(&self) {
@@ -250,7 +259,6 @@ async fn write_lines(
 struct Reader {
     shared: Arc<Shared>,
     journal: Journal,
-    policy: PermissionPolicy,
     /// How long a request for permission waits for its answer.
     patience: Duration,
     /// Requests for permission that wait.
@@ -322,7 +330,7 @@ impl Reader {
     }
 
     async fn permit(&mut self, id: &Value, params: Value, size: usize) {
-        let request = Request::new(&params, self.policy, self.shared.cancelling.subscribe());
+        let request = Request::new(&params, self.shared.stance.subscribe());
         while self.waiting.try_join_next().is_some() {}
         let waits = !self.patience.is_zero() && self.waiting.len() < PERMISSIONS;
         let answer = request.handle();

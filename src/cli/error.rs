@@ -253,6 +253,15 @@ pub enum Problem {
     /// More of an apply needs a look than the preview can show.
     #[error("there is more to look at than the preview shows ({0})")]
     NotShown(String),
+    /// Nobody waits for an answer.
+    #[error("no agent waits for this answer: nothing is asked, or it was answered already")]
+    NoQuestion,
+    /// Several things are asked.
+    #[error("{0} questions are open")]
+    SeveralQuestions(usize),
+    /// The answer is none of those that the agent offers.
+    #[error("'{0}' is no answer to this question")]
+    NoOption(String),
     /// The agent has no use for a folder.
     #[error("the agent {0} does not work on files")]
     NoFiles(String),
@@ -311,6 +320,12 @@ pub enum Problem {
         /// The most that fits.
         max: usize,
     },
+    /// More files than one question may have.
+    #[error("at most {0} files can be attached")]
+    TooManyFiles(usize),
+    /// A file is too large to be attached.
+    #[error("'{0}' has more than {1} MiB, which is the most that can be attached")]
+    FileTooLarge(String, u64),
     /// The job ended without an answer.
     #[error("{0}")]
     Job(String),
@@ -335,6 +350,9 @@ pub enum Problem {
     /// The record is not what was signed, or not all of it.
     #[error("{0}")]
     NotVerified(String),
+    /// The session cannot be handed on; why.
+    #[error("{0}")]
+    NotShared(String),
     /// The secret key cannot be read.
     #[error("this is no secret key: an nsec, ncryptsec or 64 hexadecimal characters were expected")]
     NotASecret,

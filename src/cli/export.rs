@@ -1,12 +1,35 @@
-//! `treefort export`: everything that belongs to a session or job, as it was signed.
+//! `treefort export`: everything that belongs to a session or job, as it was signed; or a session as a file to hand on.
 
-use super::{Context, error::CommandError, gather, launch, output};
+use std::path::{Path, PathBuf};
 
-/// Writes all that belongs to a session or job as signed events, one a line, oldest first.
+use nostr::{Event, PublicKey};
+
+use super::{
+    Context,
+    error::{CommandError, Kind, Problem},
+    gather::{self, Target},
+    launch::{self, Connection},
+    output,
+};
+use crate::{
+    nips::kind,
+    recorder::Redactor,
+    web::share::{Bundle, ShareError},
+};
+
+/// Writes all that belongs to a session or job as signed events, one a line, oldest first. Or writes one session into
+/// a file to show to others: `--html` as a page that needs nothing but a browser and checks the signatures itself,
+/// `--bundle` as lines of JSON. `treefort verify` checks both.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A session or job; the last session when nothing is named.
     target: Option<String>,
+    /// Writes the session as one HTML file. Opening it asks nothing of any network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Writes the session as JSON Lines: its records, the jobs that it did, their answers.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -18,10 +41,83 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         let coordinator = connection.coordinator();
         let client = &mut connection.client;
         let target = gather::resolve(client, coordinator, args.target.as_deref()).await?;
-        for event in gather::story(client, coordinator, target).await? {
-            output::event(&event)?;
+        let events = gather::story(client, coordinator, target).await?;
+        if args.html.is_none() && args.bundle.is_none() {
+            for event in events {
+                output::event(&event)?;
+            }
+            return Ok(());
+        }
+        let bundle = bundle(connection, target, events).await?;
+        for (path, text) in [
+            (&args.html, Bundle::html as fn(&Bundle) -> String),
+            (&args.bundle, Bundle::lines),
+        ] {
+            if let Some(path) = path {
+                write(path, &text(&bundle))?;
+                output::progress(format!("{}: {}", path.display(), holds(&bundle)));
+            }
         }
         Ok(())
     })
     .await
+}
+
+async fn bundle(
+    connection: &mut Connection,
+    target: Target,
+    mut events: Vec<Event>,
+) -> Result<Bundle, CommandError> {
+    let session = match target {
+        Target::Session(key) => Some(key),
+        // The newest of those that did it.
+        Target::Job(_) => newest(&events),
+    };
+    let session = session.ok_or_else(|| failed(&ShareError::NoSession))?;
+    let redactor = Redactor::of_host(&connection.keyring);
+    events.extend(gather::profiles(&mut connection.client, &events).await?);
+    Bundle::of(session, events, &redactor).map_err(|error| failed(&error))
+}
+
+fn newest(events: &[Event]) -> Option<PublicKey> {
+    let start = |event: &&Event| event.kind.as_u16() == kind::SESSION_START;
+    events.iter().rfind(start).map(|event| event.pubkey)
+}
+
+fn failed(error: &ShareError) -> CommandError {
+    CommandError::new(Kind::Failed, Problem::NotShared(error.to_string()))
+        .hint("`treefort export` without a file prints everything, for yourself")
+}
+
+/// What is in a file, for its owner to know before it is sent to anybody.
+fn holds(bundle: &Bundle) -> String {
+    let entries = bundle.events.len() as u64;
+    let mut said = match entries {
+        1 => "1 signed entry".to_owned(),
+        n => format!("{n} signed entries"),
+    };
+    if bundle.private {
+        said.push_str(
+            "; the job was private, so they say that something was said and done, and not what",
+        );
+    }
+    if bundle.left_out > 0 {
+        said.push_str(&format!(
+            "; {} left out because of secrets in them",
+            bundle.left_out
+        ));
+    }
+    said
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+    std::fs::write(path, text).map_err(|source| {
+        CommandError::new(
+            Kind::Failed,
+            Problem::File {
+                path: path.display().to_string(),
+                source,
+            },
+        )
+    })
 }

@@ -343,6 +343,17 @@ pub async fn story(
     Ok(events)
 }
 
+/// The names of those who signed these.
+///
+/// # Errors
+/// When the relay cannot be asked.
+pub async fn profiles(client: &mut Client, events: &[Event]) -> Result<Vec<Event>, Error> {
+    let signers: BTreeSet<PublicKey> = events.iter().map(|event| event.pubkey).collect();
+    client
+        .query(view::of_kind(kind::PROFILE).authors(signers))
+        .await
+}
+
 /// The NIP-10 thread: notes that quote the jobs, and the coordinator's and sessions' replies to them.
 async fn thread(
     client: &mut Client,

@@ -171,6 +171,7 @@ pub fn fleeting(config: &mut Config) {
 #[derive(Debug)]
 pub struct Own {
     address: SocketAddr,
+    page: server::PageLink,
     clients: crate::relay::Relay,
     shutdown: CancellationToken,
     task: AbortOnDropHandle<Result<(), server::Error>>,
@@ -183,7 +184,7 @@ impl Own {
     /// When the home is in use, the port is taken, or a store cannot be opened.
     pub async fn start(home: &Home, config: Config, role: Role) -> Result<Self, server::Error> {
         let server = Box::pin(Server::bind(home.dir(), config, role)).await?;
-        let (address, clients) = (server.address(), server.relay());
+        let (address, clients, page) = (server.address(), server.relay(), server.page());
         let shutdown = CancellationToken::new();
         let serving = server
             .run(shutdown.clone())
@@ -191,6 +192,7 @@ impl Own {
         let task = AbortOnDropHandle::new(tokio::spawn(serving));
         Ok(Self {
             address,
+            page,
             clients,
             shutdown,
             task,
@@ -201,6 +203,12 @@ impl Own {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What makes links to its page that work once.
+    #[must_use]
+    pub fn page(&self) -> server::PageLink {
+        self.page.clone()
     }
 
     /// Waits until it ends by itself, which it does only when something is broken.

@@ -17,8 +17,10 @@ pub mod home;
 pub mod jobs;
 pub mod key;
 pub mod launch;
+mod manual;
 pub mod models;
 pub mod output;
+pub mod page;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -27,11 +29,12 @@ pub mod timeline;
 pub mod up;
 pub mod verify;
 pub mod view;
+pub mod watch;
 pub mod workspace;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use self::{
     error::{CommandError, EXIT_CODES},
@@ -54,17 +57,34 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Manual(manual::Command),
+    #[command(flatten)]
+    Work(Work),
+}
+
+/// The commands that work on a home.
+#[derive(Debug, clap::Subcommand)]
+enum Work {
     Up(up::Args),
+    Page(page::Args),
     Run(run::Args),
+    Answer(workspace::answer::Args),
+    Pause(workspace::steer::PauseArgs),
+    Resume(workspace::steer::ResumeArgs),
+    Steer(workspace::steer::SteerArgs),
     Status(status::Args),
     Jobs(jobs::Args),
+    Watch(watch::Args),
     Timeline(timeline::Args),
     Checkpoints(workspace::checkpoints::Args),
     Diff(workspace::diff::Args),
+    Files(workspace::files::Args),
     Undo(workspace::undo::Args),
     Apply(workspace::apply::Args),
     Discard(workspace::discard::Args),
     Open(workspace::open::Args),
+    Preview(workspace::preview::Args),
     Clean(workspace::clean::Args),
     Agents(agent::ListArgs),
     Agent(agent::Args),
@@ -89,7 +109,10 @@ pub struct Context {
 /// Runs the program with its arguments, the name first.
 #[must_use]
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = manual::command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout and are no error; nobody is left to tell when that is closed.
@@ -104,8 +127,15 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     } = cli
     else {
         // Nobody is left to tell when that is closed.
-        let _ = <Cli as clap::CommandFactory>::command().print_help();
+        let _ = manual::command().print_help();
         return ExitCode::SUCCESS;
+    };
+    let command = match command {
+        Command::Work(command) => command,
+        Command::Manual(command) => {
+            return manual::run(&command)
+                .map_or_else(|error| error.report(), |()| ExitCode::SUCCESS);
+        }
     };
     // What treefort writes is its owner's alone, also what libraries write for it.
     #[cfg(unix)]
@@ -122,43 +152,47 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-async fn dispatch(
-    home: Option<PathBuf>,
-    verbose: bool,
-    command: Command,
-) -> Result<(), CommandError> {
+async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result<(), CommandError> {
     let home = match Home::open(home.as_deref()) {
         Ok(home) => home,
         Err(error) => {
             return match command {
-                Command::Doctor(args) => doctor::without_home(args, error.into()).await,
+                Work::Doctor(args) => doctor::without_home(args, error.into()).await,
                 _ => Err(error.into()),
             };
         }
     };
     let context = Context { home, verbose };
     match command {
-        Command::Up(args) => up::run(args, &context).await,
-        Command::Run(args) => run::run(args, &context).await,
-        Command::Status(args) => status::run(args, &context).await,
-        Command::Jobs(args) => jobs::run(args, &context).await,
-        Command::Timeline(args) => timeline::run(args, &context).await,
-        Command::Checkpoints(args) => workspace::checkpoints::run(args, &context).await,
-        Command::Diff(args) => workspace::diff::run(args, &context).await,
-        Command::Undo(args) => workspace::undo::run(args, &context).await,
-        Command::Apply(args) => workspace::apply::run(args, &context).await,
-        Command::Discard(args) => workspace::discard::run(args, &context).await,
-        Command::Open(args) => workspace::open::run(args, &context).await,
-        Command::Clean(args) => workspace::clean::run(args, &context).await,
-        Command::Agents(args) => agent::list(args, &context).await,
-        Command::Agent(args) => agent::run(args, &context).await,
-        Command::Models(args) => models::run(args, &context).await,
-        Command::Allow(args) => allow::run(args, &context).await,
-        Command::Verify(args) => verify::run(args, &context).await,
-        Command::Export(args) => export::run(args, &context).await,
-        Command::Doctor(args) => doctor::run(args, &context).await,
-        Command::Demo(args) => demo::run(args, &context).await,
-        Command::Key(args) => key::run(args, &context).await,
+        Work::Up(args) => up::run(args, &context).await,
+        Work::Page(args) => page::run(args, &context).await,
+        Work::Run(args) => run::run(args, &context).await,
+        Work::Answer(args) => workspace::answer::run(args, &context).await,
+        Work::Pause(args) => workspace::steer::pause(args, &context).await,
+        Work::Resume(args) => workspace::steer::resume(args, &context).await,
+        Work::Steer(args) => workspace::steer::steer(args, &context).await,
+        Work::Status(args) => status::run(args, &context).await,
+        Work::Jobs(args) => jobs::run(args, &context).await,
+        Work::Watch(args) => watch::run(args, &context).await,
+        Work::Timeline(args) => timeline::run(args, &context).await,
+        Work::Checkpoints(args) => workspace::checkpoints::run(args, &context).await,
+        Work::Diff(args) => workspace::diff::run(args, &context).await,
+        Work::Files(args) => workspace::files::run(args, &context).await,
+        Work::Undo(args) => workspace::undo::run(args, &context).await,
+        Work::Apply(args) => workspace::apply::run(args, &context).await,
+        Work::Discard(args) => workspace::discard::run(args, &context).await,
+        Work::Open(args) => workspace::open::run(args, &context).await,
+        Work::Preview(args) => workspace::preview::run(args, &context).await,
+        Work::Clean(args) => workspace::clean::run(args, &context).await,
+        Work::Agents(args) => agent::list(args, &context).await,
+        Work::Agent(args) => agent::run(args, &context).await,
+        Work::Models(args) => models::run(args, &context).await,
+        Work::Allow(args) => allow::run(args, &context).await,
+        Work::Verify(args) => verify::run(args, &context).await,
+        Work::Export(args) => export::run(args, &context).await,
+        Work::Doctor(args) => doctor::run(args, &context).await,
+        Work::Demo(args) => demo::run(args, &context).await,
+        Work::Key(args) => key::run(args, &context).await,
     }
 }
 
@@ -181,7 +215,7 @@ fn init_logs(verbose: bool) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
 
@@ -194,7 +228,7 @@ mod tests {
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
         insta::assert_snapshot!(format!("{:?}", cli.command.unwrap()), @r#"
-        Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: None, json: false })
+        Work(Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, attach: [], ask: false, budget_tokens: None, budget_usd: None, timeout: None, json: false }))
         "#);
         let cli = Cli::try_parse_from([
             "treefort",
@@ -205,7 +239,7 @@ mod tests {
             "5",
         ]);
         insta::assert_snapshot!(format!("{:?}", cli.unwrap().command.unwrap()), @r#"
-        Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false })
+        Work(Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, attach: [], ask: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
         "#);
     }
 

@@ -33,6 +33,16 @@ pub fn piece(piece: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes bytes as they are.
+///
+/// # Errors
+/// When stdout is closed.
+pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Writes one event as a line of JSON.
 ///
 /// # Errors
@@ -80,6 +90,14 @@ fn columns_if(terminal: bool) -> usize {
         usize::from(width.0)
             .saturating_sub(1)
             .clamp(*COLUMNS.start(), *COLUMNS.end())
+    })
+}
+
+/// The columns to wrap help to, as clap does for the rest of it.
+#[must_use]
+pub fn help_columns() -> usize {
+    terminal_size::terminal_size().map_or(*COLUMNS.end(), |(width, _)| {
+        usize::from(width.0).clamp(*COLUMNS.start(), *COLUMNS.end())
     })
 }
 

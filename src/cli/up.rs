@@ -58,9 +58,21 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let mut own = Own::start(&context.home, config, Role::Working)
         .await
         .map_err(|error| launch::not_started(&context.home, error))?;
-    let address = own.address();
+    // The link is a secret until it is used: it goes to a person and into no log.
+    let page = own.page();
+    let link = match output::is_terminal() && page.is_served() {
+        true => Some(page.fresh()?),
+        false => None,
+    };
+    let address = format!("http://{}", own.address());
+    let place = link.as_ref().unwrap_or(&address);
     tokio::select! {
-        report = look(context) => output::line(ready_line(address, &report))?,
+        report = look(context) => {
+            output::line(ready_line(place, &report))?;
+            if link.is_some() {
+                output::progress("that link opens the page once; `treefort page` opens it again");
+            }
+        }
         failed = own.failed() => return failed,
         () = &mut stopped => return stop(own).await,
     }
@@ -95,7 +107,7 @@ async fn look(context: &Context) -> StatusReport {
     report.ok().flatten().unwrap_or_default()
 }
 
-fn ready_line(address: SocketAddr, report: &StatusReport) -> String {
+fn ready_line(place: &str, report: &StatusReport) -> String {
     let agents: Vec<String> = report
         .agents
         .iter()
@@ -114,10 +126,7 @@ fn ready_line(address: SocketAddr, report: &StatusReport) -> String {
     } else {
         "no sandbox: see `treefort doctor`".to_owned()
     });
-    format!(
-        "treefort is ready at http://{address} ({})",
-        parts.join("; ")
-    )
+    format!("treefort is ready at {place} ({})", parts.join("; "))
 }
 
 /// Ctrl-C or SIGTERM.
@@ -151,7 +160,8 @@ mod tests {
 
     #[test]
     fn the_ready_line_says_what_is_there_and_what_is_not() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 4869));
+        let link = "http://127.0.0.1:4869/#t=0123";
+        let address = "http://127.0.0.1:4869";
         let full = StatusReport {
             runtime: RuntimeReport {
                 kind: "docker".into(),
@@ -166,11 +176,11 @@ mod tests {
             ..StatusReport::default()
         };
         let lines = [
-            ready_line(address, &full),
+            ready_line(link, &full),
             ready_line(address, &StatusReport::default()),
         ];
         insta::assert_snapshot!(lines.join("\n"), @"
-        treefort is ready at http://127.0.0.1:4869 (agents: chat; model: qwen2.5-coder:7b; sandbox: docker)
+        treefort is ready at http://127.0.0.1:4869/#t=0123 (agents: chat; model: qwen2.5-coder:7b; sandbox: docker)
         treefort is ready at http://127.0.0.1:4869 (no model yet; no sandbox: see `treefort doctor`)
         ");
     }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io::BufRead,
+    io::{BufRead, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -17,20 +17,25 @@ use super::{
     gather, launch, output, render,
     view::short,
 };
-use crate::nips::{
-    kind,
-    session::{ChainReport, check_chain},
+use crate::{
+    nips::{
+        kind,
+        session::{ChainReport, check_chain},
+    },
+    web::share,
 };
 
 /// A file that begins with so many lines of something else is no record.
 const MAX_STRANGE: usize = 100;
 /// An event is never longer on its line.
 const MAX_LINE: u64 = 16 << 20;
+/// A shared session in an HTML file is never longer.
+const MAX_PAGE: u64 = 1 << 30;
 
 /// Checks that a session's record is whole: signatures, order, nothing left out, honest counts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A session or job, or a file that `treefort export` wrote (`-` is stdin); the last session when nothing is named.
+    /// A session or job, or a file that `treefort export` or the page wrote, also an HTML file (`-` is stdin); the last session when nothing is named.
     target: Option<String>,
     /// One JSON object.
     #[arg(long)]
@@ -46,6 +51,8 @@ pub struct Findings {
     pub sessions: Vec<(PublicKey, ChainReport)>,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
+    /// Of an HTML file: whether the page around the record is the one that this program writes.
+    pub page: Option<bool>,
 }
 
 /// Runs the command.
@@ -58,7 +65,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         .map(PathBuf::from)
         .filter(|path| path.exists() && !path.is_dir());
     let findings = match file {
-        _ if target == Some("-") => check_lines(std::io::stdin().lock())
+        _ if target == Some("-") => check_input(std::io::stdin().lock())
             .map_err(|source| unreadable(Path::new("-"), source))?,
         Some(path) => check_file(&path)?,
         None if target.is_some_and(|name| !gather::may_name(name)) => {
@@ -109,6 +116,7 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
             "events": findings.events,
             "sessions": sessions,
             "problems": findings.problems,
+            "page": findings.page.map(|ours| if ours { "ours" } else { "other" }),
         }))?;
         return Ok(());
     }
@@ -128,6 +136,14 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
     }
     if findings.problems.is_empty() {
         output::line(format!("✓ {}", summary(findings)))?;
+    }
+    match findings.page {
+        Some(true) => output::line("✓ the page around it is the one that this treefort writes")?,
+        Some(false) => output::line(
+            "! the page around it is not the one that this treefort writes: it is of another version, or was changed, \
+             and may show something else than the record that was checked here",
+        )?,
+        None => {}
     }
     Ok(())
 }
@@ -171,8 +187,28 @@ fn unreadable(path: &Path, source: std::io::Error) -> CommandError {
 
 fn check_file(path: &Path) -> Result<Findings, CommandError> {
     std::fs::File::open(path)
-        .and_then(|file| check_lines(std::io::BufReader::new(file)))
+        .and_then(|file| check_input(std::io::BufReader::new(file)))
         .map_err(|source| unreadable(path, source))
+}
+
+/// Lines of events, or an HTML file with such lines in it.
+fn check_input(mut reader: impl BufRead) -> std::io::Result<Findings> {
+    let begin = String::from_utf8_lossy(reader.fill_buf()?).into_owned();
+    if !share::is_html(&begin) {
+        return check_lines(reader);
+    }
+    let mut html = String::new();
+    reader.take(MAX_PAGE).read_to_string(&mut html)?;
+    let Some((record, ours)) = share::record_of(&html) else {
+        return Ok(Findings {
+            problems: vec!["there is no record of a session in this page".to_owned()],
+            ..Findings::default()
+        });
+    };
+    Ok(Findings {
+        page: Some(ours),
+        ..check_lines(record.as_bytes())?
+    })
 }
 
 fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
@@ -180,7 +216,7 @@ fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
-        let mut bounded = std::io::Read::take(&mut reader, MAX_LINE);
+        let mut bounded = reader.by_ref().take(MAX_LINE);
         if bounded.read_until(b'\n', &mut line)? == 0 {
             break;
         }
@@ -331,6 +367,32 @@ mod tests {
         std::fs::write(&path, "# A\n\nnote\n").unwrap();
         let other = check_file(&path).unwrap().problems;
         assert_eq!(other, ["this is not what `treefort export` writes"]);
+    }
+
+    #[test]
+    fn a_shared_session_is_checked_in_either_form() {
+        let golden = include_str!("../../tests/page/fixtures/builder.jsonl");
+        let events: Vec<Event> = golden
+            .lines()
+            .map(|line| Event::from_json(line).unwrap())
+            .collect();
+        let session = events[position(&events, kind::SESSION_START)].pubkey;
+        let redactor = crate::recorder::Redactor::new(Vec::new());
+        let bundle = share::Bundle::of(session, events, &redactor).unwrap();
+        let found = |text: &str| {
+            let found = check_input(text.as_bytes()).unwrap();
+            (found.problems.join(" | "), found.sessions.len(), found.page)
+        };
+        assert_eq!(found(&bundle.lines()), (String::new(), 1, None));
+        assert_eq!(found(&bundle.html()), (String::new(), 1, Some(true)));
+        let changed = bundle.html().replace("water the plants", "water the cat");
+        let (problems, sessions, page) = found(&changed);
+        assert!(problems.contains("was changed"), "{problems}");
+        assert_eq!((sessions, page), (0, Some(true)));
+        let other = bundle.html().replace("</body>", "<p>believe me</p></body>");
+        assert_eq!(found(&other), (String::new(), 1, Some(false)));
+        let (nothing, _, _) = found("<!doctype html><title>x</title>");
+        assert_eq!(nothing, "there is no record of a session in this page");
     }
 
     #[test]

@@ -49,7 +49,11 @@ pub fn prompt(job: &Event) -> String {
                 Some("job" | "event" | "url")
             )
         })
-        .filter_map(|tag| tag.get(1).map(|input| text::sanitize(input)))
+        .filter_map(|tag| match tag.get(2).map(String::as_str) {
+            // A file is named, not shown.
+            Some("blob") => tag.get(4).map(|name| format!("[{}]", text::one_line(name))),
+            _ => tag.get(1).map(|input| text::sanitize(input)),
+        })
         .collect();
     if inputs.is_empty() {
         text::sanitize(&job.content)

@@ -9,10 +9,14 @@ use super::{
     context::{Context, now},
     publisher::PublishError,
 };
-use crate::model::{ModelName, local};
+use crate::agent::manifest::Driver;
+use crate::model::{
+    ModelName, local,
+    provider::{Provider, Providers},
+};
 use crate::nips::{
     Draft,
-    nip89::{self, AgentReport, RuntimeReport, StatusReport},
+    nip89::{self, AgentReport, ProviderReport, RuntimeReport, StatusReport},
     reference::tag_value,
 };
 
@@ -97,6 +101,8 @@ pub(super) async fn status(context: &Context) -> StatusReport {
     let down = down.map(|error| format!("{error}. {}", error.fix()));
     let installed = listed.unwrap_or_default();
     let mut models: Vec<String> = installed.iter().map(|m| m.name.to_string()).collect();
+    let away = installed.iter().filter(|model| !model.local);
+    let cloud = away.map(|model| model.name.to_string()).collect();
     let providers = context.gateway.providers();
     let (default_model, model_problem) =
         match local::default_of(providers, &context.default_model, installed) {
@@ -116,28 +122,51 @@ pub(super) async fn status(context: &Context) -> StatusReport {
         runtime,
         models,
         default_model,
-        agents: context
-            .agents
-            .iter()
-            .map(|agent| AgentReport {
-                name: agent.manifest.name.clone(),
-                description: agent.manifest.description.clone(),
-                kinds: context
-                    .jobs
-                    .kinds()
-                    .into_iter()
-                    .filter(|kind| {
-                        context.jobs.agent_for(*kind) == Some(agent.manifest.name.as_str())
-                    })
-                    .collect(),
-            })
-            .collect(),
+        agents: agents(context).await,
+        cloud,
+        providers: reported(providers),
         model_problem,
         admit: match context.admission.mode() {
             crate::keys::Admit::Owner => "owner".to_owned(),
             crate::keys::Admit::Anyone => "anyone".to_owned(),
         },
     }
+}
+
+/// The agents, and what each of them lacks here.
+async fn agents(context: &Context) -> Vec<AgentReport> {
+    let mut reports = Vec::new();
+    for agent in context.agents.iter() {
+        let manifest = &agent.manifest;
+        let missing = match super::image::of(agent, context.agents.base()) {
+            Ok(image) => context.runtime.missing(&image).await.map(|error| {
+                let hint = error.hint();
+                format!("{error}. {hint}").trim_end().to_owned()
+            }),
+            Err(failure) => Some(failure.sentence),
+        };
+        let usual = |kind: &u16| context.jobs.agent_for(*kind) == Some(manifest.name.as_str());
+        reports.push(AgentReport {
+            name: manifest.name.clone(),
+            description: manifest.description.clone(),
+            kinds: context.jobs.kinds().into_iter().filter(usual).collect(),
+            title: manifest.title.clone(),
+            workspace: manifest.workspace,
+            command: manifest.driver == Driver::Exec,
+            missing,
+        });
+    }
+    reports
+}
+
+fn reported(providers: &Providers) -> Vec<ProviderReport> {
+    let report = |provider: &Provider| ProviderReport {
+        name: provider.name().to_owned(),
+        local: provider.is_local(),
+        ready: provider.is_ready(),
+        key_env: provider.key_env().to_owned(),
+    };
+    providers.iter().map(report).collect()
 }
 
 /// Publishes a replaceable or addressable event unless the newest one says the same.

@@ -9,7 +9,7 @@ use crate::{
     job::{Effect, Failure, Job, JobRecord},
     nips::{
         Reference, kind,
-        nip90::{JobRequest, Reply, Scheme},
+        nip90::{JobRequest, Reply, Scheme, Status},
     },
 };
 
@@ -44,13 +44,16 @@ pub(super) fn sign(
             sentence,
             code,
             text,
+            tags,
         } => {
-            let keep = if text.is_empty() {
-                Keep::Outbox
-            } else {
+            let keep = if status == Status::Partial {
                 Keep::Not
+            } else {
+                Keep::Outbox
             };
-            let draft = reply.feedback(status, &clean(&sentence), code, &clean(&text))?;
+            let cleaned = |tag: Vec<String>| tag.iter().map(|value| clean(value)).collect();
+            let tags = tags.into_iter().map(cleaned).collect();
+            let draft = reply.feedback(status, &clean(&sentence), code, &clean(&text), tags)?;
             (context.publisher.sign(draft, keys)?, keep)
         }
         Effect::Result(answer) => {

@@ -12,6 +12,14 @@ use crate::{
     nips::nip90::JobRequest,
 };
 
+/// Ollama's word for a model that takes pictures.
+const VISION: &str = "vision";
+/// A small model that does.
+const SEEING: &str = "gemma3:4b";
+/// Models that are looked at to find one, and that are named.
+const LOOKED_AT: usize = 30;
+const NAMED: usize = 5;
+
 /// The model: what the owner's job names, and must be there; else the default. A stranger gets the default
 /// if that is local.
 ///
@@ -156,6 +164,38 @@ fn named(order: &Order) -> Option<&str> {
     }
     let name = order.request.param("model")?;
     Some(name.trim()).filter(|name| !name.is_empty())
+}
+
+/// Whether a model takes pictures: of Ollama's models those that it says so of. The large providers' do, and other
+/// servers say themselves when theirs does not.
+pub(super) async fn sees(context: &Context, model: &ModelInfo) -> bool {
+    if model.provider != OLLAMA {
+        return true;
+    }
+    let shown = context.local.show(&model.name).await;
+    shown.is_ok_and(|details| details.capabilities.iter().any(|can| can == VISION))
+}
+
+/// Which models take pictures, in words for who has a picture.
+pub(super) async fn what_sees(context: &Context) -> String {
+    let models = context.local.list().await.unwrap_or_default();
+    let looked_at = models
+        .into_iter()
+        .filter(|model| !model.cloud)
+        .take(LOOKED_AT);
+    let looks = looked_at.map(async |model| sees(context, &model).await.then_some(model.name));
+    let seeing: Vec<String> = futures_util::future::join_all(looks)
+        .await
+        .into_iter()
+        .flatten()
+        .take(NAMED)
+        .map(|name| format!("--model {name}"))
+        .collect();
+    if seeing.is_empty() {
+        format!("get one that does: `treefort models pull {SEEING}`, then --model {SEEING}")
+    } else {
+        format!("these do: {}", seeing.join(", "))
+    }
 }
 
 /// How the model answers: what the customer asked for, within a stranger's quota.

@@ -115,28 +115,50 @@ fn may_change_anything(tool: &Tool) -> bool {
 
 /// What an agent says that it did with a tool, after "it".
 pub(super) fn did(redactor: &Redactor, tool: &Tool) -> String {
+    let (_, did, what) = deed(redactor, tool);
+    format!("{did} {what}")
+}
+
+/// What an agent wants to do with a tool, after "it wants to".
+pub(super) fn wish(redactor: &Redactor, tool: &Tool) -> String {
+    let (does, _, what) = deed(redactor, tool);
+    format!("{does} {what}")
+}
+
+/// What a tool is for: in the present, in the past, and with what.
+fn deed(redactor: &Redactor, tool: &Tool) -> (&'static str, &'static str, String) {
     let title = tool.title.as_deref().unwrap_or("a tool");
     let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
         || tool.raw.pointer("/rawInput/content").is_some()
         || title == "write";
-    let path = paths(tool).first().map_or_else(
-        || excerpt(redactor, title),
-        |path| excerpt(redactor, &String::from_utf8_lossy(path)),
-    );
+    let path = || {
+        paths(tool).first().map_or_else(
+            || excerpt(redactor, title),
+            |path| excerpt(redactor, &String::from_utf8_lossy(path)),
+        )
+    };
     match tool.kind.as_deref() {
-        Some("edit") if new => format!("wrote {path}"),
-        Some("edit") => format!("edited {path}"),
-        Some("delete") => format!("deleted {path}"),
-        Some("move") => format!("moved {path}"),
-        Some("read") => format!("read {path}"),
+        Some("edit") if new => ("write", "wrote", path()),
+        Some("edit") => ("edit", "edited", path()),
+        Some("delete") => ("delete", "deleted", path()),
+        Some("move") => ("move", "moved", path()),
+        Some("read") => ("read", "read", path()),
         Some("execute") => {
             let command = tool.raw.pointer("/rawInput/command");
             let command = command.and_then(serde_json::Value::as_str).unwrap_or(title);
-            format!("ran `{}`", excerpt(redactor, command))
+            ("run", "ran", format!("`{}`", excerpt(redactor, command)))
         }
-        Some("search") => format!("searched for {}", excerpt(redactor, title)),
-        Some("fetch") => format!("fetched {}", excerpt(redactor, title)),
-        _ => format!("used {}", excerpt(redactor, title)),
+        Some("search") => ("search for", "searched for", excerpt(redactor, title)),
+        Some("fetch") => ("fetch", "fetched", excerpt(redactor, title)),
+        _ => ("use", "used", excerpt(redactor, title)),
+    }
+}
+
+/// An option's kind, if it is one of the protocol's.
+pub(super) fn known_kind(kind: &str) -> &str {
+    match kind {
+        "allow_once" | "allow_always" | "reject_once" | "reject_always" => kind,
+        _ => "other",
     }
 }
 

@@ -6,6 +6,7 @@ use nostr::PublicKey;
 
 use super::{
     config::{JobsConfig, SessionsConfig},
+    desk::Desk,
     publisher::Publisher,
     workspaces::Workspaces,
 };
@@ -13,6 +14,7 @@ use crate::{
     agent::registry::Registry,
     keys::{Admission, Keyring},
     model::{gateway::Gateway, local::Local},
+    preview::Previews,
     recorder::Redactor,
     relay::Relay,
     sandbox::{self, Runtime},
@@ -51,8 +53,12 @@ pub struct Context {
     pub sandbox: sandbox::Config,
     /// What the sandbox said of itself, once it was looked at. It does not change while the engine runs.
     pub probe: tokio::sync::OnceCell<sandbox::Probe>,
+    /// The sessions that are open, for their owner to speak to.
+    pub desk: Arc<Desk>,
     /// The copies of projects that agents work on.
     pub workspaces: Arc<Workspaces>,
+    /// What agents built, in their owner's browser.
+    pub previews: Previews,
     /// The way of sessions to their models.
     pub gateway: Gateway,
     /// The local model server.

@@ -2,7 +2,10 @@
 
 use nostr::{Event, EventId, Filter, Kind, PublicKey};
 
-use super::context::Context;
+use super::{
+    attached::{self, Attached},
+    context::Context,
+};
 use crate::{
     job::{Failure, JobRecord},
     nips::{
@@ -28,17 +31,35 @@ pub(super) struct Said {
     pub(super) text: String,
 }
 
-/// Resolves a job's inputs, in order, to what its customer could itself read.
+/// What a job asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// In words.
+    pub(super) said: String,
+    /// What is attached.
+    pub(super) files: Vec<Attached>,
+}
+
+/// Resolves a job's inputs with the files that are attached.
 ///
 /// # Errors
 /// A sentence for the customer.
-pub(super) async fn prompt(context: &Context, request: &JobRequest) -> Result<String, Failure> {
+pub(super) async fn asked(context: &Context, request: &JobRequest) -> Result<Asked, Failure> {
+    Ok(Asked {
+        said: said(context, request).await?,
+        files: attached::read(context, request).await?,
+    })
+}
+
+/// Resolves a job's inputs, in order, to what its customer could itself read.
+async fn said(context: &Context, request: &JobRequest) -> Result<String, Failure> {
     let mut parts = Vec::with_capacity(request.inputs.len());
     for input in &request.inputs {
         parts.push(match input {
             Input::Text(text) => text.clone(),
             Input::Event(id) => event_text(context, request, id).await?,
             Input::Job(id) => job_text(context, request, id).await?,
+            Input::Blob { .. } => continue,
         });
     }
     let prompt = parts.join("\n\n");
@@ -137,9 +158,12 @@ pub(super) async fn history(
         let Ok(request) = JobRequest::parse(&record.request, context.keyring.coordinator()) else {
             continue;
         };
-        let Ok(question) = Box::pin(prompt(context, &request)).await else {
+        let Ok(mut question) = Box::pin(said(context, &request)).await else {
             continue;
         };
+        for (_, name) in request.blobs() {
+            question.push_str(&format!("\n\n[A file was attached: {name}]"));
+        }
         bytes += answer.len() + question.len();
         if bytes > MAX_HISTORY {
             break;

@@ -190,9 +190,11 @@ impl Dispatcher {
                 }
                 let answer = match &report {
                     Report::Answered(answer) => Some(answer.text.clone()),
-                    Report::Began | Report::Partial(_) | Report::Notice(_) | Report::Failed(_) => {
-                        None
-                    }
+                    Report::Began
+                    | Report::Partial(_)
+                    | Report::Notice(_)
+                    | Report::Asks { .. }
+                    | Report::Failed(_) => None,
                 };
                 self.step(job, Input::Report { attempt, report }, &mut response);
                 if let (Some(text), Some(thread)) = (answer, thread) {
@@ -224,6 +226,7 @@ impl Dispatcher {
     ) -> Result<(), StateError> {
         match intake::read(&event, &self.context, now, |id| self.knows(id, response))? {
             Intake::Ignore => {}
+            Intake::Note => response.commands.push(Command::Note(Box::new(event))),
             Intake::Allowed(keys) => self.context.admission.set_allowed(keys),
             Intake::Cancel(jobs) => {
                 if intake::takes_allowed_back(&event, &self.context) {

@@ -23,7 +23,13 @@ use super::{
 };
 use crate::{
     job::{Failure, Report},
-    nips::{Reference, kind, nip90::JobRequest},
+    nips::{
+        Reference, kind,
+        nip90::{
+            JobRequest,
+            request::{ASK, PERMISSIONS},
+        },
+    },
 };
 
 /// How long after a container was taken the next one is started.
@@ -41,6 +47,8 @@ pub(super) enum Command {
         /// The attempt.
         attempt: u32,
     },
+    /// The owner wrote a note.
+    Note(Box<Event>),
 }
 
 /// One attempt at one job.
@@ -61,6 +69,11 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Whether its agent's requests for permission are put to the owner.
+    pub(super) fn asks_its_owner(&self) -> bool {
+        self.request.param(PERMISSIONS) == Some(ASK)
+    }
+
     /// Whether it is the owner's task with a copy, which no agent does.
     fn is_operation(&self) -> bool {
         self.event.kind.as_u16() == kind::WORKSPACE_TASK
@@ -170,6 +183,7 @@ impl Executor {
                     Some(Command::Start(order)) if order.is_operation() => self.operate(*order),
                     Some(Command::Start(order)) => self.queue.push_back(*order),
                     Some(Command::Stop { job, attempt }) => self.stop(&job, attempt),
+                    Some(Command::Note(note)) => self.hear_note(*note),
                     None => break,
                 },
                 Some(event) = self.events.1.recv() => self.hear(event),
@@ -205,6 +219,13 @@ impl Executor {
         let task = operation::run(context, order, reports, cancel.clone());
         let task = self.sessions.spawn(task.instrument(span));
         self.operations.insert(task.id(), (job, attempt, cancel));
+    }
+
+    /// Who is meant by it hears it; this loop does not wait for that.
+    fn hear_note(&mut self, note: Event) {
+        let span = tracing::info_span!("note", id = %note.id);
+        let hearing = operation::note::hear(self.context.clone(), note);
+        self.sessions.spawn(hearing.instrument(span));
     }
 
     fn hear(&mut self, event: SessionEvent) {
@@ -426,6 +447,8 @@ impl Executor {
         while self.warming.join_next().await.is_some() {}
         let warm = std::mem::take(&mut self.warm);
         futures_util::future::join_all(warm.into_iter().map(Process::discard)).await;
+        // Nobody sees what they built any longer than they run.
+        self.context.previews.shutdown().await;
         while self.sessions.join_next().await.is_some() {}
     }
 }

@@ -18,8 +18,9 @@ use super::{
     context::now,
     hold::SessionHold,
     publisher::PublishError,
+    serving::Serving,
     session::Session,
-    shared::{Live, Shared, Told},
+    shared::{ATTACHED, Live, Shared, Told},
     states::{checkpoint_event, undo_events},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(super) struct Bench {
     pub(super) hold: crate::sandbox::Handle,
     /// What is watched of its size.
     pub(super) watch: super::watch::Watch,
+    /// What its programs listen on.
+    pub(super) serving: Serving,
     claims: Vec<Claimed>,
     /// What it says that its tools are at right now.
     running: Running,
@@ -99,9 +102,12 @@ impl Bench {
         if let Err(error) = crate::workspace::give_git_to_the_agent(shared.dir()) {
             tracing::warn!(%error, "that the repository is the agent's could not be noted");
         }
+        let serving = Serving::of(process);
         held.works(Live {
             pause: process.pause(),
             told: tell,
+            inward: process.inward(),
+            ports: serving.ports(),
         });
         let watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
         Self {
@@ -110,6 +116,7 @@ impl Bench {
             told,
             hold: process.pause(),
             watch,
+            serving,
             claims: Vec::new(),
             running: Running::default(),
             in_turn: false,
@@ -132,6 +139,7 @@ impl Bench {
         self.recorded = 0;
         self.touched.clear();
         self.unrecorded_since = None;
+        self.serving.turn();
     }
 
     /// A command ran, and may have changed anything.
@@ -168,6 +176,8 @@ pub(super) enum Around {
     Told(Box<Told>),
     /// It is time to look at their size.
     Look,
+    /// A program of the agent's listens on a port, or does not any more.
+    Ports,
 }
 
 /// Comes when somebody waits for the files of a session that has nothing to do; never for one without files.
@@ -187,6 +197,7 @@ pub(super) async fn around(bench: &mut Option<Bench>) -> Around {
     tokio::select! {
         Some(told) = bench.told.recv() => Around::Told(Box::new(told)),
         () = tokio::time::sleep_until(due) => Around::Look,
+        () = bench.serving.changed() => Around::Ports,
     }
 }
 
@@ -395,6 +406,22 @@ async fn record_nothing(session: &mut Session) -> Result<(), PublishError> {
         events.extend(unkept_claims(session, &claims, private)?);
     }
     session.emit(events).await
+}
+
+/// The owner attached files while the session had nothing to do: what is in them is not the agent's doing.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn attached(
+    session: &mut Session,
+    checkpoint: &Checkpoint,
+) -> Result<(), PublishError> {
+    // What the agent left running may have done until then is a checkpoint of its own in this turn or the last.
+    if let Some(bench) = &mut session.bench {
+        bench.latest = Some(checkpoint.tree);
+    }
+    let event = checkpoint_event(session, checkpoint, ATTACHED, 0)?;
+    session.emit(vec![event]).await
 }
 
 /// The owner brought a state back while the session was open: that is on its record too.

@@ -6,11 +6,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use nostr::PublicKey;
 
 use super::{
+    attached,
     context::{Context, now},
+    conversation::Asked,
     executor::Order,
     hold::SessionHold,
     opening::excerpt,
     process::{self, Process, Start as Launch},
+    shared::Shared,
     workspaces::Source,
 };
 use crate::{
@@ -35,6 +38,8 @@ pub(super) struct Begun {
     pub(super) held: Option<SessionHold>,
     pub(super) imported: Option<(Imported, Checkpoint)>,
     pub(super) latest: Option<Checkpoint>,
+    /// What its owner attached: the names in the copy, and the state with it.
+    pub(super) attached: Option<(Vec<String>, Checkpoint)>,
 }
 
 /// Keys, journals and folders that were made for a session that has not begun. Dropped before it has, by a
@@ -138,7 +143,7 @@ fn earlier(context: &Context, order: &Order) -> Result<Option<PublicKey>, Failur
 pub(super) async fn begin(
     context: &Arc<Context>,
     order: &Order,
-    prompt: &str,
+    asked: &Asked,
     warm: Option<Process>,
     unused: &mut Unused,
     progress: sandbox::Progress,
@@ -150,6 +155,7 @@ pub(super) async fn begin(
         .ok_or_else(|| {
             Failure::new("agent", format!("there is no agent called {}", order.agent))
         })?;
+    let prompt = asked.said.as_str();
     let command = (manifest.driver == crate::agent::manifest::Driver::Exec).then_some(prompt);
     if !manifest.workspace {
         let process = match warm {
@@ -161,6 +167,7 @@ pub(super) async fn begin(
             held: None,
             imported: None,
             latest: None,
+            attached: None,
         });
     }
     let private = order.request.scheme.is_private();
@@ -182,6 +189,8 @@ pub(super) async fn begin(
         if private {
             shared.remember(|about| about.private = true).await?;
         }
+        let attached = attach(&shared, asked).await?;
+        let latest = attached.as_ref().map_or(latest, |(_, at)| at.clone());
         let of = (Some(shared.tree_dir()), shared.about().project.clone());
         let process = start_alone(context, order, command, of, unused, progress).await?;
         held.keep_for(process.exit());
@@ -190,6 +199,7 @@ pub(super) async fn begin(
             held: Some(held),
             imported: None,
             latest: Some(latest),
+            attached,
         });
     }
     let source = source(context, order)?;
@@ -223,7 +233,8 @@ pub(super) async fn begin(
             .shared()
             .fill(source.clone(), context.workspaces.owner(), now())
             .await?;
-        Ok::<_, Failure>((held, filled))
+        let attached = attach(held.shared(), asked).await?;
+        Ok::<_, Failure>((held, filled, attached))
     };
     let (process, filled) = match warm {
         Some(process) => {
@@ -260,13 +271,17 @@ pub(super) async fn begin(
         }
     };
     match (process, filled) {
-        (Ok(process), Ok((mut held, filled))) => {
+        (Ok(process), Ok((mut held, filled, attached))) => {
             held.keep_for(process.exit());
             Ok(Begun {
                 process,
                 held: Some(held),
-                latest: Some(filled.1.clone()),
+                latest: Some(match &attached {
+                    Some((_, at)) => at.clone(),
+                    None => filled.1.clone(),
+                }),
                 imported: Some(filled),
+                attached,
             })
         }
         (Ok(process), Err(failure)) => {
@@ -275,6 +290,18 @@ pub(super) async fn begin(
         }
         (Err(failure), _) => Err(failure),
     }
+}
+
+/// Puts what the owner attached into the copy.
+async fn attach(
+    shared: &Arc<Shared>,
+    asked: &Asked,
+) -> Result<Option<(Vec<String>, Checkpoint)>, Failure> {
+    if asked.files.is_empty() {
+        return Ok(None);
+    }
+    let files = attached::given(asked);
+    shared.attach(files, now()).await.map(Some)
 }
 
 /// A process with fresh keys that works on nothing, or on a copy that is there already, of a project.

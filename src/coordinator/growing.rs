@@ -20,6 +20,8 @@ const PARTIALS: [Duration; 4] = [
 pub(super) struct Growing {
     /// What the agent said so far.
     pub(super) text: String,
+    /// Up to where it is on the record.
+    recorded: usize,
     /// Up to where live text went out, in the redacted text that was settled then.
     shown: String,
     stream_seq: u64,
@@ -38,6 +40,7 @@ impl Growing {
     pub(super) fn new(began: Instant) -> Self {
         Self {
             text: String::new(),
+            recorded: 0,
             shown: String::new(),
             stream_seq: 0,
             partials: 0,
@@ -47,6 +50,24 @@ impl Growing {
             calls: Calls::default(),
             tools: 0,
         }
+    }
+
+    /// What of the text is on no record yet; all of it where that is nothing.
+    pub(super) fn unrecorded(&self) -> &str {
+        let rest = &self.text[self.recorded..];
+        if rest.trim().is_empty() {
+            &self.text
+        } else {
+            rest.trim_start()
+        }
+    }
+
+    /// What was said since the last time, for the record, if it was anything.
+    pub(super) fn take_unrecorded(&mut self) -> Option<String> {
+        let rest = self.text[self.recorded..].trim();
+        let rest = (!rest.is_empty()).then(|| rest.to_owned());
+        self.recorded = self.text.len();
+        rest
     }
 
     /// Sends live text that cannot turn out to be the beginning of a secret.

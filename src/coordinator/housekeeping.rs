@@ -105,6 +105,7 @@ pub(super) async fn clean(
 ) -> Result<Outcome, Failure> {
     let (mut bytes, mut left) = (0, Vec::new());
     for id in copies {
+        context.previews.end(&id.to_hex(), None);
         let discarded = match context.workspaces.open(*id).await {
             Ok(shared) => operation::discard(&shared).await,
             Err(failure) => match context.workspaces.remove_unreadable(*id).await {

@@ -8,7 +8,10 @@ use crate::{
     keys::Admit,
     nips::{
         kind, nip89,
-        nip90::{Input, JobRequest},
+        nip90::{
+            Input, JobRequest,
+            request::{ALLOW, ASK, PERMISSIONS},
+        },
         reference::{named_keys, tag_value},
     },
     store::state::StateError,
@@ -23,6 +26,8 @@ pub(super) enum Intake {
     Cancel(Vec<EventId>),
     /// The operator changed who is admitted.
     Allowed(Vec<PublicKey>),
+    /// The operator writes something that may be for an agent at work.
+    Note,
     /// A job to be done.
     Accept(Accepted),
     /// A job that will not be done, and why.
@@ -66,6 +71,7 @@ pub(super) fn read(
         {
             Intake::Allowed(named_keys(event))
         }
+        kind::NOTE if event.pubkey == context.admission.operator() => Intake::Note,
         _ if kind::is_job_request(event.kind) => read_job(event, context, now, known(&event.id)?),
         _ => Intake::Ignore,
     })
@@ -128,6 +134,24 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
         Ok(request) => request,
         Err(error) => return Intake::Refuse(Failure::new("input", error.to_string())),
     };
+    match request.param(PERMISSIONS) {
+        None | Some(ALLOW) => {}
+        // Whoever asks for more care than it gets must not have less without knowing.
+        Some(ASK) if event.pubkey != context.admission.operator() => {
+            return Intake::Refuse(Failure::new(
+                "not-admitted",
+                "only the owner of this machine is asked for permissions",
+            ));
+        }
+        Some(ASK) => {}
+        Some(other) => {
+            let other: String = other.chars().take(32).collect();
+            return Intake::Refuse(Failure::new(
+                "input",
+                format!("unknown permissions `{other}`: use ask or allow"),
+            ));
+        }
+    }
     let agent = match request.param("agent") {
         Some(named) if !stranger => named,
         _ => agent,
@@ -180,6 +204,6 @@ fn read_workspace_task(event: &Event, context: &Context, for_us: bool) -> Intake
 pub(super) fn job_inputs(request: &JobRequest) -> impl Iterator<Item = EventId> {
     request.inputs.iter().filter_map(|input| match input {
         Input::Job(id) => Some(*id),
-        Input::Text(_) | Input::Event(_) => None,
+        Input::Text(_) | Input::Event(_) | Input::Blob { .. } => None,
     })
 }

@@ -5,11 +5,16 @@
 
 mod announce;
 mod answers;
+mod asking;
+mod attached;
+mod attend;
 mod choice;
 mod claimed;
+mod clock;
 mod config;
 mod context;
 mod conversation;
+mod desk;
 mod dispatcher;
 mod executor;
 mod facts;
@@ -19,14 +24,17 @@ mod hold;
 mod housekeeping;
 mod image;
 mod intake;
+mod listen;
 mod opening;
 mod operation;
 mod perform;
 mod process;
 mod publisher;
+mod questions;
 mod quota;
 mod recovery;
 mod saying;
+mod serving;
 mod session;
 mod shared;
 mod shell;
@@ -46,6 +54,7 @@ use tracing::Instrument as _;
 pub use self::{
     config::{JobsConfig, SessionsConfig, StrangersConfig},
     context::{Context, now},
+    desk::Desk,
     publisher::{PublishError, Publisher},
     workspaces::Workspaces,
 };

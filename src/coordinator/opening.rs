@@ -6,15 +6,19 @@ use nostr::{Event, EventId};
 use tokio::sync::mpsc;
 
 use super::{
+    attached::{self, Prompt},
+    attend::Stand,
     choice,
     context::{Context, now},
     conversation::{self, Said},
+    desk::About,
     executor::Order,
     facts::Bench,
     files::{self, Begun, Unused},
     process::{self, Process, Talk},
     publisher::PublishError,
     session::Session,
+    shared::ATTACHED,
     states, words,
 };
 use crate::{
@@ -34,10 +38,12 @@ const SKIPPED: usize = 20;
 /// What a session begins with beside itself.
 pub(super) struct Prepared {
     pub(super) session: Session,
-    pub(super) prompt: String,
+    pub(super) prompt: Prompt,
     pub(super) model: ModelInfo,
     /// What was copied, when that is new.
     pub(super) imported: Option<(Imported, Checkpoint)>,
+    /// The state with what its owner attached.
+    pub(super) attached: Option<Checkpoint>,
 }
 
 impl Session {
@@ -50,7 +56,7 @@ impl Session {
         progress: sandbox::Progress,
     ) -> Result<Prepared, Failure> {
         let mut unused = Unused::new(&context, process.as_ref());
-        let prompt = conversation::prompt(&context, &order.request).await?;
+        let asked = conversation::asked(&context, &order.request).await?;
         let (model, history) = tokio::try_join!(
             choice::model(&context, order),
             conversation::history(&context, order.request.scheme, order.continues)
@@ -63,12 +69,29 @@ impl Session {
             held,
             imported,
             latest,
+            attached,
         } = {
             let unused = &mut unused;
             Box::pin(files::begin(
-                &context, order, &prompt, process, unused, progress,
+                &context, order, &asked, process, unused, progress,
             ))
             .await?
+        };
+        let placed = attached.as_ref().map(|(names, _)| names.as_slice());
+        let prompt = attached::prompt(
+            &context,
+            asked,
+            &process.manifest,
+            &model,
+            process.takes_pictures,
+            placed.unwrap_or_default(),
+        );
+        let prompt = match prompt.await {
+            Ok(prompt) => prompt,
+            Err(failure) => {
+                process.discard().await;
+                return Err(failure);
+            }
         };
         let (calls_in, calls) = mpsc::channel(64);
         if process.manifest.needs_a_model() {
@@ -92,6 +115,8 @@ impl Session {
             started_at: now(),
             ended: false,
         };
+        // A permission that nobody answers is refused when its owner wants to be asked.
+        process.ask_its_owner(order.asks_its_owner());
         // The session is noted before its first record: a crash in between leaves nothing to end.
         let (acp, noted) = tokio::join!(
             acp_session(&process, &history),
@@ -112,6 +137,18 @@ impl Session {
             relay: context.relay_url.clone(),
         };
         let log = SessionLog::new(process.keys.clone(), context.redactor.clone(), belonging);
+        let about = About {
+            session: process.keys.public_key(),
+            agent: order.agent.clone(),
+            title: String::new(),
+            private: order.request.scheme.is_private(),
+            workspace: record.workspace,
+            project: held.as_ref().and_then(|held| held.shared().about().project),
+            thread: None,
+            at: record.started_at,
+            busy: false,
+        };
+        let (place, words) = context.desk.sit(about);
         let bench = match (held, latest) {
             (Some(held), Some(latest)) => {
                 Some(Bench::new(held, &process, &context.sandbox, latest.tree))
@@ -125,6 +162,10 @@ impl Session {
         };
         let session = Self {
             private: order.request.scheme.is_private(),
+            stand: Stand::new(0, false),
+            owners: process.pause(),
+            place,
+            words,
             thread: None,
             first_inner: None,
             introduction,
@@ -137,12 +178,14 @@ impl Session {
             acp,
             root,
             record,
+            model: model.clone(),
         };
         Ok(Prepared {
             session,
             prompt,
             model,
             imported,
+            attached: attached.map(|(_, checkpoint)| checkpoint),
         })
     }
 
@@ -154,9 +197,10 @@ impl Session {
     pub(super) async fn begin(
         &mut self,
         order: &Order,
-        prompt: &str,
+        prompt: &Prompt,
         model: &ModelInfo,
         imported: Option<&(Imported, Checkpoint)>,
+        attached: Option<&Checkpoint>,
     ) -> Result<(), PublishError> {
         let context = self.context.clone();
         let manifest = self.process.manifest.clone();
@@ -226,6 +270,9 @@ impl Session {
             let alt = format!("Checkpoint {}: {}", first.number, first.reason);
             events.push(self.log.checkpoint(detail, alt, "", now())?.event);
         }
+        if let Some(attached) = attached {
+            events.push(states::checkpoint_event(self, attached, ATTACHED, 0)?);
+        }
         self.emit(events).await
     }
 
@@ -237,7 +284,7 @@ impl Session {
     pub(super) fn take_job(
         &mut self,
         order: &Order,
-        prompt: &str,
+        prompt: &Prompt,
         events: &mut Vec<Event>,
     ) -> Result<Reference, SignError> {
         let context = self.context.clone();
@@ -250,7 +297,7 @@ impl Session {
             let asked = if order.stranger {
                 "A guest asks something.".to_owned()
             } else {
-                excerpt(&context.redactor, prompt)
+                excerpt(&context.redactor, &prompt.said)
             };
             let text = format!("🧭 {asked}\n{} is on it.", self.name());
             let opening = nip10::opening(&self.root, &[self.log.session()], &text);
@@ -260,6 +307,23 @@ impl Session {
             self.thread = Some(Reference::to(&note, &context.relay_url));
             events.push(note);
         }
+        let title = if self.private {
+            "a private job".to_owned()
+        } else {
+            excerpt(&context.redactor, &prompt.said)
+        };
+        let shared = self.bench.as_ref().map(|bench| &bench.shared);
+        self.place.turns_to(About {
+            session: self.log.session(),
+            agent: self.process.manifest.name.clone(),
+            title,
+            private: self.private,
+            workspace: shared.map(|shared| shared.id),
+            project: shared.and_then(|shared| shared.about().project),
+            thread: self.thread.as_ref().map(|thread| thread.id),
+            at: now(),
+            busy: true,
+        });
         let inner = self.hand_over(prompt)?;
         let reference = Reference::to(&inner, &context.relay_url);
         events.push(inner);
@@ -276,15 +340,20 @@ impl Session {
     }
 
     /// The inner hop: a job of the coordinator's own for this session (DESIGN.md #4a).
-    fn hand_over(&self, prompt: &str) -> Result<Event, SignError> {
+    fn hand_over(&self, asked: &Prompt) -> Result<Event, SignError> {
         let context = &self.context;
         let keys = context.keyring.coordinator();
         let session = self.log.session();
-        let prompt = context.redactor.redact(prompt);
+        let prompt = context.redactor.redact(&asked.said);
         let input = vec!["i".to_owned(), prompt.to_string(), "text".to_owned()];
+        let files = asked.files.iter().map(|(sha256, name)| {
+            let file = ["i", sha256, "blob", "", name];
+            file.map(str::to_owned).to_vec()
+        });
+        let inputs: Vec<Vec<String>> = std::iter::once(input).chain(files).collect();
         let mut draft = Draft::new(kind::AGENT_TASK);
         if self.private {
-            let hidden = serde_json::json!([input]).to_string();
+            let hidden = serde_json::json!(inputs).to_string();
             draft = match Scheme::Nip44.encrypt(keys, &session, &hidden) {
                 Ok(content) => draft.tag(["encrypted"]).content(content),
                 // Longer than NIP-44 takes: the session has the prompt already, the relay gets its size.
@@ -293,7 +362,7 @@ impl Session {
                     .tag(["withheld".to_owned(), prompt.len().to_string()]),
             };
         } else {
-            draft = draft.tags([input]);
+            draft = draft.tags(inputs);
         }
         draft = draft
             .tag(["p", &session.to_hex()])

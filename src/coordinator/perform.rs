@@ -114,6 +114,7 @@ impl Dispatcher {
             sentence: format!("the answer could not be published: {sentence}"),
             code: Some("input"),
             text: String::new(),
+            tags: Vec::new(),
         };
         let (event, _) = sign(record, &self.context, effect)?;
         record.outbox = vec![event];

@@ -1,6 +1,9 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
+mod last_words;
+
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,7 +19,7 @@ use tokio::{
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{self, Limits, Peer},
+        acp::{Limits, Peer, PermissionPolicy},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -30,16 +33,12 @@ use crate::{
 
 /// How long a permission may wait for its checkpoint; then the agent is answered all the same.
 const PERMISSION_WAIT: Duration = Duration::from_secs(20);
+/// As good as for ever.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How long a turn's end waits for model calls that are about to be recorded.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
-/// How long an agent's last words may come after the end of its output.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Lines of an agent's standard error in a sentence.
-const LAST_LINES: usize = 3;
-/// Characters of one of them.
-const LINE_CHARS: usize = 300;
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
 /// be ready before anybody chose one.
 const SESSION_MODEL: &str = "session";
@@ -55,6 +54,8 @@ pub(super) struct Process {
     pub(super) image: String,
     /// How it is spoken to.
     pub(super) talk: Talk,
+    /// Whether it takes pictures in its prompts.
+    pub(super) takes_pictures: bool,
     /// The command that it is, for an agent that is one.
     pub(super) command: Option<String>,
     /// The session's keys, made beforehand so that a warm process can start at once.
@@ -63,6 +64,10 @@ pub(super) struct Process {
     pub(super) token: String,
     gateway: Option<SessionGateway>,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// The way to what its programs listen on.
+    inward: sandbox::Inward,
+    /// What it listened on when it was ready: its own machinery, and nothing that it built.
+    machinery: BTreeSet<u16>,
     serving: JoinSet<()>,
     /// Its key and its token, for as long as it can say them.
     _secrets: Learned,
@@ -205,7 +210,8 @@ impl Process {
         )
         .map_err(|error| internal(&error))?;
         let limits = Limits {
-            prompt_timeout: Duration::from_secs(context.jobs.timeout_s.saturating_add(60)),
+            // The turn keeps its time itself: it stands still while somebody is asked.
+            prompt_timeout: A_YEAR,
             permission_wait: PERMISSION_WAIT,
             ..Limits::default()
         };
@@ -218,16 +224,19 @@ impl Process {
                 output: Mutex::new(Some(sandbox.agent)),
             },
         };
-        let process = Self {
+        let mut process = Self {
             context: context.clone(),
             manifest,
             image: image.to_string(),
             talk,
+            takes_pictures: false,
             command: command.map(str::to_owned),
             keys,
             token,
             gateway: None,
             http: Some(sandbox.http),
+            inward: sandbox.inward,
+            machinery: BTreeSet::new(),
             serving: JoinSet::new(),
             _secrets: secrets,
             stderr: sandbox.stderr,
@@ -235,7 +244,12 @@ impl Process {
             control: sandbox.control,
         };
         match process.initialize().await {
-            Ok(()) => Ok(process),
+            Ok(()) => {
+                if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
+                    process.machinery = process.inward.ports().await.unwrap_or_default();
+                }
+                Ok(process)
+            }
             Err(failure) => {
                 process.discard().await;
                 Err(failure)
@@ -243,26 +257,51 @@ impl Process {
         }
     }
 
-    async fn initialize(&self) -> Result<(), Failure> {
+    async fn initialize(&mut self) -> Result<(), Failure> {
         let Talk::Acp { peer, .. } = &self.talk else {
             return Ok(());
         };
         let asked = async {
-            peer.initialize().await?;
-            match &self.manifest.auth_method {
-                Some(method) => peer.authenticate(method).await.map(drop),
-                None => Ok(()),
+            let info = peer.initialize().await?;
+            let pictures = info.capabilities.pointer("/promptCapabilities/image");
+            if let Some(method) = &self.manifest.auth_method {
+                peer.authenticate(method).await?;
             }
+            Ok(pictures == Some(&Value::Bool(true)))
         };
         match asked.await {
-            Ok(()) => Ok(()),
+            Ok(pictures) => {
+                self.takes_pictures = pictures;
+                Ok(())
+            }
             Err(error) => Err(self.agent_failed(&error).await),
+        }
+    }
+
+    /// Has its requests for permission refused where nobody answers, or allowed.
+    pub(super) fn ask_its_owner(&self, asks: bool) {
+        if let Talk::Acp { peer, .. } = &self.talk {
+            peer.set_permissions(if asks {
+                PermissionPolicy::Reject
+            } else {
+                PermissionPolicy::Allow
+            });
         }
     }
 
     /// Stops the agent for a moment, from another task.
     pub(super) fn pause(&self) -> sandbox::Handle {
         self.control.handle()
+    }
+
+    /// The way to what its programs listen on.
+    pub(super) fn inward(&self) -> sandbox::Inward {
+        self.inward.clone()
+    }
+
+    /// What it listened on before it was asked for anything.
+    pub(super) fn machinery(&self) -> BTreeSet<u16> {
+        self.machinery.clone()
     }
 
     /// How it ended; `None` while it runs.
@@ -320,48 +359,6 @@ impl Process {
         if let Some(gateway) = &self.gateway {
             gateway.settled(SETTLE).await;
         }
-    }
-
-    /// The last lines of what the agent wrote to its standard error, for a person: bounded, and without what a
-    /// terminal obeys, and without secrets.
-    pub(super) fn last_words(&self, lines: usize) -> Vec<String> {
-        let text = self.stderr.text();
-        let text = self.context.redactor.redact(&text);
-        let written = text.lines().map(str::trim_end);
-        let mut last: Vec<String> = written
-            .filter(|line| !line.trim().is_empty())
-            .rev()
-            .take(lines)
-            .map(|line| line.replace('\t', "  ").chars().take(LINE_CHARS).collect())
-            .collect();
-        last.reverse();
-        last
-    }
-
-    /// What went wrong with the agent, with the facts that the host saw.
-    pub(super) async fn agent_failed(&self, error: &acp::Error) -> Failure {
-        if matches!(error, acp::Error::Closed(_)) {
-            // Its last words and its exit code come another way, and may come after its end.
-            let mut exit = self.exit();
-            let ended = tokio::time::timeout(LAST_WORDS, exit.wait_for(Option::is_some));
-            let _seen = ended.await;
-        }
-        let mut sentence = format!("the agent {} failed: {error}", self.manifest.name);
-        if let Some(exit) = self.exit.borrow().as_ref() {
-            if exit.oom {
-                sentence.push_str("; it was killed because its memory ran out");
-            } else if let Some(code) = exit.code {
-                sentence.push_str(&format!("; it exited with code {code}"));
-            }
-        }
-        let words = self.last_words(LAST_LINES);
-        if !words.is_empty() {
-            sentence.push_str(&format!("; its last words: {}", words.join(" / ")));
-        }
-        Failure::new(
-            "agent",
-            self.context.redactor.redact(&sentence).into_owned(),
-        )
     }
 
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless

@@ -58,8 +58,7 @@ impl Publisher {
         Self { relay, redactor }
     }
 
-    /// Cuts secrets out of a draft and signs it. Ciphertext is left as it is: its text was redacted before
-    /// it was encrypted. So is the verbatim `request` of a customer.
+    /// Cuts secrets out of a draft ([`Redactor::clean`]) and signs it.
     ///
     /// # Errors
     /// When it cannot be signed.
@@ -77,24 +76,7 @@ impl Publisher {
         keys: &Keys,
         created_at: u64,
     ) -> Result<Event, SignError> {
-        if !draft
-            .tags
-            .iter()
-            .any(|tag| tag.first().is_some_and(|name| name == "encrypted"))
-        {
-            draft.content = self.redactor.redact(&draft.content).into_owned();
-            for tag in draft
-                .tags
-                .iter_mut()
-                .filter(|tag| tag.first().is_some_and(|n| n != "request"))
-            {
-                for value in tag.iter_mut().skip(1) {
-                    if let std::borrow::Cow::Owned(clean) = self.redactor.redact(value) {
-                        *value = clean;
-                    }
-                }
-            }
-        }
+        self.redactor.clean(&mut draft);
         draft.sign(keys, created_at)
     }
 

@@ -9,6 +9,7 @@ use super::{
     claimed,
     context::now,
     executor::{ExecutorEvent, Order},
+    growing::Growing,
     publisher::PublishError,
     session::{Lines, Session},
     usage::{self, Usage},
@@ -122,6 +123,7 @@ pub(super) fn message(
             [took.saturating_sub(usage.model_ms).to_string()],
         ),
     ];
+    let text = session.context.redactor.redact(text).into_owned();
     detail.extend(
         usage
             .first_ms
@@ -134,11 +136,34 @@ pub(super) fn message(
         detail.push(tag("withheld", [text.len().to_string()]));
         ""
     } else {
-        text
+        text.as_str()
     };
     session
         .log
         .action(ActionKind::Message, detail, alt.to_owned(), content, now())
+}
+
+/// What the agent said until it was told to do something else; what that cost is in the turn's last message.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn record_said(
+    session: &mut Session,
+    growing: &mut Growing,
+) -> Result<(), PublishError> {
+    let Some(said) = growing.take_unrecorded() else {
+        return Ok(());
+    };
+    let said = session.context.redactor.redact(&said).into_owned();
+    let (detail, content) = match session.private {
+        true => (vec![tag("withheld", [said.len().to_string()])], ""),
+        false => (Vec::new(), said.as_str()),
+    };
+    let alt = "Said before it was told to do something else".to_owned();
+    let entry = session
+        .log
+        .action(ActionKind::Message, detail, alt, content, now())?;
+    session.publish(entry).await
 }
 
 /// The answer, and the session's own result, which the customer's will quote.

@@ -10,27 +10,35 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    attached::{self, Prompt},
+    attend::Stand,
     context::{Context, now},
     conversation,
+    desk::{Place, Word},
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
-    opening::{Prepared, excerpt},
+    image,
+    opening::Prepared,
     process::{Process, Talk},
     publisher::PublishError,
+    serving,
     shared::Told,
     turn, watch,
 };
 use crate::{
     agent::acp::SessionId,
     job::{Failure, Report},
-    model::ModelCall,
+    model::{ModelCall, local::ModelInfo},
     nips::{Reference, session::Outcome},
-    recorder::{Entry, Redactor, SessionLog},
+    recorder::{Entry, SessionLog},
+    sandbox,
     store::state::SessionRecord,
 };
 
-/// How often a customer hears of a build that it waits for.
-const TELL_EVERY: Duration = Duration::from_secs(3);
+/// The longest that a session stays open after an answer because somebody looks at what it built.
+const LOOKED_AT: Duration = Duration::from_secs(4 * 3600);
+/// How often it is looked whether somebody does.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One job for a session.
 #[derive(Debug)]
@@ -88,6 +96,15 @@ pub(super) struct Session {
     /// The inner job of the first turn, which the start names.
     pub(super) first_inner: Option<Reference>,
     pub(super) record: SessionRecord,
+    /// The model that it began with.
+    pub(super) model: ModelInfo,
+    /// Its place among those that its owner can speak to, and what its owner says.
+    pub(super) place: Place,
+    pub(super) words: mpsc::Receiver<Word>,
+    /// How its turn stands.
+    pub(super) stand: Stand,
+    /// Holds the agent still for its owner.
+    pub(super) owners: sandbox::Handle,
 }
 
 /// How a turn left the session.
@@ -117,7 +134,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
         prepared = Box::pin(preparing) => prepared,
-        () = tell_of_build(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
+        () = image::tell(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
@@ -130,9 +147,16 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         mut prompt,
         model,
         imported,
+        attached,
     } = prepared;
     // From here on the session has a record, which must come to its end.
-    let begun = session.begin(&turn.order, &prompt, &model, imported.as_ref());
+    let begun = session.begin(
+        &turn.order,
+        &prompt,
+        &model,
+        imported.as_ref(),
+        attached.as_ref(),
+    );
     if let Err(error) = Box::pin(begun).await {
         let failure = Failure::new("agent", format!("the record could not be written: {error}"));
         report_failure(&lines.reports, &turn.order, failure).await;
@@ -148,6 +172,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         if session.bench.as_ref().is_some_and(is_full) {
             break 'session (Outcome::Failed, "store");
         }
+        session.place.rests();
         let answered = turn.order.event.id;
         if idle == 0
             || lines
@@ -161,7 +186,10 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
         {
             break (Outcome::Success, "completed");
         }
-        let ends = Instant::now() + Duration::from_secs(idle);
+        let (mut ends, latest) = (
+            Instant::now() + Duration::from_secs(idle),
+            Instant::now() + LOOKED_AT,
+        );
         let shared = session.bench.as_ref().map(|bench| bench.shared.clone());
         let mut wanted = std::pin::pin!(facts::wanted(shared));
         turn = loop {
@@ -177,6 +205,12 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                             break 'session (Outcome::Failed, "record");
                         }
                     }
+                    Around::Ports => {
+                        if let Err(error) = serving::record(&mut session).await {
+                            tracing::error!(%error, "what the agent serves could not be recorded");
+                            break 'session (Outcome::Failed, "record");
+                        }
+                    }
                     // Nobody waits for what it does now: over its quota it ends, and its copy stays.
                     Around::Look => match watch::grew_too_large(&mut session).await {
                         Ok(false) => {}
@@ -187,13 +221,18 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                         }
                     },
                 },
-                () = tokio::time::sleep_until(ends) => break 'session (Outcome::Success, "completed"),
+                Some(word) = session.words.recv() => word.nothing_to_do(),
+                // What it built runs in its sandbox, and somebody looks at that.
+                () = tokio::time::sleep_until(ends) => match session.is_looked_at() && ends < latest {
+                    true => ends = Instant::now() + LOOK_AGAIN,
+                    false => break 'session (Outcome::Success, "completed"),
+                },
                 () = lines.close.cancelled() => break 'session (Outcome::Success, "completed"),
                 () = &mut wanted => break 'session (Outcome::Success, "completed"),
                 () = lines.shutdown.cancelled() => break 'session (Outcome::Interrupted, "stopped"),
             }
         };
-        prompt = match conversation::prompt(&session.context, &turn.order.request).await {
+        prompt = match session.next_prompt(&turn.order).await {
             Ok(prompt) => prompt,
             Err(failure) => {
                 report_failure(&lines.reports, &turn.order, failure).await;
@@ -212,38 +251,6 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     session.end(outcome, ending, &lines).await;
 }
 
-/// Tells the customer what a build says, now and then; never ends.
-async fn tell_of_build(
-    building: &mut mpsc::Receiver<String>,
-    redactor: &Redactor,
-    order: &Order,
-    reports: &mpsc::Sender<ExecutorEvent>,
-) {
-    let mut next = Instant::now();
-    while let Some(line) = building.recv().await {
-        if Instant::now() < next || line.trim().is_empty() {
-            continue;
-        }
-        next = Instant::now() + TELL_EVERY;
-        let sentence = format!(
-            "making the image of {} (only the first time): {}",
-            order.agent,
-            excerpt(redactor, &line)
-        );
-        let event = ExecutorEvent {
-            job: order.event.id,
-            attempt: order.attempt,
-            session: None,
-            thread: None,
-            report: Report::Notice(sentence),
-        };
-        if reports.send(event).await.is_err() {
-            tracing::debug!("nobody hears a report any more");
-        }
-    }
-    std::future::pending().await
-}
-
 async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, failure: Failure) {
     let event = ExecutorEvent {
         job: order.event.id,
@@ -255,6 +262,11 @@ async fn report_failure(reports: &mpsc::Sender<ExecutorEvent>, order: &Order, fa
     if reports.send(event).await.is_err() {
         tracing::debug!("nobody hears a report any more");
     }
+}
+
+/// A job cannot be done whose record cannot be written.
+fn unrecorded(error: PublishError) -> Failure {
+    Failure::new("agent", format!("the record could not be written: {error}"))
 }
 
 impl Session {
@@ -288,6 +300,12 @@ impl Session {
             }
         }
         Err(unpublished.error)
+    }
+
+    /// Whether somebody looks at what runs in its sandbox.
+    fn is_looked_at(&self) -> bool {
+        let copy = self.bench.as_ref().map(|bench| bench.shared.id.to_hex());
+        copy.is_some_and(|copy| self.context.previews.is_looked_at(&copy))
     }
 
     /// Takes in what the owner did with the files while no job ran.
@@ -325,6 +343,11 @@ impl Session {
 
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        // What is said to it from here on is said to nobody.
+        self.words.close();
+        while let Ok(word) = self.words.try_recv() {
+            word.nothing_to_do();
+        }
         // From here on nobody is told anything: an undo has a record of its own.
         while let Some(told) = self.last_told() {
             if let Err(error) = self.hear(told).await {
@@ -414,14 +437,39 @@ impl Session {
         }
     }
 
-    /// When a job has to be done.
-    pub(super) fn deadline(&self, order: &Order) -> Instant {
-        let seconds = if order.stranger {
+    /// What a further job asks, with its files in the copy.
+    async fn next_prompt(&mut self, order: &Order) -> Result<Prompt, Failure> {
+        let asked = conversation::asked(&self.context, &order.request).await?;
+        let mut placed = Vec::new();
+        let shared = self.bench.as_ref().map(|bench| bench.shared.clone());
+        if let Some(shared) = shared.filter(|_| !asked.files.is_empty()) {
+            facts::checkpoint(self, "before its owner attached files")
+                .await
+                .map_err(unrecorded)?;
+            let files = attached::given(&asked);
+            let (names, checkpoint) = shared.attach(files, now()).await?;
+            placed = names;
+            facts::attached(self, &checkpoint)
+                .await
+                .map_err(unrecorded)?;
+        }
+        attached::prompt(
+            &self.context,
+            asked,
+            &self.process.manifest,
+            &self.model,
+            self.process.takes_pictures,
+            &placed,
+        )
+        .await
+    }
+
+    /// How many seconds a job may take.
+    pub(super) fn seconds(&self, order: &Order) -> u64 {
+        if order.stranger {
             self.context.jobs.strangers.seconds
         } else {
             self.context.jobs.timeout_s
-        };
-        // A year is as good as never, and can be added to any time.
-        Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
+        }
     }
 }

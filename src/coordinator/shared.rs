@@ -1,13 +1,14 @@
 //! One copy in use: its files under one lock, what is remembered of it, and who holds it.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use nostr::PublicKey;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     hold::Holders,
@@ -18,6 +19,7 @@ use crate::{
     sandbox,
     workspace::{
         About, Checkpoint, ObjectId, Undone, Workspace,
+        attach::Given,
         import::{self, Imported},
     },
 };
@@ -25,6 +27,9 @@ use crate::{
 /// The longest that an agent stands still while something is done with its files; then it goes on, whatever
 /// became of that.
 const STILL: Duration = Duration::from_secs(300);
+
+/// Why the checkpoint after that is made.
+pub(super) const ATTACHED: &str = "what its owner attached";
 
 /// A copy in use.
 #[derive(Debug)]
@@ -44,6 +49,10 @@ pub(super) struct Live {
     pub(super) pause: sandbox::Handle,
     /// Tells the session what its owner did.
     pub(super) told: mpsc::Sender<Told>,
+    /// The way to what its agent's programs listen on.
+    pub(super) inward: sandbox::Inward,
+    /// Where they do.
+    pub(super) ports: watch::Receiver<BTreeSet<u16>>,
 }
 
 /// What a session is told.
@@ -180,6 +189,21 @@ impl Shared {
         blocking(move || {
             let _in_use = (this, still);
             work(&mut files)
+        })
+        .await
+    }
+
+    /// Puts files of its owner's to the top of it, while an agent at work on it stands still; gives their names.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) async fn attach(
+        self: &Arc<Self>,
+        files: Vec<Given>,
+        at: u64,
+    ) -> Result<(Vec<String>, Checkpoint), Failure> {
+        self.still(true, move |workspace| {
+            Ok(workspace.attach(&files, ATTACHED, at)?)
         })
         .await
     }

@@ -5,13 +5,17 @@ use std::sync::PoisonError;
 use tokio::{io::AsyncReadExt as _, time::Instant};
 
 use super::{
+    attend::{self, Stand},
+    clock,
     context::now,
+    desk::Word,
     executor::Order,
     facts::{self, Around},
     growing::Growing,
     process::Talk,
     publisher::PublishError,
     saying::{answer, report, tag, take_call},
+    serving,
     session::{After, Lines, Session, Turn},
     turn::Ended,
     usage::Usage,
@@ -30,6 +34,9 @@ use crate::{
 const MAX_OUTPUT: usize = 4 << 20;
 /// Lines of a failed command's standard error that stand below its output.
 const LAST_LINES: usize = 20;
+/// What its owner hears who wants to steer it.
+const NOT_STEERED: &str =
+    "a command cannot be told anything: stop it (Ctrl-C), and run another one";
 /// How long a command that closed its output may take to end.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -45,7 +52,7 @@ pub(super) async fn listen(
     usage: &mut Usage,
 ) -> Result<Ended, PublishError> {
     let order = &turn.order;
-    let deadline = session.deadline(order);
+    session.stand = Stand::new(session.seconds(order), false);
     let Talk::Exec { output } = &mut session.process.talk else {
         return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
     };
@@ -66,7 +73,7 @@ pub(super) async fn listen(
             biased;
             () = turn.cancel.cancelled() => return Ok(Ended::Cancelled),
             () = lines.shutdown.cancelled() => return Ok(Ended::Shutdown),
-            () = tokio::time::sleep_until(deadline) => return Ok(Ended::TimedOut),
+            () = clock::at(session.stand.clock.due()) => return Ok(Ended::TimedOut),
             // The gateway waits when nobody takes its calls in.
             Some(call) = session.calls.recv() => {
                 take_call(session, usage, call)?;
@@ -74,6 +81,10 @@ pub(super) async fn listen(
                     return Ok(Ended::Budget(failure));
                 }
             }
+            Some(word) = session.words.recv() => match word {
+                Word::Steer { .. } => word.refuse(NOT_STEERED),
+                word => drop(attend::hear(session, order, lines, word).await?),
+            },
             read = output.read(&mut piece) => match read {
                 Ok(0) | Err(_) => break,
                 Ok(n) if growing.text.len() < MAX_OUTPUT => growing.text.push_str(&text.push(&piece[..n])),
@@ -83,6 +94,7 @@ pub(super) async fn listen(
                 // A command cannot be told: its record says what its owner did under it.
                 Around::Told(told) => drop(session.hear(*told).await?),
                 Around::Look => watch_disk(session, order, lines).await?,
+                Around::Ports => serving::record(session).await?,
             },
             _ = ticks.tick() => {
                 session.emit(Vec::new()).await?;

@@ -1,43 +1,26 @@
 //! One job of a session: the prompt, what comes back, and the answer.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{
-    claimed,
+    attached::Prompt,
     context::now,
-    facts::{self, Around},
+    facts,
     growing::Growing,
-    opening::excerpt,
+    listen::listen,
     process::Talk,
     publisher::PublishError,
-    saying::{answer, message, record_error, record_tool, report, take_call},
+    saying::{answer, message, record_error, report, take_call},
     session::{After, Lines, Session, Turn},
     shell,
     usage::Usage,
-    watch::{ended_too_large, let_go, watch_disk},
+    watch::ended_too_large,
 };
 use crate::{
-    agent::{
-        acp::{self, StopReason},
-        claims::{Claim, Tool},
-    },
+    agent::acp::{self, StopReason},
     job::{Failure, Report},
     nips::session::Outcome,
 };
-
-/// How often live text goes out.
-const DELTA_EVERY: Duration = Duration::from_millis(80);
-/// How long an agent may take to end a turn that was cancelled.
-const CANCEL_GRACE: Duration = Duration::from_millis(800);
-/// How long an agent may take to stop when the files under it were brought back.
-const STOP_FOR_UNDO: Duration = Duration::from_secs(10);
-/// What an agent says about its tools is recorded up to this often in a turn.
-const MAX_TOOLS: usize = 1000;
-const FIRST_TOO_MANY: usize = MAX_TOOLS + 1;
-/// The most that an agent may say in one turn.
-const MAX_TEXT: usize = 4 << 20;
 
 /// What ended the wait for the agent.
 pub(super) enum Ended {
@@ -55,7 +38,12 @@ pub(super) enum Ended {
 }
 
 /// Has the agent do one job, and reports the answer.
-pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines: &Lines) -> After {
+pub(super) async fn run(
+    session: &mut Session,
+    turn: &Turn,
+    prompt: &Prompt,
+    lines: &Lines,
+) -> After {
     let order = &turn.order;
     match Box::pin(work(session, turn, prompt, lines)).await {
         Ok(after) => after,
@@ -73,7 +61,7 @@ pub(super) async fn run(session: &mut Session, turn: &Turn, prompt: &str, lines:
 async fn work(
     session: &mut Session,
     turn: &Turn,
-    prompt: &str,
+    prompt: &Prompt,
     lines: &Lines,
 ) -> Result<After, PublishError> {
     let order = &turn.order;
@@ -138,10 +126,9 @@ async fn work(
 
     if !matches!(ended, Ended::Turn(Ok(_))) && !growing.text.trim().is_empty() {
         // What was shown is on the record, also when it did not become an answer.
-        let text = session.context.redactor.redact(&growing.text).into_owned();
         let said = message(
             session,
-            &text,
+            growing.unrecorded(),
             &usage,
             began.elapsed(),
             "Said before it stopped",
@@ -209,238 +196,18 @@ async fn work(
     }
     growing.flush(session, &order.request.customer).await;
     let text = session.context.redactor.redact(&growing.text).into_owned();
-    let message = message(session, &text, &usage, began.elapsed(), "Answered")?;
+    let message = message(
+        session,
+        growing.unrecorded(),
+        &usage,
+        began.elapsed(),
+        "Answered",
+    )?;
     let message = session.keep_whole(message).await;
     let (answer, result) = answer(session, order, &inner, text, Vec::new()).await?;
     session.emit(vec![message, result]).await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(After::Open)
-}
-
-/// Sends the prompt and takes in what the agent says until its turn ends or must end.
-async fn listen(
-    session: &mut Session,
-    turn: &Turn,
-    prompt: &str,
-    lines: &Lines,
-    growing: &mut Growing,
-    usage: &mut Usage,
-) -> Result<Ended, PublishError> {
-    if turn.cancel.is_cancelled() {
-        return Ok(Ended::Cancelled);
-    }
-    if lines.shutdown.is_cancelled() {
-        return Ok(Ended::Shutdown);
-    }
-    let order = &turn.order;
-    let deadline = session.deadline(order);
-    let (Talk::Acp { peer, .. }, Some(acp)) = (&session.process.talk, session.acp.clone()) else {
-        return Ok(Ended::Turn(Err(acp::Error::Closed(acp::Closed::Ended))));
-    };
-    let peer = peer.clone();
-    let say = |text: String| {
-        let blocks = vec![serde_json::json!({"type": "text", "text": text})];
-        let (peer, acp) = (peer.clone(), acp.clone());
-        Box::pin(async move { peer.prompt(&acp, blocks).await })
-    };
-    let introduction = session.introduction.take().unwrap_or_default();
-    let mut prompting = say(format!("{introduction}{prompt}"));
-    let mut ticks = tokio::time::interval(DELTA_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let ended = 'turn: loop {
-        tokio::select! {
-            biased;
-            () = turn.cancel.cancelled() => break Ended::Cancelled,
-            () = lines.shutdown.cancelled() => break Ended::Shutdown,
-            () = tokio::time::sleep_until(deadline) => break Ended::TimedOut,
-            done = &mut prompting => break Ended::Turn(done),
-            // The gateway waits when nobody takes its calls in.
-            Some(call) = session.calls.recv() => {
-                take_call(session, usage, call)?;
-                if let Some(failure) = usage.exhausted.take() {
-                    break Ended::Budget(failure);
-                }
-            }
-            Some(claim) = next_claim(&mut session.process.talk) => {
-                take(session, growing, claim).await?;
-                if growing.text.len() > MAX_TEXT {
-                    break Ended::TooLong;
-                }
-            }
-            around = facts::around(&mut session.bench) => match around {
-                Around::Look => watch_disk(session, order, lines).await?,
-                Around::Told(told) => {
-                    let sentence = session.hear(*told).await?;
-                    let_go(session, order, lines).await?;
-                    // What it is about to do rests on files that are gone: it stops, and goes on from here.
-                    let mut stopping = Box::pin(async {
-                        let _asked = peer.cancel(&acp).await;
-                        let _ended = (&mut prompting).await;
-                    });
-                    let patience = Instant::now() + STOP_FOR_UNDO;
-                    loop {
-                        tokio::select! {
-                            biased;
-                            () = turn.cancel.cancelled() => break 'turn Ended::Cancelled,
-                            () = lines.shutdown.cancelled() => break 'turn Ended::Shutdown,
-                            () = tokio::time::sleep_until(patience) => break 'turn Ended::Stubborn,
-                            () = &mut stopping => break,
-                            Some(call) = session.calls.recv() => take_call(session, usage, call)?,
-                            // Its answer comes after all that it says until then, which belongs to what is undone.
-                            Some(_) = next_claim(&mut session.process.talk) => {}
-                        }
-                    }
-                    drop(stopping);
-                    session.introduction = None;
-                    session.forget_claims();
-                    if !growing.text.is_empty() {
-                        growing.text.push_str("\n\n");
-                    }
-                    prompting = say(format!("{sentence}\n\nGo on from there with the task:\n{prompt}"));
-                }
-            },
-            _ = ticks.tick() => {
-                facts::settle(session).await?;
-                session.emit(Vec::new()).await?;
-                growing.show(session, &order.request.customer, false).await;
-                if let Some(text) = growing.partial(&session.context.redactor) {
-                    report(session, order, lines, Report::Partial(text)).await;
-                }
-            }
-        }
-    };
-    if matches!(ended, Ended::Turn(_)) {
-        // Everything that the agent said before its answer is in the channel, and no more than it holds:
-        // one that goes on talking is not heard for ever.
-        let room = match &session.process.talk {
-            Talk::Acp { claims, .. } => claims.max_capacity(),
-            Talk::Exec { .. } => 0,
-        };
-        for _ in 0..room {
-            let Talk::Acp { claims, .. } = &mut session.process.talk else {
-                break;
-            };
-            match claims.try_recv() {
-                Ok(claim) => take(session, growing, claim).await?,
-                Err(_) => break,
-            }
-        }
-    } else {
-        let stopping = async {
-            let _asked = peer.cancel(&acp).await;
-            let _ended = prompting.await;
-        };
-        // The container goes next, whether it obeys or not.
-        let _in_time = tokio::time::timeout(CANCEL_GRACE, stopping).await;
-    }
-    Ok(ended)
-}
-
-/// Takes in what the agent said. Where that needs a checkpoint, everything that it said meanwhile comes first:
-/// its tools run side by side, and what one did is not to be held against another.
-async fn take(
-    session: &mut Session,
-    growing: &mut Growing,
-    first: Claim,
-) -> Result<(), PublishError> {
-    let (mut did, mut asked) = (Vec::new(), Vec::new());
-    let mut next = Some(first);
-    // No more than the channel holds: one that goes on talking is not heard for ever.
-    let mut room = match &session.process.talk {
-        Talk::Acp { claims, .. } => claims.max_capacity(),
-        Talk::Exec { .. } => 0,
-    };
-    while let Some(claim) = next {
-        match claim {
-            Claim::Text(text) => growing.text.push_str(&text),
-            Claim::ToolCall(tool) | Claim::ToolUpdate(tool) => {
-                did.extend(take_tool(session, growing, tool).await?);
-            }
-            Claim::Permission(permission) => asked.push(permission),
-            Claim::NotJson(line) => tracing::debug!(
-                bytes = line.len(),
-                "the agent wrote a line that is no message"
-            ),
-            // Kept in the journal; nothing of them belongs into the record.
-            _ => {}
-        }
-        next = match &mut session.process.talk {
-            Talk::Acp { claims, .. }
-                if room > 0
-                    && growing.text.len() <= MAX_TEXT
-                    && !(did.is_empty() && asked.is_empty()) =>
-            {
-                claims.try_recv().ok()
-            }
-            _ => None,
-        };
-        room = room.saturating_sub(1);
-    }
-    if !did.is_empty() {
-        let why = if session.private {
-            "after a tool".to_owned()
-        } else {
-            format!(
-                "after it {}",
-                excerpt(&session.context.redactor, &did.join(", "))
-            )
-        };
-        facts::checkpoint(session, &why).await?;
-    }
-    for permission in asked {
-        let why = if session.private {
-            "before a tool".to_owned()
-        } else {
-            format!(
-                "before it {}",
-                claimed::did(&session.context.redactor, &permission.tool)
-            )
-        };
-        facts::checkpoint(session, &why).await?;
-        let _told = permission.answer.give();
-    }
-    Ok(())
-}
-
-/// Takes in news of a tool; gives what it did when it ended and may have changed files.
-async fn take_tool(
-    session: &mut Session,
-    growing: &mut Growing,
-    tool: Tool,
-) -> Result<Option<String>, PublishError> {
-    let whole = growing.calls.whole(tool);
-    if let Some(bench) = &mut session.bench {
-        bench.hear(&whole);
-    }
-    if !matches!(whole.status.as_deref(), Some("completed" | "failed")) {
-        return Ok(None);
-    }
-    growing.tools += 1;
-    match growing.tools {
-        ..=MAX_TOOLS => {
-            let event = record_tool(session, &whole).await?;
-            if let Some(bench) = &mut session.bench {
-                bench.claim(&session.context.redactor, event, &whole);
-            }
-        }
-        FIRST_TOO_MANY => {
-            let sentence = "The agent said more about its tools than a record holds.";
-            let entry = session
-                .log
-                .error("truncated-record", true, sentence, now())?;
-            session.publish(entry).await?;
-        }
-        _ => {}
-    }
-    Ok(claimed::may_change(&whole).then(|| claimed::did(&session.context.redactor, &whole)))
-}
-
-/// What the agent says next.
-async fn next_claim(talk: &mut Talk) -> Option<Claim> {
-    match talk {
-        Talk::Acp { claims, .. } => claims.recv().await,
-        Talk::Exec { .. } => None,
-    }
 }
 
 /// Why a turn failed: what the host saw of the model before what the agent says.

@@ -252,6 +252,20 @@ impl Workspaces {
         .await
     }
 
+    /// The folders that copies were made of, the last one first, each once.
+    pub async fn projects(self: &Arc<Self>) -> Vec<PathBuf> {
+        let mut projects = Vec::new();
+        // Without the list, a person finds the folder without it.
+        for about in self.list().await.unwrap_or_default() {
+            if let Some(project) = about.project
+                && !projects.contains(&project)
+            {
+                projects.push(project);
+            }
+        }
+        projects
+    }
+
     /// The copies of which nobody can read what is remembered, and since when they are there.
     ///
     /// # Errors

@@ -89,6 +89,15 @@ pub enum Report {
     Partial(String),
     /// Something that the customer should know while it goes on.
     Notice(String),
+    /// It asks its owner something, and waits.
+    Asks {
+        /// A sentence.
+        sentence: String,
+        /// What is asked, in full.
+        text: String,
+        /// What programs read.
+        tags: Vec<Vec<String>>,
+    },
     /// The answer.
     Answered(Answer),
     /// It failed.
@@ -146,8 +155,10 @@ pub enum Effect {
         sentence: String,
         /// A machine word, for errors.
         code: Option<&'static str>,
-        /// Text so far, for `partial`.
+        /// Text so far, for `partial`; what is asked in full, for a question.
         text: String,
+        /// Further tags.
+        tags: Vec<Vec<String>>,
     },
     /// Give the customer the result.
     Result(Answer),
@@ -207,8 +218,20 @@ impl Job {
                     sentence: String::new(),
                     code: None,
                     text,
+                    tags: Vec::new(),
                 }],
                 Report::Notice(sentence) => vec![feedback(Status::Processing, &sentence)],
+                Report::Asks {
+                    sentence,
+                    text,
+                    tags,
+                } => vec![Effect::Feedback {
+                    status: Status::Processing,
+                    sentence,
+                    code: None,
+                    text,
+                    tags,
+                }],
                 Report::Answered(answer) => {
                     self.state = State::Done(Outcome::Delivered);
                     vec![Effect::Result(answer), feedback(Status::Success, "done")]
@@ -252,6 +275,7 @@ impl Job {
             sentence: failure.sentence.clone(),
             code: Some(failure.code),
             text: String::new(),
+            tags: Vec::new(),
         }]
     }
 }
@@ -262,6 +286,7 @@ fn feedback(status: Status, sentence: &str) -> Effect {
         sentence: sentence.to_owned(),
         code: None,
         text: String::new(),
+        tags: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keyring: one file a key under `home/keys`, readable by its owner alone.
 //!
-//! `operator`, `relay` and `coordinator` are made once; every session gets a fresh key, kept so that a
+//! `operator`, `relay`, `coordinator` and `page` are made once; every session gets a fresh key, kept so that a
 //! session that a crash abandoned can be ended under it.
 
 use std::{
@@ -18,6 +18,7 @@ pub struct Keyring {
     operator: Keys,
     relay: Keys,
     coordinator: Keys,
+    page: Keys,
 }
 
 /// Why the keyring could not be used.
@@ -58,6 +59,7 @@ impl Keyring {
             operator: named("operator")?,
             relay: named("relay")?,
             coordinator: named("coordinator")?,
+            page: named("page")?,
             directory,
         })
     }
@@ -78,6 +80,12 @@ impl Keyring {
     #[must_use]
     pub fn coordinator(&self) -> &Keys {
         &self.coordinator
+    }
+
+    /// What the page's bearers are made with. It signs nothing.
+    #[must_use]
+    pub fn page(&self) -> [u8; 32] {
+        self.page.secret_key().to_secret_bytes()
     }
 
     /// Makes a session's key; it is on disk before this returns.
@@ -151,7 +159,7 @@ impl Keyring {
     /// Every spelling of the long-lived secret keys, for redaction.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
-        [&self.operator, &self.relay, &self.coordinator]
+        [&self.operator, &self.relay, &self.coordinator, &self.page]
             .into_iter()
             .flat_map(spellings)
             .collect()

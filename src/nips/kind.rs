@@ -42,6 +42,8 @@ pub const JOB_FEEDBACK: u16 = 7000;
 pub const RELAY_LIST: u16 = 10002;
 /// Client authentication (NIP-42). Never stored.
 pub const CLIENT_AUTH: u16 = 22242;
+/// HTTP authentication (NIP-98); also the signed answer to a challenge at `/.well-known/treefort`. Never stored.
+pub const HTTP_AUTH: u16 = 27235;
 /// Text that is still being written (ephemeral).
 pub const LIVE_DELTA: u16 = 24135;
 /// Follow set (NIP-51); `d` = `treefort/allowed` holds the admitted keys.

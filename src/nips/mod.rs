@@ -14,6 +14,7 @@ pub mod nip42;
 pub mod nip70;
 pub mod nip89;
 pub mod nip90;
+pub mod nip98;
 pub mod reference;
 pub mod session;
 pub mod workspace;

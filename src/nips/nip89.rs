@@ -89,8 +89,27 @@ pub struct StatusReport {
     pub agents: Vec<AgentReport>,
     /// Why no model is at hand, with what to do.
     pub model_problem: Option<String>,
+    /// Of [`Self::models`], those that are answered on another machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cloud: Vec<String>,
+    /// Who else serves models, when one is named as `provider:model`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<ProviderReport>,
     /// Whose jobs run: `owner` or `anyone`.
     pub admit: String,
+}
+
+/// Somebody who serves models, for [`StatusReport`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderReport {
+    /// What stands before the `:` of its models.
+    pub name: String,
+    /// Whether it is on this machine or in its owner's network.
+    pub local: bool,
+    /// Whether it can be asked.
+    pub ready: bool,
+    /// The environment variable that holds its key; empty: it takes none.
+    pub key_env: String,
 }
 
 /// The sandbox, for [`StatusReport`].
@@ -120,8 +139,20 @@ pub struct AgentReport {
     pub name: String,
     /// One line about it.
     pub description: String,
-    /// The job kinds that it serves.
+    /// The job kinds that it does unless another agent is named.
     pub kinds: Vec<u16>,
+    /// Its name for people.
+    #[serde(default)]
+    pub title: String,
+    /// Whether it works on a copy of a folder.
+    #[serde(default)]
+    pub workspace: bool,
+    /// Whether its prompt is a command that is run, without any model.
+    #[serde(default)]
+    pub command: bool,
+    /// What is missing before it can run here, and what to do, as far as that is known without starting it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 impl StatusReport {

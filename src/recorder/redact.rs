@@ -13,6 +13,7 @@ use std::{
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use self::shapes::Shapes;
+use crate::{keys::Keyring, nips::Draft};
 
 mod shapes;
 mod spellings;
@@ -137,6 +138,14 @@ impl Redactor {
         redactor
     }
 
+    /// Knows what this host holds: the keys of its home, and what its environment calls secret.
+    #[must_use]
+    pub fn of_host(keyring: &Keyring) -> Self {
+        let mut known = keyring.secrets();
+        known.extend(environment_secrets());
+        Self::new(known)
+    }
+
     /// Adds values, such as a new session's key and token.
     pub fn learn(&self, secrets: impl IntoIterator<Item = String>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -174,6 +183,34 @@ impl Redactor {
         self.shapes.redact(text)
     }
 
+    /// Cuts secrets out of what is about to be signed; says whether there were any. Ciphertext is left as it is: its
+    /// text was redacted before it was encrypted. So is the verbatim `request` of a customer.
+    pub fn clean(&self, draft: &mut Draft) -> bool {
+        let is = |tag: &Vec<String>, name: &str| tag.first().is_some_and(|first| first == name);
+        if draft.tags.iter().any(|tag| is(tag, "encrypted")) {
+            return false;
+        }
+        let mut found = self.clean_text(&mut draft.content);
+        for tag in draft.tags.iter_mut().filter(|tag| !is(tag, "request")) {
+            for value in tag.iter_mut().skip(1) {
+                found |= self.clean_text(value);
+            }
+        }
+        found
+    }
+
+    /// The same for one text.
+    pub fn clean_text(&self, text: &mut String) -> bool {
+        match self.redact(text) {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(clean) => {
+                let changed = clean != *text;
+                *text = clean;
+                changed
+            }
+        }
+    }
+
     /// The part of a text that is still growing which may be shown, without secrets: up to the last white
     /// space, and nothing while that would end inside something that turns out to be a secret.
     #[must_use]
@@ -203,8 +240,7 @@ fn settled(text: &str) -> usize {
 }
 
 /// Values in the environment whose names say that they are secret.
-#[must_use]
-pub fn environment_secrets() -> Vec<String> {
+fn environment_secrets() -> Vec<String> {
     secrets_of(std::env::vars_os())
 }
 

@@ -1,4 +1,5 @@
-//! The HTTP front: WebSocket upgrade, NIP-11, the page and the proof of who we are.
+//! The relay's HTTP: WebSocket upgrade, NIP-11 and the proof of who we are. What is not the relay's goes to a
+//! [`Front`].
 
 use std::{
     convert::Infallible,
@@ -26,22 +27,17 @@ use super::{
     Read, Shared,
     client::Reached,
     connection,
-    origin::{self, Sender},
+    front::{Front, Reply},
+    origin::{self, Sender, Site},
 };
 use crate::nips::{
-    Draft,
+    Draft, kind,
     nip01::MAX_SUBSCRIPTION_ID,
     nip11::{self, Information, Limitation},
 };
 
-/// The kind of the answer to a challenge at `/.well-known/treefort`.
-const PROOF: u16 = 27235;
 const PROOF_PATH: &str = "/.well-known/treefort";
-const PAGE: &str = include_str!("page.html");
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NIPS: [u16; 9] = [1, 9, 11, 17, 40, 42, 45, 59, 70];
-
-type Reply = Response<Full<Bytes>>;
 
 /// An upgrade that was answered and now has to be served.
 type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender, Place)>>>;
@@ -50,7 +46,12 @@ type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender, Place)>>>;
 type Place = Option<OwnedSemaphorePermit>;
 
 /// Serves one accepted connection: HTTP requests, or a WebSocket after an upgrade.
-pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    front: Option<&dyn Front>,
+) {
     let Ok(_permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
         tracing::warn!(%peer, "too many connections");
         return;
@@ -63,8 +64,16 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketA
     }
     let upgrade: Upgrade = Arc::default();
     let service = service_fn(|request| {
-        let reply = answer(shared, request, peer, local, &upgrade);
-        async move { Ok::<_, Infallible>(reply) }
+        let answer = answer(shared, request, peer, local, &upgrade);
+        async move {
+            Ok::<_, Infallible>(match (answer, front) {
+                (Answer::Reply(reply), _) => reply,
+                (Answer::Front(request, sender), Some(front)) => {
+                    front.answer(request, sender).await
+                }
+                (Answer::Front(..), None) => plain(StatusCode::NOT_FOUND, "There is nothing here."),
+            })
+        }
     });
     let timeout = Duration::from_secs(shared.config.handshake_timeout_s.max(1));
     let http = hyper::server::conn::http1::Builder::new()
@@ -124,60 +133,84 @@ impl Drop for Open<'_> {
     }
 }
 
+/// What becomes of a request.
+enum Answer {
+    /// The relay answers.
+    Reply(Reply),
+    /// It is not for the relay.
+    Front(Request<Incoming>, Sender),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
 fn answer(
     shared: &Shared,
     mut request: Request<Incoming>,
     peer: SocketAddr,
     local: SocketAddr,
     upgrade: &Upgrade,
-) -> Reply {
+) -> Answer {
     let Some(sender) = origin::sender(request.headers(), peer, local, &shared.config.hosts) else {
         return plain(
             StatusCode::FORBIDDEN,
             "This name is not one of this relay's.",
-        );
+        )
+        .into();
     };
     let path = request.uri().path();
     if path == "/" {
         if request.method() == Method::OPTIONS {
-            return with_cors(plain(StatusCode::NO_CONTENT, ""));
+            return with_cors(plain(StatusCode::NO_CONTENT, "")).into();
         }
         if wants_upgrade(request.headers()) {
-            let place = if sender.trusted {
-                None
-            } else {
-                let Ok(place) = Arc::clone(&shared.foreign).try_acquire_owned() else {
-                    return plain(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "All places for other sites and machines are taken.",
-                    );
-                };
-                Some(place)
-            };
-            return match accept_key(&request) {
-                Ok(key) => {
-                    let pending = hyper::upgrade::on(&mut request);
-                    *upgrade.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some((pending, sender, place));
-                    switching(&key)
-                }
-                Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
-            };
+            return connect(shared, &mut request, sender, upgrade).into();
         }
         if is_read(request.method()) && accepts_document(request.headers()) {
-            return document(shared, &sender);
+            return document(shared, &sender).into();
         }
     }
-    if sender.cross_site {
-        return plain(StatusCode::FORBIDDEN, "Other sites may not ask.");
+    if path != PROOF_PATH {
+        return Answer::Front(request, sender);
     }
-    match path {
-        "/" | PROOF_PATH if !is_read(request.method()) => {
-            plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET.")
+    if sender.site == Site::Other {
+        plain(StatusCode::FORBIDDEN, "Other sites may not ask.").into()
+    } else if is_read(request.method()) {
+        proof(shared, request.uri().query()).into()
+    } else {
+        plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").into()
+    }
+}
+
+/// Takes a WebSocket handshake.
+fn connect(
+    shared: &Shared,
+    request: &mut Request<Incoming>,
+    sender: Sender,
+    upgrade: &Upgrade,
+) -> Reply {
+    let place = if sender.trusted {
+        None
+    } else {
+        let Ok(place) = Arc::clone(&shared.foreign).try_acquire_owned() else {
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "All places for other sites and machines are taken.",
+            );
+        };
+        Some(place)
+    };
+    match accept_key(request) {
+        Ok(key) => {
+            let pending = hyper::upgrade::on(request);
+            *upgrade.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((pending, sender, place));
+            switching(&key)
         }
-        "/" => page(),
-        PROOF_PATH => proof(shared, request.uri().query()),
-        _ => plain(StatusCode::NOT_FOUND, "There is nothing here."),
+        Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
     }
 }
 
@@ -267,20 +300,6 @@ fn with_cors(mut reply: Reply) -> Reply {
     reply
 }
 
-fn page() -> Reply {
-    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", PAGE);
-    let headers = reply.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(POLICY),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    reply
-}
-
 /// The relay information document, with the limits that hold for the one who asks.
 fn document(shared: &Shared, sender: &Sender) -> Reply {
     let config = &shared.config;
@@ -335,7 +354,7 @@ fn proof(shared: &Shared, query: Option<&str>) -> Reply {
             "A challenge of 64 hexadecimal digits is missing.",
         );
     };
-    let event = Draft::new(PROOF)
+    let event = Draft::new(kind::HTTP_AUTH)
         .tag(["challenge", challenge])
         .sign(&shared.identity.keys, Timestamp::now().as_secs());
     match event {

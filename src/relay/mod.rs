@@ -7,6 +7,7 @@
 mod client;
 pub mod config;
 mod connection;
+mod front;
 mod http;
 mod hub;
 mod ingest;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     config::{Config, Read},
+    front::{Front, Reply as HttpReply, Sender, Site},
     ingest::Accepted,
     rejection::Rejection,
 };
@@ -268,9 +270,10 @@ impl Relay {
         self.shared.open.load(Ordering::Relaxed)
     }
 
-    /// Serves one accepted connection until it ends or the relay stops.
-    pub async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        http::serve(&self.shared, stream, peer).await;
+    /// Serves one accepted connection until it ends or the relay stops; requests that are not for the relay go to
+    /// the front.
+    pub async fn serve(&self, stream: TcpStream, peer: SocketAddr, front: Option<&dyn Front>) {
+        http::serve(&self.shared, stream, peer, front).await;
     }
 
     /// Accepts and serves connections until the relay stops; their tasks end with it.
@@ -281,7 +284,7 @@ impl Relay {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let relay = self.clone();
-                        tasks.spawn(async move { relay.serve(stream, peer).await });
+                        tasks.spawn(async move { relay.serve(stream, peer, None).await });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "failed to accept a connection");

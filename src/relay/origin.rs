@@ -4,17 +4,47 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::{HeaderMap, header};
+use hyper::{
+    HeaderMap,
+    header::{self, HeaderValue},
+};
 
-/// What a request's headers say about where it comes from.
+/// Where a request comes from: its headers, and the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sender {
-    /// The `Host` header.
-    pub(super) host: String,
-    /// A program on this machine, not a page of another origin and not another machine.
-    pub(super) trusted: bool,
-    /// The browser says that another site asks.
-    pub(super) cross_site: bool,
+pub struct Sender {
+    /// The `Host` header, which names us.
+    pub host: String,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// A program on this machine or our own page, not a page of another origin and not another machine.
+    pub trusted: bool,
+    /// What the browser says about who asks.
+    pub site: Site,
+}
+
+/// `Sec-Fetch-Site`: what a browser says about the page that asks. A page cannot set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// Nothing: a program, or a browser from before 2023.
+    Unknown,
+    /// Our own page.
+    Own,
+    /// A person, who typed the address or opened a bookmark.
+    Person,
+    /// Another page: of another site, or of another port of this machine.
+    Other,
+}
+
+impl Site {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all("sec-fetch-site").iter();
+        match (values.next().map(HeaderValue::as_bytes), values.next()) {
+            (None, _) => Self::Unknown,
+            (Some(b"same-origin"), None) => Self::Own,
+            (Some(b"none"), None) => Self::Person,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Looks at a request; `None` when its `Host` is not ours.
@@ -25,7 +55,7 @@ pub(super) fn sender(
     hosts: &[String],
 ) -> Option<Sender> {
     let host = single(headers, header::HOST)?;
-    let name = name(host);
+    let name = name(host)?;
     let loopback = is_loopback(name);
     let ours = loopback
         || name.parse::<IpAddr>().is_ok_and(|ip| ip == local.ip())
@@ -41,10 +71,9 @@ pub(super) fn sender(
     };
     Some(Sender {
         host: host.to_owned(),
+        local,
         trusted: own_origin && loopback && peer.ip().to_canonical().is_loopback(),
-        cross_site: headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| site == "cross-site"),
+        site: Site::of(headers),
     })
 }
 
@@ -56,14 +85,16 @@ fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 /// The name or address of `host`, `host:port` or `[v6]:port`.
-fn name(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or_default();
-    }
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    }
+fn name(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    port.then_some(name)
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -110,12 +141,31 @@ mod tests {
             "",
             "127.0.0.1.nip.io",
             "[::1",
+            "[::1]x",
+            "[::1]; script-src *",
+            "127.0.0.1:1; script-src *",
+            "127.0.0.1:1:2",
         ] {
-            let served = ask(&[("host", host)], "127.0.0.1:9").is_some();
-            assert_eq!(served, host == "[::1", "{host}");
+            assert!(ask(&[("host", host)], "127.0.0.1:9").is_none(), "{host}");
         }
         assert!(ask(&[], "127.0.0.1:9").is_none());
         assert!(ask(&[("host", "localhost"), ("host", "x")], "127.0.0.1:9").is_none());
+    }
+
+    #[test]
+    fn a_page_of_another_port_is_another_page() {
+        let site = |values: &[&'static str]| {
+            let mut headers = vec![("host", "localhost:4869")];
+            headers.extend(values.iter().map(|value| ("sec-fetch-site", *value)));
+            ask(&headers, "127.0.0.1:9").unwrap().site
+        };
+        assert_eq!(site(&[]), Site::Unknown);
+        assert_eq!(site(&["same-origin"]), Site::Own);
+        assert_eq!(site(&["none"]), Site::Person);
+        for other in ["same-site", "cross-site", "", "Same-Origin", "nonsense"] {
+            assert_eq!(site(&[other]), Site::Other, "{other}");
+        }
+        assert_eq!(site(&["same-origin", "none"]), Site::Other);
     }
 
     #[test]

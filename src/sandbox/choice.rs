@@ -117,6 +117,11 @@ impl Runtime for ChosenRuntime {
         async move { self.chosen().await?.prepare(image, progress).await }.boxed()
     }
 
+    /// Without a backend everything is missing, which [`Self::probe`] says once.
+    fn missing<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Option<Error>> {
+        async { self.chosen().await.ok()?.missing(image).await }.boxed()
+    }
+
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>> {
         async { self.chosen().await?.start(spec).await }.boxed()
     }

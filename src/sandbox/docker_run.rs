@@ -124,7 +124,11 @@ async fn run(
             }
         }
     };
-    let Streams { mut agent, http } = streams;
+    let Streams {
+        mut agent,
+        http,
+        inward,
+    } = streams;
     let mut driver = Box::pin(driver.run(closing.clone()));
     let began = Instant::now();
 
@@ -154,6 +158,7 @@ async fn run(
         agent,
         stderr,
         http,
+        inward,
     };
     // When nobody takes it, its control was dropped and `cancelled` says so below.
     let _ = ready.send(Ok(parts));

@@ -151,7 +151,8 @@ impl Books {
             if h.stream.is_multiple_of(2) || self.streams.contains_key(&h.stream) {
                 return Err(Violation::BadStream);
             }
-            if self.streams.len() >= MAX_STREAMS {
+            let own = self.streams.keys().filter(|id| !id.is_multiple_of(2));
+            if own.count() >= MAX_STREAMS {
                 return Err(Violation::TooManyStreams);
             }
             self.streams.insert(h.stream, StreamState::default());
@@ -182,6 +183,10 @@ impl Books {
         if h.flags & RST != 0 {
             self.forget(h.stream);
             return Ok(());
+        }
+        if h.flags & SYN != 0 {
+            // The host bounds its own; what comes back on them is counted like everything else.
+            self.streams.entry(h.stream).or_default();
         }
         let Some(stream) = self.streams.get_mut(&h.stream) else {
             return Ok(());
@@ -382,6 +387,27 @@ mod tests {
         }
         let one_more = books.inbound(header(DATA, SYN, 999_999, 1));
         assert_eq!(one_more, Err(Violation::TooManyStreams));
+    }
+
+    #[test]
+    fn streams_of_the_host_take_no_place_of_the_sandboxs_and_what_comes_back_on_them_is_bounded() {
+        let mut books = Books::default();
+        for i in 1..=MAX_STREAMS as u32 {
+            books.outbound(header(DATA, SYN, 2 * i, 3)).unwrap();
+        }
+        for i in 0..MAX_STREAMS as u32 {
+            books.inbound(header(DATA, SYN, 2 * i + 1, 1)).unwrap();
+        }
+        let one_more = books.inbound(header(DATA, SYN, 999_999, 1));
+        assert_eq!(one_more, Err(Violation::TooManyStreams));
+        let again = books.inbound(header(DATA, SYN, 2, 1));
+        assert_eq!(again, Err(Violation::BadStream));
+        let refused =
+            (0..MAX_UNREAD_FRAMES + 1).find_map(|_| books.inbound(header(DATA, 0, 2, 1)).err());
+        assert_eq!(refused, Some(Violation::Flood));
+        books.outbound(header(DATA, RST, 2, 0)).unwrap();
+        books.inbound(header(DATA, RST, 4, 0)).unwrap();
+        assert!(!books.streams.contains_key(&2) && !books.streams.contains_key(&4));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! PID 1 of a sandbox: `/treefort sandbox-init -- <agent…>`.
 //!
 //! It starts the agent, carries its standard streams and every TCP connection to
-//! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side),
+//! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side), and connections
+//! that the host opens to what listens here (`init_inward`). It
 //! reaps whatever is left to it, and ends with the agent's exit code. When the host goes away, so
 //! does everything in the sandbox. The only files that it touches are those that
 //! it writes into the agent's home before the agent starts (`init_files`). The agent, which has the same user
@@ -30,9 +31,8 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompat
 use tokio_util::sync::CancellationToken;
 
 use super::duplex::Duplex;
-use super::init_files;
 use super::mux::{Tag, yamux_config};
-use super::{AGENT_HOME, MODEL_PORT};
+use super::{AGENT_HOME, MODEL_PORT, init_files, init_inward};
 
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "sandbox-init";
@@ -42,6 +42,8 @@ pub(super) const GO_ON: u8 = b'g';
 /// Connections at once; further ones wait in the listener's backlog. Fewer than the host allows,
 /// since the host may notice later than we do that one is closed.
 const MAX_CONNECTIONS: usize = 48;
+/// Streams of the host that wait to be looked at.
+const INWARD_WAITING: usize = 64;
 /// How long output may still come after the agent has ended, from what it left running.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -94,7 +96,7 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
 
     let stdin = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     let stdout = pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?;
-    let (opener, driver) = connect(tokio::io::join(stdin, stdout));
+    let (opener, inward, driver) = connect(tokio::io::join(stdin, stdout));
     let closing = CancellationToken::new();
     let mut driver = std::pin::pin!(driver(closing.clone()));
 
@@ -103,6 +105,7 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
 
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, opener.clone()));
+    tasks.spawn(init_inward::serve(inward));
 
     let mut output = JoinSet::new();
     let agent = match spawn(argv) {
@@ -355,12 +358,19 @@ impl Opener {
     }
 }
 
-/// The container's side of the multiplexer: what opens streams, and what moves their bytes until
-/// the host is gone or the token is cancelled.
-fn connect<T>(io: T) -> (Opener, impl FnOnce(CancellationToken) -> DriverFuture)
+/// The container's side of the multiplexer: what opens streams, those that the host opened, and what moves
+/// their bytes until the host is gone or the token is cancelled.
+fn connect<T>(
+    io: T,
+) -> (
+    Opener,
+    mpsc::Receiver<yamux::Stream>,
+    impl FnOnce(CancellationToken) -> DriverFuture,
+)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (inward_tx, inward) = mpsc::channel(INWARD_WAITING);
     let (requests_tx, mut requests) = mpsc::channel::<oneshot::Sender<yamux::Stream>>(8);
     let mut connection = yamux::Connection::new(io.compat(), yamux_config(), yamux::Mode::Client);
     let drive = move |closing: CancellationToken| -> DriverFuture {
@@ -380,8 +390,8 @@ where
                         }
                     }
                     inbound = poll_fn(|cx| connection.poll_next_inbound(cx)) => match inbound {
-                        // The host opens none.
-                        Some(Ok(stream)) => drop(stream),
+                        // One too many is dropped, which resets it.
+                        Some(Ok(stream)) => drop(inward_tx.try_send(stream)),
                         Some(Err(_)) | None => return,
                     },
                 }
@@ -391,7 +401,7 @@ where
     let opener = Opener {
         requests: requests_tx,
     };
-    (opener, drive)
+    (opener, inward, drive)
 }
 
 type DriverFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,7 +1,8 @@
 //! Sandboxes: one hardened container for each agent at work, behind the [`Runtime`] trait.
 //!
 //! A sandbox has no network and no way to the host but one byte stream, over which [`mux`] carries
-//! the agent's standard streams and the HTTP connections that it opens to `127.0.0.1:11434`.
+//! the agent's standard streams, the HTTP connections that it opens to `127.0.0.1:11434`, and those that the
+//! host opens to what listens inside ([`inward`]).
 //! Invariants: everything that comes out of a sandbox is hostile and bounded; a container never
 //! outlives its [`Sandbox`] by more than the time that its removal takes; and there is no
 //! unsandboxed mode.
@@ -37,6 +38,8 @@ mod image_bases;
 mod image_build;
 pub mod init;
 mod init_files;
+mod init_inward;
+pub mod inward;
 pub mod mux;
 mod protection;
 mod shown;
@@ -53,6 +56,7 @@ pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
 pub use image::{Content, Found, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
+pub use inward::{Inward, InwardError};
 pub use protection::{Facts, Protection, protection};
 pub use shown::Refused;
 
@@ -183,6 +187,10 @@ pub trait Runtime: Send + Sync {
         image: &'a Image,
         progress: Option<Progress>,
     ) -> BoxFuture<'a, Result<ImageId, Error>>;
+    /// What is missing before this image can be prepared, as far as that is known without building or fetching.
+    fn missing<'a>(&'a self, _image: &'a Image) -> BoxFuture<'a, Option<Error>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Starts a sandbox, and returns when the agent's streams are open.
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>>;
     /// Removes the containers that an earlier run of this home left behind; says how many.
@@ -207,6 +215,8 @@ pub struct Sandbox {
     pub stderr: Tail,
     /// HTTP connections that the agent opened to [`MODEL_PORT`]; those not taken wait, bounded.
     pub http: mpsc::Receiver<BoxedStream>,
+    /// The way to what listens inside.
+    pub inward: Inward,
     /// How it ended; `None` while it runs.
     pub exit: watch::Receiver<Option<Exit>>,
     /// The handle that ends it.
@@ -219,6 +229,7 @@ struct Parts {
     agent: AgentIo,
     stderr: Tail,
     http: mpsc::Receiver<BoxedStream>,
+    inward: Inward,
 }
 
 impl Sandbox {

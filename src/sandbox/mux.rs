@@ -1,7 +1,7 @@
 //! The host's side of the multiplexer on a sandbox's attach stream.
 //!
-//! yamux carries many streams over one. The container opens them; the first byte of each is its
-//! [`Tag`]. Every byte is hostile: `frame_guard` checks the frames, the number of streams
+//! yamux carries many streams over one. The container opens those of the agent; the first byte of each is its
+//! [`Tag`]. The host opens others into the container ([`Inward`]). Every byte is hostile: `frame_guard` checks the frames, the number of streams
 //! is capped, and whatever nobody takes is closed. Main type: [`Driver`].
 
 use std::future::poll_fn;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::duplex::Duplex;
 use super::frame_guard::{Guard, MAX_STREAMS, Verdict, Violation};
+use super::inward::{Inward, MAX_INWARD, Open};
 use super::{AgentIo, BoxedStream, Tail};
 
 /// HTTP connections of one sandbox that may be open at once.
@@ -48,9 +49,12 @@ impl Tag {
 
 /// yamux's settings for both sides: no window grows beyond what the protocol starts with.
 pub(super) fn yamux_config() -> yamux::Config {
+    // The guard counts what the container opens. Of the host's own, yamux may not have noticed yet that as many
+    // again are gone.
+    let most = MAX_STREAMS + 2 * (MAX_INWARD + 1);
     let mut config = yamux::Config::default();
-    config.set_max_num_streams(MAX_STREAMS);
-    config.set_max_connection_receive_window(Some(MAX_STREAMS * yamux::DEFAULT_CREDIT as usize));
+    config.set_max_num_streams(most);
+    config.set_max_connection_receive_window(Some(most * yamux::DEFAULT_CREDIT as usize));
     config
 }
 
@@ -69,6 +73,8 @@ pub struct Streams {
     pub agent: oneshot::Receiver<AgentIo>,
     /// HTTP connections.
     pub http: mpsc::Receiver<BoxedStream>,
+    /// The way in.
+    pub inward: Inward,
 }
 
 /// Moves the bytes of one sandbox. Nothing moves unless [`Driver::run`] does.
@@ -80,6 +86,8 @@ pub struct Driver<T> {
     permits: Arc<Semaphore>,
     stderr: Tail,
     tasks: JoinSet<Option<(Tag, MuxStream)>>,
+    /// Streams that the host wants to open.
+    inward: mpsc::Receiver<Open>,
 }
 
 type MuxStream = Compat<yamux::Stream>;
@@ -90,6 +98,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let (guard, verdict) = Guard::new(io);
         let (agent_tx, agent) = oneshot::channel();
         let (http_tx, http) = mpsc::channel(MAX_HTTP);
+        let (way_in, inward) = Inward::new();
         let driver = Self {
             connection: yamux::Connection::new(guard.compat(), yamux_config(), yamux::Mode::Server),
             verdict,
@@ -98,8 +107,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             permits: Arc::new(Semaphore::new(MAX_HTTP)),
             stderr,
             tasks: JoinSet::new(),
+            inward,
         };
-        (driver, Streams { agent, http })
+        let streams = Streams {
+            agent,
+            http,
+            inward: way_in,
+        };
+        (driver, streams)
     }
 
     /// Runs until the sandbox's side ends, breaks a rule, or `closing` is cancelled. Bytes that
@@ -120,8 +135,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     Some(Err(error)) => break self.judge(&error),
                     None => break Ok(()),
                 },
+                // Last, so that yamux has seen which streams are gone.
+                Some(open) = self.inward.recv() => self.open(open).await,
             }
         };
+        // Nobody waits for a stream that will not be.
+        drop(self.inward);
         let mut outcome = match self.verdict.get() {
             Some(violation) => Err(*violation),
             None => outcome,
@@ -147,6 +166,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         match outcome {
             Ok(()) => End::Closed,
             Err(violation) => End::Violation(violation),
+        }
+    }
+
+    /// Opens a stream for whoever asked, unless it cannot be had at once: nothing else moves meanwhile.
+    async fn open(&mut self, reply: Open) {
+        let opened = poll_fn(|cx| Poll::Ready(self.connection.poll_new_outbound(cx))).await;
+        if let Poll::Ready(Ok(stream)) = opened {
+            // Whoever asked may have gone; the stream is dropped then.
+            drop(reply.send(stream));
         }
     }
 

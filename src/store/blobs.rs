@@ -1,8 +1,16 @@
 //! Content-addressed blobs: what is too long for an event, under the SHA-256 that the event carries.
 
-use std::{fs, io, io::Write as _, path::PathBuf};
+use std::{
+    fs, io,
+    io::Write as _,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use sha2::{Digest, Sha256};
+
+/// Numbers the files that are being written; one that a crash left is written over.
+static UNFINISHED: AtomicU64 = AtomicU64::new(0);
 
 /// Blobs of one home.
 #[derive(Debug, Clone)]
@@ -32,7 +40,11 @@ impl Blobs {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.directory)?;
-        let unfinished = self.directory.join(format!("{hash}.new"));
+        // The same bytes may come twice at once, here and in another process, and one must not cut off what the other
+        // renames.
+        let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let unfinished = self.directory.join(format!("{process}-{number}.new"));
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
@@ -42,6 +54,21 @@ impl Blobs {
         file.sync_all()?;
         fs::rename(unfinished, path)?;
         Ok(hash)
+    }
+
+    /// As [`Self::get`], when it has at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::get`], and when it has more.
+    pub fn get_within(&self, hash: &str, most: u64) -> io::Result<Vec<u8>> {
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hash {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if fs::symlink_metadata(self.directory.join(hash))?.len() > most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.get(hash)
     }
 
     /// Reads a blob and checks its address.
@@ -73,5 +100,24 @@ mod tests {
         assert_eq!(blobs.get(&hash).unwrap(), b"long output");
         fs::write(home.path().join("blobs").join(&hash), "other").unwrap();
         assert!(blobs.get(&hash).is_err());
+        let hash = blobs.put(b"12345").unwrap();
+        assert_eq!(blobs.get_within(&hash, 5).unwrap(), b"12345");
+        assert!(blobs.get_within(&hash, 4).is_err());
+        assert!(blobs.get_within("../blobs", 9).is_err());
+    }
+
+    #[test]
+    fn the_same_bytes_may_come_many_times_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(home.path().join("blobs"));
+        let bytes = vec![7; 1 << 20];
+        let hashes: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| blobs.put(&bytes).unwrap()))
+                .collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(hashes.iter().all(|hash| blobs.get(hash).unwrap() == bytes));
+        assert_eq!(fs::read_dir(home.path().join("blobs")).unwrap().count(), 1);
     }
 }

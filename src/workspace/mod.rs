@@ -12,7 +12,9 @@
 
 pub mod about;
 pub mod apply;
+pub mod attach;
 pub(crate) mod beneath;
+pub mod browse;
 pub mod diff;
 mod error;
 pub mod flags;

@@ -11,7 +11,10 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -106,6 +109,8 @@ pub(crate) struct Recorded {
 struct State {
     queue: Mutex<VecDeque<Behaviour>>,
     recorded: Mutex<Vec<Recorded>>,
+    /// Whether its model takes pictures.
+    sees: AtomicBool,
 }
 
 /// A running server; dropping it ends it with all of its connections.
@@ -138,6 +143,11 @@ impl ModelServer {
     /// Appends what is to be done with a further chat.
     pub(crate) fn then(&self, behaviour: Behaviour) {
         lock(&self.state.queue).push_back(behaviour);
+    }
+
+    /// Its model takes pictures from here on.
+    pub(crate) fn sees(&self) {
+        self.state.sees.store(true, Ordering::SeqCst);
     }
 
     /// Every request so far, in the order of arrival.
@@ -207,34 +217,19 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
         "/api/version" => object(&json!({"version": "0.12.6"})),
         "/api/tags" => object(&json!({"models": [model()]})),
         // Ollama takes the old `name` in `/api/show` too, and `ollama-rs` sends it.
-        "/api/show" if body["name"] == MODEL => object(&show()),
+        "/api/show" if body["name"] == MODEL => object(&show(state.sees.load(Ordering::SeqCst))),
         "/api/show" | "/api/chat" if body["model"] != MODEL => {
             error(404, &format!("model {} not found", body["model"]))
         }
-        "/api/show" => object(&show()),
+        "/api/show" => object(&show(state.sees.load(Ordering::SeqCst))),
         "/api/chat" => chat(&body, state),
         "/api/pull" => pull(&body),
         _ => error(404, "404 page not found"),
     }
 }
 
-/// A pull in three steps; of a model called `missing`, the server's error inside a 200.
 fn pull(request: &Value) -> Response<Body> {
-    let lines = if request["name"] == "missing" {
-        vec![json!({"error": "pull model manifest: file does not exist"})]
-    } else {
-        let part = |come: u64| {
-            json!({"status": "pulling 5c5c", "digest": "sha256:5c5c",
-            "total": 2_000_000, "completed": come})
-        };
-        vec![
-            json!({"status": "pulling manifest"}),
-            part(0),
-            part(2_000_000),
-            json!({"status": "success"}),
-        ]
-    };
-    let whole: Vec<u8> = lines.iter().flat_map(text).collect();
+    let whole: Vec<u8> = wire::pull(request).iter().flat_map(text).collect();
     let body = http_body_util::Full::new(Bytes::from(whole)).map_err(|never| match never {});
     respond(200, "application/x-ndjson", body)
 }

@@ -21,6 +21,7 @@ use treefort::sandbox::{
 mod embedded;
 mod hardening;
 mod images;
+mod inward;
 mod life;
 mod pause;
 mod streams;

@@ -23,6 +23,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("recipe", &["nips"]),
     ("store", &["nips", "job"]),
     ("model", &["nips", "sandbox"]),
+    // What an agent built, in a browser: the way into its sandbox, and the files of its copy.
+    ("preview", &["sandbox", "workspace"]),
     ("agent", &["nips", "sandbox"]),
     ("relay", &["nips", "store", "keys"]),
     ("recorder", &["nips", "keys", "workspace", "agent", "model"]),
@@ -38,12 +40,15 @@ const TABLE: &[(&str, &[&str])] = &[
             "recipe",
             "store",
             "model",
+            "preview",
             "agent",
             "relay",
             "recorder",
         ],
     ),
-    ("web", &["nips"]),
+    // The page: it answers for the relay's port what is not the relay's (`relay::Front`), signs with the owner's key
+    // what `recorder` redacted, and keeps files as blobs (`store`).
+    ("web", &["nips", "keys", "store", "relay", "recorder"]),
     // The modules that own a `Config`.
     (
         "config",
@@ -72,6 +77,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "recipe",
             "store",
             "model",
+            "preview",
             "agent",
             "relay",
             "recorder",
@@ -96,6 +102,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "model",
             "relay",
             "recorder",
+            // The file to hand on that `export` writes is the one that the page gives.
+            "web",
             // A folder that no agent may have is refused before anything starts.
             "workspace",
         ],

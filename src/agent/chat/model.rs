@@ -18,6 +18,9 @@ pub(super) struct Message {
     pub(super) role: String,
     /// The text.
     pub(super) content: String,
+    /// Pictures in base64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) images: Vec<String>,
 }
 
 /// Why there is no (whole) answer: a sentence for people and treefort's machine word.

@@ -45,12 +45,13 @@ pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<()
     let there = match runtime.find(&described).await.map_err(failed)? {
         Found::Host { program } => {
             let tag = runtime.prepare(&described, None).await.map_err(failed)?;
-            return Ok(if quiet {
-                output::line(tag.to_string())?
+            let said = if quiet {
+                tag.to_string()
             } else {
                 let from = from_here(&described, program.as_deref());
-                output::line(format!("nothing to build: without Docker {name} is {from}"))?
-            });
+                format!("nothing to build: without Docker {name} is {from}")
+            };
+            return Ok(output::line(said)?);
         }
         Found::Image { .. } => true,
         Found::NotBuilt => false,

@@ -8,10 +8,8 @@ use std::{net::SocketAddr, time::Duration};
 use nostr::{Event, JsonUtil as _, PublicKey};
 
 use super::Error;
-use crate::cli::home::Running;
+use crate::{cli::home::Running, nips::kind::HTTP_AUTH};
 
-/// HTTP authentication (NIP-98): the kind that signs the challenge.
-const PROOF: u16 = 27235;
 /// How long the proof may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// No answer is longer.
@@ -101,7 +99,7 @@ pub async fn prove(running: &Running) -> Result<Relay, Error> {
 
 /// Whether an event answers the challenge.
 fn proves(event: &Event, key: &PublicKey, challenge: &str) -> bool {
-    event.kind.as_u16() == PROOF
+    event.kind.as_u16() == HTTP_AUTH
         && event.pubkey == *key
         && event
             .tags
@@ -148,10 +146,14 @@ mod tests {
     fn accepts_only_the_relays_signature_of_this_challenge() {
         let relay = Keys::generate();
         let key = relay.public_key();
-        assert!(proves(&answer(&relay, PROOF, "aa"), &key, "aa"));
-        assert!(!proves(&answer(&relay, PROOF, "bb"), &key, "aa"));
+        assert!(proves(&answer(&relay, HTTP_AUTH, "aa"), &key, "aa"));
+        assert!(!proves(&answer(&relay, HTTP_AUTH, "bb"), &key, "aa"));
         assert!(!proves(&answer(&relay, 1, "aa"), &key, "aa"));
-        assert!(!proves(&answer(&Keys::generate(), PROOF, "aa"), &key, "aa"));
+        assert!(!proves(
+            &answer(&Keys::generate(), HTTP_AUTH, "aa"),
+            &key,
+            "aa"
+        ));
     }
 
     #[tokio::test]

@@ -153,7 +153,9 @@ impl Renderer {
             return Some(Entry::new("✓", GOOD, "answered (private)"));
         }
         let content = sanitize(&event.content);
-        if content.trim() == self.said.trim() {
+        // An agent that was told something else meanwhile said it in parts.
+        let said = self.said.trim();
+        if content.trim() == said || (!said.is_empty() && content.trim().ends_with(said)) {
             return None;
         }
         self.said.clone_from(&content);
@@ -206,6 +208,12 @@ impl Renderer {
     fn action(&mut self, action: &Action, content: String, alt: String) -> Entry {
         let verbose = self.view.verbose;
         let first = |name: &str| detail(&action.detail, name);
+        if let ActionKind::Other(label) = &action.kind
+            && label == "question"
+        {
+            let entry = Entry::new("?", BOLD, or(alt, "asks something"));
+            return if verbose { entry.body(content) } else { entry };
+        }
         if first("claim").is_some() {
             // What an agent says of itself stands back behind what really happened.
             let entry = Entry::new("·", DIM, format!("{DIM}{}{DIM:#}", or(alt, "a tool")));
@@ -284,6 +292,18 @@ impl Renderer {
             ),
             ActionKind::Other(label) if label == "undo" => {
                 Entry::new("↶", GOOD, or(alt, "an undo"))
+            }
+            ActionKind::Other(label) if label == "serve" => {
+                Entry::new("⇄", CALM, or(alt, "a port"))
+            }
+            ActionKind::Other(label) if label == "steer" => {
+                Entry::new("›", BOLD, "told").body(or(content, &alt))
+            }
+            ActionKind::Other(label) if label == "pause" => {
+                Entry::new("‖", CALM, or(alt, "stands still"))
+            }
+            ActionKind::Other(label) if label == "resume" => {
+                Entry::new("▶", CALM, or(alt, "goes on"))
             }
             ActionKind::Other(label) => Entry::new("·", CALM, or(alt, &one_line(label))),
         }

@@ -3,12 +3,14 @@
 //! The command is a customer like any other: it signs a job with the operator's key, follows what the
 //! coordinator and the session say about it, and withdraws the job when the person presses Ctrl-C.
 
+mod asking;
+mod attach;
 mod flow;
 mod progress;
 mod prompt;
 mod work;
 
-pub(super) use self::work::Starting;
+pub(super) use self::{prompt::without_secrets, work::Starting};
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
@@ -16,6 +18,7 @@ use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
 use self::{
+    asking::Asking,
     progress::{Heard, Progress},
     work::{Earlier, Work},
 };
@@ -69,6 +72,13 @@ pub struct Args {
     /// Copies files that git ignores too.
     #[arg(long)]
     ignored: bool,
+    /// Attaches a file: into the agent's copy of the folder, or as text or picture for agents that have none. May be
+    /// given several times.
+    #[arg(long, value_name = "FILE")]
+    attach: Vec<PathBuf>,
+    /// Asks you before the agent does what it needs a permission for; without it, all is allowed in its sandbox.
+    #[arg(long)]
+    ask: bool,
     /// Ends the session when the model has read and written this many tokens.
     #[arg(long, value_name = "TOKENS")]
     budget_tokens: Option<u64>,
@@ -93,6 +103,8 @@ impl Args {
             go_on: None,
             workspace: None,
             ignored: false,
+            attach: Vec::new(),
+            ask: false,
             budget_tokens: None,
             budget_usd: None,
             timeout: None,
@@ -135,12 +147,16 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             // What is certain to be refused is refused before anything starts.
             match work::look(&args, &agents, context.home.dir()) {
                 Err(error) => Err(error),
-                Ok(starting) => {
-                    launch::with_jobs(context, async |connection| {
-                        Box::pin(ask(&args, &prompt, &agents, starting, connection)).await
-                    })
-                    .await
-                }
+                Ok(mut starting) => match attach::keep(&args.attach, context.home.dir()) {
+                    Err(error) => Err(error),
+                    Ok(files) => {
+                        starting.files = files;
+                        launch::with_jobs(context, async |connection| {
+                            Box::pin(ask(&args, &prompt, &agents, starting, connection)).await
+                        })
+                        .await
+                    }
+                },
             }
         }
         Err(error) => Err(error),
@@ -166,7 +182,7 @@ pub(super) async fn ask(
     starting: Starting,
     connection: &mut Connection,
 ) -> Result<(), CommandError> {
-    let prompt = prompt::without_secrets(prompt, connection);
+    let prompt = without_secrets(prompt, connection);
     let earlier = match args.go_on.as_deref() {
         None => None,
         Some("") => Some(work::last_conversation(args, agents, connection).await?),
@@ -181,6 +197,7 @@ pub(super) async fn ask(
     let work = Work::of(args, before, agents)?;
     let earlier = earlier.as_ref().map(|earlier| &earlier.result);
     let job = draft(args, &work, &prompt, connection, earlier)
+        .tags(starting.files.iter().map(attach::Kept::tag))
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;
     match attend(args, starting, connection, &job).await? {
@@ -382,6 +399,7 @@ async fn attend(
     connection.client.publish(job).await?;
     let stream = output::is_terminal() && !args.json;
     let mut progress = Progress::new(job, coordinator, stream);
+    let mut asking = Asking::new();
     progress.starting(starting);
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut give_up = args.timeout.map(|seconds| {
@@ -401,6 +419,8 @@ async fn attend(
                 let Update::Event(event) = update?.1 else { continue };
                 match progress.hear(&event)? {
                     Heard::Nothing => {}
+                    Heard::Asks => asking.asks(&event),
+                    Heard::Answered(question) => asking.answered(&question),
                     Heard::Result => {
                         if args.json {
                             progress.finish()?;
@@ -431,6 +451,11 @@ async fn attend(
                 }
             }
             _ = seconds.tick() => progress.tick(),
+            line = asking.typed() => {
+                if let Some(task) = asking.answer(&line) {
+                    asking::send(connection, &task).await?;
+                }
+            }
             _ = &mut interrupted, if !withdrawn => {
                 progress.finish()?;
                 if let Some((_, end @ End::Answered(..))) = give_up {

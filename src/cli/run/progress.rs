@@ -36,6 +36,10 @@ const ACCEPTED: &str = "accepted";
 pub(super) enum Heard {
     /// Nothing that ends it.
     Nothing,
+    /// The agent asks its owner something.
+    Asks,
+    /// A question was answered: its id.
+    Answered(String),
     /// The answer.
     Result,
     /// The job is over, well.
@@ -67,6 +71,13 @@ pub(super) struct Progress {
     over: bool,
     /// Whether what is written to the terminal next begins a line.
     on_new_line: bool,
+}
+
+/// The port at which something can be seen from now on.
+fn served(event: &Event) -> Option<u16> {
+    let closed = event.tags.iter().any(|tag| tag.as_slice() == ["closed"]);
+    let serves = tag_value(event, "l") == Some("serve") && !closed;
+    serves.then(|| tag_value(event, "port")?.parse().ok())?
 }
 
 /// Text that arrives in numbered pieces, shown in order.
@@ -186,6 +197,14 @@ impl Progress {
                     }
                     _ => false,
                 });
+                let label = tag_value(event, "l");
+                if !self.over && label == Some("question") {
+                    // What is asked stands below it, and nothing runs over that.
+                    if let Some(line) = self.renderer.entry(event) {
+                        self.step(line)?;
+                    }
+                    return Ok(Heard::Asks);
+                }
                 if !aside && let Some(line) = self.renderer.entry(event) {
                     self.step(line)?;
                     // Models think for a long time, and a person wonders.
@@ -193,6 +212,17 @@ impl Progress {
                     if !last && !self.over && self.on_new_line && std::io::stderr().is_terminal() {
                         self.doing("working".to_owned());
                     }
+                }
+                if let Some(port) = served(event) {
+                    let dim = anstyle::Style::new().dimmed();
+                    self.step(format!(
+                        "{dim}     see it, in another terminal: treefort preview --port {port}{dim:#}"
+                    ))?;
+                }
+                if label == Some("answer")
+                    && let Some(question) = tag_value(event, "question")
+                {
+                    return Ok(Heard::Answered(question.to_owned()));
                 }
             }
             _ if by_coordinator => return self.hear_coordinator(event),
@@ -222,8 +252,10 @@ impl Progress {
                 code: feedback.code,
             },
             Status::Processing => {
-                // That it was taken is no news to who asked.
-                if !matches!(feedback.sentence.as_str(), "" | ACCEPTED) && self.on_new_line {
+                // A question is shown where it is on the record. That it was taken is no news to who asked.
+                let asks = tag_value(event, "question").is_some();
+                let known = asks || matches!(feedback.sentence.as_str(), "" | ACCEPTED);
+                if !known && self.on_new_line {
                     self.doing(feedback.sentence);
                 }
                 Heard::Nothing

@@ -1,6 +1,6 @@
 //! What was asked, as it may be signed.
 
-use std::{borrow::Cow, io::Read as _};
+use std::io::Read as _;
 
 use crate::{
     cli::{
@@ -9,24 +9,20 @@ use crate::{
         output,
         text::one_line,
     },
-    recorder::{Redactor, redact::environment_secrets},
+    recorder::Redactor,
 };
 
 /// The longest prompt; an event must still fit in one message.
 pub(super) const MAX_PROMPT: usize = 256 << 10;
+
 /// The prompt as it may be signed: what is signed cannot be changed afterwards, so passwords and keys of
 /// well-known shapes, and those of this home and environment, are cut out first.
-pub(super) fn without_secrets(prompt: &str, connection: &Connection) -> String {
-    let mut known = connection.keyring.secrets();
-    known.extend(environment_secrets());
-    match Redactor::new(known).redact(prompt) {
-        Cow::Borrowed(_) => prompt.to_owned(),
-        Cow::Owned(clean) if clean == prompt => clean,
-        Cow::Owned(clean) => {
-            output::progress("a password or key in your question was left out");
-            clean
-        }
+pub(in crate::cli) fn without_secrets(prompt: &str, connection: &Connection) -> String {
+    let mut prompt = prompt.to_owned();
+    if Redactor::of_host(&connection.keyring).clean_text(&mut prompt) {
+        output::progress("a password or key in your question was left out");
     }
+    prompt
 }
 
 /// The question of the command line, or of stdin.

@@ -19,6 +19,7 @@ use crate::{
     },
     nips::{
         kind,
+        nip90::request::{ASK, PERMISSIONS},
         reference::tag_value,
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
@@ -42,6 +43,7 @@ pub(super) struct Work {
     /// The folder that it works on.
     folder: Option<PathBuf>,
     ignored: bool,
+    ask: bool,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -53,6 +55,8 @@ pub(in crate::cli) struct Starting {
     pub(super) doing: String,
     /// Worth a line of its own.
     pub(super) note: Option<String>,
+    /// What is attached to it.
+    pub(super) files: Vec<super::attach::Kept>,
 }
 
 /// The conversation that a job goes on from.
@@ -109,6 +113,7 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
         return Ok(Starting {
             doing: "starting the agent".to_owned(),
             note: None,
+            files: Vec::new(),
         });
     }
     let work = Work::of(args, None, agents)?;
@@ -117,6 +122,7 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
         return Ok(Starting {
             doing: format!("starting {agent}"),
             note: None,
+            files: Vec::new(),
         });
     };
     let refused =
@@ -141,6 +147,7 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
                 project = one_line(&project.to_string_lossy())
             )
         }),
+        files: Vec::new(),
     })
 }
 
@@ -176,6 +183,7 @@ impl Work {
             agent: agent.map(str::to_owned),
             folder: None,
             ignored: false,
+            ask: false,
             tokens: None,
             microusd: None,
         }
@@ -219,6 +227,7 @@ impl Work {
             agent: name.map(str::to_owned),
             folder: folder.transpose()?,
             ignored: args.ignored,
+            ask: args.ask,
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -237,6 +246,9 @@ impl Work {
         };
         params.extend(budget("budget_tokens", self.tokens));
         params.extend(budget("budget_microusd", self.microusd));
+        if self.ask {
+            params.push(param(PERMISSIONS, ASK.to_owned()));
+        }
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {

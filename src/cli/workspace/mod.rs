@@ -2,12 +2,16 @@
 //!
 //! Each is a workspace task (kind 5871), which treefort itself does; these commands only ask and show.
 
+pub mod answer;
 pub mod apply;
 pub mod checkpoints;
 pub mod clean;
 pub mod diff;
 pub mod discard;
+pub mod files;
 pub mod open;
+pub mod preview;
+pub mod steer;
 pub mod undo;
 
 use std::{

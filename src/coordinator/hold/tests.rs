@@ -179,6 +179,8 @@ async fn an_agent_stands_still_from_when_its_files_are_free_until_the_work_is_do
     held.works(Live {
         pause: control.handle(),
         told,
+        inward: crate::sandbox::Inward::gone_already(),
+        ports: watch::channel(std::collections::BTreeSet::new()).1,
     });
     // Somebody else is at the files for a while.
     let (done, busy) = std::sync::mpsc::channel::<()>();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{LIST, pick};
+use super::{LIST, state::pick};
 use crate::{
     coordinator::{
         context::{Context, now},

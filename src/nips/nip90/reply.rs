@@ -84,8 +84,8 @@ pub struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// Feedback: `status` with a sentence for people, a machine word for errors, and for `partial` the text
-    /// so far.
+    /// Feedback: `status` with a sentence for people, a machine word for errors, for `partial` the text
+    /// so far, and what else programs read.
     ///
     /// # Errors
     /// When an encrypted job's customer cannot be written to.
@@ -95,12 +95,14 @@ impl Reply<'_> {
         sentence: &str,
         code: Option<&str>,
         text: &str,
+        tags: Vec<Vec<String>>,
     ) -> Result<Draft, EncryptionError> {
         let mut said = vec![vec!["status".to_owned(), status.as_str().to_owned()]];
         if !sentence.is_empty() {
             said[0].push(sentence.to_owned());
         }
         said.extend(code.map(|code| vec!["code".to_owned(), code.to_owned()]));
+        said.extend(tags);
         let addressed = [
             vec![
                 "e".to_owned(),
@@ -243,7 +245,7 @@ mod tests {
                 keys: &provider,
             };
             let feedback = reply
-                .feedback(Status::Partial, "half", None, "some text")
+                .feedback(Status::Partial, "half", None, "some text", Vec::new())
                 .unwrap();
             assert!(feedback.tags.iter().all(|tag| tag[0] != "status"));
             let plain = scheme

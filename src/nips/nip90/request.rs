@@ -5,6 +5,13 @@ use nostr::{Event, EventId, Keys, Kind, PublicKey};
 use super::encryption::{EncryptionError, Scheme};
 use crate::nips::reference::named_keys;
 
+/// The parameter that says who answers an agent's requests for permission.
+pub const PERMISSIONS: &str = "permissions";
+/// They are put to the owner.
+pub const ASK: &str = "ask";
+/// They are allowed, which is the usual.
+pub const ALLOW: &str = "allow";
+
 /// One input of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -14,6 +21,13 @@ pub enum Input {
     Event(EventId),
     /// The output of an earlier job.
     Job(EventId),
+    /// A file that the provider has already.
+    Blob {
+        /// Its SHA-256, in lower case.
+        sha256: String,
+        /// What it is called.
+        name: String,
+    },
 }
 
 /// A job request, after decryption.
@@ -60,8 +74,11 @@ pub enum RequestError {
     #[error("an input of type `{0}` needs an event id")]
     NotAnId(String),
     /// An input type that NIP-90 does not know.
-    #[error("unknown input type `{0}`: use text, event or job")]
+    #[error("unknown input type `{0}`: use text, event, job or blob")]
     UnknownType(String),
+    /// A file is named by something that is no address.
+    #[error("an input of type `blob` needs the SHA-256 of a file, in hexadecimal")]
+    NotAHash,
 }
 
 impl JobRequest {
@@ -116,6 +133,14 @@ impl JobRequest {
         })
     }
 
+    /// The files that are attached: their addresses and names.
+    pub fn blobs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.inputs.iter().filter_map(|input| match input {
+            Input::Blob { sha256, name } => Some((sha256.as_str(), name.as_str())),
+            _ => None,
+        })
+    }
+
     /// The first value of a parameter; `-` and `_` in its name are the same.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
@@ -151,6 +176,16 @@ fn parse_input(tag: &[String]) -> Result<Option<Input>, RequestError> {
         "event" => Ok(Some(Input::Event(id()?))),
         "job" => Ok(Some(Input::Job(id()?))),
         "url" => Err(RequestError::Url),
+        "blob" => {
+            let is_hash = data.len() == 64 && data.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_hash {
+                return Err(RequestError::NotAHash);
+            }
+            Ok(Some(Input::Blob {
+                sha256: data.to_ascii_lowercase(),
+                name: tag.get(4).cloned().unwrap_or_default(),
+            }))
+        }
         other => Err(RequestError::UnknownType(other.chars().take(32).collect())),
     }
 }
@@ -194,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_an_address_and_perhaps_a_name() {
+        let hash = "AB".repeat(32);
+        let request = parse(
+            &job()
+                .tag(["i", "look", "text"])
+                .tag(["i", &hash, "blob", "", "a b.png"])
+                .tag(["i", &hash, "blob"]),
+        )
+        .unwrap();
+        let hash = hash.to_lowercase();
+        let blobs: Vec<_> = request.blobs().collect();
+        assert_eq!(blobs, [(hash.as_str(), "a b.png"), (hash.as_str(), "")]);
+    }
+
+    #[test]
     fn survives_the_broken_tags_of_real_customers() {
         let request = parse(
             &job()
@@ -231,6 +281,12 @@ mod tests {
             parse(&job().tag(["i", "zz", "event"])),
             Err(RequestError::NotAnId(_))
         ));
+        for wrong in ["zz", "../../etc/passwd", &"g".repeat(64)] {
+            assert!(matches!(
+                parse(&job().tag(["i", wrong, "blob"])),
+                Err(RequestError::NotAHash)
+            ));
+        }
         assert!(matches!(
             parse(&job().tag(["i", "zz", "smell"])),
             Err(RequestError::UnknownType(_))

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
+use super::lines::{
+    CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, StepLine, WorkLine,
+};
+
 /// What became of a task: the result's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -53,6 +57,49 @@ pub enum Outcome {
         /// How many of them there are in all; `left_out` may hold fewer.
         #[serde(default, skip_serializing_if = "is_none")]
         left_out_in_all: u64,
+    },
+    /// What is in a folder.
+    Files {
+        /// The number of the checkpoint that was looked at.
+        checkpoint: u32,
+        /// What is in it, in the order of the names; for a path that is a file, that file alone.
+        entries: Vec<EntryLine>,
+        /// How many entries the folder has in all.
+        total: u64,
+        /// The `offset` of those that come after these, if there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<u64>,
+        /// Of the copy as it is now: what the agent made, changed or removed that no checkpoint covers, each with the
+        /// reason.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
+        /// How many of them there are in all; `left_out` may hold fewer.
+        #[serde(default, skip_serializing_if = "is_none")]
+        left_out_in_all: u64,
+    },
+    /// What is in a file.
+    File {
+        /// The number of the checkpoint that was looked at.
+        checkpoint: u32,
+        /// Its path in the copy.
+        file: String,
+        /// Its bytes in all.
+        size: u64,
+        /// A piece of it, when it is text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// A piece of it in base64, when it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+        /// The `offset` of the piece after this one, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<u64>,
+        /// Whether something that looks like a password or key was cut out of the text.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        redacted: bool,
+        /// Why there is neither text nor base64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        withheld: Option<String>,
     },
     /// A state was brought back.
     Undo {
@@ -146,6 +193,60 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         repositories: Vec<String>,
     },
+    /// Who is at work.
+    AtWork {
+        /// The sessions, the newest job first.
+        sessions: Vec<WorkLine>,
+    },
+    /// A question was answered.
+    #[serde(rename = "answer")]
+    Answered {
+        /// The session that asked.
+        session: PublicKey,
+        /// The option.
+        option: String,
+        /// Its kind, in the agent's word.
+        kind: String,
+        /// What it is called.
+        name: String,
+    },
+    /// The session stands still.
+    Pause {
+        /// Which one.
+        session: PublicKey,
+    },
+    /// The session goes on.
+    Resume {
+        /// Which one.
+        session: PublicKey,
+    },
+    /// The session was told to do something else.
+    Steer {
+        /// Which one.
+        session: PublicKey,
+    },
+    /// What the agent built can be seen.
+    Preview {
+        /// Where; it opens once, in a browser.
+        url: String,
+        /// The same for programs that do not look names below `.localhost` up as this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_address: Option<String>,
+        /// The port in the agent's sandbox, for an app that runs there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+        /// The folder that is shown, for files; empty for the top of the copy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+        /// The checkpoint whose files are shown, if not those that are there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<u32>,
+    },
+    /// It cannot be seen any more.
+    PreviewEnd {
+        /// How many previews ended.
+        ended: usize,
+    },
     /// What takes room.
     List {
         /// The copies, newest first.
@@ -178,85 +279,6 @@ pub enum Outcome {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_none(count: &u64) -> bool {
     *count == 0
-}
-
-/// One copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CopyLine {
-    /// Its id.
-    pub workspace: PublicKey,
-    /// The folder that it is a copy of.
-    pub project: Option<String>,
-    /// The beginning of what was asked for.
-    pub title: String,
-    /// When it began, in Unix seconds.
-    pub at: u64,
-    /// Bytes on the disk.
-    pub bytes: u64,
-    /// Whether anything was changed in it: work that can be applied, undone, or taken back.
-    pub work: bool,
-    /// Whether an agent works on it.
-    pub busy: bool,
-}
-
-/// One image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageLine {
-    /// Its name and tag.
-    pub name: String,
-    /// Bytes, of which several images may share a part.
-    pub bytes: u64,
-}
-
-/// One checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckpointLine {
-    /// Its number, from 1.
-    pub number: u32,
-    /// Its commit.
-    pub commit: String,
-    /// Its tree.
-    pub tree: String,
-    /// Why it was made.
-    pub reason: String,
-    /// When, in Unix seconds.
-    pub at: u64,
-    /// Files that changed since the checkpoint before.
-    pub changed: usize,
-}
-
-/// One changed file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileLine {
-    /// Its path in the copy.
-    pub path: String,
-    /// `create`, `modify`, `delete`, `mode` or `type`.
-    pub op: String,
-    /// Lines added.
-    pub added: u32,
-    /// Lines removed.
-    pub removed: u32,
-}
-
-/// A file that a take-back left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptLine {
-    /// The path in the project.
-    pub path: String,
-    /// Why.
-    pub why: String,
-}
-
-/// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepLine {
-    /// The path in the project.
-    pub path: String,
-    /// `create`, `replace`, `merge`, `delete`, `mode`, `link`, `folder`, `remove-folder`, `conflict` or `left-out`.
-    pub action: String,
-    /// What to know about it before it is there: what would run on this machine later.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
 }
 
 /// As many of these, from the first, as take at most so many bytes as JSON, and how many were left out.

@@ -18,9 +18,15 @@ impl Answer {
         most: usize,
         clean: impl Fn(&str) -> String,
     ) -> Result<String, serde_json::Error> {
-        let mut value = serde_json::to_value(&self)?;
+        // It is no text, and would be another one without what only looks like a secret in it.
+        let mut whole = self;
+        let bytes = whole.outcome.bytes().and_then(Option::take);
+        let mut value = serde_json::to_value(&whole)?;
         clean_texts(&mut value, &clean);
         let mut answer: Self = serde_json::from_value(value)?;
+        if let Some(place) = answer.outcome.bytes() {
+            *place = bytes;
+        }
         loop {
             let text = serde_json::to_string(&answer)?;
             if text.len() <= most || !answer.shrink() {
@@ -59,6 +65,14 @@ fn halve<T>(list: &mut Vec<T>) -> bool {
 }
 
 impl Outcome {
+    /// Where it holds bytes in base64.
+    fn bytes(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Self::File { base64, .. } => Some(base64),
+            _ => None,
+        }
+    }
+
     fn shrink(&mut self) -> bool {
         match self {
             // The newest are last.
@@ -84,13 +98,50 @@ impl Outcome {
                 text.truncate(text.floor_char_boundary(text.len() / 2));
                 true
             }
+            Self::Files {
+                entries,
+                next,
+                total,
+                left_out,
+                ..
+            } => {
+                let all = entries.len();
+                if !halve(entries) {
+                    return halve(left_out);
+                }
+                let out = (all - entries.len()) as u64;
+                *next = Some(next.unwrap_or(*total).saturating_sub(out));
+                true
+            }
+            // It is made to fit with its path, however long that is.
+            Self::File { .. } => false,
             Self::Undo { uncovered, .. } => halve(uncovered),
             Self::Plan { steps, .. } => halve(steps),
             Self::Apply { conflicts, .. } => halve(conflicts),
             Self::List { copies, images, .. } => halve(copies) || halve(images),
             Self::Clean { left, .. } => halve(left),
             Self::TakeBack { kept, .. } => halve(kept),
-            Self::Discard { .. } | Self::Locate { .. } => false,
+            // Texts go before who is at work.
+            Self::AtWork { sessions } => {
+                let asked = sessions.iter_mut().flat_map(|it| &mut it.questions);
+                let longest = asked.max_by_key(|question| question.text.len());
+                match longest.filter(|question| !question.text.is_empty()) {
+                    Some(question) => {
+                        let half = question.text.floor_char_boundary(question.text.len() / 2);
+                        question.text.truncate(half);
+                        true
+                    }
+                    None => halve(sessions),
+                }
+            }
+            Self::Discard { .. }
+            | Self::Locate { .. }
+            | Self::Answered { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Steer { .. }
+            | Self::Preview { .. }
+            | Self::PreviewEnd { .. } => false,
         }
     }
 }

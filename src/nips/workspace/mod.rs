@@ -5,16 +5,23 @@
 
 mod answer;
 mod fit;
+mod lines;
+mod operation;
 
 use nostr::{Keys, PublicKey};
 
-pub use self::answer::{
-    Answer, CheckpointLine, CopyLine, FileLine, ImageLine, KeptLine, Outcome, StepLine, cut_to,
+pub use self::{
+    answer::{Answer, Outcome, cut_to},
+    lines::{
+        CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, OptionLine,
+        QuestionLine, StepLine, WorkLine,
+    },
+    operation::{Operation, Show, State, TaskError},
 };
 
 use super::{
     Draft, kind,
-    nip90::{Input, JobRequest, Scheme, encryption::EncryptionError},
+    nip90::{JobRequest, Scheme, encryption::EncryptionError},
 };
 
 /// What is to be done, and with which copy.
@@ -37,132 +44,6 @@ pub enum Which {
     Newest,
 }
 
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// List the checkpoints.
-    Checkpoints,
-    /// What changed between two states.
-    Diff {
-        /// The earlier one; the copy as it began when absent.
-        from: Option<State>,
-        /// The later one; as it is now when absent.
-        to: Option<State>,
-    },
-    /// Bring a state back.
-    Undo {
-        /// Which one.
-        to: State,
-    },
-    /// What [`Operation::Apply`] would do.
-    Plan,
-    /// Bring the agent's changes into the project.
-    Apply {
-        /// The plan that its owner saw.
-        plan: String,
-    },
-    /// Take the last apply back.
-    TakeBack,
-    /// Delete the copy.
-    Discard,
-    /// Where the copy is.
-    Locate,
-    /// List all copies, and what else takes room.
-    List,
-    /// Make room.
-    Clean {
-        /// The copies that go: the keys of the sessions that began them.
-        copies: Vec<PublicKey>,
-        /// Whether the agents' images go too; they are built again when they are needed.
-        images: bool,
-    },
-}
-
-/// A state of a copy, as a person names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// A checkpoint's number, from 1.
-    Number(u32),
-    /// A checkpoint's commit or tree, or the beginning of it.
-    Id(String),
-    /// The checkpoint before the last change.
-    Last,
-}
-
-/// Why a job is no workspace task, in words for the owner.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TaskError {
-    /// The input is none of the words.
-    #[error(
-        "unknown workspace task {0:?}: use checkpoints, diff, undo, plan, apply, take-back, discard, locate, list or clean"
-    )]
-    Unknown(String),
-    /// A parameter that this task needs.
-    #[error("a workspace task `{task}` needs a parameter `{param}`")]
-    Missing {
-        /// The word.
-        task: &'static str,
-        /// The parameter.
-        param: &'static str,
-    },
-    /// A session or copy that is no public key.
-    #[error("a session or copy is named by its public key in hexadecimal")]
-    Session,
-    /// A state that names nothing.
-    #[error("{0:?} is no checkpoint: give its number, its id, or `last`")]
-    State(String),
-}
-
-impl State {
-    /// Reads what a person typed.
-    ///
-    /// # Errors
-    /// [`TaskError::State`] when it cannot name a state.
-    pub fn parse(word: &str) -> Result<Self, TaskError> {
-        let wrong = || TaskError::State(word.chars().take(64).collect());
-        if word == "last" {
-            return Ok(Self::Last);
-        }
-        if word.len() < 7
-            && let Ok(number) = word.trim_start_matches('#').parse()
-        {
-            return Ok(Self::Number(number));
-        }
-        let hex = (7..=64).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_hexdigit());
-        hex.then(|| Self::Id(word.to_ascii_lowercase()))
-            .ok_or_else(wrong)
-    }
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Id(id) => f.write_str(id),
-            Self::Last => f.write_str("last"),
-        }
-    }
-}
-
-impl Operation {
-    /// The word on the wire.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Checkpoints => "checkpoints",
-            Self::Diff { .. } => "diff",
-            Self::Undo { .. } => "undo",
-            Self::Plan => "plan",
-            Self::Apply { .. } => "apply",
-            Self::TakeBack => "take-back",
-            Self::Discard => "discard",
-            Self::Locate => "locate",
-            Self::List => "list",
-            Self::Clean { .. } => "clean",
-        }
-    }
-}
-
 impl Task {
     /// What it says: the tags that [`Self::sealed`] hides.
     fn tags(&self) -> Vec<Vec<String>> {
@@ -171,24 +52,11 @@ impl Task {
             Which::Project(path) => vec![("project", path.clone())],
             Which::Newest => Vec::new(),
         };
-        match &self.operation {
-            Operation::Diff { from, to } => {
-                params.extend(from.iter().map(|state| ("from", state.to_string())));
-                params.extend(to.iter().map(|state| ("to", state.to_string())));
-            }
-            Operation::Undo { to } => params.push(("to", to.to_string())),
-            Operation::Apply { plan } => params.push(("plan", plan.clone())),
-            Operation::Clean { copies, images } => {
-                params.extend(copies.iter().map(|copy| ("copy", copy.to_hex())));
-                params.push(("images", images.to_string()));
-            }
-            _ => {}
-        }
-        let mut tags = vec![
-            ["i", self.operation.word(), "text"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
+        params.extend(self.operation.params());
+        let inputs = std::iter::once(self.operation.word()).chain(self.operation.text());
+        let mut tags: Vec<Vec<String>> = inputs
+            .map(|input| ["i", input, "text"].map(str::to_owned).to_vec())
+            .collect();
         tags.extend(
             params
                 .into_iter()
@@ -237,55 +105,15 @@ impl Task {
             (None, Some(path)) => Which::Project(path.to_owned()),
             (None, None) => Which::Newest,
         };
-        let state = |name: &str| request.param(name).map(State::parse).transpose();
-        let word = match request.inputs.first() {
-            Some(Input::Text(word)) => word.trim(),
-            _ => "",
-        };
-        let operation = match word {
-            "checkpoints" => Operation::Checkpoints,
-            "diff" => Operation::Diff {
-                from: state("from")?,
-                to: state("to")?,
-            },
-            "undo" => Operation::Undo {
-                to: state("to")?.ok_or(TaskError::Missing {
-                    task: "undo",
-                    param: "to",
-                })?,
-            },
-            "plan" => Operation::Plan,
-            "apply" => Operation::Apply {
-                plan: request
-                    .param("plan")
-                    .ok_or(TaskError::Missing {
-                        task: "apply",
-                        param: "plan",
-                    })?
-                    .to_owned(),
-            },
-            "take-back" => Operation::TakeBack,
-            "discard" => Operation::Discard,
-            "locate" => Operation::Locate,
-            "list" => Operation::List,
-            "clean" => Operation::Clean {
-                copies: request
-                    .params
-                    .iter()
-                    .filter(|(name, _)| name == "copy")
-                    .filter_map(|(_, values)| values.first())
-                    .map(|key| PublicKey::from_hex(key).map_err(|_| TaskError::Session))
-                    .collect::<Result<_, _>>()?,
-                images: request.param("images") == Some("true"),
-            },
-            other => return Err(TaskError::Unknown(other.chars().take(64).collect())),
-        };
+        let operation = Operation::parse(request)?;
         Ok(Self { which, operation })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use nostr::EventId;
+
     use super::*;
 
     /// The task as it is read, in the clear and hidden.
@@ -333,12 +161,45 @@ mod tests {
                 from: Some(State::Number(2)),
                 to: Some(State::Id("0123456789".into())),
             },
+            Operation::Files {
+                at: None,
+                path: String::new(),
+                offset: 0,
+            },
+            Operation::File {
+                at: Some(State::Last),
+                path: "a b/c".into(),
+                offset: 40_000,
+            },
+            Operation::AtWork,
+            Operation::Answer {
+                question: EventId::all_zeros(),
+                option: "2".into(),
+            },
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Steer {
+                text: "no, the\nother one".into(),
+            },
             Operation::Undo { to: State::Last },
             Operation::Plan,
             Operation::Apply { plan: "p".into() },
             Operation::TakeBack,
             Operation::Discard,
             Operation::Locate,
+            Operation::Preview(Show::App { port: None }),
+            Operation::Preview(Show::App { port: Some(5173) }),
+            Operation::Preview(Show::Files {
+                at: Some(State::Number(3)),
+                path: Some("dist".into()),
+            }),
+            Operation::PreviewEnd { only: None },
+            Operation::PreviewEnd {
+                only: Some(Show::Files {
+                    at: None,
+                    path: None,
+                }),
+            },
             Operation::List,
             Operation::Clean {
                 copies: vec![session, Keys::generate().public_key()],
@@ -356,19 +217,6 @@ mod tests {
                 };
                 assert_eq!(round_trip(&task), [task.clone(), task]);
             }
-        }
-    }
-
-    #[test]
-    fn states_are_numbers_ids_or_the_last() {
-        assert_eq!(State::parse("#12").unwrap(), State::Number(12));
-        assert_eq!(State::parse("last").unwrap(), State::Last);
-        assert_eq!(
-            State::parse("ABCDEF1").unwrap(),
-            State::Id("abcdef1".into())
-        );
-        for wrong in ["", "-1", "abc", "../../x", "zzzzzzzz"] {
-            assert!(State::parse(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -12,8 +12,6 @@ use super::plan::Shown;
 use crate::sandbox::shown::{AGENT, ETC, INTERPRETER, STORE, SYSTEM};
 use crate::sandbox::{AGENT_HOME, AGENT_ID, Host};
 
-/// Settings of this computer's own, which may hold passwords: nothing of them is shown.
-const SETTINGS: &str = "usr/local/etc";
 /// Programs that compile as they run reserve much that they never use. Measured on OpenCode 1.18: with 2.0 to 2.3
 /// GiB it does without a compiler and takes three times the processor's time, with 2.4 to 2.6 it ends or stands
 /// still, with 2.8 it is well.
@@ -25,8 +23,6 @@ const FIRST_LINE: u64 = 256;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) shown: BTreeSet<Shown>,
-    /// What is covered of it.
-    pub(super) covered: Vec<PathBuf>,
     pub(super) links: Vec<(PathBuf, PathBuf)>,
     pub(super) files: Vec<(PathBuf, String)>,
     /// What stands for the first word of the command.
@@ -83,9 +79,6 @@ fn system(needs: &mut Needs, root: &Path) {
     }
     if root.join(STORE).is_dir() {
         show(needs, &root.join(STORE), Path::new("/").join(STORE));
-    }
-    if fs::symlink_metadata(root.join(SETTINGS)).is_ok_and(|meta| meta.is_dir()) {
-        needs.covered.push(Path::new("/").join(SETTINGS));
     }
     for name in ETC {
         let path = root.join("etc").join(name);

@@ -51,6 +51,8 @@ use super::{
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of a file of an agent's folder that is put into a sandbox.
 const MOST_FILE: u64 = 1 << 20;
+/// Settings of programs that no package of the system brought; passwords may be among them.
+const SETTINGS: &str = "/usr/local/etc";
 /// The program that runs, even when its file was replaced by an update.
 const OWN: &str = "/proc/self/exe";
 
@@ -114,22 +116,7 @@ impl EmbeddedRuntime {
         self
     }
 
-    async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
-        let mut needs = self.needs(image)?;
-        for (name, target) in image.host.iter().flat_map(|host| &host.files) {
-            let text = content(image, name).await?;
-            needs.files.push((PathBuf::from(target), text));
-        }
-        let file = needs.file.clone().unwrap_or_else(|| self.program.clone());
-        let mut hashes = self.hashes.lock().await;
-        let hash = hashes.of_file(&file).await?;
-        let id = ImageId::from(format!("host/{}@sha256:{hash}", image.agent));
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        ready.insert(id.clone(), Arc::new(needs));
-        Ok(id)
-    }
-
-    /// What an agent needs of this computer, which has it.
+    /// What an agent needs of this machine. Looks, and makes nothing.
     fn needs(&self, image: &Image) -> Result<Needs, Error> {
         let agent = || image.agent.clone();
         let host = image
@@ -150,10 +137,26 @@ impl EmbeddedRuntime {
         })
     }
 
-    /// Folders whose files are a person's or treefort's own, wherever they lie.
+    async fn prepare_inner(&self, image: &Image) -> Result<ImageId, Error> {
+        let mut needs = self.needs(image)?;
+        for (name, target) in image.host.iter().flat_map(|host| &host.files) {
+            let text = content(image, name).await?;
+            needs.files.push((PathBuf::from(target), text));
+        }
+        let file = needs.file.clone().unwrap_or_else(|| self.program.clone());
+        let mut hashes = self.hashes.lock().await;
+        let hash = hashes.of_file(&file).await?;
+        let id = ImageId::from(format!("host/{}@sha256:{hash}", image.agent));
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.insert(id.clone(), Arc::new(needs));
+        Ok(id)
+    }
+
+    /// Folders whose files are a person's or treefort's own, wherever they lie, and those of their settings.
     fn private(&self) -> Vec<PathBuf> {
         let personal = std::env::home_dir();
-        let folders = self.home.clone().into_iter().chain(personal);
+        let own = self.home.clone().into_iter().chain(personal);
+        let folders = own.chain([PathBuf::from(SETTINGS)]);
         let real = folders.filter_map(|folder| std::fs::canonicalize(folder).ok());
         // Of some users of the system itself it is where programs are.
         real.filter(|folder| !std::env::split_paths(PATH).any(|programs| programs == *folder))
@@ -217,6 +220,7 @@ impl EmbeddedRuntime {
             agent: parts.agent,
             stderr: parts.stderr,
             http: parts.http,
+            inward: parts.inward,
             exit: control.exit(),
             control,
         })
@@ -303,10 +307,8 @@ fn plan(
             .filter_map(|path| path.canonicalize().ok()),
     );
     let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
-    let mut covered = host::covered(&needs.shown, &String::from_utf8_lossy(&sockets), &private);
-    covered.extend(needs.covered.iter().cloned());
     Ok(Plan {
-        covered,
+        covered: host::covered(&needs.shown, &String::from_utf8_lossy(&sockets), &private),
         argv,
         env,
         program,
@@ -344,6 +346,11 @@ impl Runtime for EmbeddedRuntime {
         _progress: Option<Progress>,
     ) -> BoxFuture<'a, Result<ImageId, Error>> {
         self.prepare_inner(image).boxed()
+    }
+
+    /// Preparing looks, and makes nothing.
+    fn missing<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Option<Error>> {
+        async { self.prepare_inner(image).await.err() }.boxed()
     }
 
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Sandbox, Error>> {

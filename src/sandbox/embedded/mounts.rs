@@ -343,8 +343,14 @@ fn process(tree: &Tree) -> io::Result<()> {
     }
     for name in PROC_EMPTY {
         let path = below(&proc.join(name));
-        if path.exists() {
-            cover(&path)?;
+        if path.is_dir() {
+            in_memory(
+                &path,
+                "mode=0755,size=4k,nr_inodes=1",
+                quiet | MountFlags::RDONLY,
+            )?;
+        } else if path.exists() {
+            mount_bind(host(Path::new("/dev/null")), &path)?;
         }
     }
     Ok(())

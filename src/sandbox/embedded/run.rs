@@ -97,7 +97,11 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
         first,
     };
     let mut holds = Holds::new(how, requests, stderr.clone());
-    let Streams { mut agent, http } = streams;
+    let Streams {
+        mut agent,
+        http,
+        inward,
+    } = streams;
     let mut driver = Box::pin(driver.run(closing.clone()));
     let (opened, ended) = start::opened(&mut agent, &mut driver, &cancelled).await;
     let agent = match opened {
@@ -123,6 +127,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
         agent,
         stderr,
         http,
+        inward,
     };
     // When nobody takes it, its control was dropped and `cancelled` says so below.
     let _ = ready.send(Ok(parts));

@@ -7,7 +7,7 @@
 pub(crate) mod lines;
 mod unified;
 
-pub use self::unified::{Limits, Rendered, unified};
+pub use self::unified::{Limits, Rendered, texts, unified};
 
 use super::{
     Error as StoreError, ObjectId,

@@ -93,6 +93,23 @@ pub fn unified(store: &Store, change: &Change, limits: &Limits) -> Result<Render
     Ok(out)
 }
 
+/// What differs between two texts of a file that somebody tells of, under its name.
+#[must_use]
+pub fn texts(path: &str, old: &str, new: &str, limits: &Limits) -> Rendered {
+    let mut out = Rendered::default();
+    let name = |prefix| quoted(prefix, path.as_bytes());
+    // Writing to a string cannot fail.
+    let _ = write!(out.text, "--- {}\n+++ {}\n", name("a/"), name("b/"));
+    let longest = old.len().max(new.len());
+    if u64::try_from(longest).is_ok_and(|longest| longest <= limits.max_input) {
+        hunks(old.as_bytes(), new.as_bytes(), limits, &mut out);
+    } else {
+        out.cut = true;
+        out.text.push_str("Too large to compare\n");
+    }
+    out
+}
+
 /// The lines before the hunks: names, modes, objects.
 fn header(change: &Change, text: &mut String) {
     let (a, b) = (quoted("a/", &change.path), quoted("b/", &change.path));

@@ -108,6 +108,43 @@ async fn a_flood_of_requests_does_not_wait() {
 }
 
 #[tokio::test]
+async fn who_holds_an_answer_has_all_the_time_and_chooses_any_option() {
+    let (peer, mut claims, mut fake) = start(Journal::none(), patient(Duration::from_millis(50)));
+    peer.set_permissions(PermissionPolicy::Reject);
+    let asks = ASKED.replace("\"allow_once\"", "\"sometimes\"");
+    fake.write(&asks.replace('\n', "")).await;
+    let answer = asked(&mut claims).await;
+    assert!(answer.hold());
+    let kinds: Vec<&str> = answer.options().iter().map(|o| o.kind.as_str()).collect();
+    assert_eq!(kinds, ["allow_always", "sometimes", "reject_once"]);
+    assert_eq!(answer.no(), Some(2));
+    let early = tokio::time::timeout(Duration::from_millis(200), fake.read()).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(answer.choose(1), Some("other"));
+    assert_eq!(outcome(&fake.read().await)["optionId"], "o");
+    assert!(!answer.hold());
+
+    // Its time was over: nobody can take it any more, and the policy of that moment has answered.
+    ask(&mut fake).await;
+    let late = asked(&mut claims).await;
+    assert_eq!(outcome(&fake.read().await)["optionId"], "r");
+    assert!(!late.hold());
+    assert_eq!(late.choose(0), Some("reject_once"));
+
+    // The holder goes without a word.
+    ask(&mut fake).await;
+    let held = asked(&mut claims).await;
+    assert!(held.hold());
+    drop(held);
+    assert_eq!(outcome(&fake.read().await)["optionId"], "r");
+    ask(&mut fake).await;
+    let held = asked(&mut claims).await;
+    held.cancel();
+    assert_eq!(outcome(&fake.read().await)["outcome"], "cancelled");
+    assert_eq!(held.choose(7), None);
+}
+
+#[tokio::test]
 async fn loads_a_session_where_the_agent_offers_it() {
     let (peer, mut claims, mut fake) = start(Journal::none(), Limits::default());
     let agent = tokio::spawn(async move {

@@ -117,6 +117,11 @@ impl Treefort {
         self.child = Some(child);
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// The home.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()

@@ -39,7 +39,12 @@ pub(super) fn model() -> Value {
     })
 }
 
-pub(super) fn show() -> Value {
+pub(super) fn show(sees: bool) -> Value {
+    let can: &[&str] = if sees {
+        &["completion", "vision"]
+    } else {
+        &["completion"]
+    };
     json!({
         "license": "",
         "modelfile": "FROM scratch",
@@ -47,7 +52,7 @@ pub(super) fn show() -> Value {
         "template": "{{ .Prompt }}",
         "details": details(),
         "model_info": {"general.architecture": "scripted", "scripted.context_length": 4096},
-        "capabilities": ["completion"],
+        "capabilities": can,
         "modified_at": "2026-11-20T12:00:00.000000Z",
     })
 }
@@ -61,6 +66,23 @@ fn details() -> Value {
         "parameter_size": "1B",
         "quantization_level": "Q4_0",
     })
+}
+
+/// A pull in three steps; of a model called `missing`, the server's error inside a 200.
+pub(super) fn pull(request: &Value) -> Vec<Value> {
+    if request["name"] == "missing" {
+        return vec![json!({"error": "pull model manifest: file does not exist"})];
+    }
+    let part = |come: u64| {
+        json!({"status": "pulling 5c5c", "digest": "sha256:5c5c",
+            "total": 2_000_000, "completed": come})
+    };
+    vec![
+        json!({"status": "pulling manifest"}),
+        part(0),
+        part(2_000_000),
+        json!({"status": "success"}),
+    ]
 }
 
 /// A call of a tool.

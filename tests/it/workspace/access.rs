@@ -35,6 +35,7 @@ async fn only_the_owner_has_folders_worked_on_and_looks_at_copies() {
             "list",
             "checkpoints",
             "diff",
+            "files",
             "plan",
             "take-back",
             "discard",
@@ -137,7 +138,7 @@ async fn a_private_job_leaves_no_path_and_no_difference_in_clear() {
     // Whoever asks in the clear is told that, and no more.
     let id = copy.parent().unwrap().file_name().unwrap();
     let session = [("session", id.to_str().unwrap())];
-    for task in ["checkpoints", "diff", "plan", "locate", "discard"] {
+    for task in ["checkpoints", "diff", "files", "plan", "locate", "discard"] {
         let (_, answers) = client.do_job(&self::job(&fort, 5871, task, &session)).await;
         let (code, sentence) = error(&answers);
         assert_eq!(code, "workspace");

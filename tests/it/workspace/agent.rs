@@ -3,7 +3,8 @@
 //!
 //! The last line of a prompt is run by its shell (so without quotation marks and backslashes). `$n` counts its
 //! prompts. `says WORD…`, `claims KIND PATH`, `begins ID KIND PATH` and `ends ID` (a tool that runs beside others), `asks KIND PATH` (permission; waits for the answer, and so until
-//! all that it said before is on the record), `lingers`
+//! all that it said before is on the record; `$told` is the option then, `cancelled` for none), `wants KIND PATH` (the same
+//! without waiting), `odd` (asks with other options from here on), `floods N` (asks N times, and hears nothing any more), `lingers`
 //! (until it is cancelled), `deaf` (for ever, whatever it is told). It begins no session where a file `refuses` is.
 
 use std::path::Path;
@@ -46,12 +47,27 @@ hears() {
     read -r line || exit 0
     id=$(echo "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
 }
-asks() {
+option() { echo "{\"kind\":\"$1\",\"optionId\":\"$2\",\"name\":\"$3\"}"; }
+options="$(option allow_once yes Yes),$(option reject_once no No)"
+odd() { options="$(option allow_always ever Always),$(option explain why Explain),$(option allow_once yes Yes)"; }
+wants() {
     calls=$((calls + 1))
-    sends "\"id\":$((1000 + calls)),\"method\":\"session/request_permission\",\"params\":{\"sessionId\":\"s\",\"toolCall\":{$(tool "$1" "$2")},\"options\":[{\"kind\":\"allow_once\",\"optionId\":\"yes\",\"name\":\"Yes\"},{\"kind\":\"reject_once\",\"optionId\":\"no\",\"name\":\"No\"}]}"
+    sends "\"id\":$((1000 + calls)),\"method\":\"session/request_permission\",\"params\":{\"sessionId\":\"s\",\"toolCall\":{$(tool "$1" "$2")},\"options\":[$options]}"
+}
+floods() {
+    exec 3<&0
+    cat <&3 >/dev/null &
+    line=$(wants edit flood)
+    i=0
+    while [ $i -lt "$1" ]; do echo "$line"; i=$((i + 1)); done
+}
+asks() {
+    wants "$1" "$2"
     answer=$((1000 + calls))
     hears
     while [ "$id" != "$answer" ]; do hears; done
+    told=$(echo "$line" | sed -n 's/.*"optionId":"\([^"]*\)".*/\1/p')
+    told=${told:-cancelled}
 }
 lingers() {
     while hears; do
@@ -86,7 +102,12 @@ done
 pub(super) fn install(home: &Path, note: &str) {
     let folder = home.join("agents/scripted");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("agent.toml"), MANIFEST).unwrap();
+    // Without Docker it is this shell alone, which has its programs in itself.
+    let embedded = format!(
+        "[embedded]\nsystem = false\nfiles = {{ \"agent.sh\" = \"/agent.sh\" }}\n[embedded.reads]\n{:?} = \"/bin/sh\"\n",
+        folder.join("busybox")
+    );
+    std::fs::write(folder.join("agent.toml"), format!("{MANIFEST}{embedded}")).unwrap();
     std::fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
     let script = format!("{SCRIPT}# {note}\n");
     std::fs::write(folder.join("agent.sh"), script).unwrap();

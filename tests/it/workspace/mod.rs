@@ -3,17 +3,22 @@
 
 mod access;
 mod agent;
+mod asks;
+mod attach;
 mod conversations;
 mod copies;
 mod crash;
 mod disk;
 mod facts;
+mod files;
 mod homecoming;
 mod homecoming_torn;
 mod opencode;
 mod outputs;
+mod preview;
 mod rooms;
 mod shell;
+mod steer;
 mod uncovered;
 mod undo;
 
@@ -89,10 +94,18 @@ impl Said {
 /// How long a session may take to write its end after its job's.
 const ENDING: Duration = Duration::from_secs(3);
 
+/// Agents run in treefort's own sandbox.
+const EMBEDDED: &str = "[sandbox]\nruntime = \"embedded\"\n";
+
 impl Fort {
     /// Sessions end with their jobs.
     async fn start() -> Self {
         Self::start_with(AT_ONCE).await
+    }
+
+    /// The same without Docker, which is quicker.
+    async fn embedded(config: &str) -> Self {
+        Self::start_with(&format!("{config}{EMBEDDED}")).await
     }
 
     async fn start_with(config: &str) -> Self {
@@ -235,6 +248,22 @@ impl Fort {
         let records = agents.next().expect("a session");
         assert!(agents.next().is_none(), "more than one session");
         records
+    }
+
+    /// What the agents at work ask their owner right now, as soon as that is so many questions.
+    async fn questions(&self, count: usize) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let asked = self.say(&["answer", "--json"]).await.ok().json();
+            let asked = asked["questions"].as_array().unwrap().clone();
+            if asked.len() == count {
+                return asked;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{count} questions, not {asked:?}"
+            );
+        }
     }
 
     /// The coordinator's results of agent tasks.

@@ -59,6 +59,10 @@ async fn works_and_comes_home(fort: Fort, backend: &str) {
     // What it does not isolate or limit is said beside it; nothing limits the disk.
     assert_eq!(env[..3], [&sandbox, "network=none", "shares=kernel"]);
     assert!(env[3].starts_with("unlimited=disk"), "{env:?}");
+    assert!(
+        records.iter().all(|record| sort(record) != "serve"),
+        "the server that it has inside is nothing that it built"
+    );
     let file: Vec<&Event> = records
         .iter()
         .filter(|record| tag(record, "path").as_deref() == Some("hello.txt"))

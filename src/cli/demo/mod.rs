@@ -3,6 +3,8 @@
 //! Everything is real but the model: the relay, the container, the record. The answers are written in this
 //! file and come from [`scripted`], and the command says so.
 
+mod page;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
@@ -18,6 +20,7 @@ use crate::{
     config::Config,
     model::{local::Local, scripted},
     nips::kind,
+    sandbox::{ChosenRuntime, Runtime as _},
     server::Role,
 };
 
@@ -41,24 +44,89 @@ Three things.
 (A script wrote this answer. With a model of your own, an agent thinks for itself.)
 ";
 
-/// Shows a short session without any model: real container, real record, scripted answers.
+/// Shows a short session without any model: real sandbox, real record, scripted answers.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Shows it in the browser, with something that was built, and stays until Ctrl-C.
+    #[arg(long)]
+    page: bool,
+    /// For programs: prints links to the page, one now and one for each line on stdin, and ends with stdin.
+    #[arg(long, requires = "page")]
+    json: bool,
+}
+
+/// A throw-away home with a scripted model.
+struct Demo {
+    home: Home,
+    config: Config,
+    _serving: scripted::Scripted,
+    /// The last to go.
+    _temporary: Temporary,
+}
+
+impl Demo {
+    async fn new() -> Result<Self, CommandError> {
+        let temporary = Temporary::new()?;
+        let home = Home::open(Some(&temporary.path))?;
+        let script: scripted::Script = Arc::new(|_| scripted::Answer::new(ANSWER));
+        let (url, serving) = scripted::Scripted::start(script).await?;
+        let mut config = Config::default();
+        launch::fleeting(&mut config);
+        config.model.ollama = url;
+        config.model.default = scripted::MODEL.to_owned();
+        Ok(Self {
+            home,
+            config,
+            _serving: serving,
+            _temporary: temporary,
+        })
+    }
+
+    /// It is looked at for a while, and an agent in it needs programs: where treefort makes sandboxes itself,
+    /// nothing has to be built for that.
+    async fn for_a_while(&mut self) {
+        self.config.sessions = Config::default().sessions;
+        let mut own = self.config.sandbox.clone();
+        "embedded".clone_into(&mut own.runtime);
+        if ChosenRuntime::new("demo", self.home.dir(), &own)
+            .probe()
+            .await
+            .is_ok()
+        {
+            self.config.sandbox = own;
+        }
+    }
+
+    async fn start(&self) -> Result<Own, CommandError> {
+        Ok(Own::start(&self.home, self.config.clone(), Role::Working).await?)
+    }
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// When there is nothing to run an agent in.
-pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
-    let temporary = Temporary::new()?;
-    let home = Home::open(Some(&temporary.path))?;
-    let script: scripted::Script = Arc::new(|_| scripted::Answer::new(ANSWER));
-    let (url, _serving) = scripted::Scripted::start(script).await?;
-    let mut config = Config::default();
-    launch::fleeting(&mut config);
-    config.model.ollama = url;
-    config.model.default = scripted::MODEL.to_owned();
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let mut demo = Demo::new().await?;
+    if args.page {
+        demo.for_a_while().await;
+        if !args.json {
+            introduce();
+        }
+        return Box::pin(page::run(demo, args.json)).await;
+    }
+    introduce();
+    let own = demo.start().await?;
+    launch::with_own(&demo.home, own, async |connection| {
+        Box::pin(show(connection, context.verbose)).await
+    })
+    .await?;
+    output::line(next_steps(model_here(context).await.as_deref()))?;
+    Ok(())
+}
 
+/// Says what is real and what is not.
+fn introduce() {
     let bold = anstyle::Style::new().bold();
     let intro = "A demo of treefort. The model is a script that is part of this program; \
                  the sandbox, the agent and the record are real.";
@@ -72,13 +140,6 @@ pub async fn run(_args: Args, context: &Context) -> Result<(), CommandError> {
         }
     }
     output::progress("");
-    let own = Own::start(&home, config, Role::Working).await?;
-    launch::with_own(&home, own, async |connection| {
-        Box::pin(show(connection, context.verbose)).await
-    })
-    .await?;
-    output::line(next_steps(model_here(context).await.as_deref()))?;
-    Ok(())
 }
 
 /// The model that a question would get on this machine.
@@ -90,7 +151,8 @@ async fn model_here(context: &Context) -> Option<String> {
     Some(super::text::one_line(&model.name.0))
 }
 
-async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandError> {
+/// Whether there is anything to run an agent in.
+async fn ready(connection: &mut Connection) -> Result<(), CommandError> {
     let runtime = status::report(connection)
         .await?
         .unwrap_or_default()
@@ -103,6 +165,11 @@ async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandE
             .map_or(FIX.to_owned(), super::text::one_line);
         return Err(CommandError::new(Kind::NoSandbox, Problem::NoSandbox(detail)).hint(fix));
     }
+    Ok(())
+}
+
+async fn show(connection: &mut Connection, verbose: bool) -> Result<(), CommandError> {
+    ready(connection).await?;
     output::progress(format!("› {QUESTION}"));
     let (agents, _) = Registry::load(None);
     run::ask(

@@ -1,0 +1,106 @@
+// See main.rs. Times are of one clock: the browser runs on this machine.
+
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { Browser, enter, Fort, until } from "../../tests/page/harness.mjs";
+
+const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
+const require = createRequire(join(root, "src", "web", "page", "package.json"));
+const { finalizeEvent, getPublicKey } = require("nostr-tools/pure");
+
+const EVENTS = 200;
+const STARTS = 15;
+
+function report(name, times, bar) {
+  const sorted = [...times].sort((a, b) => a - b);
+  const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))].toFixed(1).padStart(7);
+  console.log(`${name.padEnd(34)} p50 ${at(0.5)} ms   p99 ${at(0.99)} ms   min ${at(0)} ms   n ${sorted.length}${bar ? `   bar ${bar}` : ""}`);
+}
+
+const key = (fort, name) => Uint8Array.from(Buffer.from(readFileSync(join(fort.home, "keys", `${name}.key`), "utf8").trim(), "hex"));
+
+/** A question of the owner's from another program, from `OK` to its line in the list of an open page. */
+async function appearances(browser) {
+  const fort = await Fort.start();
+  try {
+    const page = await browser.tab();
+    await enter(page, fort);
+    await page.evaluate(() => {
+      globalThis.seen = {};
+      const look = () => {
+        for (const [word] of document.body.textContent.matchAll(/mark[0-9]+x/g)) globalThis.seen[word] ??= performance.timeOrigin + performance.now();
+      };
+      new MutationObserver(look).observe(document.body, { childList: true, characterData: true, subtree: true });
+    });
+    const operator = key(fort, "operator");
+    const coordinator = getPublicKey(key(fort, "coordinator"));
+    // The other program is a tab that only has a socket.
+    const other = await browser.tab();
+    await other.goto(fort.url);
+    await other.evaluate(async () => {
+      const socket = new WebSocket(location.origin.replace("http", "ws"));
+      const waiting = new Map();
+      socket.onmessage = ({ data }) => {
+        const [verb, id] = JSON.parse(data);
+        if (verb === "OK") waiting.get(id)?.(performance.timeOrigin + performance.now());
+      };
+      await new Promise((resolve) => (socket.onopen = resolve));
+      globalThis.publish = (event) =>
+        new Promise((resolve) => {
+          waiting.set(event.id, resolve);
+          socket.send(JSON.stringify(["EVENT", event]));
+        });
+    });
+    const times = [];
+    for (let number = 0; number < EVENTS; number += 1) {
+      const word = `mark${number}x`;
+      const tags = [["i", word, "text"], ["p", coordinator], ["param", "agent", "none-such"]];
+      const event = finalizeEvent({ kind: 5050, created_at: Math.floor(Date.now() / 1000), tags, content: "" }, operator);
+      const at = await other.evaluate((event) => globalThis.publish(event), event);
+      const shown = await until(() => page.evaluate((word) => globalThis.seen[word], word), `${word} appears`);
+      times.push(Math.max(0, shown - at));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    report("commit → on the page", times);
+  } finally {
+    await fort.stop();
+  }
+}
+
+/** The program is started with a home that has been used, and the page opened by its link. */
+async function starts(browser) {
+  const fort = await Fort.start();
+  const [whole, views] = [[], []];
+  try {
+    for (let number = 0; number < STARTS; number += 1) {
+      await fort.kill();
+      const began = performance.now();
+      await fort.up();
+      const link = await fort.link();
+      const page = await browser.tab();
+      const opened = performance.now();
+      await page.goto(link, { waitUntil: "commit" });
+      await page.locator("#start-title").waitFor();
+      await page.locator("[data-field]").waitFor();
+      const ended = performance.now();
+      whole.push(ended - began);
+      views.push(ended - opened);
+      await page.context().close();
+    }
+    report("`up` → first useful view", whole);
+    report("link → first useful view", views, "200 ms");
+  } finally {
+    await fort.stop();
+  }
+}
+
+const browser = await Browser.start();
+try {
+  await appearances(browser);
+  await starts(browser);
+} finally {
+  await browser.stop();
+}

@@ -1,0 +1,159 @@
+//! The questions of an agent that asks for permissions, put to the person at the terminal.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead as _, IsTerminal as _, Write as _},
+};
+
+use nostr::Event;
+use tokio::sync::mpsc;
+
+use crate::{
+    cli::{
+        launch::Connection,
+        output, view,
+        workspace::answer::{choose, lines, offered},
+    },
+    nips::workspace::{OptionLine, Task, Which},
+};
+
+/// Lines that a person typed ahead.
+const TYPED: usize = 16;
+
+/// What is asked and who answers it.
+pub(super) struct Asking {
+    /// What is open, the one that is shown first.
+    open: VecDeque<Asked>,
+    /// What the person types; nothing when there is no terminal, or nothing was asked yet.
+    typed: Option<mpsc::Receiver<String>>,
+    terminal: bool,
+}
+
+/// A question.
+struct Asked {
+    id: String,
+    session: nostr::PublicKey,
+    text: String,
+    options: Vec<OptionLine>,
+}
+
+impl Asking {
+    pub(super) fn new() -> Self {
+        Self {
+            open: VecDeque::new(),
+            typed: None,
+            terminal: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// An agent asks.
+    pub(super) fn asks(&mut self, question: &Event) {
+        let options = view::tags(question, "option").filter_map(|tag| {
+            Some(OptionLine {
+                id: tag.get(1)?.clone(),
+                kind: tag.get(2)?.clone(),
+                name: tag.get(3)?.clone(),
+            })
+        });
+        self.open.push_back(Asked {
+            id: question.id.to_hex(),
+            session: question.pubkey,
+            text: question.content.clone(),
+            options: options.collect(),
+        });
+        if self.open.len() == 1 {
+            self.show();
+        }
+    }
+
+    /// A question was answered, here or elsewhere.
+    pub(super) fn answered(&mut self, question: &str) {
+        let shown = self.open.front().is_some_and(|asked| asked.id == question);
+        self.open.retain(|asked| asked.id != question);
+        if shown {
+            self.show();
+        }
+    }
+
+    fn show(&mut self) {
+        let Some(asked) = self.open.front() else {
+            return;
+        };
+        for line in lines(&asked.text, output::progress_columns()) {
+            output::progress(line);
+        }
+        if !self.terminal {
+            output::progress(format!(
+                "  answer it with: treefort answer   {}",
+                offered(&asked.options)
+            ));
+            return;
+        }
+        prompt(&asked.options);
+        self.typed.get_or_insert_with(read);
+    }
+
+    /// What the person types next; never, where nobody can.
+    pub(super) async fn typed(&mut self) -> String {
+        if let Some(typed) = &mut self.typed
+            && let Some(line) = typed.recv().await
+        {
+            return line;
+        }
+        // The terminal is gone: whoever answers does it elsewhere.
+        self.typed = None;
+        std::future::pending().await
+    }
+
+    /// The task that a line means, if it answers what is shown.
+    pub(super) fn answer(&self, line: &str) -> Option<Task> {
+        let asked = self.open.front()?;
+        let operation = choose(&asked.options, line)
+            .and_then(|option| crate::cli::workspace::answer::answer(&asked.id, option).ok());
+        if operation.is_none() {
+            prompt(&asked.options);
+        }
+        Some(Task {
+            which: Which::Session(asked.session),
+            operation: operation?,
+        })
+    }
+}
+
+fn prompt(options: &[OptionLine]) {
+    let mut err = anstream::stderr().lock();
+    // Whoever does not see it can answer elsewhere.
+    let _ = write!(err, "  {} > ", offered(options)).and_then(|()| err.flush());
+}
+
+/// Reads lines on a thread of its own, which nobody waits for at the end.
+fn read() -> mpsc::Receiver<String> {
+    let (lines, typed) = mpsc::channel(TYPED);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    typed
+}
+
+/// Sends an answer. What becomes of it is on the agent's record.
+///
+/// # Errors
+/// When it cannot be sent.
+pub(super) async fn send(
+    connection: &mut Connection,
+    task: &Task,
+) -> Result<(), crate::cli::error::CommandError> {
+    use crate::cli::error::{CommandError, Kind};
+    let keys = connection.keyring.operator().clone();
+    let event = task
+        .sealed(&keys, &connection.coordinator())
+        .map_err(|error| CommandError::new(Kind::Failed, error))?
+        .sign(&keys, nostr::Timestamp::now().as_secs())
+        .map_err(crate::cli::client::Error::from)?;
+    Ok(connection.client.publish(&event).await?)
+}

@@ -1,0 +1,84 @@
+//! The lines at the bottom of a terminal that change in place, and those that scroll by above them.
+
+use std::io::{self, Write as _};
+
+/// The bottom lines. Where no terminal is, there are none.
+#[derive(Debug)]
+pub(super) struct Area {
+    terminal: bool,
+    drawn: Vec<String>,
+}
+
+impl Area {
+    pub(super) fn new(terminal: bool) -> Self {
+        Self {
+            terminal,
+            drawn: Vec::new(),
+        }
+    }
+
+    /// Writes lines that stay, above the bottom lines.
+    ///
+    /// # Errors
+    /// When stdout is closed.
+    pub(super) fn above(&mut self, lines: &[String]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let drawn = std::mem::take(&mut self.drawn);
+        let mut all = erase(drawn.len());
+        for line in lines {
+            all.push_str(line);
+            all.push('\n');
+        }
+        // Drawn again at once, so that nothing flickers.
+        for line in &drawn {
+            all.push_str(line);
+            all.push('\n');
+        }
+        self.drawn = drawn;
+        write(&all)
+    }
+
+    /// Draws the bottom lines anew if they are others by now.
+    pub(super) fn draw(&mut self, lines: impl FnOnce() -> Vec<String>) {
+        if !self.terminal {
+            return;
+        }
+        let lines = lines();
+        if lines == self.drawn {
+            return;
+        }
+        let mut all = erase(self.drawn.len());
+        for line in &lines {
+            all.push_str(line);
+            all.push('\n');
+        }
+        self.drawn = lines;
+        // A terminal that is gone ends the watching with the next step.
+        let _ = write(&all);
+    }
+
+    /// Takes the bottom lines away.
+    pub(super) fn clear(&mut self) {
+        let drawn = std::mem::take(&mut self.drawn);
+        let _ = write(&erase(drawn.len()));
+    }
+}
+
+/// Goes up a number of lines and takes them away.
+fn erase(lines: usize) -> String {
+    if lines == 0 {
+        return String::new();
+    }
+    format!("\r\u{1b}[{lines}A\u{1b}[J")
+}
+
+fn write(text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

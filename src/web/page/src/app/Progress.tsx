@@ -1,0 +1,83 @@
+// Where a job is, honestly: what it does or waits for, how long, how much.
+
+import { type NEvent, value } from "../nostr/records";
+import { line } from "../story/text";
+import { words } from "../words/app";
+import { clock, dollars, short } from "../words/story";
+import type { Feed } from "./feed";
+import { conversations, now, status, store } from "./state";
+import { isOpen, type Job } from "./store";
+
+/** A record in one line, as every client can show it. */
+const alt = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);
+
+/** Seconds after which a start that takes long may be one that waits for its turn. */
+const QUEUE = 5;
+
+/** What happens right now, in a few words. */
+function doing(feed: Feed, job: Job): string {
+  if (store.value?.relay.state.value === "lost" && store.value.relay.unsent.value === 0) return words.lost.short;
+  if (job.state === "paused") return words.session.states["paused"] ?? "";
+  if (job.state === "asking") return words.session.asks;
+  if (job.state === "waiting") return store.value?.relay.unsent.value ? words.session.unsent : words.session.waitingFor;
+  if (feed.live.value !== "") return words.session.working;
+  const step = feed.step.value;
+  const said = job.said;
+  const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
+  // What was said later counts: a model that is loaded, an image that is made.
+  if (news !== "" && (step === undefined || job.saidAt >= step.created_at)) return line(news, 200);
+  if (step === undefined) {
+    const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));
+    return others && now.value - job.at > QUEUE ? words.session.queued : words.session.starting;
+  }
+  return step.kind === 4781 || step.kind === 4783 ? words.session.thinking : alt(step);
+}
+
+export function Progress({ feed }: { feed: Feed }) {
+  const conversation = feed.conversation.value;
+  const job = conversation?.jobs.at(-1);
+  if (conversation === undefined || job === undefined) return null;
+  const open = isOpen(job.state);
+  const used = feed.used.value;
+  const seconds = (open ? now.value : (job.endedAt ?? job.saidAt)) - job.at;
+  return (
+    <div class={`progress ${job.state}`}>
+      {open && (
+        <span class="doing">
+          <i aria-hidden="true" />
+          <span>{doing(feed, job)}</span>
+        </span>
+      )}
+      <dl>
+        <div>
+          <dt>{words.session.elapsed}</dt>
+          <dd>{clock(seconds)}</dd>
+        </div>
+        {used.read + used.written > 0 && (
+          <div title={words.session.tokensOf(used.read, used.written)}>
+            <dt>{words.session.tokens}</dt>
+            <dd>{short(used.read + used.written)}</dd>
+          </div>
+        )}
+        {used.microusd > 0 && (
+          <div>
+            <dt>{words.session.cost}</dt>
+            <dd>{dollars(used.microusd)}</dd>
+          </div>
+        )}
+        {used.model !== undefined && used.model !== "none" && (
+          <div class="model">
+            <dt>{words.session.model}</dt>
+            <dd>{line(used.model, 40)}</dd>
+          </div>
+        )}
+        {used.model === undefined && conversation.model === undefined && open && status.value?.default_model && (
+          <div class="model">
+            <dt>{words.session.model}</dt>
+            <dd>{line(status.value.default_model, 40)}</dd>
+          </div>
+        )}
+      </dl>
+    </div>
+  );
+}

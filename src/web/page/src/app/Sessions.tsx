@@ -1,0 +1,148 @@
+// All conversations, by project.
+
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+
+import { line, pathParts } from "../story/text";
+import { words } from "../words/app";
+import { agentTitle } from "./choice";
+import { Icon } from "./icons";
+import { onKeys, step } from "./keys";
+import { go, hrefs, MAX_COMPARED } from "./route";
+import { conversations, now, store } from "./state";
+import { type Conversation, isOpen } from "./store";
+import { Busy, Button, Chip } from "./ui";
+
+/** How many are drawn at a time. */
+const SHOWN = 100;
+
+type State = "all" | "open" | "done";
+
+/** The first line of what was asked. */
+export function titleOf(conversation: Conversation): string {
+  const first = conversation.title.split("\n").find((text) => text.trim() !== "");
+  if (first === undefined) return conversation.hidden ? words.session.private : words.session.untitled;
+  return line(first.replace(/^\s*#+\s*/, ""), 160);
+}
+
+export function Sessions() {
+  const known = store.value;
+  const search = useSignal("");
+  const state = useSignal<State>("all");
+  const chosen = useSignal<string[]>([]);
+  const shown = useSignal(SHOWN);
+  useEffect(
+    () =>
+      onKeys((event) => {
+        if (event.key === "j") return step(".session-row a", 1);
+        if (event.key === "k") return step(".session-row a", -1);
+        return false;
+      }),
+    [],
+  );
+  if (known === undefined) return null;
+  const wanted = search.value.trim().toLowerCase();
+  const matches = (conversation: Conversation): boolean => {
+    if (state.value === "open" && !isOpen(conversation.state)) return false;
+    if (state.value === "done" && isOpen(conversation.state)) return false;
+    if (wanted === "") return true;
+    const text = `${conversation.title} ${conversation.project ?? ""} ${agentTitle(conversation.agent)} ${conversation.model ?? ""}`;
+    return text.toLowerCase().includes(wanted);
+  };
+  const found = conversations.value.filter(matches);
+  const groups = new Map<string, Conversation[]>();
+  for (const conversation of found.slice(0, shown.value)) {
+    const name = conversation.project ?? "";
+    groups.set(name, [...(groups.get(name) ?? []), conversation]);
+  }
+  const toggle = (id: string): void => {
+    const now = chosen.value;
+    chosen.value = now.includes(id) ? now.filter((other) => other !== id) : [...now, id].slice(-MAX_COMPARED);
+  };
+  return (
+    <div class="page sessions">
+      <header class="page-head">
+        <h1>{words.sessions.title}</h1>
+        <div class="filters">
+          <label class="search">
+            <Icon name="search" />
+            <span class="hidden">{words.sessions.search}</span>
+            <input
+              type="search"
+              data-search
+              placeholder={words.sessions.placeholder}
+              value={search.value}
+              onInput={(event) => (search.value = event.currentTarget.value)}
+            />
+          </label>
+          <div class="segments" role="group" aria-label={words.sessions.state}>
+            {(["all", "open", "done"] as const).map((name) => (
+              <button key={name} type="button" aria-pressed={state.value === name} onClick={() => (state.value = name)}>
+                {words.sessions.states[name]}
+              </button>
+            ))}
+          </div>
+        </div>
+      </header>
+      {!known.loaded.value && <Busy text={words.loading} />}
+      {known.loaded.value && conversations.value.length === 0 && (
+        <div class="empty">
+          <p>{words.sessions.none}</p>
+          <p class="muted">{words.sessions.noneHow}</p>
+          <a class="button primary" href={hrefs.start}>
+            {words.nav.start}
+          </a>
+        </div>
+      )}
+      {conversations.value.length > 0 && found.length === 0 && <p class="muted">{words.sessions.notFound}</p>}
+      {[...groups.entries()].map(([project, rows]) => (
+        <section key={project} class="group">
+          <h2 title={line(project, 400)}>
+            <Icon name={project === "" ? "leaf" : "folder"} />
+            {project === "" ? words.sessions.noProject : pathParts(project)[1]}
+            {project !== "" && <small>{pathParts(project)[0]}</small>}
+          </h2>
+          <ul>
+            {rows.map((conversation) => (
+              <li key={conversation.id} class="session-row">
+                <input
+                  type="checkbox"
+                  aria-label={words.sessions.select(titleOf(conversation))}
+                  checked={chosen.value.includes(conversation.id)}
+                  onChange={() => toggle(conversation.id)}
+                />
+                <a href={hrefs.session(conversation.id)}>
+                  <span class="title">
+                    {conversation.hidden && <Icon name="lock" size={16} />}
+                    {titleOf(conversation)}
+                  </span>
+                  <span class="about">
+                    <span>{agentTitle(conversation.agent)}</span>
+                    {conversation.jobs.length > 1 && <span>{words.sessions.turns(conversation.jobs.length)}</span>}
+                    <span>{words.ago(now.value - conversation.at)}</span>
+                  </span>
+                </a>
+                <Chip state={conversation.state} />
+              </li>
+            ))}
+          </ul>
+        </section>
+      ))}
+      {found.length > shown.value && (
+        <Button onClick={() => (shown.value += SHOWN)}>{words.more}</Button>
+      )}
+      {known.more.value && found.length <= shown.value && <Button onClick={() => void known.loadMore()}>{words.sessions.more}</Button>}
+      {chosen.value.length > 0 && (
+        <div class="tray" role="status">
+          <span>{words.sessions.compare(chosen.value.length)}</span>
+          <Button kind="primary" icon="compare" disabled={chosen.value.length < 2} onClick={() => go(hrefs.compare(chosen.value))}>
+            {words.compare.title}
+          </Button>
+          <Button kind="quiet" onClick={() => (chosen.value = [])}>
+            {words.sessions.clear}
+          </Button>
+        </div>
+      )}
+    </div>
+  );
+}

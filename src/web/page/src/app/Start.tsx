@@ -1,0 +1,218 @@
+// Where something begins.
+
+import { effect, signal, useSignal } from "@preact/signals";
+
+import { line, pathParts } from "../story/text";
+import { words } from "../words/app";
+import { Treehouse } from "./art";
+import { ask } from "./ask";
+import { Attachments } from "./attach";
+import { agentNamed, type Choice, ChoiceFields, isElsewhere, lastAgent, lastModel, modelParam, titleOf, usual, worker } from "./choice";
+import { Field } from "./field";
+import { FolderPicker } from "./folders";
+import { Icon } from "./icons";
+import { draft } from "./keep";
+import { Missing } from "./Missing";
+import { go, hrefs } from "./route";
+import { status } from "./state";
+import { Button, Problem, Said, sentence, Toggle } from "./ui";
+
+/** How many are asked the same at most. */
+const MAX_CHOICES = 4;
+
+// What was chosen outlives a look at another view.
+const choices = signal<Choice[]>([]);
+const folder = draft("start.folder");
+const hidden = signal(false);
+const asks = signal(false);
+const files = new Attachments();
+
+/** Who is asked; nobody as long as it is not known who there is. */
+function current(): Choice[] {
+  if (choices.value.length > 0) return choices.value;
+  const first = usual();
+  const model = status.value?.models.includes(lastModel.value) === true ? lastModel.value : "";
+  return first === undefined ? [] : [{ agent: first.name, model }];
+}
+
+/** The same, once it is known: who writes quickly is not asked to wait. */
+function whenKnown(): Promise<Choice[]> {
+  return new Promise((resolve) => {
+    const stop = effect(() => {
+      const chosen = current();
+      if (chosen.length === 0) return;
+      resolve(chosen);
+      queueMicrotask(() => stop());
+    });
+  });
+}
+
+export function Start() {
+  const text = draft("start");
+  const picking = useSignal(false);
+  const sending = useSignal(false);
+  const problem = useSignal("");
+  const chosen = current();
+  const chosenAgents = chosen.map((choice) => agentNamed(choice.agent));
+  const onFiles = chosenAgents.some((agent) => agent?.workspace === true);
+  const missing = chosenAgents.find((agent) => agent?.missing !== undefined);
+
+  const change = (at: number, choice: Choice): void => {
+    choices.value = chosen.map((other, index) => (index === at ? choice : other));
+    if (agentNamed(choice.agent)?.workspace !== true && chosen.length === 1) folder.value = "";
+  };
+  const chooseFolder = (path: string): void => {
+    picking.value = false;
+    folder.value = path;
+    const agent = worker();
+    if (!onFiles && agent !== undefined) choices.value = [{ agent: agent.name, model: chosen[0]?.model ?? "" }];
+  };
+  const send = async (): Promise<void> => {
+    sending.value = true;
+    problem.value = "";
+    try {
+      const ids: string[] = [];
+      const chosen = await whenKnown();
+      for (const choice of chosen) {
+        const agent = agentNamed(choice.agent);
+        const task = agent?.workspace === true || agent?.command === true;
+        const question = {
+          text: text.value.trim(),
+          task,
+          agent: choice.agent,
+          model: agent?.command === true ? undefined : modelParam(choice),
+          folder: agent?.workspace === true && folder.value !== "" ? folder.value : undefined,
+          files: files.kept,
+          hidden: hidden.value,
+          ask: asks.value && agent?.workspace === true,
+        };
+        ids.push(await ask(question, (error) => (problem.value = sentence(error))));
+      }
+      lastAgent.value = chosen[0]?.agent ?? "";
+      lastModel.value = chosen[0] === undefined ? "" : (modelParam(chosen[0]) ?? "");
+      text.value = "";
+      files.clear();
+      choices.value = [];
+      go(ids.length > 1 ? hrefs.compare(ids) : hrefs.session(ids[0] ?? ""));
+    } catch (error) {
+      problem.value = sentence(error);
+    }
+    sending.value = false;
+  };
+
+  return (
+    <div class="start">
+      <Treehouse />
+      <h1 id="start-title">{words.start.title}</h1>
+      <Missing />
+      {problem.value !== "" && <Problem text={problem.value} />}
+      <Field
+        text={text}
+        label={words.start.title}
+        labelledBy="start-title"
+        placeholder={words.start.placeholder}
+        send={words.start.send}
+        onSend={() => void send()}
+        busy={sending.value}
+        files={files}
+        rows={3}
+        focus
+        middle={
+          <div class="choices">
+            {chosen.map((choice, at) => (
+              <div class="choice" key={at}>
+                <ChoiceFields choice={choice} onChange={(choice) => change(at, choice)} />
+                {chosen.length > 1 && (
+                  <Button icon="close" kind="quiet" label={words.start.anotherRemove} onClick={() => (choices.value = chosen.filter((_, index) => index !== at))} />
+                )}
+                {at === 0 && (
+                  <span class="pill-group">
+                    <button type="button" class="pill" onClick={() => (picking.value = true)}>
+                      <Icon name="folder" />
+                      {folder.value === "" ? (onFiles ? words.start.folderNew : words.start.folderNone) : pathParts(folder.value)[1]}
+                    </button>
+                    {folder.value !== "" && <Button icon="close" kind="quiet" label={words.start.folderRemove} onClick={() => (folder.value = "")} />}
+                  </span>
+                )}
+              </div>
+            ))}
+            <p class="hint">{explain(chosen, onFiles)}</p>
+            {missing !== undefined && (
+              <div class="note warn">
+                <p>
+                  <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} />
+                </p>
+              </div>
+            )}
+          </div>
+        }
+      >
+        <Toggle icon="lock" on={hidden.value} label={words.start.hidden} onChange={(on) => (hidden.value = on)} />
+        {onFiles && <Toggle icon="hand" on={asks.value} label={words.start.ask} onChange={(on) => (asks.value = on)} />}
+        {chosen.length > 0 && chosen.length < MAX_CHOICES && (
+          <Button icon="compare" kind="quiet" label={words.start.another} onClick={() => (choices.value = [...chosen, { ...(chosen.at(-1) as Choice) }])} />
+        )}
+        <span class="gap" />
+      </Field>
+      {chosen.length === 1 && <Presets away={text.value !== ""} pick={() => (picking.value = true)} />}
+      {picking.value && <FolderPicker onChoose={chooseFolder} onClose={() => (picking.value = false)} />}
+    </div>
+  );
+}
+
+/** What the choices mean, in a sentence or two. */
+function explain(chosen: Choice[], onFiles: boolean): string {
+  const said: string[] = [];
+  if (chosen.length > 1) said.push(words.start.both);
+  else if (chosen[0] !== undefined) said.push(line(agentNamed(chosen[0].agent)?.description ?? "", 200));
+  if (onFiles && folder.value !== "") said.push(words.start.folderCopy);
+  if (hidden.value) said.push(words.start.hiddenOn);
+  if (asks.value && onFiles) said.push(words.start.askOn);
+  if (chosen.some((choice) => isElsewhere(modelParam(choice) ?? ""))) said.push(words.start.cloud);
+  return said.join(" ");
+}
+
+function Presets({ away, pick }: { away: boolean; pick: () => void }) {
+  const focus = (): void => document.querySelector<HTMLTextAreaElement>("[data-field]")?.focus();
+  const agent = worker();
+  const talker = status.value?.agents.find((agent) => agent.workspace !== true);
+  return (
+    <section class={away ? "presets away" : "presets"} aria-label={words.start.presets}>
+      {talker !== undefined && (
+        <button
+          type="button"
+          onClick={() => {
+            choices.value = [{ agent: talker.name, model: "" }];
+            folder.value = "";
+            focus();
+          }}
+        >
+          <Icon name="leaf" />
+          <strong>{words.start.talk.title}</strong>
+          <span>{words.start.talk.text}</span>
+        </button>
+      )}
+      {agent !== undefined && (
+        <button
+          type="button"
+          onClick={() => {
+            choices.value = [{ agent: agent.name, model: "" }];
+            folder.value = "";
+            focus();
+          }}
+        >
+          <Icon name="add" />
+          <strong>{words.start.build.title}</strong>
+          <span>{words.start.build.text}</span>
+        </button>
+      )}
+      {agent !== undefined && (
+        <button type="button" onClick={pick}>
+          <Icon name="folder" />
+          <strong>{words.start.work.title}</strong>
+          <span>{words.start.work.text}</span>
+        </button>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,30 @@
+// The treehouse.
+
+export function Treehouse() {
+  return (
+    <svg class="art" viewBox="0 0 240 150" aria-hidden="true" focusable="false">
+      <ellipse class="ground" cx="120" cy="141" rx="92" ry="7" />
+      <path class="bark" d="M111 142c3-18 3-34 1-52l-22-20 4-4 19 14V58h13v22l20-13 3 5-22 19c-2 18-1 33 3 51z" />
+      <g class="crown">
+        <circle cx="74" cy="58" r="29" />
+        <circle cx="166" cy="56" r="30" />
+        <circle cx="98" cy="36" r="28" />
+        <circle cx="143" cy="33" r="29" />
+      </g>
+      <g class="crown near">
+        <circle cx="58" cy="72" r="17" />
+        <circle cx="184" cy="72" r="18" />
+        <circle cx="121" cy="22" r="19" />
+      </g>
+      <path class="wall" d="M92 56h58v34H92z" />
+      <path class="plank" d="M92 64.500h58M92 73h58M92 81.500h58" />
+      <path class="roof" d="M85 58 121 32l36 26z" />
+      <path class="door" d="M127 66h13v24h-13z" />
+      <path class="window" d="M101 65h15v13h-15z" />
+      <path class="frame" d="M108.500 65v13M101 71.500h15" />
+      <path class="deck" d="M84 90h74v5H84z" />
+      <path class="rope" d="M147 95v45M157 95v45M147 103h10M147 111h10M147 119h10M147 127h10M147 135h10" />
+      <path class="rope" d="M88 90V80M96 90V80M84 80h12" />
+    </svg>
+  );
+}

@@ -1,0 +1,167 @@
+// What all views share: who we are, the connection, what is known, what this treefort can do.
+
+import { computed, effect, signal } from "@preact/signals";
+
+import { ApiError, enter, forget, hasBearer, link, onLockedOut, sign, who, type Who } from "../nostr/api";
+import { kind } from "../nostr/records";
+import { Relay } from "../nostr/relay";
+import { Store } from "./store";
+
+/** What the coordinator says it can do: the content of its `treefort/status` (nips/90.md, Announcement). */
+export interface Status {
+  version: string;
+  runtime: { kind: string; ok: boolean; detail: string; fix?: string; protects?: string[]; exposes?: string[] };
+  models: string[];
+  cloud?: string[];
+  default_model: string | null;
+  model_problem: string | null;
+  providers?: { name: string; local: boolean; ready: boolean; key_env: string }[];
+  agents: Agent[];
+  admit: string;
+}
+
+export interface Agent {
+  name: string;
+  title?: string;
+  description: string;
+  kinds: number[];
+  workspace?: boolean;
+  command?: boolean;
+  missing?: string;
+}
+
+/** Before anything else is known: whether we are let in. */
+export type Door = "opening" | "closed" | "used" | "unreachable" | "open";
+
+export const door = signal<Door>("opening");
+export const me = signal<Who | undefined>(undefined);
+export const status = signal<Status | undefined>(undefined);
+export const store = signal<Store | undefined>(undefined);
+/** Said to who does not see the page. */
+export const announcement = signal("");
+
+/** Seconds since 1970, once a second while anybody looks. */
+export const now = signal(Math.floor(Date.now() / 1000));
+setInterval(() => {
+  now.value = Math.floor(Date.now() / 1000);
+}, 1000);
+
+export const conversations = computed(() => store.value?.conversations.value ?? []);
+
+const CHANNEL = "treefort.door";
+const KNOCK = 400;
+
+addEventListener("hashchange", () => {
+  // A link that is opened where the door is shown already.
+  if (location.hash.startsWith("#t=") && door.value !== "open") void open();
+});
+
+/** Comes in: by the link's code, as before in this tab, or let in by another tab. */
+export async function open(): Promise<void> {
+  const code = /^#t=([\w-]+)$/.exec(location.hash)?.[1];
+  if (code !== undefined) {
+    // The code is worth nothing once it was used, and nobody shall copy it from the address.
+    history.replaceState(null, "", "#/");
+    try {
+      await enter(code);
+    } catch (error) {
+      if (unreachable(error)) return later();
+      if (!hasBearer()) {
+        door.value = "used";
+        return;
+      }
+    }
+  }
+  if (!hasBearer()) {
+    const lent = await knock();
+    try {
+      if (lent === undefined) throw new Error();
+      await enter(lent);
+    } catch {
+      door.value = "closed";
+      return;
+    }
+  }
+  try {
+    begin(await who());
+  } catch (error) {
+    if (unreachable(error)) return later();
+    forget();
+    door.value = "closed";
+  }
+}
+
+const unreachable = (error: unknown): boolean => error instanceof ApiError && error.code === "unreachable";
+
+function later(): void {
+  door.value = "unreachable";
+  setTimeout(() => void open(), 2000);
+}
+
+function begin(we: Who): void {
+  me.value = we;
+  // What was written is kept; the door is shown.
+  onLockedOut(() => {
+    forget();
+    location.reload();
+  });
+  const { protocol, host } = location;
+  const relay = new Relay(`${protocol === "https:" ? "wss" : "ws"}://${host}/`, async ({ kind, tags, content }) => await sign({ kind, tags, content }));
+  store.value = new Store(relay, we.coordinator, we.operator);
+  let newest = 0;
+  relay.listen({
+    filters: [{ kinds: [kind.appData], authors: [we.coordinator], "#d": ["treefort/status"] }],
+    onevent: (event) => {
+      if (event.created_at < newest) return;
+      newest = event.created_at;
+      try {
+        status.value = JSON.parse(event.content) as Status;
+      } catch {
+        // It says nothing that we understand.
+      }
+    },
+  });
+  // A treefort that was started again has another bearer only if its home is another one.
+  let before = relay.state.value;
+  effect(() => {
+    const state = relay.state.value;
+    if (before === "lost" && state === "open") void check();
+    before = state;
+  });
+  answerKnocks();
+  door.value = "open";
+}
+
+async function check(): Promise<void> {
+  me.value = await who().catch(() => me.value);
+}
+
+/** Asks other tabs of this page for a link. Only pages of this origin hear it. */
+function knock(): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const channel = new BroadcastChannel(CHANNEL);
+    const id = crypto.randomUUID();
+    const end = (code: string | undefined): void => {
+      channel.close();
+      resolve(code);
+    };
+    const timer = setTimeout(() => end(undefined), KNOCK);
+    channel.onmessage = ({ data }: MessageEvent<{ to?: string; code?: string }>) => {
+      if (data.to !== id || data.code === undefined) return;
+      clearTimeout(timer);
+      end(data.code);
+    };
+    channel.postMessage({ from: id });
+  });
+}
+
+function answerKnocks(): void {
+  const channel = new BroadcastChannel(CHANNEL);
+  channel.onmessage = ({ data }: MessageEvent<{ from?: string }>) => {
+    if (data.from === undefined) return;
+    void link().then(
+      (url) => channel.postMessage({ to: data.from, code: new URL(url).hash.replace("#t=", "") }),
+      () => {},
+    );
+  };
+}

@@ -1,0 +1,115 @@
+// How it looks: on a phone, in the dark, on a wide screen, and how much of it there is.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
+import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+import { accessible, ask, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
+
+let browser;
+let fort;
+before(async () => {
+  browser = await Browser.start();
+  fort = await Fort.start();
+});
+after(async () => {
+  await browser.stop();
+  await fort.stop();
+});
+
+/** Nothing sticks out at the side. */
+const fits = async (page) => assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth + 1), false);
+
+for (const [name, options] of [
+  ["phone", { phone: true }],
+  ["phone-dark", { phone: true, dark: true }],
+  ["dark", { dark: true }],
+  ["wide", { width: 2200, height: 1200 }],
+  ["tablet-dark", { width: 900, height: 1100, dark: true }],
+]) {
+  test(`every view on ${name}`, async () => {
+    await fort.project("shop", { "README.md": "# Shop\n\nA small shop.\n" });
+    const page = await browser.tab(options);
+    await enter(page, fort);
+    await page.getByText("A private conversation with a local model").waitFor();
+    const look = async (view) => {
+      await fits(page);
+      await accessible(page);
+      await shot(page, `${name}-${view}`);
+    };
+    await look("start");
+    await ask(page, "How do I build a treehouse that lasts?");
+    await stands(page, "done");
+    await look("answer");
+    await page.goto(`${fort.url}/#/`);
+    await page.getByLabel("Who does it").selectOption("shell");
+    await page.getByRole("button", { name: "a new, empty folder" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "shop", exact: true }).first().click();
+    const use = page.getByRole("button", { name: "Use “shop”" });
+    await Promise.race([use.waitFor(), page.getByRole("dialog").waitFor({ state: "detached" })]);
+    if (await use.count()) await use.click();
+    await page.locator("[data-field]").fill("printf '# Shop\\n\\nA larger shop.\\n' > README.md; seq 1 30 > numbers.txt; ls");
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await stands(page, "done");
+    await look("work");
+    if ((await page.getByRole("complementary").count()) === 0) await page.getByRole("button", { name: "What changed" }).click();
+    await page.getByRole("complementary").getByText("numbers.txt").waitFor();
+    await look("changes");
+    await page.goto(`${fort.url}/#/sessions`);
+    await page.getByRole("heading", { name: "All sessions" }).waitFor();
+    await page.getByRole("checkbox").nth(0).check();
+    await page.getByRole("checkbox").nth(1).check();
+    await look("sessions");
+    await page.getByRole("button", { name: "Side by side" }).click();
+    await page.locator(".column .figures").nth(1).waitFor();
+    await look("compare");
+    await page.goto(`${fort.url}/#/touch`);
+    await page.getByRole("heading", { name: "What takes room" }).waitFor();
+    await look("touch");
+    if (name.startsWith("phone")) {
+      await page.getByRole("button", { name: "Menu" }).click();
+      await page.getByRole("link", { name: "All sessions" }).waitFor();
+      await look("menu");
+    }
+    clean(page);
+  });
+}
+
+test("the script is at most 150 kB compressed, and the first view is there within 200 ms", async () => {
+  const size = async (path) => {
+    const response = await fetch(`${fort.url}${path}`);
+    return gzipSync(Buffer.from(await response.arrayBuffer()), { level: 9 }).length;
+  };
+  assert.ok((await size("/app.js")) <= 150_000);
+  const page = await browser.tab();
+  const session = await page.context().newCDPSession(page);
+  await session.send("Performance.enable", { timeDomain: "threadTicks" });
+  const busy = async () => (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value * 1000;
+  const seen = [];
+  const spent = [];
+  for (let n = 0; n < 8; n += 1) {
+    await page.goto("about:blank");
+    const before = await busy();
+    await page.goto(fort.url);
+    await page.locator("h1").first().waitFor();
+    spent.push((await busy()) - before);
+    seen.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Number.POSITIVE_INFINITY));
+  }
+  // The processor's time is the same however much else runs here; the clock is only where little does.
+  assert.ok(Math.min(...spent) < 200, `first view costs ${spent} ms of the processor`);
+  if (loadavg()[0] < availableParallelism()) assert.ok(Math.min(...seen) < 200, `first view after ${seen} ms`);
+});
+
+test("nothing but what is meant is served, under a strict policy", async () => {
+  const page = await fetch(fort.url);
+  const policy = page.headers.get("content-security-policy") ?? "";
+  for (const part of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "require-trusted-types-for 'script'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]) {
+    assert.ok(policy.includes(part), part);
+  }
+  assert.ok(!/unsafe|\*/.test(policy));
+  const html = await page.text();
+  assert.ok(!/<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=/.test(html));
+  assert.equal(readFileSync(new URL("../../src/web/assets/index.html", import.meta.url), "utf8"), html);
+});

@@ -1,0 +1,140 @@
+// A job on a folder: from the field to the result, what changed, back, home, and away.
+
+import assert from "node:assert/strict";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { accessible, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
+
+let browser;
+let fort;
+before(async () => {
+  browser = await Browser.start();
+  fort = await Fort.start();
+});
+after(async () => {
+  await browser.stop();
+  await fort.stop();
+});
+
+const COMMAND = "printf '# Shop\\n\\nA larger shop.\\n' > README.md; mkdir -p web; echo '<h1>Shop</h1>' > web/index.html; rm src/a.js; echo built";
+
+/** Chooses a command and a folder, and asks. */
+async function onFolder(page, name, command) {
+  await page.getByLabel("Who does it").selectOption("shell");
+  await page.getByRole("button", { name: "a new, empty folder" }).click();
+  await page.getByRole("dialog").getByRole("button", { name, exact: true }).click();
+  await page.getByRole("button", { name: `Use “${name}”` }).click();
+  await page.locator("[data-field]").fill(command);
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await stands(page, "done");
+}
+
+test("a job on a folder: the changes, an undo, an apply, a take-back, and the end of the copy", async () => {
+  const folder = await fort.project("shop", { "README.md": "# Shop\n\nA small shop.\n", "src/a.js": "console.log(1)\n" });
+  const page = await browser.tab();
+  await enter(page, fort);
+  await onFolder(page, "shop", COMMAND);
+
+  const side = page.getByRole("complementary");
+  await side.getByText("web/").waitFor();
+  await side.getByText("Your folder is as it was.").waitFor();
+  assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA small shop.\n");
+  await accessible(page);
+  await shot(page, "work");
+
+  // Its files, now and as they were.
+  await side.getByRole("button", { name: "Files" }).click();
+  const files = page.getByRole("dialog", { name: "Files" });
+  await files.getByRole("button", { name: /README\.md/ }).click();
+  await files.getByText("A larger shop.").waitFor();
+  await files.getByRole("combobox").selectOption({ index: 2 });
+  await files.getByText("A small shop.").waitFor();
+  await accessible(page);
+  await shot(page, "files");
+  await page.keyboard.press("Escape");
+
+  // Back to the beginning, after a look at what that would change; and back from there.
+  await side.getByRole("tab", { name: "Checkpoints" }).click();
+  await side.getByRole("button", { name: "Bring back" }).last().click();
+  const sure = page.getByRole("dialog", { name: "Back to checkpoint 1?" });
+  await sure.getByText("src/").waitFor();
+  await accessible(page);
+  await shot(page, "undo");
+  await sure.getByRole("button", { name: "Bring back" }).click();
+  await side.getByText("Checkpoint 1 is back").waitFor();
+  await side.getByRole("tab", { name: "What changed" }).click();
+  await side.getByText("Nothing has changed.").waitFor();
+  await side.getByRole("tab", { name: "Checkpoints" }).click();
+  await side.getByRole("button", { name: "Undo this" }).click();
+  await side.getByText("Checkpoint 2 is back").waitFor();
+
+  // Home, with a preview; and away again.
+  await side.getByRole("button", { name: "Apply to my folder…" }).click();
+  const apply = page.getByRole("dialog", { name: "Apply to your folder" });
+  await apply.getByText("README.md").waitFor();
+  await apply.getByText("src/a.js").waitFor();
+  await accessible(page);
+  await shot(page, "apply");
+  await apply.getByRole("button", { name: "Apply", exact: true }).click();
+  await apply.getByText("Applied: 2 files written, 1 removed.").waitFor();
+  assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA larger shop.\n");
+  await apply.getByRole("button", { name: "Take it back" }).click();
+  const back = page.getByRole("dialog", { name: "Take the last apply back?" });
+  await back.getByRole("button", { name: "Take it back" }).click();
+  await back.getByText("Taken back: 3 files as before.").waitFor();
+  await back.getByRole("button", { name: "Close" }).last().click();
+  assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA small shop.\n");
+  await stat(join(folder, "src/a.js"));
+
+  await side.getByRole("button", { name: "Delete the copy…" }).click();
+  const discard = page.getByRole("dialog", { name: "Delete the agent's copy?" });
+  await accessible(page);
+  await discard.getByRole("button", { name: "Delete for good" }).click();
+  await discard.getByText("Deleted:").waitFor();
+  await discard.getByRole("button", { name: "Close" }).last().click();
+  await side.getByText("The agent's copy was deleted.").waitFor();
+  // Also for who comes later.
+  await page.reload();
+  await side.getByText("The agent's copy was deleted.").waitFor();
+  clean(page);
+});
+
+test("a file of one's own that changed meanwhile is pointed out before an apply", async () => {
+  const folder = await fort.project("notes", { "notes.txt": "one\ntwo\nthree\n" });
+  const page = await browser.tab();
+  await enter(page, fort);
+  await onFolder(page, "notes", "printf 'one\\nTWO\\nthree\\n' > notes.txt; printf '#!/bin/sh\\nexit 0\\n' > go.sh; chmod +x go.sh");
+  await fort.project("notes", { "notes.txt": "one\nzwei\nthree\n" });
+  await page.getByRole("button", { name: "Apply to my folder…" }).click();
+  const apply = page.getByRole("dialog", { name: "Apply to your folder" });
+  await apply.getByText("Look at these first").waitFor();
+  await apply.getByText("you and the agent changed the same lines").waitFor();
+  await apply.getByText("can be run").waitFor();
+  await accessible(page);
+  await shot(page, "conflict");
+  await apply.getByRole("button", { name: "Apply", exact: true }).click();
+  await apply.getByText("Look at these: both versions are in the file").waitFor();
+  assert.match(await readFile(join(folder, "notes.txt"), "utf8"), /<<<<<<</);
+  clean(page);
+});
+
+test("the same question to several goes side by side", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.locator("[data-field]").fill("How do I build a treehouse that lasts?");
+  await page.getByLabel("Who does it").selectOption("chat");
+  await page.getByRole("button", { name: "Ask another one too" }).click();
+  await page.getByLabel("Model", { exact: true }).nth(1).selectOption("larger:8b");
+  await page.getByText("you see them side by side").waitFor();
+  await accessible(page);
+  await shot(page, "start-two");
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByRole("heading", { name: "Side by side" }).waitFor();
+  await page.locator(".column .chip.done").nth(1).waitFor();
+  await page.locator(".column", { hasText: "larger:8b" }).getByText("Shall I draw up a list").waitFor();
+  await accessible(page);
+  await shot(page, "compare");
+  clean(page);
+});
