@@ -88,7 +88,7 @@ pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
         show(&tree, &shown.source, &shown.target)?;
     }
     for path in &plan.covered {
-        at_path(Step::Shown, path, cover(path))?;
+        at_path(Step::Shown, path, hide(path))?;
     }
     let program = Path::new(PROGRAM);
     if host(&plan.program).exists() {
@@ -149,20 +149,24 @@ fn stage() -> io::Result<()> {
     in_memory(Path::new(NEW), "mode=0755,size=64m", HIDDEN)
 }
 
-/// Covers with nothing what lies in what is shown. It may have gone since.
-fn cover(path: &Path) -> io::Result<()> {
+/// Puts nothing in front of what lies in what is shown. It may have gone since.
+fn hide(path: &Path) -> io::Result<()> {
     let Ok(path) = below(path).canonicalize() else {
         return Ok(());
     };
     if !path.starts_with(NEW) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    cover(&path)
+}
+
+/// Puts nothing in front of a file or folder.
+fn cover(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        let options = "mode=0755,size=4k,nr_inodes=1";
         let flags = HIDDEN | MountFlags::NOEXEC | MountFlags::RDONLY;
-        return in_memory(&path, options, flags);
+        return in_memory(path, "mode=0755,size=4k,nr_inodes=1", flags);
     }
-    Ok(mount_bind(host(Path::new("/dev/null")), &path)?)
+    Ok(mount_bind(host(Path::new("/dev/null")), path)?)
 }
 
 /// Shows a file or folder of the host, and all that is mounted below it, read-only. A folder in which nothing is
