@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
@@ -75,19 +76,74 @@ async fn with_role<T>(
     role: Role,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let home = &context.home;
+    let reached = reach(&context.home, role).boxed().await?;
+    reached.through(work).await
+}
+
+/// A treefort that was reached, with the server that was started for it.
+struct Reached {
+    connection: Connection,
+    own: Option<Own>,
+}
+
+impl Reached {
+    /// Does the work, and leaves. Every command has an instance of this, so what is long is boxed elsewhere.
+    async fn through<T>(
+        mut self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let outcome = work(&mut self.connection).await;
+        let left = self.leave().boxed().await;
+        let value = outcome?;
+        left?;
+        Ok(value)
+    }
+
+    async fn leave(self) -> Result<(), CommandError> {
+        self.connection.client.close().await;
+        match self.own {
+            Some(own) => own.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn reach(home: &Home, role: Role) -> Result<Reached, CommandError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(relay) = running(home).await? {
-            return connected(home, relay, true, work).await;
+            let connection = connection(home, relay, true).await?;
+            return Ok(Reached {
+                connection,
+                own: None,
+            });
         }
         match Own::start(home, own_config(home)?, role).await {
-            Ok(own) => return with_own(home, own, work).await,
+            Ok(own) => return reach_own(home, own).await,
             // Another one starts or stops at this moment.
             Err(server::Error::Running { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => return Err(not_started(home, error)),
+        }
+    }
+}
+
+/// A server of this command's own; it stops when it cannot be reached.
+async fn reach_own(home: &Home, own: Own) -> Result<Reached, CommandError> {
+    let connected = match running(home).await {
+        Err(error) => Err(error),
+        Ok(Some(relay)) => connection(home, relay, false).await,
+        Ok(None) => Err(CommandError::new(Kind::Unreachable, NotServing)),
+    };
+    match connected {
+        Ok(connection) => Ok(Reached {
+            connection,
+            own: Some(own),
+        }),
+        Err(error) => {
+            let _why_is_said = own.stop().await;
+            Err(error)
         }
     }
 }
@@ -101,15 +157,8 @@ pub async fn with_own<T>(
     own: Own,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let outcome = match running(home).await {
-        Err(error) => Err(error),
-        Ok(Some(relay)) => connected(home, relay, false, work).await,
-        Ok(None) => Err(CommandError::new(Kind::Unreachable, NotServing)),
-    };
-    let stopped = own.stop().await;
-    let value = outcome?;
-    stopped?;
-    Ok(value)
+    let reached = reach_own(home, own).boxed().await?;
+    reached.through(work).await
 }
 
 /// A server that was started and does not answer.
@@ -117,22 +166,14 @@ pub async fn with_own<T>(
 #[error("treefort was started and does not answer")]
 struct NotServing;
 
-async fn connected<T>(
-    home: &Home,
-    relay: Relay,
-    running: bool,
-    work: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
+async fn connection(home: &Home, relay: Relay, running: bool) -> Result<Connection, CommandError> {
     let keyring = Keyring::open(home.dir())?;
     let client = Client::connect(relay, Some(keyring.operator().clone())).await?;
-    let mut connection = Connection {
+    Ok(Connection {
         client,
         keyring,
         running,
-    };
-    let outcome = work(&mut connection).await;
-    connection.client.close().await;
-    outcome
+    })
 }
 
 /// The treefort that serves a home, proven; nothing when none runs or the last one left its file behind.

@@ -35,6 +35,7 @@ pub mod workspace;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::FromArgMatches as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 
 use self::{
     error::{CommandError, EXIT_CODES},
@@ -145,7 +146,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         .enable_all()
         .build()
         .map_err(CommandError::from)
-        .and_then(|runtime| runtime.block_on(dispatch(home, verbose, command)));
+        .and_then(|runtime| runtime.block_on(dispatch(home, verbose, command).boxed()));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
@@ -163,37 +164,39 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         }
     };
     let context = Context { home, verbose };
-    match command {
-        Work::Up(args) => up::run(args, &context).await,
-        Work::Page(args) => page::run(args, &context).await,
-        Work::Run(args) => run::run(args, &context).await,
-        Work::Answer(args) => workspace::answer::run(args, &context).await,
-        Work::Pause(args) => workspace::steer::pause(args, &context).await,
-        Work::Resume(args) => workspace::steer::resume(args, &context).await,
-        Work::Steer(args) => workspace::steer::steer(args, &context).await,
-        Work::Status(args) => status::run(args, &context).await,
-        Work::Jobs(args) => jobs::run(args, &context).await,
-        Work::Watch(args) => watch::run(args, &context).await,
-        Work::Timeline(args) => timeline::run(args, &context).await,
-        Work::Checkpoints(args) => workspace::checkpoints::run(args, &context).await,
-        Work::Diff(args) => workspace::diff::run(args, &context).await,
-        Work::Files(args) => workspace::files::run(args, &context).await,
-        Work::Undo(args) => workspace::undo::run(args, &context).await,
-        Work::Apply(args) => workspace::apply::run(args, &context).await,
-        Work::Discard(args) => workspace::discard::run(args, &context).await,
-        Work::Open(args) => workspace::open::run(args, &context).await,
-        Work::Preview(args) => workspace::preview::run(args, &context).await,
-        Work::Clean(args) => workspace::clean::run(args, &context).await,
-        Work::Agents(args) => agent::list(args, &context).await,
-        Work::Agent(args) => agent::run(args, &context).await,
-        Work::Models(args) => models::run(args, &context).await,
-        Work::Allow(args) => allow::run(args, &context).await,
-        Work::Verify(args) => verify::run(args, &context).await,
-        Work::Export(args) => export::run(args, &context).await,
-        Work::Doctor(args) => doctor::run(args, &context).await,
-        Work::Demo(args) => demo::run(args, &context).await,
-        Work::Key(args) => key::run(args, &context).await,
-    }
+    // Boxed: what runs a future is compiled for each kind of future.
+    let work: BoxFuture<'_, _> = match command {
+        Work::Up(args) => up::run(args, &context).boxed(),
+        Work::Page(args) => page::run(args, &context).boxed(),
+        Work::Run(args) => run::run(args, &context).boxed(),
+        Work::Answer(args) => workspace::answer::run(args, &context).boxed(),
+        Work::Pause(args) => workspace::steer::pause(args, &context).boxed(),
+        Work::Resume(args) => workspace::steer::resume(args, &context).boxed(),
+        Work::Steer(args) => workspace::steer::steer(args, &context).boxed(),
+        Work::Status(args) => status::run(args, &context).boxed(),
+        Work::Jobs(args) => jobs::run(args, &context).boxed(),
+        Work::Watch(args) => watch::run(args, &context).boxed(),
+        Work::Timeline(args) => timeline::run(args, &context).boxed(),
+        Work::Checkpoints(args) => workspace::checkpoints::run(args, &context).boxed(),
+        Work::Diff(args) => workspace::diff::run(args, &context).boxed(),
+        Work::Files(args) => workspace::files::run(args, &context).boxed(),
+        Work::Undo(args) => workspace::undo::run(args, &context).boxed(),
+        Work::Apply(args) => workspace::apply::run(args, &context).boxed(),
+        Work::Discard(args) => workspace::discard::run(args, &context).boxed(),
+        Work::Open(args) => workspace::open::run(args, &context).boxed(),
+        Work::Preview(args) => workspace::preview::run(args, &context).boxed(),
+        Work::Clean(args) => workspace::clean::run(args, &context).boxed(),
+        Work::Agents(args) => agent::list(args, &context).boxed(),
+        Work::Agent(args) => agent::run(args, &context).boxed(),
+        Work::Models(args) => models::run(args, &context).boxed(),
+        Work::Allow(args) => allow::run(args, &context).boxed(),
+        Work::Verify(args) => verify::run(args, &context).boxed(),
+        Work::Export(args) => export::run(args, &context).boxed(),
+        Work::Doctor(args) => doctor::run(args, &context).boxed(),
+        Work::Demo(args) => demo::run(args, &context).boxed(),
+        Work::Key(args) => key::run(args, &context).boxed(),
+    };
+    work.await
 }
 
 /// Logs go to stderr: errors, with `--verbose` what happens, and whatever `RUST_LOG` says.
