@@ -10,9 +10,7 @@ use super::{Cli, error::CommandError, output};
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Ask and watch",
-        &[
-            "run", "watch", "answer", "steer", "pause", "resume", "timeline", "jobs", "demo",
-        ],
+        &["run", "watch", "timeline", "jobs", "demo"],
     ),
     (
         "While an agent works",

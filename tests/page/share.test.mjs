@@ -129,7 +129,7 @@ test("a link into the file leads to its step; the map and the bars do too", asyn
 });
 
 test("a private session shows nothing, unless its owner asks for its words", async () => {
-  const fort = await Fort.start();
+  const fort = await Fort.start({ config: "[sessions]\nidle_s = 0\n" });
   try {
     const tab = await browser.tab();
     await enter(tab, fort);
@@ -139,7 +139,11 @@ test("a private session shows nothing, unless its owner asks for its words", asy
     const [quiet, told] = [join(folder, "quiet.html"), join(folder, "told.html")];
     await fort.command("export", "--html", quiet);
     await fort.command("export", "--words", "--html", told);
-    assert.doesNotMatch(readFileSync(quiet, "utf8"), /secret question|encrypted/);
+    const written = readFileSync(quiet, "utf8");
+    assert.doesNotMatch(written, /secret question/);
+    const record = /id="record">(.*?)<\/script>/s.exec(written)[1];
+    assert.match(record, /"kind":4781/);
+    assert.doesNotMatch(record, /encrypted/);
     assert.match(await fort.command("verify", told), /2 texts of a private job in the clear: its owner added it/);
     const page = await open(quiet);
     await page.locator(".h-badge.good").waitFor();
