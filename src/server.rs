@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     coordinator::{self, Context, Coordinator, Publisher, Workspaces},
     keys::{Admission, Keyring, KeyringError, keyring},
-    model::{self, gateway::Gateway, local::Local},
+    model::{self, gateway::Gateway, local::Local, scripted},
     preview::Previews,
     recorder::Redactor,
     relay::{self, Identity, Relay},
@@ -171,6 +171,11 @@ impl Server {
                 blobs.clone(),
                 relay.clone(),
                 home.to_owned(),
+                // What the scripted model answers is a demo, which nobody comes back to once it ended.
+                match config.model.default == scripted::MODEL {
+                    true => "treefort demo --page",
+                    false => "treefort page",
+                },
                 Box::new(move || {
                     let workspaces = workspaces.clone();
                     Box::pin(async move { workspaces.projects().await })

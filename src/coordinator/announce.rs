@@ -105,6 +105,7 @@ pub(super) async fn status(context: &Context) -> StatusReport {
     let mut models: Vec<String> = installed.iter().map(|m| m.name.to_string()).collect();
     let away = installed.iter().filter(|model| !model.local);
     let cloud = away.map(|model| model.name.to_string()).collect();
+    let blind = super::choice::blind(context, &installed).await;
     let providers = context.gateway.providers();
     let (default_model, model_problem) =
         match local::default_of(providers, &context.default_model, installed) {
@@ -126,6 +127,7 @@ pub(super) async fn status(context: &Context) -> StatusReport {
         default_model,
         agents: agents(context).await,
         cloud,
+        blind,
         providers: reported(providers),
         model_problem,
         admit: match context.admission.mode() {

@@ -176,6 +176,19 @@ pub(super) async fn sees(context: &Context, model: &ModelInfo) -> bool {
     shown.is_ok_and(|details| details.capabilities.iter().any(|can| can == VISION))
 }
 
+/// Of the server's models, those that say that they take no pictures.
+pub(super) async fn blind(context: &Context, models: &[ModelInfo]) -> Vec<String> {
+    let looks = models.iter().filter(|model| !model.cloud).take(LOOKED_AT);
+    let looks = looks.map(async |model| {
+        let details = context.local.details(model).await?;
+        let can = details.capabilities;
+        // One that says nothing may take them all the same.
+        (!can.is_empty() && can.iter().all(|can| can != VISION)).then(|| model.name.to_string())
+    });
+    let found = futures_util::future::join_all(looks).await;
+    found.into_iter().flatten().collect()
+}
+
 /// Which models take pictures, in words for who has a picture.
 pub(super) async fn what_sees(context: &Context) -> String {
     let models = context.local.list().await.unwrap_or_default();
@@ -189,12 +202,12 @@ pub(super) async fn what_sees(context: &Context) -> String {
         .into_iter()
         .flatten()
         .take(NAMED)
-        .map(|name| format!("--model {name}"))
+        .map(|name| name.to_string())
         .collect();
     if seeing.is_empty() {
-        format!("get one that does: `treefort models pull {SEEING}`, then --model {SEEING}")
+        format!("no model here does; `treefort models pull {SEEING}` gets one")
     } else {
-        format!("these do: {}", seeing.join(", "))
+        format!("choose one that does: {}", seeing.join(", "))
     }
 }
 

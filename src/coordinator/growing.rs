@@ -20,6 +20,8 @@ const PARTIALS: [Duration; 4] = [
 pub(super) struct Growing {
     /// What the agent said so far.
     pub(super) text: String,
+    /// Something came after what it said last, so that what it says next is another message.
+    apart: bool,
     /// Up to where it is on the record.
     recorded: usize,
     /// Up to where live text went out, in the redacted text that was settled then.
@@ -40,6 +42,7 @@ impl Growing {
     pub(super) fn new(began: Instant) -> Self {
         Self {
             text: String::new(),
+            apart: false,
             recorded: 0,
             shown: String::new(),
             stream_seq: 0,
@@ -50,6 +53,23 @@ impl Growing {
             calls: Calls::default(),
             tools: 0,
         }
+    }
+
+    /// Takes in a piece of what the agent says. Pieces of one message join as they are; between two messages there is
+    /// an empty line.
+    pub(super) fn say(&mut self, piece: &str) {
+        if std::mem::take(&mut self.apart) && !self.text.trim_end().is_empty() {
+            let is_break = |byte: &u8| *byte == b'\n';
+            let before = self.text.bytes().rev().take_while(is_break).count();
+            let after = piece.bytes().take_while(is_break).count();
+            self.text.push_str(&"\n\n"[(before + after).min(2)..]);
+        }
+        self.text.push_str(piece);
+    }
+
+    /// The agent did something: what it said before is a message of its own.
+    pub(super) const fn part(&mut self) {
+        self.apart = true;
     }
 
     /// What of the text is on no record yet; all of it where that is nothing.
@@ -126,5 +146,28 @@ impl Growing {
         self.reported = text.len();
         let cut = text.floor_char_boundary(MAX_ANSWER);
         Some(text[..cut].to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_message_join_and_messages_stand_apart() {
+        let mut growing = Growing::new(Instant::now());
+        growing.part();
+        growing.say("I will write ");
+        growing.say("the page first.");
+        growing.part();
+        growing.part();
+        growing.say("Done. I made it.\n");
+        growing.part();
+        growing.say("\nThat ");
+        growing.say("is all.");
+        assert_eq!(
+            growing.text,
+            "I will write the page first.\n\nDone. I made it.\n\nThat is all."
+        );
     }
 }

@@ -327,8 +327,12 @@ async fn take_one(
     claim: Claim,
 ) -> Result<Option<String>, PublishError> {
     match claim {
-        Claim::Text(text) => growing.text.push_str(&text),
-        Claim::ToolCall(tool) | Claim::ToolUpdate(tool) => {
+        Claim::Text(text) => growing.say(&text),
+        Claim::ToolCall(tool) => {
+            growing.part();
+            return take_tool(session, growing, tool).await;
+        }
+        Claim::ToolUpdate(tool) => {
             return take_tool(session, growing, tool).await;
         }
         Claim::NotJson(line) => tracing::debug!(

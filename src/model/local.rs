@@ -223,8 +223,8 @@ fn start_hint(os: &str) -> &'static str {
 pub struct Local {
     client: reqwest::Client,
     endpoint: Endpoint,
-    /// The contexts of models that were asked about, by digest.
-    contexts: Arc<Mutex<HashMap<String, Option<u64>>>>,
+    /// What was said of models that were asked about, by digest.
+    known: Arc<Mutex<HashMap<String, Option<ModelDetails>>>>,
 }
 
 #[derive(Deserialize)]
@@ -289,7 +289,7 @@ impl Local {
         Ok(Self {
             client: config.client()?,
             endpoint: config.endpoint()?,
-            contexts: Arc::default(),
+            known: Arc::default(),
         })
     }
 
@@ -333,32 +333,36 @@ impl Local {
         Ok(models)
     }
 
-    /// The longest context that a model was made for, when the server says so. Each model is asked about
-    /// once.
+    /// The longest context that a model was made for, when the server says so.
     pub async fn context_length(&self, model: &ModelInfo) -> Option<u64> {
+        self.details(model).await?.context_length
+    }
+
+    /// What the server says about a model, if it says anything. Each model is asked about once.
+    pub async fn details(&self, model: &ModelInfo) -> Option<ModelDetails> {
         if model.provider != OLLAMA {
             return None;
         }
         let key = format!("{} {}", model.name, model.digest);
         let known = self
-            .contexts
+            .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&key)
-            .copied();
+            .cloned();
         if let Some(known) = known {
             return known;
         }
-        let length = match self.show(&model.name).await {
-            Ok(details) => details.context_length,
+        let details = match self.show(&model.name).await {
+            Ok(details) => Some(details),
             Err(error) => {
-                tracing::debug!(%error, "the model server does not say how much the model reads");
+                tracing::debug!(%error, "the model server does not say what the model can do");
                 None
             }
         };
-        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-        contexts.insert(key, length);
-        length
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key, details.clone());
+        details
     }
 
     /// What is known about one model.

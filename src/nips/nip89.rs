@@ -92,6 +92,9 @@ pub struct StatusReport {
     /// Of [`Self::models`], those that are answered on another machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cloud: Vec<String>,
+    /// Of [`Self::models`], those that are known to take no pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blind: Vec<String>,
     /// Who else serves models, when one is named as `provider:model`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<ProviderReport>,

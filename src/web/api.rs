@@ -129,7 +129,7 @@ fn who(page: &Page) -> Who {
         relay: keyring.relay().public_key().to_hex(),
         version: env!("CARGO_PKG_VERSION"),
         home: page.home.display().to_string(),
-        ask: "treefort page",
+        ask: page.ask,
     }
 }
 
@@ -143,7 +143,10 @@ async fn enter(page: &Page, request: Request<Incoming>) -> Result<HttpReply, Ref
         let refusal = Refusal::new(
             StatusCode::UNAUTHORIZED,
             "code",
-            "This link was used before, or it is too old. `treefort page` in a terminal makes a fresh one.",
+            format!(
+                "This link was used before, or it is too old. `{}` in a terminal makes a fresh one.",
+                page.ask
+            ),
         );
         return Err(page.places.slowly(refusal).await);
     }
@@ -196,7 +199,10 @@ async fn locked(page: &Page) -> Refusal {
     let refusal = Refusal::new(
         StatusCode::UNAUTHORIZED,
         "locked",
-        "This page is locked. `treefort page` in a terminal opens it.",
+        format!(
+            "This page is locked. `{}` in a terminal opens it.",
+            page.ask
+        ),
     );
     page.places.slowly(refusal).await
 }

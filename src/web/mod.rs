@@ -46,6 +46,8 @@ pub struct Page {
     blobs: Blobs,
     relay: Relay,
     home: PathBuf,
+    /// The command that makes a fresh link.
+    ask: &'static str,
     projects: Projects,
     tokens: Tokens,
     /// Requests whose bodies are in memory, and those that the owner's disk keeps busy.
@@ -69,6 +71,7 @@ impl Page {
         blobs: Blobs,
         relay: Relay,
         home: PathBuf,
+        ask: &'static str,
         projects: Projects,
     ) -> Self {
         Self {
@@ -78,6 +81,7 @@ impl Page {
             blobs,
             relay,
             home,
+            ask,
             projects,
             places: body::Places::default(),
             folders: Semaphore::new(folders::AT_ONCE),

@@ -54,6 +54,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         cut,
         left_out: uncovered,
         left_out_in_all,
+        earlier: _,
     } = answer.outcome
     else {
         return Ok(());

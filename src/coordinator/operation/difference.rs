@@ -36,6 +36,7 @@ pub(super) async fn difference(
         },
     };
     let is_now = to.is_none();
+    let earlier = shared.about().applied.len();
     let redactor = context.redactor.clone();
     let to = match to {
         Some(state) => pick(&all, &state)?.tree,
@@ -73,6 +74,7 @@ pub(super) async fn difference(
                 files,
                 changed: changes.len(),
                 text,
+                earlier,
             })
         })
         .await

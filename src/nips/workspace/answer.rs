@@ -57,6 +57,9 @@ pub enum Outcome {
         /// How many of them there are in all; `left_out` may hold fewer.
         #[serde(default, skip_serializing_if = "is_none")]
         left_out_in_all: u64,
+        /// How many applies can be taken back.
+        #[serde(default)]
+        earlier: usize,
     },
     /// What is in a folder.
     Files {

@@ -213,6 +213,7 @@ mod tests {
             left_out_in_all: 0,
             text: "ü".repeat(90_000),
             cut: false,
+            earlier: 0,
         });
         let text = diff.to_text(60_000, str::to_owned).unwrap();
         let back: Answer = serde_json::from_str(&text).unwrap();

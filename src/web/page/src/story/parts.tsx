@@ -1,11 +1,12 @@
 // Small parts of the story: icons, texts that are long, prose.
 
 import type { ComponentChildren, JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useContext, useMemo, useState } from "preact/hooks";
 
 import { words } from "../words/story";
-import { useKept } from "./context";
-import { pathParts, visible } from "./text";
+import { Context, useKept } from "./context";
+import { type Block, hostOf, markdown, type Span } from "./markdown";
+import { cut, line, pathParts, visible } from "./text";
 
 const ICONS = {
   asked: "M4 5h16v11H9l-5 4z",
@@ -135,76 +136,118 @@ export function Output(props: { name: string; text: string; most: number; label:
 /** Characters of prose that are set; the rest follows plainly. */
 const PROSE = 60_000;
 
-/** An agent's words: the few marks of Markdown that everybody writes, and otherwise text as it is. */
+/** An agent's words: Markdown as it is meant, and otherwise text as it is. */
 export function Prose({ text }: { text: string }): JSX.Element {
-  const lines = visible(text.slice(0, PROSE)).split("\n");
-  const blocks: ComponentChildren[] = [];
-  let paragraph: string[] = [];
-  let list: { ordered: boolean; start: number; items: string[] } | undefined;
-  const flush = (): void => {
-    if (paragraph.length > 0) blocks.push(<p>{inline(paragraph.join("\n"))}</p>);
-    paragraph = [];
-    if (list !== undefined) {
-      const items = list.items.map((item) => <li>{inline(item)}</li>);
-      blocks.push(list.ordered ? <ol start={list.start}>{items}</ol> : <ul>{items}</ul>);
-      list = undefined;
-    }
-  };
-  for (let at = 0; at < lines.length; at += 1) {
-    const line = lines[at] ?? "";
-    const fence = /^\s{0,3}(`{3,}|~{3,})/.exec(line)?.[1];
-    if (fence !== undefined) {
-      flush();
-      const code: string[] = [];
-      at += 1;
-      while (at < lines.length && !(lines[at] ?? "").trimStart().startsWith(fence)) code.push(lines[at++] ?? "");
-      blocks.push(
-        <pre class="s-code" tabIndex={0}>
-          <Lines lines={code} />
-        </pre>,
-      );
-      continue;
-    }
-    const heading = /^#{1,6}\s+(.*)$/.exec(line);
-    const item = /^\s{0,8}(?:[-*+•]|(\d{1,4})[.)])\s+(.*)$/.exec(line);
-    if (heading !== null) {
-      flush();
-      blocks.push(<p class="s-heading">{inline(heading[1] ?? "")}</p>);
-    } else if (item !== null) {
-      const ordered = item[1] !== undefined;
-      if (list === undefined || list.ordered !== ordered) {
-        flush();
-        list = { ordered, start: Number(item[1] ?? 1), items: [] };
-      }
-      list.items.push(item[2] ?? "");
-    } else if (line.trim() === "") {
-      flush();
-    } else if (list !== undefined && /^\s{2,}\S/.test(line)) {
-      list.items[list.items.length - 1] += `\n${line.trim()}`;
-    } else {
-      if (list !== undefined) flush();
-      paragraph.push(line);
-    }
-  }
-  flush();
+  const parsed = useMemo(() => markdown(visible(text.slice(0, PROSE))), [text]);
   return (
     <div class="s-prose">
-      {blocks}
+      <Blocks blocks={parsed} />
       {text.length > PROSE && <Lines lines={text.slice(PROSE).split("\n")} />}
     </div>
   );
 }
 
-/** `code` and **strong** inside of a line; everything else is text. */
-function inline(text: string): ComponentChildren[] {
-  const parts: ComponentChildren[] = [];
-  const mark = /`([^`\n]{1,400})`|\*\*([^*\n]{1,400})\*\*/g;
-  let at = 0;
-  for (const found of text.matchAll(mark)) {
-    parts.push(text.slice(at, found.index));
-    parts.push(found[1] === undefined ? <strong>{found[2]}</strong> : <code>{found[1]}</code>);
-    at = found.index + found[0].length;
+function Blocks({ blocks }: { blocks: Block[] }): JSX.Element {
+  return <>{blocks.map((block, at) => <OneBlock key={at} block={block} />)}</>;
+}
+
+function OneBlock({ block }: { block: Block }): JSX.Element {
+  switch (block.kind) {
+    case "p":
+      return <p>{spans(block.spans)}</p>;
+    case "heading":
+      return <p class="s-heading">{spans(block.spans)}</p>;
+    case "code":
+      return (
+        <pre class="s-code" tabIndex={0}>
+          <Lines lines={block.lines} />
+        </pre>
+      );
+    case "rule":
+      return <hr />;
+    case "quote":
+      return (
+        <blockquote>
+          <Blocks blocks={block.blocks} />
+        </blockquote>
+      );
+    case "list": {
+      const items = block.items.map((item, at) => <li key={at}>{item.length === 1 && item[0]?.kind === "p" ? spans(item[0].spans) : <Blocks blocks={item} />}</li>);
+      return block.ordered ? <ol start={block.start}>{items}</ol> : <ul>{items}</ul>;
+    }
+    case "table":
+      return (
+        <div class="s-table" tabIndex={0}>
+          <table>
+            <thead>
+              <tr>
+                {block.head.map((cell, at) => (cell.length === 0 ? <td key={at} /> : <th key={at} scope="col" class={block.align[at]}>{spans(cell)}</th>))}
+              </tr>
+            </thead>
+            <tbody>
+              {block.rows.map((row, n) => (
+                <tr key={n}>
+                  {row.map((cell, at) => (
+                    <td key={at} class={block.align[at]}>
+                      {spans(cell)}
+                    </td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      );
   }
-  parts.push(text.slice(at));
-  return parts;
+}
+
+function spans(all: Span[]): ComponentChildren[] {
+  return all.map((span, at) => {
+    if (typeof span === "string") return span;
+    switch (span.kind) {
+      case "code":
+        return <code key={at}>{span.text}</code>;
+      case "math":
+        return (
+          <code key={at} class="s-math">
+            {span.text}
+          </code>
+        );
+      case "strong":
+        return <strong key={at}>{spans(span.spans)}</strong>;
+      case "em":
+        return <em key={at}>{spans(span.spans)}</em>;
+      case "del":
+        return <del key={at}>{spans(span.spans)}</del>;
+      case "link":
+        return (
+          <span key={at} class="s-linked">
+            {spans(span.spans)}
+            {span.spans.length > 0 && " "}
+            <Address href={span.href} />
+          </span>
+        );
+    }
+  });
+}
+
+/** Where a link of an agent's leads. It is text until its owner asks for it; then it says to whom it goes. */
+function Address({ href }: { href: string }): JSX.Element {
+  const shared = useContext(Context)?.shared === true;
+  const [open, setOpen] = useState(false);
+  const host = hostOf(href);
+  const text = cut(href, 200);
+  if (host === undefined || shared) return <span class="s-address">{text}</span>;
+  if (open) {
+    return (
+      <a class="s-link s-address" href={new URL(href).href} target="_blank" rel="noopener noreferrer">
+        {words.leave(line(host, 100))}
+      </a>
+    );
+  }
+  return (
+    <button type="button" class="s-address" title={words.leaveAsk} onClick={() => setOpen(true)}>
+      {text}
+    </button>
+  );
 }

@@ -92,6 +92,8 @@ export const words = {
   link: "Link to this step",
   copied: "Copied",
   copy: "Copy",
+  leave: (host: string): string => `Open ${host}`,
+  leaveAsk: "Where this leads. Nothing is opened before you say so.",
   showAll: (n: number): string => `Show ${plural(n, "more line")}`,
   showLess: "Show less",
   moreChars: (n: number): string => `… ${plural(n, "more character")}`,
