@@ -43,6 +43,10 @@ test("without a model it says what to install, offers the demo, and notices when
     await accessible(page);
     await shot(page, "no-model");
     await page.getByRole("button", { name: "Show me the demo" }).waitFor();
+    // What cannot work does not start, and what to type can be copied.
+    await page.locator("[data-field]").fill("Build a treehouse");
+    assert.equal(await page.getByRole("button", { name: "Start", exact: true }).isDisabled(), true);
+    assert.ok((await page.locator(".note .command").count()) > 0);
     clean(page);
   } finally {
     await fort.stop();
@@ -59,6 +63,13 @@ test("the demo, from the page: a treefort of its own, where something was built 
     await demo.locator("#start-title").waitFor({ timeout: 60_000 });
     assert.notEqual(new URL(demo.url()).origin, new URL(fort.url).origin);
     await demo.locator("nav .recent a", { hasText: "What keeps an AI agent from breaking things" }).waitFor();
+    await demo.getByText("This is the demo: a script plays the model").waitFor();
+    // Its door says how to come to a demo, and not to this treefort.
+    const stranger = await browser.tab();
+    await stranger.goto(new URL(demo.url()).origin);
+    await stranger.getByText("treefort demo --page", { exact: true }).waitFor();
+    assert.equal(await stranger.getByText("treefort page", { exact: true }).count(), 0);
+    await shot(stranger, "demo-door");
     const built = demo.locator("nav .recent a", { hasText: "Build a page for a treehouse" });
     await built.waitFor({ timeout: 60_000 });
     await built.click();
@@ -81,7 +92,7 @@ test("a first question: from the field to the answer, with its story", async () 
   try {
     const page = await browser.tab();
     await enter(page, fort);
-    await page.getByText("A private conversation with a local model").waitFor();
+    await page.getByText("Answers in words, and reads the files that you add").waitFor();
     await accessible(page);
     await shot(page, "start");
     await ask(page, "How do I build a treehouse that lasts?");

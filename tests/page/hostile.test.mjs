@@ -49,6 +49,22 @@ test("in a question, an answer and a title", async () => {
   await harmless(page);
 });
 
+test("a link of an agent's leads nowhere before its owner says so", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await ask(page, "say [the bank](https://bank.example@evil.example/login?a=1) <https://two.example/> [x](javascript:window.pwned=1) ![p](https://evil.example/p.png)");
+  await stands(page, "done");
+  const said = page.locator(".s-said");
+  await said.getByText("the bank").waitFor();
+  assert.equal(await said.locator("a").count(), 0);
+  await accessible(page);
+  await said.getByRole("button", { name: "https://bank.example@evil.example/login?a=1" }).click();
+  const link = said.getByRole("link", { name: "Open evil.example" });
+  assert.deepEqual(await link.evaluate((one) => [one.rel, one.target]), ["noopener noreferrer", "_blank"]);
+  assert.equal(await said.getByRole("button", { name: /javascript/ }).count(), 0);
+  await harmless(page);
+});
+
 test("in names and contents of files, and in what a command writes", async () => {
   await fort.project("evil<img src=x onerror=window.pwned=1>", { "a.txt": "a\n" });
   const page = await browser.tab();

@@ -33,7 +33,7 @@ for (const [name, options] of [
     await fort.project("shop", { "README.md": "# Shop\n\nA small shop.\n" });
     const page = await browser.tab(options);
     await enter(page, fort);
-    await page.getByText("A private conversation with a local model").waitFor();
+    await page.getByText("Answers in words, and reads the files that you add").waitFor();
     const look = async (view) => {
       await fits(page);
       await accessible(page);

@@ -109,7 +109,7 @@ test("a relay that lets only those read whom it knows is told who we are", async
   try {
     const page = await browser.tab();
     await enter(page, fort);
-    await page.getByText("A private conversation with a local model").waitFor();
+    await page.getByText("Answers in words, and reads the files that you add").waitFor();
     await ask(page, "Three names for it?");
     await page.getByText("Leaf, Larch, or Loft.").waitFor();
     await stands(page, "done");

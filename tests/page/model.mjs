@@ -111,7 +111,7 @@ export class Model {
         template: "{{ .Prompt }}",
         details,
         model_info: { "general.architecture": "scripted", "scripted.context_length": 4096 },
-        capabilities: ["completion"],
+        capabilities: /larger/.test(body) ? ["completion", "vision"] : ["completion"],
         modified_at: "2026-11-20T12:00:00.000000Z",
       });
     }

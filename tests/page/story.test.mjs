@@ -82,6 +82,61 @@ test("what comes is followed at the end, and waits below while one reads further
   clean(page);
 });
 
+test("who reads at the end stays there when less of it is in sight and much comes at once", async () => {
+  const all = session("builder").slice(0, -1);
+  const page = await tell(all);
+  const recorder = new Recorder(all.at(-1), all.at(-1).created_at);
+  const atEnd = () => scroller(page).evaluate((box) => box.scrollHeight - box.clientHeight - box.scrollTop);
+  await until(async () => (await atEnd()) < 3, "it begins at the end");
+  // A dock that grows takes room from the story.
+  await page.setViewportSize({ width: 1360, height: 620 });
+  await add(page, Array.from({ length: 8 }, (_, n) => recorder.action("message", [], `step ${n}\n\n${"words ".repeat(120)}`)));
+  await page.setViewportSize({ width: 1360, height: 560 });
+  await page.getByText("step 7").waitFor();
+  await until(async () => (await atEnd()) < 3, "it is at the end still");
+  assert.equal(await page.locator(".s-pill").count(), 0);
+  clean(page);
+});
+
+test("a question about an undo is in sight whole, and nothing covers it", async () => {
+  const all = session("builder");
+  const page = await tell(all, { height: 620 });
+  const text = `diff --git a/a.txt b/a.txt\n--- a/a.txt\n+++ b/a.txt\n@@ -1,0 +1,40 @@\n${"+a line\n".repeat(40)}`;
+  await page.evaluate((text) => window.story.setPreview({ files: [{ path: "a.txt", op: "modify", added: 40, removed: 0 }], changed: 1, text, cut: false }), text);
+  await scroll(page, 0);
+  const recorder = new Recorder(all.at(-1), all.at(-1).created_at);
+  await add(page, [recorder.action("message", [], "one"), recorder.action("message", [], "two")]);
+  await page.locator(".s-pill").waitFor();
+  await page.getByRole("button", { name: "Undo to here" }).first().click();
+  const bring = page.getByRole("button", { name: "Bring it back" });
+  await until(async () => {
+    const box = await bring.boundingBox();
+    return box !== null && box.y + box.height <= 620;
+  }, "the button is in sight");
+  assert.equal(await page.locator(".s-pill").isVisible(), false);
+  await shot(page, "story-undo-asked");
+  clean(page);
+});
+
+test("an answer is read as it was meant", async () => {
+  const all = session("builder").slice(0, 3);
+  const recorder = new Recorder(all.at(-1), all.at(-1).created_at);
+  const text = "## Trees\n\nA *treehouse* wants **one** of these:\n\n| Tree | Age | Good for |\n|:--|--:|---|\n| Oak | 300 | `platform` |\n| Larch | 60 | boards<br>and beams |\n\n> Let it move.\n\n1. Choose\n   - alive\n   - thick\n2. Build\n   ```sh\n   saw --all\n   ```\n\nIt carries $F = m g$. See [the guide](https://trees.example/guide).";
+  for (const dark of [false, true]) {
+    const page = await tell([...all, recorder.action("message", [], text)], { dark });
+    const said = page.locator(".s-said");
+    assert.deepEqual(await said.locator("th").allInnerTexts(), ["Tree", "Age", "Good for"]);
+    assert.equal(await said.locator("ol > li > ul > li").count(), 2);
+    assert.equal(await said.locator("blockquote").innerText(), "Let it move.");
+    assert.equal(await said.locator("em").innerText(), "treehouse");
+    assert.equal(await said.locator("li pre").innerText(), "saw --all");
+    assert.doesNotMatch(await said.innerText(), /\*\*|\|--|\]\(|\$/);
+    await accessible(page);
+    await shot(page, `story-markdown${dark ? "-dark" : ""}`);
+    clean(page);
+  }
+});
+
 test("what is loaded before keeps what one reads in its place", async () => {
   const page = await tell([]).catch(() => undefined) ?? (await browser.tab({ height: 900 }));
   await page.goto(stage.url);

@@ -48,7 +48,7 @@ test("a private conversation leaves no word on the record, and its owner reads i
   const page = await browser.tab();
   await enter(page, fort);
   await page.getByRole("switch", { name: "Private" }).click();
-  await page.getByText("What is said stays out of the record").waitFor();
+  await page.getByText("what is said is kept encrypted, for you alone").waitFor();
   await ask(page, "say my secret is a walnut");
   await stands(page, "done");
   await page.locator(".story", { hasText: "my secret is a walnut" }).waitFor();
@@ -70,16 +70,72 @@ test("a private conversation leaves no word on the record, and its owner reads i
 test("a failure says why, and the same can be asked again", async () => {
   const page = await browser.tab();
   await enter(page, fort);
+  await page.locator("input[type=file]").setInputFiles({ name: "plan.txt", mimeType: "text/plain", buffer: Buffer.from("oak, four metres") });
+  await page.locator(".attached li:not(.busy)").waitFor();
   await ask(page, "fail, please");
   await stands(page, "failed");
   await page.getByText("It stopped here.").waitFor();
   await accessible(page);
   await shot(page, "failed");
+  await page.getByText("With plan.txt").waitFor();
   await page.getByRole("button", { name: "Ask again" }).click();
+  // Its files come along.
+  await page.locator(".attached li", { hasText: "plan.txt" }).waitFor();
+  await shot(page, "ask-again");
   assert.equal(await page.locator("[data-field]").inputValue(), "fail, please");
   await page.locator("[data-field]").fill("Three names for it?");
   await page.keyboard.press("Enter");
   await page.getByText("Leaf, Larch, or Loft.").waitFor();
+  assert.match(JSON.stringify(fort.model.chats.at(-1).messages), /oak, four metres/);
+  clean(page);
+});
+
+test("who failed can be asked another way: all that was chosen stands in the field again", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.locator("input[type=file]").setInputFiles({ name: "plan.txt", mimeType: "text/plain", buffer: Buffer.from("oak") });
+  await page.locator(".attached li:not(.busy)").waitFor();
+  await ask(page, "fail once more");
+  await stands(page, "failed");
+  await page.getByRole("button", { name: "Choose another agent or model…" }).click();
+  await page.locator("#start-title").waitFor();
+  assert.equal(await page.locator("[data-field]").inputValue(), "fail once more");
+  assert.equal(await page.locator(".attached li", { hasText: "plan.txt" }).count(), 1);
+  clean(page);
+});
+
+test("what was chosen for one question is not chosen for the next", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.getByLabel("Who does it").selectOption("shell");
+  await page.getByRole("switch", { name: "Private" }).click();
+  await page.getByRole("switch", { name: "Ask me first" }).click();
+  await ask(page, "true");
+  await stands(page, "done");
+  await page.locator(".nav .mark").click();
+  await page.locator("#start-title").waitFor();
+  assert.equal(await page.getByLabel("Who does it").inputValue(), "chat");
+  assert.equal(await page.getByRole("switch", { name: "Private" }).getAttribute("aria-checked"), "false");
+  await page.getByLabel("Who does it").selectOption("shell");
+  assert.equal(await page.getByRole("switch", { name: "Ask me first" }).getAttribute("aria-checked"), "false");
+  clean(page);
+});
+
+test("a picture for a model that cannot look at it is refused before anything starts", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.locator("[data-field]").fill("What is this?");
+  await page.locator("input[type=file]").setInputFiles({ name: "leaf.png", mimeType: "image/png", buffer: Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]) });
+  await page.locator(".attached li:not(.busy)").waitFor();
+  await page.getByRole("alert").getByText("scripted:1b cannot look at pictures. Choose one that can (larger:8b), or take the picture away.").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Start", exact: true }).isDisabled(), true);
+  await accessible(page);
+  await shot(page, "blind");
+  await page.getByLabel("Model", { exact: true }).selectOption("larger:8b");
+  assert.equal(await page.getByRole("button", { name: "Start", exact: true }).isDisabled(), false);
+  await page.getByLabel("Model", { exact: true }).selectOption("");
+  await page.getByRole("button", { name: "Remove leaf.png" }).click();
+  assert.equal(await page.getByRole("button", { name: "Start", exact: true }).isDisabled(), false);
   clean(page);
 });
 

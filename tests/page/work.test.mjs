@@ -1,7 +1,7 @@
 // A job on a folder: from the field to the result, what changed, back, home, and away.
 
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -40,6 +40,8 @@ test("a job on a folder: the changes, an undo, an apply, a take-back, and the en
   const side = page.getByRole("complementary");
   await side.getByText("web/").waitFor();
   await side.getByText("Your folder is as it was.").waitFor();
+  // Nothing was applied, so there is nothing to take back.
+  assert.equal(await side.getByRole("button", { name: "Undo an apply…" }).count(), 0);
   assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA small shop.\n");
   await accessible(page);
   await shot(page, "work");
@@ -80,11 +82,21 @@ test("a job on a folder: the changes, an undo, an apply, a take-back, and the en
   await apply.getByRole("button", { name: "Apply", exact: true }).click();
   await apply.getByText("Applied: 2 files written, 1 removed.").waitFor();
   assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA larger shop.\n");
-  await apply.getByRole("button", { name: "Take it back" }).click();
+  // What is at home is said to be, here and for who comes later, and not that the folder is as it was.
+  await apply.getByRole("button", { name: "Close" }).last().click();
+  for (const again of [false, true]) {
+    if (again) await page.reload();
+    await side.getByText("All that the agent changed is in your folder.").waitFor();
+    await side.getByRole("button", { name: "Undo an apply…" }).waitFor();
+    assert.equal(await side.getByText("Your folder is as it was.").count(), 0);
+  }
+  await shot(page, "applied");
+  await side.getByRole("button", { name: "Undo an apply…" }).click();
   const back = page.getByRole("dialog", { name: "Take the last apply back?" });
   await back.getByRole("button", { name: "Take it back" }).click();
   await back.getByText("Taken back: 3 files as before.").waitFor();
   await back.getByRole("button", { name: "Close" }).last().click();
+  await side.getByText("Your folder is as it was.").waitFor();
   assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA small shop.\n");
   await stat(join(folder, "src/a.js"));
 
@@ -125,7 +137,7 @@ test("the same question to several goes side by side", async () => {
   await enter(page, fort);
   await page.locator("[data-field]").fill("How do I build a treehouse that lasts?");
   await page.getByLabel("Who does it").selectOption("chat");
-  await page.getByRole("button", { name: "Ask another one too" }).click();
+  await page.getByRole("button", { name: "Compare" }).click();
   await page.getByLabel("Model", { exact: true }).nth(1).selectOption("larger:8b");
   await page.getByText("you see them side by side").waitFor();
   await accessible(page);
@@ -136,5 +148,25 @@ test("the same question to several goes side by side", async () => {
   await page.locator(".column", { hasText: "larger:8b" }).getByText("Shall I draw up a list").waitFor();
   await accessible(page);
   await shot(page, "compare");
+  clean(page);
+});
+
+test("who ended before there was a copy does not look for it for ever", async () => {
+  const folder = await fort.project("short-lived", { "a.txt": "a\n" });
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.getByLabel("Who does it").selectOption("shell");
+  assert.equal(await page.locator("[data-field]").getAttribute("placeholder"), "A command to run, such as: npm test");
+  await page.getByRole("button", { name: "a new, empty folder" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "short-lived", exact: true }).click();
+  await page.getByRole("button", { name: "Use “short-lived”" }).click();
+  await rm(folder, { recursive: true });
+  await page.locator("[data-field]").fill("true");
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await stands(page, "failed");
+  await page.getByRole("complementary").getByText("There is no copy: it ended before the agent got one.").waitFor();
+  assert.equal(await page.getByText("Looking…").count(), 0);
+  await accessible(page);
+  await shot(page, "no-copy");
   clean(page);
 });

@@ -147,3 +147,26 @@ test("tags of a hostile record are read as nothing, not as something", () => {
   const made = story([action(1, "file", [["lines", "+1e9", "-NaN"], ["path"]]), record(2, 4782, [["l"], []])]);
   assert.deepEqual([made.totals.added, made.totals.removed, told(made)], [0, 0, ["file", "other"]]);
 });
+
+test("what a command wrote is told once, and so is what was withheld", () => {
+  const shell = told(story(session("shell")));
+  assert.deepEqual(shell.filter((kind) => kind === "said" || kind === "ran"), ["ran"]);
+  const withheld = [["withheld", "9"]];
+  const ran = [["cmd", "sh", "-c", "x"], ["exit", "0"]];
+  const made = (events: NEvent[]): Story => story(events);
+  assert.deepEqual(told(made([action(1, "message", withheld), action(2, "command", [...ran, ...withheld])])), ["ran"]);
+  const result = { ...record(3, 6050, [["encrypted"]], "?"), tags: [["encrypted"]] };
+  const answered = made([action(1, "message", withheld), result]);
+  assert.deepEqual(told(answered), ["result"]);
+  assert.equal(answered.counts.talk, 1);
+  // Other words are not the command's.
+  assert.deepEqual(told(made([action(1, "message", [], "I run it"), action(2, "command", ran, "$ x\nout\n")])), ["said", "ran"]);
+  assert.deepEqual(told(made([action(1, "message", [], "out\n"), action(2, "command", ran, "$ x\nout\n")])), ["ran"]);
+});
+
+test("a checkpoint that is recorded again, as around an undo, is told once", () => {
+  const point = (n: number, number: number, commit: string): NEvent => record(n, 4783, [["r", `refs/x/${number}`], ["commit", commit]]);
+  const made = story([point(1, 1, "a"), point(2, 2, "b"), point(3, 2, "b"), action(4, "undo", [["to", "1"], ["from", "b"]]), point(5, 3, "a")]);
+  assert.deepEqual(told(made), ["point", "point", "undo", "point"]);
+  assert.equal(made.totals.points, 3);
+});

@@ -204,9 +204,11 @@ export function TakeBack({ session, onClose }: { session: string; onClose: () =>
         done === undefined ? (
           <>
             <Button onClick={onClose}>{words.cancel}</Button>
-            <Button kind="primary" icon="undo" busy={busy.value} onClick={go}>
-              {busy.value ? words.apply.takingBack : words.apply.takeBack}
-            </Button>
+            {problem.value === "" && (
+              <Button kind="primary" icon="undo" busy={busy.value} onClick={go}>
+                {busy.value ? words.apply.takingBack : words.apply.takeBack}
+              </Button>
+            )}
           </>
         ) : (
           <Button kind="primary" onClick={onClose}>
@@ -217,7 +219,7 @@ export function TakeBack({ session, onClose }: { session: string; onClose: () =>
     >
       {problem.value !== "" && <Problem text={problem.value} />}
       {done === undefined ? (
-        <p>{words.apply.takeBackLead}</p>
+        problem.value === "" && <p>{words.apply.takeBackLead}</p>
       ) : (
         <div role="status">
           <p class="good">{words.apply.tookBack(done.restored, done.merged ?? 0)}</p>

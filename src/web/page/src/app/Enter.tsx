@@ -1,5 +1,9 @@
 // The door: what who is not let in sees.
 
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+
+import { ApiError, who } from "../nostr/api";
 import { words } from "../words/app";
 import { Treehouse } from "./art";
 import { door } from "./state";
@@ -7,6 +11,12 @@ import { Busy, Command } from "./ui";
 
 export function Enter() {
   const state = door.value;
+  const demo = useSignal(false);
+  useEffect(() => {
+    if (state !== "closed" && state !== "used") return;
+    // Who is refused is told what to type here; the demo says another command.
+    who().catch((error: unknown) => (demo.value = error instanceof ApiError && error.message.includes(words.enter.demo)));
+  }, [state]);
   return (
     <main class="enter" id="main">
       <Treehouse />
@@ -17,6 +27,13 @@ export function Enter() {
           <h1>{words.unreachable}</h1>
           <p>{words.lost.how}</p>
           <Command text={words.lost.command} />
+        </>
+      ) : demo.value ? (
+        <>
+          <h1>{words.enter.demoTitle}</h1>
+          <p>{words.enter.demoUsed}</p>
+          <Command text={words.enter.demo} />
+          <p>{words.enter.demoThen}</p>
         </>
       ) : (
         <>

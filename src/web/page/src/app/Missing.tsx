@@ -8,7 +8,13 @@ import { words } from "../words/app";
 import { hrefs } from "./route";
 import { status } from "./state";
 import { openLater } from "./tabs";
-import { Button, Problem, Said, sentence } from "./ui";
+import { Button, Command, Problem, Said, sentence } from "./ui";
+
+/** What a sentence tells to type, each to be copied. */
+function Commands({ text }: { text: string }) {
+  const found = [...text.matchAll(/`([^`\n]{3,200})`/g)].map((match) => match[1] ?? "");
+  return <>{[...new Set(found)].slice(0, 4).map((command) => <Command key={command} text={command} />)}</>;
+}
 
 export function Missing() {
   const known = status.value;
@@ -26,6 +32,7 @@ export function Missing() {
             <Said text={line(runtime.fix, 600)} />
           </p>
         )}
+        <Commands text={line(runtime.fix ?? "", 600)} />
         <p class="muted">
           {words.missing.still} <a href={hrefs.touch}>{words.missing.all}</a>
         </p>
@@ -37,8 +44,10 @@ export function Missing() {
     <div class="note warn" role="status">
       <h2>{words.missing.title}</h2>
       <p>
-        <Said text={line(known.model_problem, 600)} /> {words.missing.still}
+        <Said text={line(known.model_problem, 600)} />
       </p>
+      <Commands text={line(known.model_problem, 600)} />
+      <p>{words.missing.still}</p>
       <p>{words.missing.demo}</p>
       <Demo />
     </div>

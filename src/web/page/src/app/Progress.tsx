@@ -39,7 +39,8 @@ export function Progress({ feed }: { feed: Feed }) {
   if (conversation === undefined || job === undefined) return null;
   const open = isOpen(job.state);
   const used = feed.used.value;
-  const seconds = (open ? now.value : (job.endedAt ?? job.saidAt)) - job.at;
+  // As with what it took besides, all that was asked counts.
+  const seconds = conversation.jobs.reduce((sum, one) => sum + Math.max(0, (isOpen(one.state) ? now.value : (one.endedAt ?? one.saidAt)) - one.at), 0);
   return (
     <div class={`progress ${job.state}`}>
       {open && (

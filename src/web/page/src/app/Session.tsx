@@ -4,7 +4,7 @@ import { computed, type Signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { blob } from "../nostr/api";
-import { cancel, prompt, requestTags } from "../nostr/jobs";
+import { attachments, cancel, prompt, requestTags } from "../nostr/jobs";
 import { type NEvent, params } from "../nostr/records";
 import type { StoryActions } from "../story/context";
 import { Story } from "../story/Story";
@@ -13,7 +13,7 @@ import { words } from "../words/app";
 import { ask } from "./ask";
 import { Asks } from "./Asks";
 import { Attachments } from "./attach";
-import { agentNamed, agentTitle } from "./choice";
+import { agentNamed, agentTitle, blindTo, blindWords, usual } from "./choice";
 import { Feed } from "./feed";
 import { Field } from "./field";
 import { FilesDialog, type LooksAt } from "./FilesDialog";
@@ -26,6 +26,7 @@ import { hrefs } from "./route";
 import { titleOf } from "./Sessions";
 import { ShareDialog } from "./Share";
 import { hidesStory, showSide, showsSide, Side } from "./Side";
+import { anew } from "./Start";
 import { me, store } from "./state";
 import { openLater } from "./tabs";
 import { type Conversation, isOpen, type Job } from "./store";
@@ -186,30 +187,46 @@ function Ending({ conversation, job }: { conversation: Conversation; job: Job })
   if (job.state !== "failed" && job.state !== "stopped") return null;
   const code = job.said?.code ?? "";
   const why = words.session.errors[code] ?? line(job.said?.sentence ?? "", 800);
+  const fetches = job.state === "failed" && /\bdial tcp\b|\bno such host\b/.test(why);
   const source = job.event ?? job.inner;
   const asked = source === undefined ? undefined : prompt(source, store.value?.plain.get(source.id));
   const text = draft(`session.${conversation.id}`);
+  const files = source === undefined ? [] : attachments(requestTags(source, store.value?.plain.get(source.id)));
+  const again = (): void => {
+    text.value = asked ?? "";
+    attachedTo(conversation.id).restore(files);
+    document.querySelector<HTMLElement>("[data-field]")?.focus();
+  };
+  const otherwise = (): void => {
+    const { agent, model, project, hidden } = conversation;
+    anew({ text: asked ?? "", agent, model, folder: project, files, hidden, ask: asksFirst(conversation) });
+  };
   return (
     <div class={job.state === "failed" ? "note bad ending" : "note ending"}>
       <p>
         {job.state === "failed" ? (
           <>
-            <strong>{words.session.failed}</strong> <Said text={why} />
+            <strong>{words.session.failed}</strong> {fetches ? words.session.unfetched : <Said text={why} />}
           </>
         ) : (
           words.session.stopped
         )}
       </p>
+      {fetches && (
+        <details>
+          <summary>{words.touch.details}</summary>
+          <p>{why}</p>
+        </details>
+      )}
       {asked !== undefined && asked !== "" && text.value === "" && (
-        <Button
-          icon="undo"
-          onClick={() => {
-            text.value = asked;
-            document.querySelector<HTMLElement>("[data-field]")?.focus();
-          }}
-        >
-          {words.session.again}
-        </Button>
+        <div class="row">
+          <Button icon="undo" onClick={again}>
+            {words.session.again}
+          </Button>
+          <Button icon="add" onClick={otherwise}>
+            {words.session.otherwise}
+          </Button>
+        </div>
       )}
     </div>
   );
@@ -282,13 +299,20 @@ function Controls({ job, session, problem }: { job: Job; session: string | undef
 /** What was added to a conversation's field, and not sent. */
 const attached = new Map<string, Attachments>();
 
+function attachedTo(conversation: string): Attachments {
+  const files = attached.get(conversation) ?? new Attachments();
+  attached.set(conversation, files);
+  return files;
+}
+
 /** The field below: to steer while it works, to go on when it is done. */
 function Follow(props: { conversation: Conversation; job: Job; session: string | undefined; problem: Signal<string> }) {
   const { conversation, job, session, problem } = props;
   const text = draft(`session.${conversation.id}`);
   const sending = useSignal(false);
-  const files = attached.get(conversation.id) ?? new Attachments();
-  attached.set(conversation.id, files);
+  const files = attachedTo(conversation.id);
+  const agent = agentNamed(conversation.agent ?? "") ?? (conversation.task ? undefined : usual());
+  const blind = files.pictures ? blindTo(agent, conversation.model) : undefined;
   const open = isOpen(job.state);
   const send = async (): Promise<void> => {
     sending.value = true;
@@ -331,6 +355,15 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
       busy={sending.value}
       {...(open ? {} : { files })}
       focus={!open}
+      blocked={blind !== undefined}
+      attach={onFiles(conversation) ? words.start.attachWork : words.start.attachTalk}
+      middle={
+        blind !== undefined && (
+          <p class="hint bad" role="alert">
+            <Said text={blindWords(blind)} />
+          </p>
+        )
+      }
     >
       <span class="hint">{open ? words.session.steerHow : words.start.enterSends}</span>
     </Field>

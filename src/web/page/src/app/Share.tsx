@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 
 import { share } from "../nostr/api";
 import { words } from "../words/app";
-import { Button, Dialog, Problem, sentence } from "./ui";
+import { Button, Dialog, Problem, Said, sentence } from "./ui";
 
 type Form = "html" | "jsonl";
 
@@ -44,7 +44,9 @@ export function ShareDialog({ session, hidden, onClose }: { session: string; hid
         <li>
           <div>
             <strong>{words.share.jsonl}</strong>
-            <p>{words.share.jsonlText}</p>
+            <p>
+              <Said text={words.share.jsonlText} />
+            </p>
           </div>
           <Button icon="down" busy={busy.value === "jsonl"} onClick={() => void save("jsonl")}>
             {words.share.save}

@@ -14,7 +14,7 @@ import { hrefs, route } from "./route";
 import { Session } from "./Session";
 import { Sessions, titleOf } from "./Sessions";
 import { Start } from "./Start";
-import { announcement, conversations, door, store } from "./state";
+import { announcement, conversations, door, me, store } from "./state";
 import { Touch } from "./Touch";
 import { Button, Command, Dialog } from "./ui";
 
@@ -30,6 +30,9 @@ effect(() => {
 });
 
 const menu = signal(false);
+
+/** Whether all of this is thrown away when it ends. */
+const isDemo = (): boolean => me.value?.ask === words.enter.demo;
 
 export function Shell() {
   const at = route.value;
@@ -76,6 +79,7 @@ export function Shell() {
       {menu.value && <div class="veil" onClick={() => (menu.value = false)} />}
       <main id="main" tabIndex={-1}>
         <Connection />
+        {isDemo() && at.view === "start" && <p class="demo note">{words.start.demo}</p>}
         {at.view === "start" && <Start />}
         {at.view === "session" && <Session key={at.id} id={at.id} step={at.step} />}
         {at.view === "sessions" && <Sessions />}
@@ -169,9 +173,9 @@ function Connection() {
           <p>
             <strong>{words.lost.title}</strong> {words.lost.again} {unsent > 0 && words.lost.kept(unsent)}
           </p>
-          <p>{words.lost.how}</p>
+          <p>{isDemo() ? words.lost.demoEnded : words.lost.how}</p>
           <div class="row">
-            <Command text={words.lost.command} />
+            <Command text={isDemo() ? words.enter.demo : words.lost.command} />
             <Button onClick={() => relay.hurry()}>{words.lost.now}</Button>
           </div>
         </div>

@@ -8,6 +8,7 @@ import { kind } from "../nostr/records";
 import type { CheckpointsAnswer, DiffAnswer, LocateAnswer, UndoAnswer } from "../nostr/workspace";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
+import { words as story } from "../words/story";
 import { ApplyDialog, TakeBack } from "./Apply";
 import { Changed } from "./Changed";
 import { DiscardDialog } from "./Discard";
@@ -105,6 +106,9 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
   const found = diff.value;
   const project = found?.project ?? conversation.project;
   const changed = found?.changed ?? 0;
+  const applied = (found?.earlier ?? 0) > 0;
+  const isHome = home.value || (applied && changed === 0);
+  const where = project === undefined ? words.changes.newFolder : isHome ? "" : applied ? words.changes.someYours : words.changes.yours;
   const shows = pageIn(found);
   return (
     <aside class="side" aria-label={words.session.side}>
@@ -139,12 +143,14 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
             <Button onClick={refresh}>{words.retry}</Button>
           </Problem>
         )}
-        {gone.value ? (
+        {session === undefined && !isOpen(job.state) ? (
+          <p class="muted">{words.changes.noCopy}</p>
+        ) : gone.value ? (
           <p class="muted">{words.changes.gone}</p>
         ) : found === undefined || points.value === undefined ? (
           problem.value === "" && <Busy text={words.changes.looking} />
         ) : tab.value === "changes" ? (
-          home.value ? (
+          isHome ? (
             <p class="good">{words.changes.home}</p>
           ) : (
             <Changed diff={found} working={isOpen(job.state)} />
@@ -155,7 +161,7 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
       </div>
       {found !== undefined && !gone.value && (
         <footer>
-          <p class="muted">{project === undefined ? words.changes.newFolder : words.changes.yours}</p>
+          {where !== "" && <p class="muted">{where}</p>}
           <div class="row">
             {project !== undefined && (
               <Button kind="primary" icon="check" disabled={changed === 0} onClick={() => (open.value = "apply")}>
@@ -181,7 +187,7 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
             <Button kind="quiet" icon="folder" onClick={() => (open.value = "where")}>
               {words.changes.where}
             </Button>
-            {project !== undefined && (
+            {applied && (
               <Button kind="quiet" icon="undo" onClick={() => (open.value = "take-back")}>
                 {words.changes.takeBack}
               </Button>
@@ -264,7 +270,7 @@ function Points(props: { answer: CheckpointsAnswer; session: string; done: Signa
               <strong>{words.checkpoints.number(point.number)}</strong>
               <small>{at === 0 ? words.checkpoints.now : words.ago(now.value - point.at)}</small>
               <p>
-                {line(point.reason, 120)} · {words.checkpoints.changed(point.changed)}
+                {story.reasons[point.reason] ?? line(point.reason, 120)} · {words.checkpoints.changed(point.changed)}
               </p>
             </div>
             {at > 0 && (

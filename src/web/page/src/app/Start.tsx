@@ -2,12 +2,13 @@
 
 import { effect, signal, useSignal } from "@preact/signals";
 
+import type { Attachment } from "../nostr/jobs";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
 import { Treehouse } from "./art";
 import { ask } from "./ask";
 import { Attachments } from "./attach";
-import { agentNamed, type Choice, ChoiceFields, isElsewhere, lastAgent, lastModel, modelParam, titleOf, usual, worker } from "./choice";
+import { agentNamed, blindTo, blindWords, type Choice, ChoiceFields, isElsewhere, lastAgent, lastModel, modelParam, titleOf, usual, worker } from "./choice";
 import { Field } from "./field";
 import { FolderPicker } from "./folders";
 import { Icon } from "./icons";
@@ -26,6 +27,17 @@ const folder = draft("start.folder");
 const hidden = signal(false);
 const asks = signal(false);
 const files = new Attachments();
+
+/** The same question from the beginning, so that all of it can be chosen anew. */
+export function anew(question: { text: string; agent: string | undefined; model: string | undefined; folder: string | undefined; files: Attachment[]; hidden: boolean; ask: boolean }): void {
+  draft("start").value = question.text;
+  choices.value = agentNamed(question.agent ?? "") === undefined ? [] : [{ agent: question.agent ?? "", model: question.model ?? "" }];
+  folder.value = question.folder ?? "";
+  hidden.value = question.hidden;
+  asks.value = question.ask;
+  files.restore(question.files);
+  go(hrefs.start);
+}
 
 /** Who is asked; nobody as long as it is not known who there is. */
 function current(): Choice[] {
@@ -56,6 +68,9 @@ export function Start() {
   const chosenAgents = chosen.map((choice) => agentNamed(choice.agent));
   const onFiles = chosenAgents.some((agent) => agent?.workspace === true);
   const missing = chosenAgents.find((agent) => agent?.missing !== undefined);
+  const commands = chosenAgents.length > 0 && chosenAgents.every((agent) => agent?.command === true);
+  const blind = files.pictures ? chosen.map((choice) => blindTo(agentNamed(choice.agent), modelParam(choice))).find((model) => model !== undefined) : undefined;
+  const nothing = status.value !== undefined && status.value.default_model === null && chosen.some((choice, at) => chosenAgents[at]?.command !== true && modelParam(choice) === undefined);
 
   const change = (at: number, choice: Choice): void => {
     choices.value = chosen.map((other, index) => (index === at ? choice : other));
@@ -93,6 +108,8 @@ export function Start() {
       text.value = "";
       files.clear();
       choices.value = [];
+      hidden.value = false;
+      asks.value = false;
       go(ids.length > 1 ? hrefs.compare(ids) : hrefs.session(ids[0] ?? ""));
     } catch (error) {
       problem.value = sentence(error);
@@ -110,7 +127,9 @@ export function Start() {
         text={text}
         label={words.start.title}
         labelledBy="start-title"
-        placeholder={words.start.placeholder}
+        placeholder={commands ? words.start.placeholderCommand : words.start.placeholder}
+        attach={onFiles ? words.start.attachWork : words.start.attachTalk}
+        blocked={blind !== undefined || nothing}
         send={words.start.send}
         onSend={() => void send()}
         busy={sending.value}
@@ -137,6 +156,13 @@ export function Start() {
               </div>
             ))}
             <p class="hint">{explain(chosen, onFiles)}</p>
+            {blind !== undefined && (
+              <div class="note warn" role="alert">
+                <p>
+                  <Said text={blindWords(blind)} />
+                </p>
+              </div>
+            )}
             {missing !== undefined && (
               <div class="note warn">
                 <p>
@@ -147,10 +173,12 @@ export function Start() {
           </div>
         }
       >
-        <Toggle icon="lock" on={hidden.value} label={words.start.hidden} onChange={(on) => (hidden.value = on)} />
-        {onFiles && <Toggle icon="hand" on={asks.value} label={words.start.ask} onChange={(on) => (asks.value = on)} />}
+        <Toggle icon="lock" on={hidden.value} label={words.start.hidden} title={words.start.hiddenOn} onChange={(on) => (hidden.value = on)} />
+        {onFiles && <Toggle icon="hand" on={asks.value} label={words.start.ask} title={words.start.askOn} onChange={(on) => (asks.value = on)} />}
         {chosen.length > 0 && chosen.length < MAX_CHOICES && (
-          <Button icon="compare" kind="quiet" label={words.start.another} onClick={() => (choices.value = [...chosen, { ...(chosen.at(-1) as Choice) }])} />
+          <Button icon="compare" kind="quiet" title={words.start.another} onClick={() => (choices.value = [...chosen, unlike(chosen)])}>
+            {words.start.compare}
+          </Button>
         )}
         <span class="gap" />
       </Field>
@@ -158,6 +186,15 @@ export function Start() {
       {picking.value && <FolderPicker onChoose={chooseFolder} onClose={() => (picking.value = false)} />}
     </div>
   );
+}
+
+/** One more to ask the same: with a model that was not chosen yet, if there is one. */
+function unlike(chosen: Choice[]): Choice {
+  const last = chosen.at(-1) as Choice;
+  const usual = status.value?.default_model ?? "";
+  const taken = chosen.map((choice) => choice.model || usual);
+  const other = status.value?.models.find((model) => !taken.includes(model));
+  return { ...last, model: other ?? last.model };
 }
 
 /** What the choices mean, in a sentence or two. */
@@ -189,7 +226,7 @@ function Presets({ away, pick }: { away: boolean; pick: () => void }) {
         >
           <Icon name="leaf" />
           <strong>{words.start.talk.title}</strong>
-          <span>{words.start.talk.text}</span>
+          <span>{isElsewhere("") ? words.start.talk.away : words.start.talk.text}</span>
         </button>
       )}
       {agent !== undefined && (

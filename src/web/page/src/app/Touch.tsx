@@ -26,7 +26,7 @@ export function Touch() {
               <Ready ok={known.runtime.ok} />
             </h2>
             <p>
-              <Said text={line(known.runtime.detail, 600)} />
+              {known.runtime.ok ? words.touch.isolated : <Said text={line(known.runtime.detail, 600)} />}
             </p>
             {known.runtime.fix !== undefined && (
               <p class="note warn">
@@ -34,6 +34,12 @@ export function Touch() {
                   <Said text={line(known.runtime.fix, 600)} />
                 </span>
               </p>
+            )}
+            {known.runtime.ok && (
+              <details>
+                <summary>{words.touch.details}</summary>
+                <p>{line(known.runtime.detail, 600)}</p>
+              </details>
             )}
             <div class="two">
               <List title={words.touch.cannot} items={known.runtime.protects ?? []} good />

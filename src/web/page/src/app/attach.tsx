@@ -16,6 +16,7 @@ const MAX_FILES = 20;
 
 interface Part {
   name: string;
+  /** 0 when it is not known any more. */
   size: number;
   /** Of an image, to look at. */
   url: string | undefined;
@@ -34,6 +35,17 @@ export class Attachments {
 
   get busy(): boolean {
     return this.parts.value.some((part) => part.sha256 === undefined);
+  }
+
+  /** Whether a picture is among them. */
+  get pictures(): boolean {
+    return this.parts.value.some((part) => part.url !== undefined || /\.(png|jpe?g|gif|webp)$/i.test(part.name));
+  }
+
+  /** Files of an earlier question, which are kept already. */
+  restore(files: Attachment[]): void {
+    this.clear();
+    this.parts.value = files.slice(0, MAX_FILES).map(({ sha256, name }) => ({ name, size: 0, url: undefined, sha256 }));
   }
 
   add(files: Iterable<File>): void {
@@ -84,11 +96,11 @@ function unique(name: string, taken: string[]): string {
   }
 }
 
-export function AttachButton({ to }: { to: Attachments }) {
+export function AttachButton({ to, title }: { to: Attachments; title: string | undefined }) {
   const input = useRef<HTMLInputElement>(null);
   return (
     <>
-      <Button icon="attach" kind="quiet" label={words.start.attach} onClick={() => input.current?.click()} />
+      <Button icon="attach" kind="quiet" label={words.start.attach} title={title ?? words.start.attach} onClick={() => input.current?.click()} />
       <input
         ref={input}
         type="file"
@@ -119,7 +131,7 @@ export function AttachedList({ to }: { to: Attachments }) {
             <li key={part.name} class={part.sha256 === undefined ? "busy" : ""}>
               {part.url === undefined ? <Icon name="file" /> : <img src={part.url} alt="" />}
               <span class="name">{line(part.name, 60)}</span>
-              <small>{bytes(part.size)}</small>
+              {part.size > 0 && <small>{bytes(part.size)}</small>}
               <Button icon="close" kind="quiet" label={words.start.attached(line(part.name, 60))} onClick={() => to.remove(part)} />
             </li>
           ))}

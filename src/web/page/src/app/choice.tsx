@@ -36,10 +36,8 @@ export function agentTitle(name: string | undefined): string {
   return agent === undefined ? line(name, 40) : titleOf(agent);
 }
 
-/** Who does it unless somebody else is chosen: the last one, else the one for conversations. */
+/** Who does it unless somebody else is chosen: the one for conversations. Who was chosen once is no habit. */
 export function usual(): Agent | undefined {
-  const kept = agentNamed(lastAgent.value);
-  if (kept !== undefined && kept.missing === undefined) return kept;
   return agents.value.find((agent) => agent.kinds.includes(kind.chatJob)) ?? agents.value[0];
 }
 
@@ -62,6 +60,20 @@ export function isElsewhere(model: string): boolean {
   if (known?.cloud?.includes(name) === true) return true;
   const provider = known?.providers?.find((provider) => name.startsWith(`${provider.name}:`));
   return provider !== undefined && !provider.local;
+}
+
+/** Whose pictures a choice could not look at: a model that is known to take none, where nothing but it looks. */
+export function blindTo(agent: Agent | undefined, model: string | undefined): string | undefined {
+  if (agent === undefined || agent.workspace === true || agent.command === true) return undefined;
+  const name = model ?? status.value?.default_model ?? "";
+  return status.value?.blind?.includes(name) === true ? name : undefined;
+}
+
+/** Why pictures cannot be looked at, and what to do. */
+export function blindWords(model: string): string {
+  const known = status.value;
+  const seeing = (known?.models ?? []).filter((name) => known?.blind?.includes(name) !== true && known?.cloud?.includes(name) !== true);
+  return words.start.blind(line(model, 60), seeing.slice(0, 3).map((name) => line(name, 60)));
 }
 
 export function ChoiceFields({ choice, onChange }: { choice: Choice; onChange: (choice: Choice) => void }) {

@@ -324,7 +324,9 @@ export class Feed {
     const records = this.feeds.get(job.id)?.records ?? [];
     // A private job's words are in its result alone.
     const result = job.result !== undefined && isPrivate(job.result) ? [job.result] : [];
-    return (request === undefined ? [] : [request]).concat(records, result);
+    // A session ends after its answer.
+    const end = records.length - (records.at(-1)?.kind === kind.end ? 1 : 0);
+    return (request === undefined ? [] : [request]).concat(records.slice(0, end), result, records.slice(end));
   }
 }
 

@@ -18,6 +18,10 @@ interface FieldProps {
   onSend: () => void;
   busy: boolean;
   files?: Attachments;
+  /** What files are added for. */
+  attach?: string;
+  /** It cannot be sent as it is; why stands beside it. */
+  blocked?: boolean;
   rows?: number;
   /** Controls between field and button. */
   children?: ComponentChildren;
@@ -34,7 +38,7 @@ export function Field(props: FieldProps) {
   useEffect(() => {
     if (props.focus === true && matchMedia("(pointer: fine)").matches) field.current?.focus();
   }, [props.focus]);
-  const ready = props.text.value.trim() !== "" && props.files?.busy !== true;
+  const ready = props.text.value.trim() !== "" && props.files?.busy !== true && props.blocked !== true;
   return (
     <form
       class={`field ${over.value ? "over" : ""}`}
@@ -64,7 +68,7 @@ export function Field(props: FieldProps) {
       {props.files !== undefined && <AttachedList to={props.files} />}
       {props.middle}
       <div class="bar">
-        {props.files !== undefined && <AttachButton to={props.files} />}
+        {props.files !== undefined && <AttachButton to={props.files} title={props.attach} />}
         {props.children}
         <Button submit kind="primary" icon="send" busy={props.busy} disabled={!ready}>
           {props.busy ? words.start.sending : props.send}

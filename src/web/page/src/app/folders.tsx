@@ -27,6 +27,11 @@ export function FolderPicker({ onChoose, onClose }: { onChoose: (path: string) =
   };
   useEffect(() => look(), []);
   const found = at.value;
+  const there = found !== undefined;
+  // What one came for gets the focus, and not what closes it.
+  useEffect(() => {
+    if (there) document.querySelector<HTMLElement>("dialog [data-first] button")?.focus();
+  }, [there]);
   const wanted = filter.value.toLowerCase();
   const shown = found?.folders.filter(({ name }) => (wanted === "" ? !name.startsWith(".") : name.toLowerCase().includes(wanted))) ?? [];
   const inside = (name: string): string => `${found?.path === "/" ? "" : (found?.path ?? "")}/${name}`;
@@ -50,7 +55,7 @@ export function FolderPicker({ onChoose, onClose }: { onChoose: (path: string) =
           {found.projects.length > 0 && (
             <>
               <h3>{words.folders.known}</h3>
-              <ul class="rows">
+              <ul class="rows" data-first>
                 {found.projects.slice(0, 6).map((path) => (
                   <li key={path}>
                     <button type="button" onClick={() => onChoose(path)}>
@@ -84,7 +89,7 @@ export function FolderPicker({ onChoose, onClose }: { onChoose: (path: string) =
             />
           )}
           {shown.length === 0 && <p class="muted">{words.folders.empty}</p>}
-          <ul class="rows scroll">
+          <ul class="rows scroll" data-first>
             {shown.map(({ name }) => (
               <li key={name}>
                 <button type="button" onClick={() => look(inside(name))}>

@@ -13,6 +13,8 @@ export interface Status {
   runtime: { kind: string; ok: boolean; detail: string; fix?: string; protects?: string[]; exposes?: string[] };
   models: string[];
   cloud?: string[];
+  /** Models that take no pictures. */
+  blind?: string[];
   default_model: string | null;
   model_problem: string | null;
   providers?: { name: string; local: boolean; ready: boolean; key_env: string }[];

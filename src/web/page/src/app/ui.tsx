@@ -44,13 +44,14 @@ export function Button(props: ButtonProps) {
 }
 
 /** A choice that is on or off, with what it means said beside it by whoever shows it. */
-export function Toggle(props: { icon: IconName; on: boolean; label: string; onChange: (on: boolean) => void }) {
+export function Toggle(props: { icon: IconName; on: boolean; label: string; title?: string; onChange: (on: boolean) => void }) {
   return (
     <button
       type="button"
       class="toggle"
       role="switch"
       aria-checked={props.on}
+      title={props.title}
       onClick={() => props.onChange(!props.on)}
     >
       <Icon name={props.icon} />
@@ -182,5 +183,6 @@ export function Said({ text }: { text: string }) {
 export function sentence(error: unknown): string {
   const code = error instanceof Error && "code" in error ? error.code : "";
   if (code === "unreachable") return words.unreachable;
-  return error instanceof Error && error.message !== "" ? error.message : words.failed;
+  if (!(error instanceof Error) || error.message === "") return words.failed;
+  return error.message.charAt(0).toUpperCase() + error.message.slice(1);
 }

@@ -22,6 +22,8 @@ export interface DiffAnswer extends AnswerBase {
   cut: boolean;
   left_out?: string[];
   left_out_in_all?: number;
+  /** How many applies can be taken back. */
+  earlier?: number;
 }
 
 export interface CheckpointLine {

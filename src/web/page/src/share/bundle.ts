@@ -78,6 +78,7 @@ function arrange(events: NEvent[], plain: Map<string, string>): Pick<Bundle, "se
     story.push(record);
   }
   // A private job's answer is in its result alone.
-  story.push(...events.filter((event) => RESULTS.includes(event.kind) && plain.has(event.id)));
+  const results = events.filter((event) => RESULTS.includes(event.kind) && plain.has(event.id));
+  story.splice(story.at(-1)?.kind === kind.end ? -1 : story.length, 0, ...results);
   return { session, records, story };
 }

@@ -15,7 +15,7 @@ import { Icon, Path } from "../story/parts";
 import { Counts } from "../story/Diff";
 import { Story } from "../story/Story";
 import { line } from "../story/text";
-import { count, dollars, lasted, moment, short, words } from "../words/story";
+import { count, dollars, lasted, moment, short, took, words } from "../words/story";
 import { Badge } from "./Badge";
 import { type Bundle, read } from "./bundle";
 import { type Checked, check } from "./check";
@@ -108,7 +108,10 @@ function Mark(): JSX.Element {
 
 function Outcome({ bundle }: { bundle: Bundle }): JSX.Element | null {
   const end = bundle.records.find((record) => record.kind === kind.end);
-  if (end === undefined) return null;
+  if (end === undefined) {
+    const answered = bundle.records.some((record) => value(record, "alt") === "Answered");
+    return answered ? <span class="s-chip">{words.share.answered}</span> : null;
+  }
   const how = outcome(end);
   const good = how === "success";
   return (
@@ -125,7 +128,9 @@ function Facts({ bundle, model }: { bundle: Bundle; model: Model }): JSX.Element
   const share = words.share;
   const [first, last] = [bundle.records[0], bundle.records[bundle.records.length - 1]];
   const seconds = last?.kind === kind.end ? number(last, "duration_s") : undefined;
-  const time = lasted(seconds ?? (last?.created_at ?? 0) - (first?.created_at ?? 0));
+  // How long it was at work; a session stays open for a while after its last answer.
+  const ms = Math.max(totals.turnMs, totals.commandMs);
+  const time = ms > 0 ? took(ms) : lasted(seconds ?? (last?.created_at ?? 0) - (first?.created_at ?? 0));
   const used = totals.tokensIn + totals.tokensOut || (last === undefined ? 0 : (number(last, "tokens") ?? 0));
   const tier = first === undefined ? "" : value(first, "tier");
   const cost = totals.calls === 0 ? "" : totals.unpriced > 0 && totals.microusd === 0 ? share.unpriced : dollars(totals.microusd);

@@ -80,7 +80,7 @@ export function Files(props: FilesProps): JSX.Element {
           <option value="">{words.now}</option>
           {[...props.points].reverse().map((point) => (
             <option value={String(point.number)}>
-              {words.point(point.number)} · {line(point.reason, 60)}
+              {words.point(point.number)} · {words.reasons[point.reason] ?? line(point.reason, 60)}
             </option>
           ))}
         </select>

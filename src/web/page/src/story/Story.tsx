@@ -112,14 +112,20 @@ export function Story(props: StoryProps): JSX.Element {
     list.scrollToIndex(index, { align });
   };
 
+  const follows = useFollowing(scroller, () => list.scrollToEnd({ behavior: "auto" }), [model.end, live.length]);
+
   // Where to begin: at a step that was asked for, at the end of what goes on, else at the beginning.
   const begun = useRef(false);
   useLayoutEffect(() => {
     if (begun.current || model.items.length === 0) return;
     begun.current = true;
-    if (props.step !== undefined) return;
+    // A file that was given to somebody is read from its title.
+    if (props.step !== undefined || props.shared === true) return;
     const ended = model.last?.kind === kind.end;
-    if (!ended || !allLoaded || model.items.length > READABLE) list.scrollToEnd();
+    if (!ended || !allLoaded || model.items.length > READABLE) {
+      list.scrollToEnd();
+      follows.current = true;
+    }
   });
   const load = async (): Promise<boolean> => {
     if (props.more === undefined || allLoaded || loading) return false;
@@ -412,6 +418,45 @@ function Live({ text }: { text: string }): JSX.Element {
       </div>
     </>
   );
+}
+
+/**
+ * Whether one reads at the end. Who does stays there when what stands below it grows, or much comes at once; who
+ * scrolls up does not.
+ */
+function useFollowing(scroller: { current: HTMLElement | null }, toEnd: () => void, news: unknown[]): { current: boolean } {
+  const follows = useRef(false);
+  const go = useRef(toEnd);
+  go.current = toEnd;
+  useEffect(() => {
+    const box = scroller.current;
+    if (box === null) return;
+    let [top, height] = [box.scrollTop, box.clientHeight];
+    const left = (): number => box.scrollHeight - box.clientHeight - box.scrollTop;
+    const scrolled = (): void => {
+      if (left() < NEAR) follows.current = true;
+      else if (box.scrollTop < top - 1 && box.clientHeight === height) follows.current = false;
+      [top, height] = [box.scrollTop, box.clientHeight];
+    };
+    const watch = new ResizeObserver(() => {
+      if (follows.current && left() >= 1) go.current();
+      [top, height] = [box.scrollTop, box.clientHeight];
+    });
+    box.addEventListener("scroll", scrolled, { passive: true });
+    watch.observe(box);
+    return () => {
+      box.removeEventListener("scroll", scrolled);
+      watch.disconnect();
+    };
+  }, []);
+  useEffect(() => {
+    if (!follows.current) return;
+    go.current();
+    // Rows are as tall as they are only once they were drawn.
+    const frame = requestAnimationFrame(() => follows.current && go.current());
+    return () => cancelAnimationFrame(frame);
+  }, news);
+  return follows;
 }
 
 /** Steps that came while one was reading further up. */

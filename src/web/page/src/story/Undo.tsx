@@ -1,6 +1,7 @@
 // Back to an earlier state: first what would change, then the change, then how to undo that.
 
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 
 import { words } from "../words/story";
 import { type Async, type DiffAnswer, type UndoAnswer, useKept, useShared } from "./context";
@@ -16,6 +17,14 @@ export function Undo({ point, name }: { point: number; name: string }): JSX.Elem
   const [open, setOpen] = useKept<number | false>(`${name}:open`, false);
   const preview = memory.get<Async<DiffAnswer>>(`${name}:preview`);
   const done = memory.get<Async<UndoAnswer | void>>(`${name}:done`);
+  const panel = useRef<HTMLDivElement>(null);
+  const shown = `${String(open)} ${preview?.state ?? ""} ${done?.state ?? ""}`;
+  const first = useRef(shown);
+  useEffect(() => {
+    // What one asked for is brought into sight, and not what was open already.
+    if (first.current !== shown) panel.current?.scrollIntoView({ block: "nearest" });
+    first.current = shown;
+  }, [shown]);
   if (open === false) return null;
   const to = open === 0 ? point : open;
   const undo = (): void => void memory.run(`${name}:done`, async () => await actions.undoTo?.(to));
@@ -26,7 +35,7 @@ export function Undo({ point, name }: { point: number; name: string }): JSX.Elem
   if (done?.state === "done") {
     const before = done.value?.before;
     return (
-      <div class="u-panel" role="group" aria-label={words.undoTitle(to)}>
+      <div class="u-panel" ref={panel} role="group" aria-label={words.undoTitle(to)}>
         <p role="status">
           <Icon name="check" /> {words.undoDone(to)}
         </p>
@@ -52,7 +61,7 @@ export function Undo({ point, name }: { point: number; name: string }): JSX.Elem
   }
   const busy = done?.state === "busy";
   return (
-    <div class="u-panel" role="group" aria-label={words.undoTitle(to)} aria-busy={busy || preview?.state === "busy"}>
+    <div class="u-panel" ref={panel} role="group" aria-label={words.undoTitle(to)} aria-busy={busy || preview?.state === "busy"}>
       <p class="u-title">{words.undoTitle(to)}</p>
       {preview?.state === "busy" && <p role="status">{words.undoLooking}</p>}
       {preview?.state === "failed" && <p class="u-bad">{preview.why || words.undoFailed}</p>}

@@ -52,6 +52,9 @@ export interface Totals {
   /** Calls whose price is not known. */
   unpriced: number;
   modelMs: number;
+  /** How long turns took, from what was asked to what was answered; without those, how long commands took. */
+  turnMs: number;
+  commandMs: number;
   added: number;
   removed: number;
   commands: number;
@@ -65,6 +68,8 @@ export type Change = "none" | "appended" | "inserted" | "both" | "anew";
 
 /** Lines up to which a change is shown without being asked for. */
 export const SHOWN_AT_ONCE = 60;
+/** Characters by which a text is known again. */
+const SAME = 2_000;
 /** A quiet item tells of no more steps than this; then another begins. */
 const QUIET = 60;
 
@@ -84,6 +89,9 @@ export class Story {
   private facts = new Map<string, number>();
   /** The numbers of checkpoints by their commits. */
   private commits = new Map<string, number>();
+  /** The first record of each checkpoint; before and after an undo the same state is recorded again. */
+  private firsts = new Map<string, string>();
+  private repeats = new Set<string>();
   private nextKey = 0;
 
   /** The event that stands somewhere. */
@@ -182,6 +190,8 @@ export class Story {
     this.answers.clear();
     this.facts.clear();
     this.commits.clear();
+    this.firsts.clear();
+    this.repeats.clear();
   }
 
   /** So many events are new, after the first `before`. */
@@ -211,7 +221,9 @@ export class Story {
       const made = kindOf(event);
       if (made === undefined) continue;
       const sorts = sortsOf(made, event);
+      if (this.repeats.has(event.id)) continue;
       if (made === "file" || made === "differs") this.fold(event, at, into);
+      if (made === "ran" || made === "result") this.foldSaid(event, at, into);
       const open = into[into.length - 1];
       if (made === "quiet" && open?.kind === "quiet" && open.to === at - 1 && at - open.at < QUIET) {
         open.to = at;
@@ -236,6 +248,21 @@ export class Story {
     into.pop();
   }
 
+  /** What a command wrote stands in its output, and what was withheld in the answer: neither is told twice. */
+  private foldSaid(after: NEvent, at: number, into: Item[]): void {
+    const last = into[into.length - 1];
+    const said = last?.kind === "said" && last.at === at - 1 ? this.event(last.at) : undefined;
+    if (last === undefined || said === undefined) return;
+    const kept = withheld(said) !== undefined;
+    const again =
+      after.kind === kind.action
+        ? tag(after, "cmd") !== undefined && (kept ? withheld(after) !== undefined : outputOf(after).startsWith(said.content.trim().slice(0, SAME)))
+        : kept;
+    if (!again) return;
+    for (const name of SORTS) if ((last.sorts & Sort[name]) !== 0) this.counts[name] -= 1;
+    into.pop();
+  }
+
   private count(sorts: number): void {
     for (const name of SORTS) if ((sorts & Sort[name]) !== 0) this.counts[name] += 1;
   }
@@ -251,8 +278,15 @@ export class Story {
   private note(event: NEvent): void {
     const totals = this.totals;
     if (event.kind === kind.checkpoint) {
-      totals.points += 1;
       const [commit, point] = [value(event, "commit"), pointNumber(event)];
+      const name = point === undefined ? event.id : `${value(event, "r")} ${commit}`;
+      const first = this.firsts.get(name) ?? event.id;
+      this.firsts.set(name, first);
+      if (first !== event.id) {
+        this.repeats.add(event.id);
+        return;
+      }
+      totals.points += 1;
       if (commit !== undefined && point !== undefined) this.commits.set(commit, point);
     }
     if (event.kind === kind.error) totals.problems += 1;
@@ -282,8 +316,12 @@ export class Story {
         }
         break;
       }
+      case "message":
+        totals.turnMs += number(event, "ms") ?? 0;
+        break;
       case "command":
         if (kindOf(event) === "ran") totals.commands += 1;
+        if (tag(event, "cmd") !== undefined) totals.commandMs += number(event, "ms") ?? 0;
         break;
       case "answer": {
         const question = value(event, "question");
@@ -303,6 +341,8 @@ function emptyTotals(): Totals {
     microusd: 0,
     unpriced: 0,
     modelMs: 0,
+    turnMs: 0,
+    commandMs: 0,
     added: 0,
     removed: 0,
     commands: 0,

@@ -453,7 +453,8 @@ function Many({ event, name }: Props): JSX.Element {
 function Point({ event, name }: Props): JSX.Element {
   const { actions } = useShared();
   const point = pointNumber(event);
-  const reason = line(value(event, "reason") ?? event.content, 160);
+  const told = value(event, "reason") ?? event.content;
+  const reason = words.reasons[told] ?? line(told, 160);
   const uncovered = number(event, "uncovered-in-all") ?? tags(event, "uncovered").length;
   const openFile = actions.openFile;
   return (
@@ -635,12 +636,15 @@ function Control({ event }: Props): JSX.Element {
 }
 
 function Ended({ event }: Props): JSX.Element {
+  const { story } = useShared();
   const how = outcome(event);
   const ending = words.endings[value(event, "ending") ?? ""];
   const numbers = (name: string): number => number(event, name) ?? 0;
-  const seconds = numbers("duration_s");
+  // A session stays open for a while after its last answer; what counts is how long it was at work.
+  const { turnMs, commandMs } = story.totals;
+  const ms = Math.max(turnMs, commandMs);
   const said = [
-    lasted(seconds),
+    ms > 0 ? took(ms) : lasted(numbers("duration_s")),
     words.actions(numbers("actions")),
     numbers("tokens") > 0 ? tokens(numbers("tokens")) : "",
     numbers("errors") > 0 ? words.problems(numbers("errors")) : "",

@@ -129,9 +129,9 @@ export const words = {
   saysOutput: "Output, as the agent reports it",
 
   quiet: {
-    says: (did: string): string => `says it ${did}`,
+    says: (did: string): string => `the agent says it ${did}`,
     calls: (n: number): string => (n === 1 ? "asked the model" : `asked the model ${count(n)} times`),
-    failed: (n: number): string => (n === 1 ? "one call failed" : `${count(n)} calls failed`),
+    failed: (n: number): string => (n === 1 ? "once it gave no answer" : `${count(n)} times it gave no answer`),
     read: (n: number): string => `read ${plural(n, "file")}`,
     search: (n: number): string => (n === 1 ? "searched" : `searched ${count(n)} times`),
     edit: (n: number): string => (n === 1 ? "edited a file" : `made ${count(n)} edits`),
@@ -175,6 +175,13 @@ export const words = {
   wholeNotHere: "The rest is kept by the treefort that made this record.",
   wholeFailed: "The rest could not be loaded.",
 
+  /** Why a checkpoint was made, as records say it, and as people do. */
+  reasons: {
+    "the project as it was": "as it began",
+    "what its owner attached": "with the files that you added",
+    "after the turn": "when it was done",
+    "before the turn": "before it went on",
+  } as Record<string, string>,
   point: (n: number): string => `Checkpoint ${n}`,
   aPoint: "Checkpoint",
   pointOnLine: "A state that can be brought back",
@@ -226,7 +233,7 @@ export const words = {
 
   paused: "Paused",
   resumed: "Goes on",
-  steered: "You steered",
+  steered: "You said meanwhile",
 
   outcomes: {
     success: "Done",
@@ -236,7 +243,7 @@ export const words = {
     interrupted: "Stopped",
   } as Record<string, string>,
   endings: {
-    cancelled: "cancelled",
+    cancelled: "you stopped it",
     timeout: "it took longer than it may",
     exit: "the command failed",
     disk: "the copy took too much room",
@@ -266,10 +273,11 @@ export const words = {
   share: {
     by: (who: string): string => `A session of ${who}, recorded step by step by treefort`,
     untitled: "A session",
+    answered: "Answered",
     privateTitle: "A private session",
     checking: (done: number, total: number): string => `Checking signatures: ${count(done)} of ${count(total)}`,
     good: (n: number): string => `${count(n)} of ${count(n)} steps verified; nothing left out`,
-    open: (n: number): string => `${count(n)} of ${count(n)} steps verified; the session had not ended`,
+    open: (n: number): string => `${count(n)} of ${count(n)} steps verified; the session was still open when this was saved`,
     bad: "Do not trust this record",
     badCount: (good: number, all: number): string => `${count(good)} of ${count(all)} steps are what was signed`,
     problems: {
