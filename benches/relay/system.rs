@@ -149,7 +149,6 @@ impl Peers {
             std::thread::sleep(Duration::from_millis(2));
         }
         System {
-            kind,
             child,
             address,
             started: began.elapsed(),
@@ -164,7 +163,6 @@ fn free() -> SocketAddr {
 
 /// A relay that runs; it is killed when this goes.
 pub(crate) struct System {
-    pub(crate) kind: Kind,
     child: Child,
     pub(crate) address: SocketAddr,
     /// From its start until it took a connection.
