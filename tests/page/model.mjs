@@ -122,7 +122,7 @@ export class Model {
     const chat = JSON.parse(body);
     this.chats.push(chat);
     const last = chat.messages.filter((message) => message.role === "user").at(-1)?.content ?? "";
-    if (/^fail/.test(last)) {
+    if (/^fail/m.test(last)) {
       response.statusCode = 500;
       return json({ error: "this model is out of order" });
     }

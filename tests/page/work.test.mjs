@@ -84,6 +84,7 @@ test("a job on a folder: the changes, an undo, an apply, a take-back, and the en
   assert.equal(await readFile(join(folder, "README.md"), "utf8"), "# Shop\n\nA larger shop.\n");
   // What is at home is said to be, here and for who comes later, and not that the folder is as it was.
   await apply.getByRole("button", { name: "Close" }).last().click();
+  await side.getByRole("tab", { name: "What changed" }).click();
   for (const again of [false, true]) {
     if (again) await page.reload();
     await side.getByText("All that the agent changed is in your folder.").waitFor();
