@@ -66,7 +66,7 @@ test("the demo, from the page: a treefort of its own, where something was built 
     await demo.getByText("This is the demo: a script plays the model").waitFor();
     // Its door says how to come to a demo, and not to this treefort.
     const stranger = await browser.tab();
-    await stranger.goto(new URL(demo.url()).origin);
+    await stranger.goto(`${new URL(demo.url()).origin}/#t=${"A".repeat(43)}`);
     await stranger.getByText("treefort demo --page", { exact: true }).waitFor();
     assert.equal(await stranger.getByText("treefort page", { exact: true }).count(), 0);
     await shot(stranger, "demo-door");

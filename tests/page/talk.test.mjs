@@ -127,7 +127,7 @@ test("a picture for a model that cannot look at it is refused before anything st
   await page.locator("[data-field]").fill("What is this?");
   await page.locator("input[type=file]").setInputFiles({ name: "leaf.png", mimeType: "image/png", buffer: Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]) });
   await page.locator(".attached li:not(.busy)").waitFor();
-  await page.getByRole("alert").getByText("scripted:1b cannot look at pictures. Choose one that can (larger:8b), or take the picture away.").waitFor();
+  await page.getByRole("alert").getByText("The model scripted:1b cannot look at pictures. Choose one that can (larger:8b), or take the picture away.").waitFor();
   assert.equal(await page.getByRole("button", { name: "Start", exact: true }).isDisabled(), true);
   await accessible(page);
   await shot(page, "blind");

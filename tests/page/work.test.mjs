@@ -165,7 +165,7 @@ test("who ended before there was a copy does not look for it for ever", async ()
   await page.locator("[data-field]").fill("true");
   await page.getByRole("button", { name: "Start", exact: true }).click();
   await stands(page, "failed");
-  await page.getByRole("complementary").getByText("There is no copy: it ended before the agent got one.").waitFor();
+  await page.getByRole("complementary").getByText("This session has no copy of files.").waitFor();
   assert.equal(await page.getByText("Looking…").count(), 0);
   await accessible(page);
   await shot(page, "no-copy");

@@ -1,9 +1,6 @@
 // The door: what who is not let in sees.
 
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-
-import { ApiError, who } from "../nostr/api";
+import { refusal } from "../nostr/api";
 import { words } from "../words/app";
 import { Treehouse } from "./art";
 import { door } from "./state";
@@ -11,12 +8,8 @@ import { Busy, Command } from "./ui";
 
 export function Enter() {
   const state = door.value;
-  const demo = useSignal(false);
-  useEffect(() => {
-    if (state !== "closed" && state !== "used") return;
-    // Who is refused is told what to type here; the demo says another command.
-    who().catch((error: unknown) => (demo.value = error instanceof ApiError && error.message.includes(words.enter.demo)));
-  }, [state]);
+  // Who is refused is told what to type here; the demo says another command.
+  const demo = state === "used" && refusal().includes(words.enter.demo);
   return (
     <main class="enter" id="main">
       <Treehouse />
@@ -28,7 +21,7 @@ export function Enter() {
           <p>{words.lost.how}</p>
           <Command text={words.lost.command} />
         </>
-      ) : demo.value ? (
+      ) : demo ? (
         <>
           <h1>{words.enter.demoTitle}</h1>
           <p>{words.enter.demoUsed}</p>

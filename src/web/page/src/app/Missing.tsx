@@ -47,6 +47,12 @@ export function Missing() {
         <Said text={line(known.model_problem, 600)} />
       </p>
       <Commands text={line(known.model_problem, 600)} />
+      {!known.model_problem.includes("ollama pull") && (
+        <>
+          <p>{words.missing.then}</p>
+          <Command text={words.missing.pull} />
+        </>
+      )}
       <p>{words.missing.still}</p>
       <p>{words.missing.demo}</p>
       <Demo />

@@ -79,6 +79,11 @@ export async function isOurs(relay: string): Promise<boolean> {
 
 let lockedOut = (): void => {};
 
+let said = "";
+
+/** What was said to who was not let in, the last time; it names what to type. */
+export const refusal = (): string => said;
+
 /** What happens when this tab is not let in any more. */
 export function onLockedOut(then: () => void): void {
   lockedOut = then;
@@ -95,11 +100,12 @@ async function call(method: string, path: string, body?: BodyInit, headers: Reco
   }
   if (response.ok) return response;
   if (response.status === 401 && token !== null) lockedOut();
-  const said: unknown = await response.json().catch(() => null);
+  const answer: unknown = await response.json().catch(() => null);
   const field = (name: string): string => {
-    const value = said !== null && typeof said === "object" ? (said as Record<string, unknown>)[name] : undefined;
+    const value = answer !== null && typeof answer === "object" ? (answer as Record<string, unknown>)[name] : undefined;
     return typeof value === "string" ? value : "";
   };
+  if (response.status === 401) said = field("error");
   throw new ApiError(response.status, field("code"), field("error"));
 }
 

@@ -82,7 +82,7 @@ export const words = {
     attachTalk: "Add files for it to read, or pictures to look at",
     attachWork: "Add files to its copy",
     blind: (model: string, seeing: string[]): string =>
-      `${model} cannot look at pictures. ${seeing.length === 0 ? "A model that can is needed (`ollama pull gemma3:4b` gets one)" : `Choose one that can (${seeing.join(", ")})`}, or take the picture away.`,
+      `The model ${model} cannot look at pictures. ${seeing.length === 0 ? "A model that can is needed (`ollama pull gemma3:4b` gets one)" : `Choose one that can (${seeing.join(", ")})`}, or take the picture away.`,
     attached: (name: string): string => `Remove ${name}`,
     tooLarge: (name: string): string => `${name} is larger than 16 MB, so it cannot be added.`,
     tooMany: "No more than 20 files at a time.",
@@ -105,6 +105,8 @@ export const words = {
 
   missing: {
     title: "One thing is missing: a model",
+    then: "Then get a model, such as this one:",
+    pull: "ollama pull qwen2.5:3b",
     demo: "Or see first how it works, without a model: a script plays its part, everything else is real.",
     demoStart: "Show me the demo",
     demoStarts: "Starting the demo…",
@@ -222,7 +224,7 @@ export const words = {
     leftOut: (n: number): string => `${plural(n, "path")} that no checkpoint holds`,
     cut: "There is more than is shown here.",
     gone: "The agent's copy was deleted.",
-    noCopy: "There is no copy: it ended before the agent got one.",
+    noCopy: "This session has no copy of files.",
     apply: "Apply to my folder…",
     takeBack: "Undo an apply…",
     allFiles: "Files",
