@@ -77,29 +77,45 @@ for (const [name, options] of [
   });
 }
 
-test("the script is at most 150 kB compressed, and the first view is there within 200 ms", async () => {
-  const size = async (path) => {
-    const response = await fetch(`${fort.url}${path}`);
-    return gzipSync(Buffer.from(await response.arrayBuffer()), { level: 9 }).length;
-  };
-  assert.ok((await size("/app.js")) <= 150_000);
-  const page = await browser.tab();
-  const session = await page.context().newCDPSession(page);
-  await session.send("Performance.enable", { timeDomain: "threadTicks" });
-  const busy = async () => (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value * 1000;
+test("the script is at most 150 kB compressed", async () => {
+  const response = await fetch(`${fort.url}/app.js`);
+  const script = Buffer.from(await response.arrayBuffer());
+  assert.ok(gzipSync(script, { level: 9 }).length <= 150_000);
+});
+
+test("the first view is there within 200 ms, for who comes by a fresh link", async (t) => {
   const seen = [];
   const spent = [];
-  for (let n = 0; n < 8; n += 1) {
-    await page.goto("about:blank");
-    const before = await busy();
-    await page.goto(fort.url);
-    await page.locator("h1").first().waitFor();
-    spent.push((await busy()) - before);
-    seen.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Number.POSITIVE_INFINITY));
+  const median = (all) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)];
+  for (let n = 0; n < 7; n += 1) {
+    // Nobody was here before: nothing is kept, no bearer, nothing in a cache.
+    const page = await browser.tab();
+    await page.addInitScript(() => {
+      const look = new MutationObserver(() => {
+        if (document.getElementById("start-title") === null) return;
+        look.disconnect();
+        // It is seen with the frame that is drawn next.
+        requestAnimationFrame(() => (window.seen = performance.now()));
+      });
+      look.observe(document, { childList: true, subtree: true });
+    });
+    const link = await fort.link();
+    const session = await page.context().newCDPSession(page);
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    await page.goto(link);
+    await page.waitForFunction(() => window.seen !== undefined);
+    const { metrics } = await session.send("Performance.getMetrics");
+    spent.push(metrics.find(({ name }) => name === "TaskDuration").value * 1000);
+    seen.push(await page.evaluate(() => window.seen));
+    clean(page);
+    await page.context().close();
   }
-  // The processor's time is the same however much else runs here; the clock is only where little does.
-  assert.ok(Math.min(...spent) < 200, `first view costs ${spent} ms of the processor`);
-  if (loadavg()[0] < availableParallelism()) assert.ok(Math.min(...seen) < 200, `first view after ${seen} ms`);
+  t.diagnostic(`first view after ${Math.round(median(seen))} ms, ${Math.round(median(spent))} ms of it the page's own; load ${loadavg()[0]}`);
+  // The page's own work takes the same time however much else runs here, within a little.
+  assert.ok(median(spent) < 200, `the page works for ${spent} ms`);
+  // The clock goes on while others have the processors: as many as wait for each, so much later it may be.
+  const crowd = Math.max(1, loadavg()[0] / availableParallelism());
+  assert.ok(median(seen) < 200 * crowd, `first view after ${seen} ms, at a load of ${loadavg()[0]}`);
 });
 
 test("nothing but what is meant is served, under a strict policy", async () => {
