@@ -65,11 +65,12 @@ export async function open(): Promise<void> {
   clearTimeout(retry);
   const code = /^#t=([\w-]+)$/.exec(location.hash)?.[1] ?? unused;
   unused = undefined;
+  let we: Who | undefined;
   if (code !== undefined) {
     // The code is worth nothing once it was used, and nobody shall copy it from the address.
     if (location.hash.startsWith("#t=")) history.replaceState(null, "", "#/");
     try {
-      await enter(code);
+      we = await enter(code);
     } catch (error) {
       if (unreachable(error)) {
         unused = code;
@@ -85,7 +86,7 @@ export async function open(): Promise<void> {
     const lent = await knock();
     try {
       if (lent === undefined) throw new Error();
-      await enter(lent);
+      we = await enter(lent);
     } catch (error) {
       if (unreachable(error)) return later();
       door.value = "closed";
@@ -93,7 +94,7 @@ export async function open(): Promise<void> {
     }
   }
   try {
-    begin(await who());
+    begin(we ?? (await who()));
   } catch (error) {
     if (unreachable(error)) return later();
     forget();
