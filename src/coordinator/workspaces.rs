@@ -331,9 +331,8 @@ impl Workspaces {
     ) -> Result<Arc<Shared>, Failure> {
         let none = |sentence: &str| Failure::new("workspace", sentence.to_owned());
         let id = match which {
-            Which::Session(session) => of(session).ok_or_else(|| {
-                Failure::new("no-copy", "this session has no copy of a project")
-            })?,
+            Which::Session(session) => of(session)
+                .ok_or_else(|| Failure::new("no-copy", "this session has no copy of a project"))?,
             Which::Project(path) => {
                 let path = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
                 let all = self.list().await?;
