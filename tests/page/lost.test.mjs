@@ -75,6 +75,9 @@ test("treefort dies in the middle of an answer and comes back: the page says so,
     await page.getByRole("heading", { name: "treefort was started again" }).waitFor();
     await accessible(page);
     await shot(page, "again");
+    // What the browser itself says of a bearer that is none any more.
+    assert.match(page.problems.join(), /^console: Failed to load resource: [^,]* 401 [^,]*$/);
+    page.problems.length = 0;
     const other = await browser.tabIn(page.context());
     await enter(other, fort);
     await page.getByText("I am thinking about it.").waitFor();
