@@ -126,7 +126,7 @@ test("what others put in beside a record is not shown as what was asked or answe
 test("a session that goes on is said to be open, and an empty file to be empty", async () => {
   const open_ = await open(file(exported("builder").filter((event) => event.kind !== 4785)));
   await open_.locator(".h-badge.open").waitFor();
-  assert.equal(await verdict(open_).innerText(), "27 of 27 steps verified; the session had not ended, or its end was left out");
+  assert.equal(await verdict(open_).innerText(), "27 of 27 steps verified; the session was still open, or its end was left out");
   const none = await open(file([]));
   await none.getByText("There is no session in this file.").waitFor();
   clean(open_);
