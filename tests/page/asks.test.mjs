@@ -19,7 +19,7 @@ after(async () => {
 /** Asks the agent that asks; two of it if there is to be `another`. */
 async function asker(page, text, { first = false, hidden = false, another = false } = {}) {
   await page.getByLabel("Who does it").selectOption("asker");
-  if (another) await page.getByRole("button", { name: "Ask another one too" }).click();
+  if (another) await page.getByRole("button", { name: "Compare", exact: true }).click();
   const toggle = page.getByRole("switch", { name: "Ask me first" });
   if (((await toggle.getAttribute("aria-checked")) === "true") !== first) await toggle.click();
   if (hidden) await page.getByRole("switch", { name: "Private" }).click();
