@@ -16,6 +16,9 @@ const PARTIALS: [Duration; 4] = [
     Duration::from_secs(30),
 ];
 
+/// What stands between two messages.
+const BETWEEN: &str = "\n\n";
+
 /// The text of a turn as it grows.
 pub(super) struct Growing {
     /// What the agent said so far.
@@ -49,6 +52,32 @@ impl Growing {
             looked: (0, 0),
             calls: Calls::default(),
             tools: 0,
+        }
+    }
+
+    /// What the agent says.
+    pub(super) fn say(&mut self, text: &str) {
+        let more = match self.text.ends_with(BETWEEN) {
+            true => text.trim_start_matches('\n'),
+            false => text,
+        };
+        self.text.push_str(more);
+    }
+
+    /// The agent does something: what it says next is another message.
+    pub(super) fn ends_message(&mut self) {
+        if self.text.trim().is_empty() || self.text.ends_with(BETWEEN) {
+            return;
+        }
+        let begun = self.text.ends_with('\n');
+        self.text.push_str(&BETWEEN[usize::from(begun)..]);
+    }
+
+    /// Nothing follows any more: nothing stands behind the last message.
+    pub(super) fn ends(&mut self) {
+        if self.text.ends_with(BETWEEN) {
+            self.text.truncate(self.text.trim_end().len());
+            self.recorded = self.recorded.min(self.text.len());
         }
     }
 
@@ -126,5 +155,30 @@ impl Growing {
         self.reported = text.len();
         let cut = text.floor_char_boundary(MAX_ANSWER);
         Some(text[..cut].to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_apart_and_nothing_stands_behind_the_last_one() {
+        let mut growing = Growing::new(Instant::now());
+        growing.ends_message();
+        assert_eq!(growing.text, "");
+        for piece in ["I will ", "write it."] {
+            growing.say(piece);
+        }
+        growing.ends_message();
+        growing.ends_message();
+        growing.say("\nDone.\n");
+        growing.ends_message();
+        assert_eq!(growing.text, "I will write it.\n\nDone.\n\n");
+        let said = growing.take_unrecorded();
+        assert_eq!(said.as_deref(), Some("I will write it.\n\nDone."));
+        growing.ends();
+        assert_eq!(growing.text, "I will write it.\n\nDone.");
+        assert_eq!(growing.unrecorded(), growing.text);
     }
 }
