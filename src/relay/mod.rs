@@ -42,6 +42,7 @@ pub use self::{
     config::{Config, Read},
     front::{Front, Reply as HttpReply, Sender, Site},
     ingest::Accepted,
+    origin::single,
     rejection::Rejection,
 };
 use self::{
@@ -51,6 +52,7 @@ use self::{
 };
 use crate::{
     keys::Admission,
+    loopback::Places,
     store::{self, EventStore, Feed, Hit, Query},
 };
 
@@ -121,7 +123,7 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     queries: Semaphore,
     clients: AtomicU64,
-    connections: Arc<Semaphore>,
+    connections: Places,
     foreign: Arc<Semaphore>,
     open: AtomicUsize,
     broken: CancellationToken,
@@ -164,7 +166,7 @@ impl Relay {
             shared: Arc::new(Shared {
                 ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
                 queries: Semaphore::new(config.max_queries.max(1)),
-                connections: Arc::new(Semaphore::new(config.max_connections)),
+                connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
                 config,
                 store,

@@ -94,7 +94,7 @@ async fn perform(
             let cleaned = housekeeping::clean(context, copies, *images).await?;
             return answer(context, None, cleaned);
         }
-        Operation::AtWork => return live::at_work(context, hidden).await,
+        Operation::AtWork => return live::at_work(context, &task.which, hidden).await,
         Operation::Answer { .. }
         | Operation::Pause
         | Operation::Resume

@@ -1,7 +1,9 @@
 // What the page asks the program by HTTP, because a Nostr client cannot: to sign, to decrypt, to look at folders
 // and to keep files. Everything else is events.
 
-import type { NEvent } from "./records";
+import { verifyEvent } from "nostr-tools/pure";
+
+import { type NEvent, value } from "./records";
 
 const BEARER = "treefort.bearer";
 
@@ -61,6 +63,20 @@ export function forget(): void {
   }
 }
 
+/** Whether it is our treefort that answers here, and not a program that took its port while it was away. */
+export async function isOurs(relay: string): Promise<boolean> {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  const challenge = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  try {
+    const options: RequestInit = { cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(5000) };
+    const response = await fetch(`/.well-known/treefort?challenge=${challenge}`, options);
+    const proof = (await response.json()) as NEvent;
+    return proof.pubkey === relay && value(proof, "challenge") === challenge && verifyEvent(proof);
+  } catch {
+    return false;
+  }
+}
+
 let lockedOut = (): void => {};
 
 /** What happens when this tab is not let in any more. */
@@ -95,9 +111,10 @@ async function json<T>(method: string, path: string, body?: unknown): Promise<T>
 }
 
 /** Trades the one-time code of the link for a bearer that this tab keeps. */
-export async function enter(code: string): Promise<void> {
-  const { bearer } = await json<{ bearer: string }>("POST", "/api/enter", { code });
+export async function enter(code: string): Promise<Who> {
+  const { bearer, ...who } = await json<Who & { bearer: string }>("POST", "/api/enter", { code });
   sessionStorage.setItem(BEARER, bearer);
+  return who;
 }
 
 export const who = (): Promise<Who> => json("GET", "/api/who");
