@@ -3,7 +3,7 @@
 //! It stays on the host (mode 0600), is bounded and never exported. One line of JSON per message:
 //! `{"t":<seconds>,"dir":"<"|">","msg":<the line>}`, the format of `fixtures/acp`; a line that is not
 //! JSON has `"line":"<text>"` in place of `msg`. When the bound is hit, one marker is written
-//! (`"dir":"!"`) and nothing more.
+//! (`"dir":"!"`) and nothing more. Of a private job there are no lines: see [`Journal::stop`].
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -68,6 +68,13 @@ impl Journal {
     #[must_use]
     pub fn none() -> Self {
         Self(None)
+    }
+
+    /// Records nothing from now on.
+    pub fn stop(&self) {
+        if let Some(inner) = &self.0 {
+            inner.lock().unwrap_or_else(PoisonError::into_inner).full = true;
+        }
     }
 
     /// Records one line (without its newline). A failing disk is logged and does not end the session.

@@ -55,6 +55,12 @@ pub struct Manifest {
     /// The ACP session mode to set, for agents whose default does not work in a sandbox.
     #[serde(default)]
     pub session_mode: Option<String>,
+    /// Whether it asks its owner before it acts, when its owner wants that; see [`Manifest::asks`].
+    #[serde(default)]
+    pub asks: Option<bool>,
+    /// The ACP session mode in which it asks, for agents that ask in one of their modes only.
+    #[serde(default)]
+    pub ask_mode: Option<String>,
     /// How it speaks to its model.
     #[serde(default)]
     pub model: ModelUse,
@@ -252,6 +258,20 @@ impl Manifest {
             .values()
             .chain(self.files.iter().map(|file| &file.content));
         self.driver == Driver::Acp || texts.into_iter().any(|text| text.contains("{model}"))
+    }
+
+    /// Whether it can ask its owner before it acts: one that speaks ACP, unless its manifest says otherwise. A
+    /// command cannot.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.driver == Driver::Acp && self.asks.unwrap_or(true)
+    }
+
+    /// The ACP session mode of a job, with or without questions.
+    #[must_use]
+    pub fn mode(&self, asks: bool) -> Option<&str> {
+        let asking = self.ask_mode.as_ref().filter(|_| asks);
+        asking.or(self.session_mode.as_ref()).map(String::as_str)
     }
 
     /// Reads and checks a manifest.

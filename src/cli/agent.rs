@@ -133,6 +133,7 @@ pub async fn list(args: ListArgs, context: &Context) -> Result<(), CommandError>
             output::json(&json!({
                 "name": manifest.name, "title": manifest.title, "description": manifest.description,
                 "version": manifest.version, "kinds": manifest.kinds, "workspace": manifest.workspace,
+                "asks": manifest.asks(),
                 "folder": agent.folder, "image_bytes": state.as_ref().and_then(|state| state.bytes),
                 "program": program, "problem": missing.map(|missing| missing.problem),
             }))?;

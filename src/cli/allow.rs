@@ -17,8 +17,8 @@ use crate::nips::{Draft, kind, nip89::ALLOWED};
 /// Admits the jobs of further people.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Their public key: npub1… or 64 hexadecimal characters.
-    #[arg(value_name = "NPUB|HEX", required_unless_present = "list")]
+    /// Their public key, which they give you: it begins with npub1, or is 64 characters of 0-9 and a-f.
+    #[arg(value_name = "KEY", required_unless_present = "list")]
     key: Option<String>,
     /// Admits them no longer.
     #[arg(long, requires = "key")]

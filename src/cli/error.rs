@@ -265,6 +265,9 @@ pub enum Problem {
     /// The agent has no use for a folder.
     #[error("the agent {0} does not work on files")]
     NoFiles(String),
+    /// The agent acts without asking, or does nothing to ask for.
+    #[error("the agent {0} cannot ask before it acts")]
+    NeverAsks(String),
     /// The folder to work on is not there.
     #[error("the folder {0} cannot be worked on")]
     NoFolder(String, #[source] io::Error),

@@ -17,7 +17,7 @@ use crate::{
     web::share::{Bundle, ShareError},
 };
 
-/// Writes all that belongs to a session or job as signed events, one a line, oldest first. Or writes one session into
+/// Writes all that belongs to a session or job, as it was signed: one entry a line, oldest first. Or writes one session into
 /// a file to show to others: `--html` as a page that needs nothing but a browser and checks the signatures itself,
 /// `--bundle` as lines of JSON. `treefort verify` checks both.
 #[derive(Debug, clap::Args)]

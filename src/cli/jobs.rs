@@ -11,6 +11,9 @@ use super::{
     view::{self, JobState, short},
 };
 
+/// Columns of a line at most, also in a file.
+const WIDEST: usize = 120;
+
 /// Lists the jobs, the newest first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -40,7 +43,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             output::progress("No jobs yet. Ask something: treefort run \"a question\"");
         }
         for job in jobs {
-            let state = JobState::of(job.event.as_ref(), &job.answers);
+            let keys = connection.keyring.operator();
+            let state = JobState::of(job.event.as_ref(), &job.answers, keys);
             let customer = job.event.as_ref().map(|event| event.pubkey);
             let prompt = match &job.event {
                 Some(event) => view::prompt(event),
@@ -75,7 +79,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             }
             let mut line = format!("{symbol} {id}  {ago:<11}  {word:<9}  {asked}{from}");
             if !context.verbose {
-                line = truncate(&line, output::columns());
+                // A list, also where nothing says how wide it may be.
+                line = truncate(&line, output::columns().min(WIDEST));
             }
             output::line(line)?;
         }

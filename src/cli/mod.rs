@@ -107,11 +107,54 @@ pub struct Context {
     pub verbose: bool,
 }
 
+/// The commands that take a session as a word; `--session` before it says the same, as with the others.
+const OF_A_SESSION: [&str; 9] = [
+    "apply",
+    "checkpoints",
+    "discard",
+    "export",
+    "open",
+    "preview",
+    "timeline",
+    "verify",
+    "watch",
+];
+
+/// Takes `--session` out where the session is a word anyway.
+fn with_session(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is = |arg: &OsString, names: &[&str]| names.iter().any(|name| arg == name);
+    let Some(command) = args.iter().skip(1).position(|arg| is(arg, &OF_A_SESSION)) else {
+        return args;
+    };
+    // A word of a prompt is no command.
+    let before = &args[1..=command];
+    let globals = ["--home", "-v", "--verbose"];
+    let is_value = |at: usize| at > 0 && is(&before[at - 1], &["--home"]);
+    let mut words = before.iter().enumerate();
+    if words.any(|(at, arg)| !is(arg, &globals) && !is_value(at)) {
+        return args;
+    }
+    for at in command + 2..args.len() {
+        if args[at] == "--session" {
+            args.remove(at);
+            break;
+        }
+        let named = args[at]
+            .to_str()
+            .and_then(|arg| arg.strip_prefix("--session="));
+        if let Some(named) = named {
+            args[at] = named.into();
+            break;
+        }
+    }
+    args
+}
+
 /// Runs the program with its arguments, the name first.
 #[must_use]
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let parsed = manual::command()
-        .try_get_matches_from(args)
+        .try_get_matches_from(with_session(args))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -268,6 +311,35 @@ mod tests {
         }
         for word in ["Nostr", "NIP-", "relay"] {
             assert!(!help.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_named_as_a_word_or_as_an_option() {
+        let read = |line: &str| {
+            let args = line.split(' ').map(OsString::from).collect();
+            let args = with_session(args).into_iter();
+            args.map(|arg| arg.into_string().unwrap())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        for (typed, meant) in [
+            ("treefort timeline --session 3f2a", "treefort timeline 3f2a"),
+            (
+                "treefort --home h apply --yes --session=3f2a",
+                "treefort --home h apply --yes 3f2a",
+            ),
+            (
+                "treefort diff --session 3f2a",
+                "treefort diff --session 3f2a",
+            ),
+            (
+                "treefort run open --session x",
+                "treefort run open --session x",
+            ),
+            ("treefort --home open run a", "treefort --home open run a"),
+        ] {
+            assert_eq!(read(typed), meant);
         }
     }
 }

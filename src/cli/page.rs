@@ -61,6 +61,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let relay = launch::running(&context.home).await?.ok_or_else(|| {
         CommandError::new(Kind::Unreachable, Problem::NotRunning)
             .hint("start it in another terminal: treefort up")
+            .hint("a demo has a page of its own; for another link to it start it again: treefort demo --page")
     })?;
     let keyring = Keyring::open(context.home.dir())?;
     let link = link(&relay, &keyring).await?;

@@ -24,7 +24,7 @@ pub struct Args {
     /// Goes on showing what happens, until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
-    /// The signed events, one a line.
+    /// The record itself, as JSON: one entry a line, as it was signed.
     #[arg(long)]
     json: bool,
 }

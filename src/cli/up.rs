@@ -68,7 +68,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let place = link.as_ref().unwrap_or(&address);
     tokio::select! {
         report = look(context) => {
-            output::line(ready_line(place, &report))?;
+            for line in ready_lines(place, &report) {
+                output::line(line)?;
+            }
             if link.is_some() {
                 output::progress("that link opens the page once; `treefort page` opens it again");
             }
@@ -107,7 +109,8 @@ async fn look(context: &Context) -> StatusReport {
     report.ok().flatten().unwrap_or_default()
 }
 
-fn ready_line(place: &str, report: &StatusReport) -> String {
+/// Where it is, on a line of its own so that the link can be clicked; then what there is, and what is missing.
+fn ready_lines(place: &str, report: &StatusReport) -> Vec<String> {
     let agents: Vec<String> = report
         .agents
         .iter()
@@ -119,14 +122,28 @@ fn ready_line(place: &str, report: &StatusReport) -> String {
     }
     parts.push(match &report.default_model {
         Some(model) => format!("model: {}", one_line(model)),
-        None => "no model yet".to_owned(),
+        None => "no model".to_owned(),
     });
     parts.push(if report.runtime.ok {
         format!("sandbox: {}", one_line(&report.runtime.kind))
     } else {
-        "no sandbox: see `treefort doctor`".to_owned()
+        "no sandbox".to_owned()
     });
-    format!("treefort is ready at {place} ({})", parts.join("; "))
+    let missing = match (report.runtime.ok, &report.default_model) {
+        (true, Some(_)) => None,
+        (true, None) => {
+            Some("There is no model yet: ollama pull qwen2.5:3b gets one (https://ollama.com).")
+        }
+        (false, _) => Some("Agents cannot run yet: `treefort doctor` says what is missing."),
+    };
+    let first = match missing {
+        None => format!("treefort is ready at {place}"),
+        Some(_) => format!("treefort is running at {place}"),
+    };
+    let mut lines = vec![first];
+    lines.extend(output::hanging("  ", &parts.join("; "), output::columns()));
+    lines.extend(missing.map(str::to_owned));
+    lines
 }
 
 /// Ctrl-C or SIGTERM.
@@ -176,12 +193,15 @@ mod tests {
             ..StatusReport::default()
         };
         let lines = [
-            ready_line(link, &full),
-            ready_line(address, &StatusReport::default()),
+            ready_lines(link, &full).join("\n"),
+            ready_lines(address, &StatusReport::default()).join("\n"),
         ];
         insta::assert_snapshot!(lines.join("\n"), @"
-        treefort is ready at http://127.0.0.1:4869/#t=0123 (agents: chat; model: qwen2.5-coder:7b; sandbox: docker)
-        treefort is ready at http://127.0.0.1:4869 (no model yet; no sandbox: see `treefort doctor`)
+        treefort is ready at http://127.0.0.1:4869/#t=0123
+          agents: chat; model: qwen2.5-coder:7b; sandbox: docker
+        treefort is running at http://127.0.0.1:4869
+          no model; no sandbox
+        Agents cannot run yet: `treefort doctor` says what is missing.
         ");
     }
 }

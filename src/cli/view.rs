@@ -135,8 +135,13 @@ pub enum JobState {
 impl JobState {
     /// The state that the coordinator's answers and the customer's withdrawals add up to.
     ///
-    /// A request that its customer withdrew may be gone; the answers are still there.
-    pub fn of<'a>(job: Option<&Event>, answers: impl IntoIterator<Item = &'a Event>) -> Self {
+    /// A request that its customer withdrew may be gone; the answers are still there. What is encrypted is read with
+    /// the customer's `keys`.
+    pub fn of<'a>(
+        job: Option<&Event>,
+        answers: impl IntoIterator<Item = &'a Event>,
+        keys: &Keys,
+    ) -> Self {
         let mut state = if job.is_some() {
             Self::Waiting
         } else {
@@ -148,7 +153,7 @@ impl JobState {
                 kind::DELETION if job.is_some_and(|job| event.pubkey == job.pubkey) => {
                     state = Self::Cancelled
                 }
-                _ => match Feedback::of(event) {
+                _ => match Feedback::to(event, keys) {
                     Some(feedback) if feedback.status == Status::Success => return Self::Done,
                     Some(feedback) if feedback.status == Status::Error => {
                         if feedback.code.as_deref() == Some("cancelled") {
@@ -204,20 +209,38 @@ mod tests {
         let (processing, error) = (feedback("processing"), feedback("error"));
         let result = event(&provider, &Draft::new(6050).content("x"));
         let cancel = event(&customer, &Draft::new(5));
-        assert_eq!(JobState::of(Some(&job), []), JobState::Waiting);
-        assert_eq!(JobState::of(Some(&job), [&processing]), JobState::Working);
+        assert_eq!(JobState::of(Some(&job), [], &customer), JobState::Waiting);
         assert_eq!(
-            JobState::of(Some(&job), [&processing, &error]),
+            JobState::of(Some(&job), [&processing], &customer),
+            JobState::Working
+        );
+        assert_eq!(
+            JobState::of(Some(&job), [&processing, &error], &customer),
             JobState::Failed("a[31m".into())
         );
         assert_eq!(
-            JobState::of(Some(&job), [&processing, &cancel, &error]),
+            JobState::of(Some(&job), [&processing, &cancel, &error], &customer),
             JobState::Cancelled
         );
         assert_eq!(
-            JobState::of(Some(&job), [&processing, &result]),
+            JobState::of(Some(&job), [&processing, &result], &customer),
             JobState::Done
         );
+    }
+
+    #[test]
+    fn that_a_private_job_failed_is_read_with_its_customers_key() {
+        let (customer, provider) = (Keys::generate(), Keys::generate());
+        let job = event(&customer, &Draft::new(5050).tag(["encrypted"]));
+        let said = r#"[["status","error","no model"],["code","no-model"]]"#;
+        let hidden = Scheme::Nip44.encrypt(&provider, &customer.public_key(), said);
+        let error = Draft::new(7000)
+            .tag(["encrypted"])
+            .tag(["p", &customer.public_key().to_hex()])
+            .content(hidden.unwrap());
+        let error = event(&provider, &error);
+        let state = JobState::of(Some(&job), [&error], &customer);
+        assert_eq!(state, JobState::Failed("no model".into()));
     }
 
     #[test]

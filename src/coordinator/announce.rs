@@ -157,6 +157,7 @@ async fn agents(context: &Context) -> Vec<AgentReport> {
             title: manifest.title.clone(),
             workspace: manifest.workspace,
             command: manifest.driver == Driver::Exec,
+            asks: manifest.asks(),
             missing,
         });
     }

@@ -290,6 +290,7 @@ impl Session {
     /// # Errors
     /// A sentence for the customer.
     pub(super) async fn next_prompt(&mut self, order: &Order) -> Result<Prompt, Failure> {
+        self.process.goes_on_with(order, self.acp.as_ref()).await?;
         let asked = asked(&self.context, &order.request).await?;
         let mut placed = Vec::new();
         let shared = self.bench.as_ref().map(|bench| bench.shared.clone());

@@ -128,7 +128,8 @@ pub(super) fn wish(redactor: &Redactor, tool: &Tool) -> String {
 /// What a tool is for: in the present, in the past, and with what.
 fn deed(redactor: &Redactor, tool: &Tool) -> (&'static str, &'static str, String) {
     let title = tool.title.as_deref().unwrap_or("a tool");
-    let new = matches!(&tool.content[..], [ToolContent::Diff { old: None, .. }])
+    let nothing = |old: &Option<String>| old.as_deref().is_none_or(str::is_empty);
+    let new = matches!(&tool.content[..], [ToolContent::Diff { old, .. }] if nothing(old))
         || tool.raw.pointer("/rawInput/content").is_some()
         || title == "write";
     let path = || {

@@ -28,7 +28,7 @@ use crate::{
     job::Failure,
     recorder::Redactor,
     workspace::{
-        Checkpoint, ObjectId,
+        Checkpoint, ObjectId, UNDO_REASON,
         diff::{self, Change, ChangeKind, Rendered},
     },
 };
@@ -76,6 +76,8 @@ pub(super) struct Bench {
 /// What became of a checkpoint.
 enum Look {
     Same,
+    /// The owner brought a state back, which the session hears of next: nothing of before counts.
+    Undone,
     Taken(Taken),
     /// It would take more of the disk than there is room for.
     Full,
@@ -253,7 +255,7 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
     };
     let (shared, why, at) = (bench.shared.clone(), reason.to_owned(), now());
     let known = bench.latest;
-    // A look of the owner's may have kept what the agent did last. Whoever did an undo is heard by then.
+    // Whoever did an undo is heard by then.
     let is_last = bench.told.is_closed();
     let room = if bench.unrecorded_since.is_some() {
         0
@@ -265,9 +267,13 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
         .with(move |files| {
             let checkpoint = match files.checkpoint_within(&why, at, &mut left) {
                 Ok(Some(checkpoint)) => checkpoint,
-                Ok(None) => match files.last() {
-                    Some(last) if is_last && known.is_some_and(|known| known != last.tree) => {
-                        last.clone()
+                // A look of the owner's may have kept what the agent did last.
+                Ok(None) => match files.last().cloned() {
+                    Some(last) if known.is_some_and(|known| known != last.tree) => {
+                        if !is_last && undone_since(&files.checkpoints()?, known) {
+                            return Ok((Look::Undone, left));
+                        }
+                        last
                     }
                     _ => return Ok((Look::Same, left)),
                 },
@@ -302,9 +308,17 @@ pub(super) async fn checkpoint(session: &mut Session, reason: &str) -> Result<()
     match taken {
         Ok((Look::Taken(taken), _)) => record(session, taken, reason).await,
         Ok((Look::Same, _)) => record_nothing(session).await,
+        Ok((Look::Undone, _)) => Ok(()),
         Ok((Look::Full, _)) => store_is_full(session).await,
         Err(failure) => not_taken(session, &failure).await,
     }
+}
+
+/// Whether a state was brought back after this one was there last.
+fn undone_since(all: &[Checkpoint], known: Option<ObjectId>) -> bool {
+    let known = all.iter().rposition(|at| Some(at.tree) == known);
+    let since = all.get(known.map_or(0, |at| at + 1)..).unwrap_or_default();
+    since.iter().any(|at| at.reason.starts_with(UNDO_REASON))
 }
 
 /// The checkpoints of a session take all the disk that they may: its agent stands still, because what it goes

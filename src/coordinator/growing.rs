@@ -16,12 +16,13 @@ const PARTIALS: [Duration; 4] = [
     Duration::from_secs(30),
 ];
 
+/// What stands between two messages.
+const BETWEEN: &str = "\n\n";
+
 /// The text of a turn as it grows.
 pub(super) struct Growing {
     /// What the agent said so far.
     pub(super) text: String,
-    /// Something came after what it said last, so that what it says next is another message.
-    apart: bool,
     /// Up to where it is on the record.
     recorded: usize,
     /// Up to where live text went out, in the redacted text that was settled then.
@@ -42,7 +43,6 @@ impl Growing {
     pub(super) fn new(began: Instant) -> Self {
         Self {
             text: String::new(),
-            apart: false,
             recorded: 0,
             shown: String::new(),
             stream_seq: 0,
@@ -55,21 +55,30 @@ impl Growing {
         }
     }
 
-    /// Takes in a piece of what the agent says. Pieces of one message join as they are; between two messages there is
-    /// an empty line.
-    pub(super) fn say(&mut self, piece: &str) {
-        if std::mem::take(&mut self.apart) && !self.text.trim_end().is_empty() {
-            let is_break = |byte: &u8| *byte == b'\n';
-            let before = self.text.bytes().rev().take_while(is_break).count();
-            let after = piece.bytes().take_while(is_break).count();
-            self.text.push_str(&"\n\n"[(before + after).min(2)..]);
-        }
-        self.text.push_str(piece);
+    /// What the agent says.
+    pub(super) fn say(&mut self, text: &str) {
+        let more = match self.text.ends_with(BETWEEN) {
+            true => text.trim_start_matches('\n'),
+            false => text,
+        };
+        self.text.push_str(more);
     }
 
-    /// The agent did something: what it said before is a message of its own.
-    pub(super) const fn part(&mut self) {
-        self.apart = true;
+    /// The agent does something: what it says next is another message.
+    pub(super) fn ends_message(&mut self) {
+        if self.text.trim().is_empty() || self.text.ends_with(BETWEEN) {
+            return;
+        }
+        let begun = self.text.ends_with('\n');
+        self.text.push_str(&BETWEEN[usize::from(begun)..]);
+    }
+
+    /// Nothing follows any more: nothing stands behind the last message.
+    pub(super) fn ends(&mut self) {
+        if self.text.ends_with(BETWEEN) {
+            self.text.truncate(self.text.trim_end().len());
+            self.recorded = self.recorded.min(self.text.len());
+        }
     }
 
     /// What of the text is on no record yet; all of it where that is nothing.
@@ -154,20 +163,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_a_message_join_and_messages_stand_apart() {
+    fn messages_are_apart_and_nothing_stands_behind_the_last_one() {
         let mut growing = Growing::new(Instant::now());
-        growing.part();
-        growing.say("I will write ");
-        growing.say("the page first.");
-        growing.part();
-        growing.part();
-        growing.say("Done. I made it.\n");
-        growing.part();
-        growing.say("\nThat ");
-        growing.say("is all.");
-        assert_eq!(
-            growing.text,
-            "I will write the page first.\n\nDone. I made it.\n\nThat is all."
-        );
+        growing.ends_message();
+        assert_eq!(growing.text, "");
+        for piece in ["I will ", "write it."] {
+            growing.say(piece);
+        }
+        growing.ends_message();
+        growing.ends_message();
+        growing.say("\nDone.\n");
+        growing.ends_message();
+        assert_eq!(growing.text, "I will write it.\n\nDone.\n\n");
+        let said = growing.take_unrecorded();
+        assert_eq!(said.as_deref(), Some("I will write it.\n\nDone."));
+        growing.ends();
+        assert_eq!(growing.text, "I will write it.\n\nDone.");
+        assert_eq!(growing.unrecorded(), growing.text);
     }
 }

@@ -157,6 +157,14 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
         _ => agent,
     };
     match context.agents.get(agent) {
+        Some(known) if request.param(PERMISSIONS) == Some(ASK) && !known.manifest.asks() => {
+            Intake::Refuse(Failure::new(
+                "unsupported",
+                format!(
+                    "the agent {agent} cannot ask before it acts: let it act without, or choose another agent"
+                ),
+            ))
+        }
         Some(known) if known.manifest.kinds.contains(&event.kind.as_u16()) => {
             let agent = agent.to_owned();
             Intake::Accept(Accepted {

@@ -145,9 +145,7 @@ pub(super) async fn listen(
                         record_said(session, growing).await?;
                         facts::checkpoint(session, "before it was told to do something else").await?;
                     }
-                    if !growing.text.is_empty() {
-                        growing.text.push_str("\n\n");
-                    }
+                    growing.ends_message();
                     session.stand.stopping = false;
                     prompting = say(next.say, &[]);
                 }
@@ -260,11 +258,20 @@ async fn take(
     first: Claim,
 ) -> Result<(), PublishError> {
     let (mut did, mut asked) = (Vec::new(), Vec::new());
+    if matches!(first, Claim::ToolCall(_) | Claim::Permission(_)) {
+        // What it said before it does something is shown before that.
+        growing.ends_message();
+        let customer = &turn.order.request.customer;
+        growing.show(session, customer, false).await;
+    }
     let mut next = Some(first);
     let mut room = room(session);
     while let Some(claim) = next {
         match claim {
-            Claim::Permission(permission) => asked.push(permission),
+            Claim::Permission(permission) => {
+                growing.ends_message();
+                asked.push(permission);
+            }
             claim => did.extend(take_one(session, growing, claim).await?),
         }
         next = match &mut session.process.talk {
@@ -329,12 +336,10 @@ async fn take_one(
     match claim {
         Claim::Text(text) => growing.say(&text),
         Claim::ToolCall(tool) => {
-            growing.part();
+            growing.ends_message();
             return take_tool(session, growing, tool).await;
         }
-        Claim::ToolUpdate(tool) => {
-            return take_tool(session, growing, tool).await;
-        }
+        Claim::ToolUpdate(tool) => return take_tool(session, growing, tool).await,
         Claim::NotJson(line) => tracing::debug!(
             bytes = line.len(),
             "the agent wrote a line that is no message"

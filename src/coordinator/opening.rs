@@ -115,11 +115,10 @@ impl Session {
             started_at: now(),
             ended: false,
         };
-        // A permission that nobody answers is refused when its owner wants to be asked.
-        process.ask_its_owner(order.asks_its_owner());
+        process.begins_with(order);
         // The session is noted before its first record: a crash in between leaves nothing to end.
         let (acp, noted) = tokio::join!(
-            acp_session(&process, &history),
+            acp_session(&process, &history, order.asks_its_owner()),
             note(&context, record.clone())
         );
         let acp = match noted.and(acp) {
@@ -408,7 +407,11 @@ async fn note(context: &Context, record: SessionRecord) -> Result<(), Failure> {
 }
 
 /// Opens the conversation with the agent; a command has none.
-async fn acp_session(process: &Process, history: &[Said]) -> Result<Option<SessionId>, Failure> {
+async fn acp_session(
+    process: &Process,
+    history: &[Said],
+    asks: bool,
+) -> Result<Option<SessionId>, Failure> {
     let Talk::Acp { peer, .. } = &process.talk else {
         return Ok(None);
     };
@@ -418,9 +421,7 @@ async fn acp_session(process: &Process, history: &[Said]) -> Result<Option<Sessi
     };
     let opening = async {
         let acp = peer.new_session(sandbox::WORKSPACE, meta).await?;
-        if let Some(mode) = &process.manifest.session_mode {
-            peer.set_mode(&acp, mode).await?;
-        }
+        process.set_mode(&acp, asks).await?;
         Ok(acp)
     };
     match opening.await {

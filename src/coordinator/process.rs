@@ -1,6 +1,7 @@
 //! An agent's process: a container with its streams attached, ACP initialised, and a key of its own.
 
 mod failing;
+mod manner;
 
 use std::{
     collections::BTreeSet,
@@ -16,11 +17,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::failing::no_sandbox;
+use self::{failing::no_sandbox, manner::journal_of};
 use super::context::Context;
 use crate::{
     agent::{
-        acp::{Limits, Peer, PermissionPolicy},
+        acp::{Limits, Peer},
         claims::Claim,
         journal::Journal,
         manifest::{Driver, Launch, Manifest},
@@ -64,6 +65,8 @@ pub(super) struct Process {
     /// What the agent shows to the gateway.
     pub(super) token: String,
     gateway: Option<SessionGateway>,
+    /// Its raw lines.
+    journal: Journal,
     http: Option<mpsc::Receiver<BoxedStream>>,
     /// The way to what its programs listen on.
     inward: sandbox::Inward,
@@ -205,11 +208,11 @@ impl Process {
             .start(spec)
             .await
             .map_err(|error| no_sandbox(context, &error, &manifest.name))?;
-        let journal = Journal::open(
-            &context.journal.join(format!("{public}.jsonl")),
-            JOURNAL_BYTES,
-        )
-        .map_err(|error| internal(&error))?;
+        let journal = match manifest.driver {
+            Driver::Acp => Journal::open(&journal_of(context, &keys.public_key()), JOURNAL_BYTES)
+                .map_err(|error| internal(&error))?,
+            Driver::Exec => Journal::none(),
+        };
         let limits = Limits {
             // The turn keeps its time itself: it stands still while somebody is asked.
             prompt_timeout: A_YEAR,
@@ -218,7 +221,7 @@ impl Process {
         };
         let talk = match manifest.driver {
             Driver::Acp => {
-                let (peer, claims) = Peer::connect(sandbox.agent, journal, limits);
+                let (peer, claims) = Peer::connect(sandbox.agent, journal.clone(), limits);
                 Talk::Acp { peer, claims }
             }
             Driver::Exec => Talk::Exec {
@@ -235,6 +238,7 @@ impl Process {
             keys,
             token,
             gateway: None,
+            journal,
             http: Some(sandbox.http),
             inward: sandbox.inward,
             machinery: BTreeSet::new(),
@@ -276,17 +280,6 @@ impl Process {
                 Ok(())
             }
             Err(error) => Err(self.agent_failed(&error).await),
-        }
-    }
-
-    /// Has its requests for permission refused where nobody answers, or allowed.
-    pub(super) fn ask_its_owner(&self, asks: bool) {
-        if let Talk::Acp { peer, .. } = &self.talk {
-            peer.set_permissions(if asks {
-                PermissionPolicy::Reject
-            } else {
-                PermissionPolicy::Allow
-            });
         }
     }
 
@@ -438,8 +431,7 @@ pub(super) async fn forget(context: &Arc<Context>, session: &PublicKey) {
     if let Err(error) = context.keyring.forget_session(session) {
         tracing::warn!(%error, "the key of an unused session stays");
     }
-    let journal = context.journal.join(format!("{}.jsonl", session.to_hex()));
-    if let Err(error) = std::fs::remove_file(journal) {
+    if let Err(error) = std::fs::remove_file(journal_of(context, session)) {
         tracing::debug!(%error, "no journal to remove");
     }
     context.workspaces.forget(*session).await;

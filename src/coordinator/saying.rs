@@ -177,11 +177,14 @@ pub(super) async fn answer(
     let context = &session.context;
     let coordinator = context.keyring.coordinator().public_key();
     let text = if text.len() > MAX_ANSWER {
-        let blobs = context.blobs.clone();
-        let whole = text.clone();
-        let kept = tokio::task::spawn_blocking(move || blobs.put(whole.as_bytes())).await;
-        if !matches!(kept, Ok(Ok(_))) {
-            tracing::error!("the whole of a long answer could not be kept");
+        // A blob is clear text: what is private goes into none.
+        if !session.private {
+            let blobs = context.blobs.clone();
+            let whole = text.clone();
+            let kept = tokio::task::spawn_blocking(move || blobs.put(whole.as_bytes())).await;
+            if !matches!(kept, Ok(Ok(_))) {
+                tracing::error!("the whole of a long answer could not be kept");
+            }
         }
         let hash = hex::encode(Sha256::digest(&text));
         tags.push(tag("truncated", [text.len().to_string(), hash]));

@@ -231,7 +231,11 @@ impl Shared {
                     }
                     Source::Empty => Imported::default(),
                 };
-                let first = files.checkpoint("the project as it was", at)?;
+                let reason = match imported.files {
+                    0 => "the empty folder that it began with",
+                    _ => "the project as it was",
+                };
+                let first = files.checkpoint(reason, at)?;
                 let branch = imported.branch.clone().unwrap_or_else(|| "main".to_owned());
                 files.plant_git(&branch, at)?;
                 Ok((imported, first))

@@ -8,6 +8,8 @@ use crate::{
     workspace::{Checkpoint, Uncovered},
 };
 
+/// Reasons of states that were kept for the owner, and are on no record.
+const OF_NO_RECORD: [&str; 3] = ["before the undo", "before undo", "as it is now"];
 /// Paths without cover that a checkpoint names.
 const UNCOVERED: usize = 20;
 
@@ -74,7 +76,7 @@ fn uncovered(uncovered: &Uncovered) -> Vec<String> {
     ]
 }
 
-/// The records of an undo: the state before, the undo, the state after.
+/// The records of an undo: the state before unless it is there already, the undo, the state after.
 ///
 /// # Errors
 /// When they cannot be signed.
@@ -91,7 +93,11 @@ pub(super) fn undo_events(
         let alt = format!("Checkpoint {}: {reason}", at.number);
         log.checkpoint(detail, alt, "", now())
     };
-    let mut events = vec![state(log, before, "before the undo")?.event];
+    // A state that is on the record already is not there twice under one number.
+    let mut events = Vec::new();
+    if OF_NO_RECORD.contains(&before.reason.as_str()) {
+        events.push(state(log, before, "before the undo")?.event);
+    }
     let detail = vec![
         pair("op", "undo"),
         pair("from", &before.commit.to_string()),

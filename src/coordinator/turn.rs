@@ -126,7 +126,8 @@ async fn work(
         session.publish(entry).await?;
     }
 
-    if !matches!(ended, Ended::Turn(Ok(_)))
+    // What a command wrote is in its own record.
+    if !matches!(ended, Ended::Turn(Ok(_)) | Ended::Exited(_))
         && let Some(said) = growing.take_unrecorded()
     {
         // What was shown is on the record, also when it did not become an answer.
@@ -202,6 +203,7 @@ async fn work(
         .await;
         return Ok(After::Over(Outcome::Failed, "error"));
     }
+    growing.ends();
     growing.flush(session, &order.request.customer).await;
     let text = session.context.redactor.redact(&growing.text).into_owned();
     let message = message(

@@ -153,6 +153,9 @@ pub struct AgentReport {
     /// Whether its prompt is a command that is run, without any model.
     #[serde(default)]
     pub command: bool,
+    /// Whether it can ask its owner before it acts. One that cannot does no job that wants it to.
+    #[serde(default)]
+    pub asks: bool,
     /// What is missing before it can run here, and what to do, as far as that is known without starting it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,

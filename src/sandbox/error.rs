@@ -160,7 +160,9 @@ pub enum Error {
         agent: String,
     },
     /// The agent's program is not on this machine.
-    #[error("{program}, which the agent {agent} is, is not installed on this computer")]
+    #[error(
+        "{program} is not installed on this computer, so the agent {agent} cannot run in treefort's own sandbox"
+    )]
     NoProgram {
         /// The agent.
         agent: String,
@@ -189,9 +191,9 @@ impl Error {
             Self::Kernel { allow, .. } => return allow.clone(),
             Self::Neither { kernel, .. } => return kernel.hint(),
             Self::NoProgram { install, .. } if !install.is_empty() => {
-                return format!("Install it ({install}), or install Docker.");
+                return format!("Install it ({install}), or use Docker.");
             }
-            Self::NoProgram { .. } => "Install it, or install Docker.",
+            Self::NoProgram { .. } => "Install it, or use Docker.",
             Self::NeedsEngine { .. } => {
                 "Install Docker, or say under [embedded] in its agent.toml what it needs of this computer."
             }

@@ -74,6 +74,16 @@ impl Demo {
         launch::fleeting(&mut config);
         config.model.ollama = url;
         config.model.default = scripted::MODEL.to_owned();
+        // An agent of the demo needs programs: where treefort makes sandboxes itself, nothing has to be built for that.
+        let mut own = config.sandbox.clone();
+        "embedded".clone_into(&mut own.runtime);
+        if ChosenRuntime::new("demo", home.dir(), &own)
+            .probe()
+            .await
+            .is_ok()
+        {
+            config.sandbox = own;
+        }
         Ok(Self {
             home,
             config,
@@ -82,19 +92,9 @@ impl Demo {
         })
     }
 
-    /// It is looked at for a while, and an agent in it needs programs: where treefort makes sandboxes itself,
-    /// nothing has to be built for that.
-    async fn for_a_while(&mut self) {
+    /// It is looked at for a while.
+    fn for_a_while(&mut self) {
         self.config.sessions = Config::default().sessions;
-        let mut own = self.config.sandbox.clone();
-        "embedded".clone_into(&mut own.runtime);
-        if ChosenRuntime::new("demo", self.home.dir(), &own)
-            .probe()
-            .await
-            .is_ok()
-        {
-            self.config.sandbox = own;
-        }
     }
 
     async fn start(&self) -> Result<Own, CommandError> {
@@ -109,7 +109,7 @@ impl Demo {
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let mut demo = Demo::new().await?;
     if args.page {
-        demo.for_a_while().await;
+        demo.for_a_while();
         if !args.json {
             introduce();
         }
@@ -242,7 +242,10 @@ fn next_steps(model: Option<&str>) -> String {
         "treefort timeline",
         "then: what happened in that session",
     ));
-    lines.push(step("treefort up", "stays there for other programs to use"));
+    lines.push(step(
+        "treefort up",
+        "stays there, and shows its page in your browser",
+    ));
     lines.join("\n")
 }
 

@@ -240,7 +240,12 @@ impl Renderer {
                     .detail
                     .iter()
                     .find(|tag| tag[0] == "lines")
-                    .map(|tag| format!("  {DIM}{}{DIM:#}", one_line(&tag[1..].join(" "))))
+                    .map(|tag| {
+                        format!(
+                            "  {DIM}{}{DIM:#}",
+                            one_line(&tag[1..].join(" ")).replace('-', "−")
+                        )
+                    })
                     .unwrap_or_default();
                 // A private job's record does not name its files.
                 let path = if path.is_empty() {

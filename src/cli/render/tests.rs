@@ -51,7 +51,7 @@ fn the_golden_session_reads_as_a_story() {
                Add a --json flag to the status command and a test for it
        0:04  ▶ started builder with qwen2.5-coder:7b  in a container
        0:05  ◆ Checkpoint 1 (commit 9fceb02)
-       0:06  ✎ edited src/status.rs  +12 -3
+       0:06  ✎ edited src/status.rs  +12 −3
        0:07  $ cargo test  8.3 s
        0:08  » said
                @verifier: ready. `cargo test` is green; the flag prints one
@@ -79,7 +79,7 @@ fn verbose_shows_kinds_ids_and_numbers() {
        0:03  · Delegated to verifier-19c0: verify builder's result  [5870 4bc97f14 by d01115d5]
        0:04  ▶ started builder with qwen2.5-coder:7b  in a container  [4781 seq 0 dd586416 by f28773c2]
        0:05  ◆ Checkpoint 1 (commit 9fceb02)  [4783 seq 1 2aa34de1 by f28773c2]
-       0:06  ✎ edited src/status.rs  +12 -3  [4782 seq 2 f7200869 by f28773c2]
+       0:06  ✎ edited src/status.rs  +12 −3  [4782 seq 2 f7200869 by f28773c2]
                --- a/src/status.rs
                +++ b/src/status.rs
                @@ -1,3 +1,12 @@

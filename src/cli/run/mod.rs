@@ -55,7 +55,8 @@ pub struct Args {
     /// The model that it asks (`treefort models`).
     #[arg(long)]
     model: Option<String>,
-    /// Goes on with a conversation: the last one, or the session that is named.
+    /// Goes on with a conversation: the last one of this folder (without one, the last that has no folder), or the
+    /// session that is named.
     // `--continue=SESSION`, because a bare word after `--continue` would be the prompt.
     #[arg(
         long = "continue",

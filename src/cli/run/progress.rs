@@ -28,6 +28,9 @@ use crate::{
 /// The pieces of text that may wait for one that has not come.
 const MAX_PIECES: usize = 4096;
 
+/// Steps that may wait for the end of a sentence.
+const MAX_HELD: usize = 100;
+
 /// What treefort says when it takes a job.
 const ACCEPTED: &str = "accepted";
 
@@ -63,6 +66,8 @@ pub(super) struct Progress {
     flow: Option<Flow>,
     /// The last step that was shown.
     last: String,
+    /// Steps that wait for the end of a sentence.
+    held: Vec<String>,
     /// What happens until the next step.
     passing: Passing,
     doing: String,
@@ -107,6 +112,7 @@ impl Progress {
             },
             flow: stream.then(|| Flow::new(output::terminal_columns())),
             last: String::new(),
+            held: Vec::new(),
             passing: Passing::default(),
             doing: String::new(),
             since: Instant::now(),
@@ -159,8 +165,26 @@ impl Progress {
         }
     }
 
-    /// Writes text of the answer.
+    /// Writes text of the answer, and between its lines the steps that waited for them.
     fn write(&mut self, text: &str) -> Result<(), CommandError> {
+        if !self.held.is_empty()
+            && let Some((line, rest)) = text.split_once('\n')
+        {
+            self.put(line)?;
+            self.put("\n")?;
+            for step in std::mem::take(&mut self.held) {
+                output::progress(&step);
+            }
+            return if rest.is_empty() {
+                Ok(())
+            } else {
+                self.put(rest)
+            };
+        }
+        self.put(text)
+    }
+
+    fn put(&mut self, text: &str) -> Result<(), CommandError> {
         self.doing(String::new());
         let shown = match &mut self.flow {
             Some(flow) => flow.add(text),
@@ -200,6 +224,7 @@ impl Progress {
                 let label = tag_value(event, "l");
                 if !self.over && label == Some("question") {
                     // What is asked stands below it, and nothing runs over that.
+                    self.release()?;
                     if let Some(line) = self.renderer.entry(event) {
                         self.step(line)?;
                     }
@@ -270,20 +295,33 @@ impl Progress {
         if line == self.last {
             return Ok(());
         }
-        self.doing(String::new());
+        self.last.clone_from(&line);
         if self.text.show && !self.on_new_line {
+            if !self.text.ends_sentence() && self.held.len() < MAX_HELD {
+                self.held.push(line);
+                return Ok(());
+            }
             self.write("\n")?;
         }
+        self.doing(String::new());
         output::progress(&line);
-        self.last = line;
         Ok(())
+    }
+
+    /// Shows the steps that wait, whatever is being written: somebody is asked, or it is over.
+    fn release(&mut self) -> Result<(), CommandError> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        self.write("\n")
     }
 
     /// Writes the answer: what of it has not been streamed.
     pub(super) fn answer(&mut self, result: &Event) -> Result<(), CommandError> {
         self.over = true;
         let rest = self.text.rest(&sanitize(&result.content));
-        self.write(&rest)
+        self.write(&rest)?;
+        self.release()
     }
 
     /// Ends a line that was begun.
@@ -294,7 +332,7 @@ impl Progress {
             self.write("\n")?;
             self.text.shown.push('\n');
         }
-        Ok(())
+        self.release()
     }
 }
 
@@ -312,6 +350,14 @@ impl Stream {
         }
         self.shown.push_str(&ready);
         Some(ready).filter(|ready| !ready.is_empty())
+    }
+
+    /// Whether what is shown is a whole sentence, as far as that can be seen.
+    fn ends_sentence(&self) -> bool {
+        let end = self
+            .shown
+            .trim_end_matches(['"', '\'', '`', '*', ')', '”', '’', ' ']);
+        end.ends_with(['.', '!', '?', ':', '…', '。', '！', '？'])
     }
 
     /// What is still to be written so that the whole answer stands there, with its last line ended.
@@ -365,6 +411,31 @@ mod tests {
         let mut other = stream();
         other.take(0, "draft");
         assert_eq!(other.rest("answer"), "\n\nanswer\n");
+    }
+
+    #[test]
+    fn a_step_waits_for_the_end_of_a_sentence() {
+        let request = Draft::new(5050).sign(&Keys::generate(), 1).unwrap();
+        let mut progress = Progress::new(&request, Keys::generate().public_key(), true);
+        for (piece, waits) in [("I will write", 1), (" the page.\n\nDone", 0)] {
+            let ready = progress.text.take(progress.text.next, piece).unwrap();
+            progress.write(&ready).unwrap();
+            if waits > 0 {
+                progress.step("a step".to_owned()).unwrap();
+            }
+            assert_eq!(progress.held.len(), waits);
+        }
+        // A sentence that is whole is not waited for, and nothing waits when it is over.
+        let ready = progress.text.take(progress.text.next, ": `a`.").unwrap();
+        progress.write(&ready).unwrap();
+        progress.step("another".to_owned()).unwrap();
+        assert!(progress.held.is_empty() && progress.on_new_line);
+        let ready = progress.text.take(progress.text.next, "and").unwrap();
+        progress.write(&ready).unwrap();
+        progress.step("the last".to_owned()).unwrap();
+        assert_eq!(progress.held.len(), 1);
+        progress.finish().unwrap();
+        assert!(progress.held.is_empty());
     }
 
     #[test]

@@ -9,7 +9,10 @@ use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey};
 
 use super::Args;
 use crate::{
-    agent::{manifest::Driver, registry::Registry},
+    agent::{
+        manifest::{Driver, Manifest},
+        registry::Registry,
+    },
     cli::{
         error::{CommandError, Kind, Problem},
         launch::Connection,
@@ -209,6 +212,12 @@ impl Work {
             return Err(CommandError::new(Kind::Usage, Problem::NoFiles(agent))
                 .hint("one that does: treefort run --agent opencode \"…\""));
         }
+        let asks = manifest.is_some_and(Manifest::asks);
+        if args.ask && !asks {
+            let agent = name.unwrap_or("chat").to_owned();
+            return Err(CommandError::new(Kind::Usage, Problem::NeverAsks(agent))
+                .hint("leave out --ask, or take one that can: treefort run --ask --agent opencode \"…\""));
+        }
         let folder = works_on_files.then(|| {
             let folder = args.workspace.clone().unwrap_or_else(|| ".".into());
             folder.canonicalize().map_err(|error| {
@@ -325,8 +334,9 @@ impl Work {
     }
 }
 
-/// The newest result that no job went on from, and its agent: the last conversation here. One about another
-/// folder is not meant, and a command is no conversation unless its agent is named.
+/// The newest result that no job went on from, and its agent: the last conversation here. That is one about this
+/// folder, else one without any; one about another folder is not meant, and a command is no conversation unless its
+/// agent is named.
 ///
 /// # Errors
 /// When there is none.
@@ -347,6 +357,14 @@ pub(super) async fn last_conversation(
     let answered = connection.client.newest(answered, LOOKED_AT).await?;
     let here = args.workspace.clone().unwrap_or_else(|| ".".into());
     let here = here.canonicalize().unwrap_or(here);
+    let works_on_files = |name: &str| {
+        agents
+            .get(name)
+            .is_some_and(|agent| agent.manifest.workspace)
+    };
+    let wants_files = args.agent.as_deref().is_none_or(works_on_files);
+    // One without a folder, should there be none of this folder.
+    let mut elsewhere = None;
     for result in answered {
         let job = view::ids(&result, "e").next();
         let Some(job) = asked.iter().find(|asked| Some(asked.id) == job) else {
@@ -362,16 +380,25 @@ pub(super) async fn last_conversation(
             .as_deref()
             .and_then(|name| agents.get(name))
             .is_some_and(|agent| agent.manifest.driver == Driver::Exec);
-        let elsewhere = param("workspace").is_some_and(|folder| here != Path::new(&folder));
-        if gone_on.contains(&result.id) || elsewhere || (command && args.agent != agent) {
+        let folder = param("workspace");
+        let foreign = folder
+            .as_deref()
+            .is_some_and(|folder| here != Path::new(folder));
+        if gone_on.contains(&result.id) || foreign || (command && args.agent != agent) {
             continue;
         }
-        let title = view::prompt(job);
-        return Ok(Earlier {
+        let earlier = Earlier {
+            title: view::prompt(job),
             result,
             agent,
-            title,
-        });
+        };
+        if folder.is_some() == wants_files {
+            return Ok(earlier);
+        }
+        elsewhere = elsewhere.or(Some(earlier));
+    }
+    if let Some(earlier) = elsewhere {
+        return Ok(earlier);
     }
     Err(CommandError::new(Kind::Failed, Problem::NoSession)
         .hint("start one: treefort run \"a question\""))

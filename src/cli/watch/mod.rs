@@ -40,11 +40,11 @@ const FRAME: Duration = Duration::from_millis(80);
 Examples:
   treefort watch             all agents
   treefort watch 3f2a91c0    one session or job
-  treefort watch --json | jq 'select(.kind == 4784)'")]
+  treefort watch --json     for programs")]
 pub struct Args {
     /// A session or job, by the first characters of its id; everything when nothing is named.
     target: Option<String>,
-    /// The signed events, one a line, as they come.
+    /// The record itself, as JSON: one entry a line, as it comes.
     #[arg(long)]
     json: bool,
 }

@@ -152,7 +152,7 @@ fn overview(
     lines.extend(going.iter().map(|copy| line("×", copy, "")));
     lines.extend(staying.iter().map(|copy| {
         let why = match (copy.busy, copy.work) {
-            (true, _) => "  an agent works on it",
+            (true, _) => "  in use: its session is open",
             (false, true) => "  has work in it",
             _ => "",
         };

@@ -117,8 +117,11 @@ async fn up_says_the_link_to_a_person_and_to_no_log() {
         assert!(read > 0, "{said}");
         said.push_str(&String::from_utf8_lossy(&bytes[..read]));
     }
-    let link = said.split("treefort is ready at ").nth(1).unwrap();
-    let link = link.split(' ').next().unwrap();
+    let at = ["treefort is ready at ", "treefort is running at "];
+    let link = at.iter().find_map(|at| said.split(at).nth(1)).unwrap();
+    // Alone on its line, to be clicked.
+    let link = link.lines().next().unwrap().trim_end();
+    assert!(!link.contains(' '), "{said}");
     let (place, code) = link.split_once("/#t=").unwrap();
     let address = place.strip_prefix("http://").unwrap();
     let body = json!({ "code": code }).to_string();

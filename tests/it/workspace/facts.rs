@@ -119,6 +119,54 @@ async fn an_agent_that_is_further_than_what_it_says_is_no_liar() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_at_the_files_makes_no_liar_of_the_agent() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    // Its owner's look keeps the state with the file, before the agent says that it wrote it.
+    let script = "echo new > n.txt; while [ ! -e .git/go ]; do sleep 1; done; claims edit n.txt; asks read x; says done";
+    let working = fort.begin(&["run", "--agent", "scripted", script]);
+    let copy = fort.wait_for_copy("n.txt").await;
+    wait("the look", || {
+        std::fs::read_to_string(copy.join("n.txt")).unwrap() == "new\n"
+    })
+    .await;
+    let shown = fort.say(&["diff"]).await.ok();
+    assert!(shown.out.contains("n.txt"), "{shown:?}");
+    std::fs::write(copy.join(".git/go"), "").unwrap();
+    working.await.unwrap().ok();
+    let records = fort.session().await;
+    assert!(of_kind(&records, 4784).is_empty(), "{records:?}");
+    let [new] = changed(&records)[..] else {
+        panic!("{records:?}")
+    };
+    assert!(claim_of(&records, new).is_some(), "{new:?}");
+    assert_eq!(new.content.matches("+new").count(), 1, "{}", new.content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_says_before_and_after_a_step_is_apart() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    let said = fort
+        .run("says I will write it.; echo 1 > one; claims edit one; says Done.; claims edit one")
+        .await
+        .ok();
+    assert_eq!(said.out, "I will write it.\n\nDone.\n");
+    let records = fort.session().await;
+    let message = records.iter().find(|record| sort(record) == "message");
+    assert_eq!(message.unwrap().content, "I will write it.\n\nDone.");
+    // An undo of what nobody changed since shows no state a second time.
+    fort.say(&["undo", "1"]).await.ok();
+    let all: Vec<Event> = fort.sessions().await.into_values().flatten().collect();
+    let mut numbers: Vec<String> = of_kind(&all, 4783)
+        .iter()
+        .map(|at| tag(at, "r").unwrap())
+        .collect();
+    let count = numbers.len();
+    numbers.sort();
+    numbers.dedup();
+    assert!(numbers.len() == count && count >= 3, "{numbers:?}");
+}
+
 /// The claim of a fact, which stands before it.
 fn claim_of<'a>(records: &'a [Event], fact: &Event) -> Option<&'a Event> {
     let claim = tag(fact, "claimed")?;

@@ -5,6 +5,7 @@ mod access;
 mod agent;
 mod asks;
 mod attach;
+mod canary;
 mod conversations;
 mod copies;
 mod crash;

@@ -18,6 +18,58 @@ async fn opencode_works_and_its_changes_come_home_without_docker() {
     works_and_comes_home(fort, "embedded").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_asks_its_owner_before_it_acts() {
+    asks_before_it_acts(Fort::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_asks_its_owner_without_docker() {
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program().parent().unwrap().display());
+    let environment = [NO_DOCKER, ("PATH", &path)];
+    asks_before_it_acts(Fort::start_in(AT_ONCE, &environment).await).await;
+}
+
+/// A file is written when its owner says so, a command is not run when its owner says no.
+async fn asks_before_it_acts(fort: Fort) {
+    let write = json!({"filePath": "/workspace/hello.txt", "content": "hello\n"});
+    let run = json!({"command": "echo ran > ran.txt", "description": "Runs"});
+    fort.model.then(Behaviour::Call("write", write.clone()));
+    fort.model.then(Behaviour::Call("bash", run.clone()));
+    fort.model.then(Behaviour::Say("Done.".to_owned()));
+    let working = fort.begin(&["run", "--agent", "opencode", "--ask", "write hello.txt"]);
+    // Its image may have to be built first.
+    let deadline = Instant::now() + PATIENCE * 4;
+    while fort.model.chats().is_empty() {
+        assert!(Instant::now() < deadline, "it asked its model for nothing");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let question = fort.questions(1).await.remove(0);
+    let text = question["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("It wants to write hello.txt."), "{text}");
+    let copy = fort.copy().await;
+    assert!(!copy.join("hello.txt").exists());
+    fort.say(&["answer", "y"]).await.ok();
+    let text = loop {
+        let asked = fort.questions(1).await.remove(0);
+        if asked != question {
+            break asked["text"].as_str().unwrap().to_owned();
+        }
+    };
+    assert!(text.contains("run `echo ran > ran.txt`"), "{text}");
+    assert_eq!(
+        std::fs::read_to_string(copy.join("hello.txt")).unwrap(),
+        "hello\n"
+    );
+    fort.say(&["answer", "n"]).await.ok();
+    let said = working.await.unwrap();
+    assert!(!copy.join("ran.txt").exists(), "{said:?}");
+    let records = fort.session().await;
+    let asked = records.iter().filter(|record| sort(record) == "question");
+    assert_eq!(asked.count(), 2);
+}
+
 async fn works_and_comes_home(fort: Fort, backend: &str) {
     let write = json!({"filePath": "/workspace/hello.txt", "content": "hello from the fort\n"});
     fort.model.then(Behaviour::Call("write", write));

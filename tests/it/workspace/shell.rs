@@ -56,6 +56,8 @@ async fn both_streams_and_the_exit_code_are_the_answer() {
         ),
         ("failed", "exit")
     );
+    // What it wrote is there once, and it did not stop before its end.
+    assert!(records.iter().all(|record| sort(record) != "message"));
     // Nobody asked a model.
     assert!(fort.model.chats().is_empty());
     assert!(!fort.path("made.txt").exists());

@@ -60,6 +60,12 @@ pub(super) static MANIFEST: &[Field] = &[
         Shape::Text(line),
         "the id of one of the agent's ACP modes",
     ),
+    field("asks", Shape::Bool, "true or false"),
+    field(
+        "ask_mode",
+        Shape::Text(line),
+        "the id of the agent's ACP mode in which it asks before it acts",
+    ),
     field("model", Shape::Table(MODEL), "[model]"),
     required(
         "image",
