@@ -56,13 +56,32 @@ impl Blobs {
         Ok(hash)
     }
 
+    /// Whether there is a blob of this name.
+    #[must_use]
+    pub fn has(&self, hash: &str) -> bool {
+        is_hash(hash) && self.directory.join(hash).is_file()
+    }
+
+    /// Removes a blob; whoever calls this knows that nothing names it any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; one that is not there is no error.
+    pub fn remove(&self, hash: &str) -> io::Result<()> {
+        if !is_hash(hash) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match fs::remove_file(self.directory.join(hash)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// As [`Self::get`], when it has at most so many bytes.
     ///
     /// # Errors
     /// As [`Self::get`], and when it has more.
     pub fn get_within(&self, hash: &str, most: u64) -> io::Result<Vec<u8>> {
-        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_hash {
+        if !is_hash(hash) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         if fs::symlink_metadata(self.directory.join(hash))?.len() > most {
@@ -87,6 +106,10 @@ impl Blobs {
     }
 }
 
+fn is_hash(hash: &str) -> bool {
+    hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +127,10 @@ mod tests {
         assert_eq!(blobs.get_within(&hash, 5).unwrap(), b"12345");
         assert!(blobs.get_within(&hash, 4).is_err());
         assert!(blobs.get_within("../blobs", 9).is_err());
+        assert!(blobs.has(&hash) && !blobs.has("../blobs"));
+        blobs.remove(&hash).unwrap();
+        blobs.remove(&hash).unwrap();
+        assert!(!blobs.has(&hash) && blobs.remove("../blobs").is_err());
     }
 
     #[test]

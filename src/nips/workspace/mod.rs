@@ -7,6 +7,7 @@ mod answer;
 mod fit;
 mod lines;
 mod operation;
+mod purge;
 
 use nostr::{Keys, PublicKey};
 
@@ -17,6 +18,7 @@ pub use self::{
         QuestionLine, StepLine, WorkLine,
     },
     operation::{Operation, Show, State, TaskError},
+    purge::Purge,
 };
 
 use super::{
@@ -205,6 +207,17 @@ mod tests {
                 copies: vec![session, Keys::generate().public_key()],
                 images: true,
             },
+            Operation::Purge(Purge {
+                targets: vec![EventId::all_zeros(); 2],
+                events: Vec::new(),
+                conversation: true,
+                look: false,
+            }),
+            Operation::Purge(Purge {
+                events: vec![EventId::all_zeros()],
+                look: true,
+                ..Purge::default()
+            }),
         ] {
             for which in [
                 Which::Session(session),

@@ -1,5 +1,6 @@
 //! The store's rules, one by one.
 
+mod purge;
 mod random;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};

@@ -16,6 +16,7 @@ mod homecoming_torn;
 mod opencode;
 mod outputs;
 mod preview;
+mod purge;
 mod rooms;
 mod shell;
 mod steer;
