@@ -17,7 +17,8 @@ use crate::nips::workspace::{Answer, Operation, Outcome, Purge, Task, Which};
 /// Deletes sessions for good: what was asked, said and done, and the agent's copy. Your folder stays as it is.
 ///
 /// Also the record goes, which nothing else can delete, and the bytes leave the disk. What you applied to your folder,
-/// exported or shared is not called back, and backups of the disk keep what they have.
+/// exported or shared is not called back, and backups of the disk keep what they have. What the checkpoints of the copy
+/// hold stays in treefort's store while there is another copy of the same folder.
 ///
 /// A single event, such as one with a password in it, goes by its id (`treefort timeline --verbose` shows ids); the record of
 /// its session says from then on that something is missing. The same words are often in more than one event.
@@ -209,6 +210,12 @@ mod tests {
             linked: vec![key(2), key(3)],
             erased: false,
         });
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        would be deleted for good: 1 session, 2 jobs, 40 events, 1 file or long text, 1 copy of a folder
+          sessions: 01010101
+          1 copy stays, because another session works on it
+          of the same conversation, these stay: 02020202, 03030303 (`--conversation` takes them too)
+          what you applied to your folder stays there
+        ");
     }
 }
