@@ -112,3 +112,23 @@ fn what_is_purged_leaves_the_disk_and_everything_else_stays() {
     random::assert_index_is_exact(&store);
     assert_eq!(append(&store, &[&first, &second]), [Outcome::Deleted; 2]);
 }
+
+#[test]
+fn what_a_crash_left_in_a_journal_leaves_the_disk_too() {
+    let (home, store) = open();
+    let keys = Keys::generate();
+    let canary = Keys::generate().public_key().to_hex();
+    append(&store, &[&note(&keys, "before", 1)]);
+    // Everything is in tables whose writes fjall does not know any more.
+    assert!(store.erase().unwrap());
+    let secret = note(&keys, &canary, 2);
+    append(&store, &[&secret]);
+    store.purge(&[secret.id], b"").unwrap();
+    erase::rotate_journal(&store).unwrap();
+    drop(store);
+    let store = FjallStore::open(home.path()).unwrap();
+    assert!(!holding(home.path(), canary.as_bytes()).is_empty());
+    assert!(store.erase().unwrap());
+    assert!(holding(home.path(), canary.as_bytes()).is_empty());
+    random::assert_index_is_exact(&store);
+}
