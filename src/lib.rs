@@ -39,6 +39,7 @@
 //! | [`config`] | `treefort.toml` |
 //! | [`server`] | the only assembler |
 //! | [`cli`] | the command line, a Nostr client like any other |
+//! | [`loopback`] | places for connections, some of them the own user's alone |
 //! | [`ndjson`] | lines out of byte streams, for agents and models |
 //!
 //! # Invariants, each with the test that keeps it
@@ -70,6 +71,7 @@ pub mod config;
 pub mod coordinator;
 pub mod job;
 pub mod keys;
+pub mod loopback;
 pub mod model;
 pub mod ndjson;
 pub mod nips;

@@ -4,14 +4,17 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -106,6 +109,8 @@ pub struct Server {
     home: PathBuf,
     address: SocketAddr,
     listener: TcpListener,
+    /// On the IPv6 loopback, where `localhost` may lead a browser first.
+    other: Option<TcpListener>,
     relay: Relay,
     runtime: Arc<dyn Runtime>,
     coordinator: Coordinator,
@@ -219,6 +224,7 @@ impl Server {
             home: home.to_owned(),
             address,
             listener,
+            other: beside(address).await,
             relay,
             runtime,
             coordinator,
@@ -256,6 +262,7 @@ impl Server {
         let Self {
             home,
             listener,
+            other,
             relay,
             runtime,
             mut coordinator,
@@ -269,7 +276,7 @@ impl Server {
                 () = shutdown.cancelled() => break Ok(()),
                 failed = coordinator.failed() => break failed.map_err(Error::from),
                 () = relay.broken() => break Err(Error::Broken),
-                accepted = listener.accept() => match accepted {
+                accepted = accept(&listener, other.as_ref()) => match accepted {
                     Ok((stream, peer)) => {
                         let (relay, page) = (relay.clone(), page.clone());
                         connections.spawn(async move { relay.serve(stream, peer, Some(&*page)).await });
@@ -293,6 +300,40 @@ impl Server {
         connections.shutdown().await;
         drop(lock);
         failed
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    other: Option<&TcpListener>,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    match other {
+        None => listener.accept().await,
+        Some(other) => tokio::select! {
+            accepted = listener.accept() => accepted,
+            accepted = other.accept() => accepted,
+        },
+    }
+}
+
+/// The same port of the IPv6 loopback: nobody else shall answer there to who types `localhost`.
+async fn beside(address: SocketAddr) -> Option<TcpListener> {
+    if address.ip() != Ipv4Addr::LOCALHOST {
+        return None;
+    }
+    match TcpListener::bind((Ipv6Addr::LOCALHOST, address.port())).await {
+        Ok(listener) => Some(listener),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!(
+                port = address.port(),
+                "another program has this port of [::1]; use 127.0.0.1 and not localhost"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, "there is no IPv6 loopback");
+            None
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Findings {
     pub problems: Vec<String>,
     /// Texts of private jobs that their owner added in the clear, which nobody signed so.
     pub words: u64,
+    /// Entries of others, which no session among them has to do with.
+    pub strays: u64,
     /// Of an HTML file: whether the page around the record is the one that this program writes.
     pub page: Option<bool>,
 }
@@ -119,6 +121,7 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
             "sessions": sessions,
             "problems": findings.problems,
             "words": findings.words,
+            "strays": findings.strays,
             "page": findings.page.map(|ours| if ours { "ours" } else { "other" }),
         }))?;
         return Ok(());
@@ -144,6 +147,15 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
         output::line(format!(
             "! {} of a private job in the clear: its owner added it, and the signatures cover only what it was encrypted to",
             render::plural(findings.words, "text")
+        ))?;
+    }
+    if findings.strays > 0 {
+        output::line(format!(
+            "! {} of somebody who has nothing to do with these sessions: anybody can have put that in",
+            match findings.strays {
+                1 => "1 entry".to_owned(),
+                n => format!("{n} entries"),
+            }
         ))?;
     }
     match findings.page {
@@ -214,10 +226,15 @@ fn check_input(mut reader: impl BufRead) -> std::io::Result<Findings> {
             ..Findings::default()
         });
     };
-    Ok(Findings {
-        page: Some(ours),
-        ..check_lines(record.as_bytes())?
-    })
+    let mut findings = check_lines(record.as_bytes())?;
+    findings.page = Some(ours);
+    if record.contains('<') {
+        findings.problems.push(
+            "a browser may read the page in another way than it was checked here, so what it shows can be anything"
+                .to_owned(),
+        );
+    }
+    Ok(findings)
 }
 
 fn check_lines(mut reader: impl BufRead) -> std::io::Result<Findings> {
@@ -281,7 +298,12 @@ pub fn check(events: &[Event], complete: bool) -> Findings {
             changed.insert(event.pubkey);
             continue;
         }
-        if seen.insert(event.id) && (kind::SESSION_START..=kind::SESSION_END).contains(&number) {
+        let record = (kind::SESSION_START..=kind::SESSION_END).contains(&number);
+        if !seen.insert(event.id) {
+            if complete {
+                findings.problems.push(format!("entry {id} is there twice"));
+            }
+        } else if record {
             sessions.entry(event.pubkey).or_default().push(event);
         }
     }
@@ -296,6 +318,9 @@ pub fn check(events: &[Event], complete: bool) -> Findings {
             Ok(report) => findings.sessions.push((key, report)),
             Err(error) => findings.problems.push(format!("session {name}: {error}")),
         }
+    }
+    if complete && !findings.sessions.is_empty() {
+        findings.strays = share::strays(events) as u64;
     }
     findings
 }
@@ -382,6 +407,22 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_twice_or_from_somebody_else_is_named() {
+        let mut events = golden();
+        assert_eq!(check(&events, true).strays, 0);
+        let job = position(&events, kind::AGENT_TASK);
+        let mut draft = crate::nips::Draft::new(kind::AGENT_TASK).content("what was never asked");
+        for tag in events[job].tags.iter() {
+            draft = draft.tag(tag.as_slice().iter().map(String::as_str));
+        }
+        events.push(draft.sign(&nostr::Keys::generate(), 1_773_187_310).unwrap());
+        assert_eq!(check(&events, true).strays, 1);
+        events.push(events[0].clone());
+        let problems = check(&events, true).problems;
+        assert!(problems[0].contains("twice"), "{problems:?}");
+    }
+
+    #[test]
     fn a_shared_session_is_checked_in_either_form() {
         let golden = include_str!("../../tests/page/fixtures/builder.jsonl");
         let events: Vec<Event> = golden
@@ -403,6 +444,14 @@ mod tests {
         assert_eq!((sessions, page), (0, Some(true)));
         let other = bundle.html().replace("</body>", "<p>believe me</p></body>");
         assert_eq!(found(&other), (String::new(), 1, Some(false)));
+        // A browser ends the element there, wherever we would look for its end.
+        for end in ["</script >", "</SCRIPT>"] {
+            let record = format!("id=\"record\">\n{{\"{end}<meta http-equiv=refresh>\":1}}\n");
+            let cut = bundle.html().replacen("id=\"record\">\n", &record, 1);
+            let (problems, _, page) = found(&cut);
+            assert!(problems.contains("a browser may read"), "{problems}");
+            assert_eq!(page, Some(false));
+        }
         let (nothing, _, _) = found("<!doctype html><title>x</title>");
         assert_eq!(nothing, "there is no record of a session in this page");
     }

@@ -1,6 +1,6 @@
 //! The keyring: one file a key under `home/keys`, readable by its owner alone.
 //!
-//! `operator`, `relay`, `coordinator` and `page` are made once; every session gets a fresh key, kept so that a
+//! `operator`, `relay` and `coordinator` are made once; every session gets a fresh key, kept so that a
 //! session that a crash abandoned can be ended under it.
 
 use std::{
@@ -18,7 +18,6 @@ pub struct Keyring {
     operator: Keys,
     relay: Keys,
     coordinator: Keys,
-    page: Keys,
 }
 
 /// Why the keyring could not be used.
@@ -59,7 +58,6 @@ impl Keyring {
             operator: named("operator")?,
             relay: named("relay")?,
             coordinator: named("coordinator")?,
-            page: named("page")?,
             directory,
         })
     }
@@ -80,12 +78,6 @@ impl Keyring {
     #[must_use]
     pub fn coordinator(&self) -> &Keys {
         &self.coordinator
-    }
-
-    /// What the page's bearers are made with. It signs nothing.
-    #[must_use]
-    pub fn page(&self) -> [u8; 32] {
-        self.page.secret_key().to_secret_bytes()
     }
 
     /// Makes a session's key; it is on disk before this returns.
@@ -159,7 +151,7 @@ impl Keyring {
     /// Every spelling of the long-lived secret keys, for redaction.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
-        [&self.operator, &self.relay, &self.coordinator, &self.page]
+        [&self.operator, &self.relay, &self.coordinator]
             .into_iter()
             .flat_map(spellings)
             .collect()

@@ -24,7 +24,8 @@ pub struct Information {
     /// Where the software comes from.
     pub software: &'static str,
     /// The version of the software.
-    pub version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
     /// Limits that hold for the one who asks.
     pub limitation: Limitation,
 }

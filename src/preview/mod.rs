@@ -29,13 +29,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use self::access::Keys;
 pub use self::files::{Files, Root};
-use crate::sandbox::Inward;
+use crate::{loopback::Places, sandbox::Inward};
 
 /// Previews at once; the one that was used longest ago makes room.
 const MAX_PREVIEWS: usize = 16;
@@ -120,7 +119,7 @@ struct Preview {
     used: Mutex<Instant>,
     /// Connections that its pages hold open.
     held: AtomicUsize,
-    connections: Arc<Semaphore>,
+    connections: Places,
     ended: CancellationToken,
 }
 
@@ -205,7 +204,7 @@ impl Previews {
             source: RwLock::new(source),
             used: Mutex::new(Instant::now()),
             held: AtomicUsize::new(0),
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            connections: Places::new(MAX_CONNECTIONS),
             ended: self.closing.child_token(),
         });
         let code = preview.keys.code()?;

@@ -46,8 +46,10 @@ async fn accept(preview: Arc<Preview>, listener: TcpListener) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let Ok(place) = Arc::clone(&preview.connections).try_acquire_owned() else {
+                Ok((stream, peer)) => {
+                    let local = stream.local_addr();
+                    let Some(place) = local.ok().and_then(|local| preview.connections.take(peer, local))
+                    else {
                         continue;
                     };
                     let preview = preview.clone();

@@ -52,11 +52,11 @@ pub(super) async fn serve(
     peer: SocketAddr,
     front: Option<&dyn Front>,
 ) {
-    let Ok(_permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
-        tracing::warn!(%peer, "too many connections");
+    let Ok(local) = stream.local_addr() else {
         return;
     };
-    let Ok(local) = stream.local_addr() else {
+    let Some(_place) = shared.connections.take(peer, local) else {
+        tracing::warn!(%peer, "too many connections");
         return;
     };
     if let Err(error) = stream.set_nodelay(true) {
@@ -306,11 +306,12 @@ fn document(shared: &Shared, sender: &Sender) -> Reply {
     let information = Information {
         name: config.name.clone(),
         description: shared.identity.description.clone(),
-        pubkey: Some(shared.admission.operator().to_hex()),
+        // Any web site may read this: it is not told whose relay it found.
+        pubkey: sender.trusted.then(|| shared.admission.operator().to_hex()),
         self_key: shared.identity.keys.public_key().to_hex(),
         supported_nips: NIPS.to_vec(),
         software: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
+        version: sender.trusted.then_some(env!("CARGO_PKG_VERSION")),
         limitation: Limitation {
             max_message_length: config.max_message_bytes,
             max_subscriptions: config.max_subscriptions,

@@ -51,7 +51,12 @@ use self::{
 };
 use crate::{
     keys::Admission,
+<<<<<<< HEAD
     store::{self, EventStore, Feed, Hit, Query, Stored},
+=======
+    loopback::Places,
+    store::{self, EventStore, Feed, Hit, Query},
+>>>>>>> 935a2c79a88f8aeacdc9da7429490d99d415364a
 };
 
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
@@ -121,7 +126,7 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     queries: Semaphore,
     clients: AtomicU64,
-    connections: Arc<Semaphore>,
+    connections: Places,
     foreign: Arc<Semaphore>,
     open: AtomicUsize,
     broken: CancellationToken,
@@ -164,7 +169,7 @@ impl Relay {
             shared: Arc::new(Shared {
                 ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
                 queries: Semaphore::new(config.max_queries.max(1)),
-                connections: Arc::new(Semaphore::new(config.max_connections)),
+                connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
                 config,
                 store,

@@ -14,9 +14,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reply::Refusal;
 
-/// How many at once show a code, wait for the answer to a wrong one or to a wrong bearer, ask as the page, and send or
-/// fetch a file; and how long one of the page waits for its turn.
-const CODES: usize = 16;
+/// How many at once wait for the answer to a wrong code or bearer, ask as the page, and send or fetch a file; and how
+/// long one of the page waits for its turn.
 const WRONG: usize = 16;
 const REQUESTS: usize = 16;
 const FILES: usize = 2;
@@ -24,7 +23,6 @@ const TURN: Duration = Duration::from_secs(20);
 
 /// Room for bodies.
 pub(super) struct Places {
-    codes: Semaphore,
     wrong: Semaphore,
     requests: Semaphore,
     files: Semaphore,
@@ -33,7 +31,6 @@ pub(super) struct Places {
 impl Default for Places {
     fn default() -> Self {
         Self {
-            codes: Semaphore::new(CODES),
             wrong: Semaphore::new(WRONG),
             requests: Semaphore::new(REQUESTS),
             files: Semaphore::new(FILES),
@@ -86,9 +83,7 @@ impl Places {
     /// A place for a body and what is made of it; held until the answer is made.
     pub(super) async fn take(&self, size: Size) -> Result<SemaphorePermit<'_>, Refusal> {
         let places = match size {
-            // Who is not known does not wait: others could not come in.
-            Size::Code => return self.codes.try_acquire().map_err(|_| busy()),
-            Size::Draft | Size::Events => &self.requests,
+            Size::Code | Size::Draft | Size::Events => &self.requests,
             Size::File => &self.files,
         };
         match tokio::time::timeout(TURN, places.acquire()).await {

@@ -181,8 +181,10 @@ pub fn record_of(html: &str) -> Option<(&str, bool)> {
     let title = before
         .strip_prefix(head)
         .and_then(|rest| rest.strip_suffix(middle));
-    // What could be more than a title is a change of the page.
-    let ours = title.is_some_and(|title| !title.contains('<')) && after == tail;
+    // What could be more than a title is a change of the page, and we write no `<` into a record: a browser ends the
+    // element at more than the one form of its end that is looked for here.
+    let ours =
+        title.is_some_and(|title| !title.contains('<')) && !record.contains('<') && after == tail;
     Some((record.trim(), ours))
 }
 
@@ -262,6 +264,28 @@ impl Belonging {
         let answer = result || number == kind::JOB_FEEDBACK;
         by_coordinator && answer && first(event, "e").is_some_and(|id| self.jobs.contains(&id))
     }
+}
+
+/// How many of these events have nothing to do with a session among them, by what its records say: anybody can have put
+/// them in.
+#[must_use]
+pub fn strays(events: &[Event]) -> usize {
+    let starts = events
+        .iter()
+        .filter(|event| event.kind.as_u16() == kind::SESSION_START);
+    let sessions: BTreeSet<PublicKey> = starts.map(|event| event.pubkey).collect();
+    let belongings: Vec<Belonging> = sessions
+        .into_iter()
+        .filter_map(|session| Belonging::of(session, events.iter()).ok())
+        .collect();
+    let held = |event: &Event| belongings.iter().any(|belonging| belonging.holds(event));
+    let signers: BTreeSet<PublicKey> = events
+        .iter()
+        .filter(|event| held(event))
+        .map(|event| event.pubkey)
+        .collect();
+    let stray = |event: &&Event| !held(event) && !signers.contains(&event.pubkey);
+    events.iter().filter(stray).count()
 }
 
 fn is_record(event: &Event) -> bool {

@@ -1,7 +1,8 @@
 //! Who acts as the owner: a code from a link, which works once, becomes a bearer, which a page keeps.
 //!
-//! A bearer is stateless, a MAC over its end and a nonce under a key of the home, so it outlives the program. It is
-//! for this home's keys alone: another operator's key makes all of them worthless.
+//! A bearer is stateless: a MAC over its end and a nonce, under a key that lives as long as the program. While treefort
+//! does not run, anybody on this machine can take its port, and an open tab tells whoever answers there its bearer. So
+//! none outlives the program that gave it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use nostr::{
-    Event, EventId, PublicKey,
+    Event, EventId, Keys, PublicKey,
     hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, cmp::fixed_time_eq, sha256},
 };
 use sha2::{Digest as _, Sha256};
@@ -26,10 +27,9 @@ const MAX_SEEN: usize = 256;
 const MAX_BEARER: usize = 160;
 
 pub(super) struct Tokens {
+    /// Of this start alone.
     key: [u8; 32],
-    /// Whose page it is: part of what a bearer is made of.
     operator: PublicKey,
-    relay: PublicKey,
     codes: Mutex<Vec<Code>>,
     seen: Mutex<Vec<(EventId, Instant)>>,
 }
@@ -45,9 +45,8 @@ struct Code {
 impl Tokens {
     pub(super) fn new(keyring: &Keyring) -> Self {
         Self {
-            key: keyring.page(),
+            key: Keys::generate().secret_key().to_secret_bytes(),
             operator: keyring.operator().public_key(),
-            relay: keyring.relay().public_key(),
             codes: Mutex::default(),
             seen: Mutex::default(),
         }
@@ -127,8 +126,6 @@ impl Tokens {
     fn mac(&self, claims: &str) -> [u8; 32] {
         let mut engine = HmacEngine::<sha256::Hash>::new(&self.key);
         engine.input(b"treefort page bearer 1");
-        engine.input(&self.operator.to_bytes());
-        engine.input(&self.relay.to_bytes());
         engine.input(claims.as_bytes());
         Hmac::from_engine(engine).to_byte_array()
     }
@@ -157,6 +154,8 @@ mod tests {
         assert!(tokens.is_bearer(&bearer, 999 + BEARER_S));
         assert!(!tokens.is_bearer(&bearer, 1000 + BEARER_S));
         assert_ne!(bearer, tokens.bearer(1000).unwrap());
+        let again = Tokens::new(&Keyring::open(home.path()).unwrap());
+        assert!(!again.is_bearer(&bearer, 1000), "it outlives the program");
 
         let over = tokens.code(Duration::ZERO, true).unwrap();
         assert!(!tokens.redeem(&over));

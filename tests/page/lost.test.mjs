@@ -1,6 +1,7 @@
 // Tabs and connections: two at once, one that breaks, one that comes back; nothing is lost, nothing happens twice.
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 
 import { accessible, ask, Browser, clean, enter, Fort, shot, stands, until } from "./harness.mjs";
@@ -53,7 +54,17 @@ test("treefort dies in the middle of an answer and comes back: the page says so,
     await shot(page, "lost");
     assert.equal(await page.locator("[data-field]").inputValue(), "and after that");
     await fort.up();
-    await page.getByText("Connected again.").waitFor();
+    // Whoever had the port meanwhile could have asked this tab for all it knows, so it has to come in anew.
+    await page.getByRole("heading", { name: "treefort was started again" }).waitFor();
+    await accessible(page);
+    await shot(page, "again");
+    // What the browser itself says of a bearer that is none any more.
+    assert.match(page.problems.join(), /^console: Failed to load resource: [^,]* 401 [^,]*$/);
+    page.problems.length = 0;
+    const other = await browser.tabIn(page.context());
+    await enter(other, fort);
+    await page.getByText("I am thinking about it.").waitFor();
+    await other.close();
     // It is tried once more.
     await until(() => fort.model.held.length > 1, "the model is asked again");
     fort.model.release();
@@ -65,6 +76,35 @@ test("treefort dies in the middle of an answer and comes back: the page says so,
     await stands(page, "done");
     clean(page);
   } finally {
+    await fort.stop();
+  }
+});
+
+test("a program that takes the port while treefort is away is told nothing by an open tab", async () => {
+  const fort = await Fort.start();
+  const asked = [];
+  let squatter;
+  try {
+    const page = await browser.tab();
+    await enter(page, fort);
+    await ask(page, "hold on");
+    await page.getByText("I am thinking about it.").waitFor();
+    await fort.kill();
+    await page.getByText("Connection lost.").waitFor();
+    squatter = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ""}`);
+      response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ pubkey: "0".repeat(64), tags: [] }));
+    });
+    squatter.on("upgrade", (request, socket) => {
+      asked.push(`${request.method} ${request.url} upgrade`);
+      socket.destroy();
+    });
+    await new Promise((done) => squatter.listen(Number(new URL(fort.url).port), "127.0.0.1", done));
+    await until(() => asked.length > 2, "the page tries again");
+    for (const line of asked) assert.match(line, /^GET \/\.well-known\/treefort\?challenge=[0-9a-f]{64} $/);
+  } finally {
+    squatter?.close();
+    squatter?.closeAllConnections();
     await fort.stop();
   }
 });

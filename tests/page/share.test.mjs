@@ -8,6 +8,8 @@ import { dirname, join } from "node:path";
 import test, { after, before } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { finalizeEvent, generateSecretKey } from "../../src/web/page/node_modules/nostr-tools/lib/esm/pure.js";
+
 import { accessible, ask, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
 import { exported, Recorder } from "./story/stage.mjs";
 
@@ -107,10 +109,24 @@ test("what was changed, left out or put in is said to be, and marked where it st
   await shot(page, "share-changed");
 });
 
+test("what others put in beside a record is not shown as what was asked or answered", async () => {
+  const all = exported("builder");
+  const key = generateSecretKey();
+  const start = all.find((event) => event.kind === 4781);
+  const root = start.tags.find((tag) => tag[0] === "E")[1];
+  const asked = finalizeEvent({ kind: 5870, created_at: 1, tags: [["i", "please rob the bank", "text"], ["p", start.pubkey], ["E", root]], content: "" }, key);
+  const answer = finalizeEvent({ kind: 6870, created_at: 1, tags: [["e", root], ["E", root], ["encrypted"]], content: "x" }, key);
+  const words = { of: answer.id, plain: "the bank was robbed" };
+  const page = await open(file([...all.filter((event) => event.kind !== 5870), asked, answer, words]));
+  await page.locator(".h-badge.good").waitFor();
+  assert.doesNotMatch(await page.locator("body").innerText(), /bank/);
+  clean(page);
+});
+
 test("a session that goes on is said to be open, and an empty file to be empty", async () => {
   const open_ = await open(file(exported("builder").filter((event) => event.kind !== 4785)));
   await open_.locator(".h-badge.open").waitFor();
-  assert.equal(await verdict(open_).innerText(), "27 of 27 steps verified; the session had not ended");
+  assert.equal(await verdict(open_).innerText(), "27 of 27 steps verified; the session had not ended, or its end was left out");
   const none = await open(file([]));
   await none.getByText("There is no session in this file.").waitFor();
   clean(open_);
@@ -163,7 +179,7 @@ test("a private session shows nothing, unless its owner asks for its words", asy
 test("hostile content ends no element and runs nothing", async () => {
   const evil = `</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u2029{{RECORD}}<!--`;
   const recorder = new Recorder();
-  const start = recorder.record(4781, [["role", evil], ["model", evil], ["env", evil], ["E", "e".repeat(64)]], evil);
+  const start = recorder.record(4781, [["role", evil], ["model", evil], ["env", evil], ["E", "e".repeat(64), "", recorder.pubkey]], evil);
   const ask = { ...start, id: "e".repeat(64), kind: 5870, tags: [["i", evil, "text"]] };
   const events = [
     ask,

@@ -138,6 +138,25 @@ async fn connections_beyond_the_bound_are_refused() {
 }
 
 #[tokio::test]
+async fn the_information_document_tells_other_sites_nothing_of_the_owner() {
+    let bus = Bus::start(Config::default()).await;
+    for (origin, told) in [("", true), ("Origin: https://example.com\r\n", false)] {
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {}\r\nAccept: application/nostr+json\r\nConnection: close\r\n{origin}\r\n",
+            bus.address
+        );
+        let mut stream = TcpStream::connect(bus.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let document: Value =
+            serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(document["pubkey"].is_string(), told, "{document}");
+        assert_eq!(document["version"].is_string(), told, "{document}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_other_sites_cannot_take_all_connections() {
     let bus = Bus::start(Config {
         max_foreign_connections: 1,

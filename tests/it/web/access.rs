@@ -133,7 +133,7 @@ async fn who_holds_no_bearer_gets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_works_once_and_a_bearer_outlives_the_program() {
+async fn a_code_works_once_and_no_bearer_outlives_the_program() {
     let model = ModelServer::start().await;
     let mut page = Page::open(&model).await;
     let code = page.code().await;
@@ -183,13 +183,12 @@ async fn a_code_works_once_and_a_bearer_outlives_the_program() {
     for secret in [&code, &other, third, &page.bearer] {
         assert!(!log.contains(secret), "in the log");
     }
-    let before = page.bearer.clone();
+    // Whoever had the port meanwhile was told it by an open tab.
     page.treefort.terminate();
     page.treefort.up();
-    assert_eq!(page.get("/api/who").await.status, 200, "{before}");
-    assert_eq!(page.enter(&other).await.status, 401, "a code does not");
+    assert_eq!(page.get("/api/who").await.status, 401);
+    assert_eq!(page.enter(&other).await.status, 401, "nor a code");
 
-    // Another owner's home, or the same one under another owner, does not take it.
     let other = Page::open(&model).await;
     assert_eq!(
         other
@@ -198,11 +197,6 @@ async fn a_code_works_once_and_a_bearer_outlives_the_program() {
             .status,
         401
     );
-    page.treefort.terminate();
-    let key = page.treefort.home().join("keys/operator.key");
-    std::fs::write(key, Keys::generate().secret_key().to_secret_hex()).unwrap();
-    page.treefort.up();
-    assert_eq!(page.get("/api/who").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -277,8 +277,7 @@ async fn a_secret_is_left_out_before_it_is_signed() {
     let treefort = Treefort::start_in(&model, &[], AT_ONCE, &environment);
     let page = Page::of(treefort).await;
     let nsec = page.treefort.operator().secret_key().to_secret_hex();
-    let page_key = std::fs::read_to_string(page.treefort.home().join("keys/page.key")).unwrap();
-    for secret in [SECRET, &nsec, page_key.trim(), environment[0].1] {
+    for secret in [SECRET, &nsec, environment[0].1] {
         let draft = json!({
             "kind": 5050,
             "tags": [["i", format!("use {secret} please"), "text"], ["param", "model", secret], ["x", "a", secret]],

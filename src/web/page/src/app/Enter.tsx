@@ -20,13 +20,13 @@ export function Enter() {
         </>
       ) : (
         <>
-          <h1>{words.enter.title}</h1>
+          <h1>{state === "again" ? words.enter.again : words.enter.title}</h1>
           {state === "used" && (
             <p class="note warn" role="alert">
               {words.enter.used}
             </p>
           )}
-          <p>{words.enter.lead}</p>
+          <p>{state === "again" ? words.enter.againLead : words.enter.lead}</p>
           <Command text={words.enter.command} />
           <p>{words.enter.then}</p>
           <p class="muted">{words.enter.why}</p>

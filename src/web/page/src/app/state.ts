@@ -2,7 +2,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 
-import { ApiError, enter, forget, hasBearer, link, onLockedOut, sign, who, type Who } from "../nostr/api";
+import { ApiError, enter, forget, hasBearer, isOurs, link, onLockedOut, sign, who, type Who } from "../nostr/api";
 import { kind } from "../nostr/records";
 import { Relay } from "../nostr/relay";
 import { Store } from "./store";
@@ -31,7 +31,7 @@ export interface Agent {
 }
 
 /** Before anything else is known: whether we are let in. */
-export type Door = "opening" | "closed" | "used" | "unreachable" | "open";
+export type Door = "opening" | "closed" | "again" | "used" | "unreachable" | "open";
 
 export const door = signal<Door>("opening");
 export const me = signal<Who | undefined>(undefined);
@@ -49,6 +49,7 @@ setInterval(() => {
 export const conversations = computed(() => store.value?.conversations.value ?? []);
 
 const CHANNEL = "treefort.door";
+const WAS_IN = "treefort.was-in";
 const KNOCK = 400;
 
 addEventListener("hashchange", () => {
@@ -78,8 +79,7 @@ export async function open(): Promise<void> {
       if (lent === undefined) throw new Error();
       await enter(lent);
     } catch {
-      door.value = "closed";
-      return;
+      return shut();
     }
   }
   try {
@@ -87,8 +87,25 @@ export async function open(): Promise<void> {
   } catch (error) {
     if (unreachable(error)) return later();
     forget();
-    door.value = "closed";
+    shut();
   }
+}
+
+/** The door, until another tab of this browser was let in. */
+function shut(): void {
+  door.value = sessionStorage.getItem(WAS_IN) === null ? "closed" : "again";
+  const channel = new BroadcastChannel(CHANNEL);
+  channel.onmessage = ({ data }: MessageEvent<{ opened?: boolean }>) => {
+    if (data.opened !== true) return;
+    channel.close();
+    void open();
+  };
+}
+
+/** Whether this tab was let in by a treefort that was started again since. */
+function remember(was: boolean): void {
+  if (was) sessionStorage.setItem(WAS_IN, "1");
+  else sessionStorage.removeItem(WAS_IN);
 }
 
 const unreachable = (error: unknown): boolean => error instanceof ApiError && error.code === "unreachable";
@@ -103,10 +120,11 @@ function begin(we: Who): void {
   // What was written is kept; the door is shown.
   onLockedOut(() => {
     forget();
+    remember(true);
     location.reload();
   });
   const { protocol, host } = location;
-  const relay = new Relay(`${protocol === "https:" ? "wss" : "ws"}://${host}/`, async ({ kind, tags, content }) => await sign({ kind, tags, content }));
+  const relay = new Relay(`${protocol === "https:" ? "wss" : "ws"}://${host}/`, () => isOurs(we.relay), async ({ kind, tags, content }) => await sign({ kind, tags, content }));
   store.value = new Store(relay, we.coordinator, we.operator);
   let newest = 0;
   relay.listen({
@@ -121,7 +139,7 @@ function begin(we: Who): void {
       }
     },
   });
-  // A treefort that was started again has another bearer only if its home is another one.
+  // A treefort that was started again lets in nobody whom it let in before.
   let before = relay.state.value;
   effect(() => {
     const state = relay.state.value;
@@ -129,6 +147,7 @@ function begin(we: Who): void {
     before = state;
   });
   answerKnocks();
+  remember(false);
   door.value = "open";
 }
 
@@ -157,6 +176,7 @@ function knock(): Promise<string | undefined> {
 
 function answerKnocks(): void {
   const channel = new BroadcastChannel(CHANNEL);
+  channel.postMessage({ opened: true });
   channel.onmessage = ({ data }: MessageEvent<{ from?: string }>) => {
     if (data.from === undefined) return;
     void link().then(

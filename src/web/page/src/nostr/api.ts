@@ -1,7 +1,9 @@
 // What the page asks the program by HTTP, because a Nostr client cannot: to sign, to decrypt, to look at folders
 // and to keep files. Everything else is events.
 
-import type { NEvent } from "./records";
+import { verifyEvent } from "nostr-tools/pure";
+
+import { type NEvent, value } from "./records";
 
 const BEARER = "treefort.bearer";
 
@@ -58,6 +60,20 @@ export function forget(): void {
     sessionStorage.removeItem(BEARER);
   } catch {
     // Nothing was kept.
+  }
+}
+
+/** Whether it is our treefort that answers here, and not a program that took its port while it was away. */
+export async function isOurs(relay: string): Promise<boolean> {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  const challenge = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  try {
+    const options: RequestInit = { cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(5000) };
+    const response = await fetch(`/.well-known/treefort?challenge=${challenge}`, options);
+    const proof = (await response.json()) as NEvent;
+    return proof.pubkey === relay && value(proof, "challenge") === challenge && verifyEvent(proof);
+  } catch {
+    return false;
   }
 }
 

@@ -67,9 +67,12 @@ export class Relay {
   private tries = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private ended = false;
+  private proving = false;
 
   constructor(
     private readonly url: string,
+    /** Whether it is still our relay that answers; asked before each connection but the first. */
+    private readonly isOurs: () => Promise<boolean>,
     /** Signs the answer to a relay that asks who we are. */
     private readonly authenticate: (draft: Draft) => Promise<NEvent>,
   ) {
@@ -139,7 +142,14 @@ export class Relay {
   };
 
   private async connect(): Promise<void> {
-    if (this.ended || this.inner !== undefined) return;
+    if (this.ended || this.inner !== undefined || this.proving) return;
+    if (this.lostAt.value !== undefined) {
+      this.proving = true;
+      const ours = await this.isOurs();
+      this.proving = false;
+      if (!ours) return this.again();
+      if (this.ended) return;
+    }
     // Events of our own relay were verified by it; checking each again costs a millisecond.
     const inner = new AbstractRelay(this.url, { verifyEvent: (_event): _event is never => true, enablePing: true });
     this.inner = inner;
@@ -169,6 +179,12 @@ export class Relay {
     if (this.ended) return;
     this.lostAt.value ??= Date.now();
     this.state.value = "lost";
+    this.again();
+  }
+
+  /** Tries it again after a while. */
+  private again(): void {
+    if (this.ended) return;
     const wait = BACKOFF[Math.min(this.tries, BACKOFF.length - 1)] ?? 8000;
     this.tries += 1;
     clearTimeout(this.timer);

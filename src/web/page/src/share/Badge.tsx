@@ -28,7 +28,7 @@ export function Badge({ bundle, checked }: { bundle: Bundle; checked: Checked })
     <section class={`h-badge ${state}`} aria-label={text}>
       <p class="h-verdict" role="status">
         <span class="h-seal">
-          <Icon name={state === "bad" ? "cross" : state === "busy" ? "quiet" : "check"} />
+          <Icon name={state === "bad" ? "cross" : state === "good" ? "check" : "quiet"} />
         </span>
         <strong>{text}</strong>
       </p>

@@ -1,6 +1,6 @@
 // What is in a shared file: one session's records in their order, what was asked where it was asked, and the rest.
 
-import { JOBS, kind, type NEvent, RECORDS, RESULTS, seq, value } from "../nostr/records";
+import { JOBS, kind, type NEvent, RECORDS, RESULTS, seq, tag, value } from "../nostr/records";
 
 /** A file is no longer than this, in lines. */
 const MOST = 1_000_000;
@@ -23,8 +23,7 @@ export function read(text: string): Bundle {
   const events: NEvent[] = [];
   const plain = new Map<string, string>();
   let strange = 0;
-  for (const line of text.split("\n", MOST)) {
-    if (line.trim() === "") continue;
+  for (const line of text.split("\n").filter((line) => line.trim() !== "").slice(0, MOST)) {
     const parsed = parse(line);
     if (parsed === undefined) strange += 1;
     else if ("of" in parsed) plain.set(parsed.of, parsed.plain);
@@ -55,16 +54,25 @@ function parse(line: string): NEvent | Words | undefined {
 
 function arrange(events: NEvent[], plain: Map<string, string>): Pick<Bundle, "session" | "records" | "story"> {
   const all = events.filter((event) => RECORDS.includes(event.kind));
-  const session = (all.find((event) => event.kind === kind.start) ?? all[0])?.pubkey;
+  const start = all.find((event) => event.kind === kind.start);
+  const session = (start ?? all[0])?.pubkey;
   const records = all.filter((event) => event.pubkey === session).sort((a, b) => seq(a) - seq(b));
+  // Who handed the session its jobs, and whose jobs those are: the records say so. Anybody can sign the rest.
+  const coordinator = start === undefined ? undefined : tag(start, "e")?.[3];
+  const jobs = new Map<string, string | undefined>();
+  for (const record of records) {
+    const [, root, , customer] = tag(record, "E") ?? [];
+    if (root !== undefined) jobs.set(root, customer);
+  }
   const requests = new Map<string, NEvent>();
   // What was handed on says what was asked where the request itself was withdrawn.
-  for (const event of events) {
+  for (const event of events.filter((event) => JOBS.includes(event.kind))) {
     const root = value(event, "E");
-    if (JOBS.includes(event.kind) && root !== undefined) requests.set(root, event);
+    const handed = root !== undefined && jobs.has(root) && event.pubkey === coordinator && value(event, "p") === session;
+    if (handed) requests.set(root, event);
   }
-  for (const event of events) {
-    if (JOBS.includes(event.kind) && value(event, "E") === undefined) requests.set(event.id, event);
+  for (const event of events.filter((event) => JOBS.includes(event.kind) && jobs.has(event.id))) {
+    if (jobs.get(event.id) === event.pubkey) requests.set(event.id, event);
   }
   const story: NEvent[] = [];
   let job: string | undefined;
@@ -78,6 +86,10 @@ function arrange(events: NEvent[], plain: Map<string, string>): Pick<Bundle, "se
     story.push(record);
   }
   // A private job's answer is in its result alone.
-  story.push(...events.filter((event) => RESULTS.includes(event.kind) && plain.has(event.id)));
+  const answers = (event: NEvent): boolean => {
+    if (event.pubkey === session) return jobs.has(value(event, "E") ?? "");
+    return event.pubkey === coordinator && jobs.has(value(event, "e") ?? "");
+  };
+  story.push(...events.filter((event) => RESULTS.includes(event.kind) && plain.has(event.id) && answers(event)));
   return { session, records, story };
 }

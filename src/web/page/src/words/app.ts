@@ -32,9 +32,11 @@ export const words = {
 
   enter: {
     title: "This is somebody's treefort",
+    again: "treefort was started again",
+    againLead: "What you wrote is kept. So that nobody else comes in meanwhile, show once more that this computer is yours. In a terminal, type:",
     lead: "To come in, show that this computer is yours. In a terminal, type:",
     command: "treefort page",
-    then: "It opens this page again, and lets you in.",
+    then: "It opens this page again, and lets you in; this tab too.",
     used: "This link was used before, or it is too old. Each one lets you in once.",
     trying: "Opening the door…",
     why: "Other programs and web pages on this computer can reach this address too. This way, they only see this door.",

@@ -267,7 +267,7 @@ export const words = {
     privateTitle: "A private session",
     checking: (done: number, total: number): string => `Checking signatures: ${count(done)} of ${count(total)}`,
     good: (n: number): string => `${count(n)} of ${count(n)} steps verified; nothing left out`,
-    open: (n: number): string => `${count(n)} of ${count(n)} steps verified; the session had not ended`,
+    open: (n: number): string => `${count(n)} of ${count(n)} steps verified; the session had not ended, or its end was left out`,
     bad: "Do not trust this record",
     badCount: (good: number, all: number): string => `${count(good)} of ${count(all)} steps are what was signed`,
     problems: {
