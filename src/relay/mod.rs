@@ -51,12 +51,8 @@ use self::{
 };
 use crate::{
     keys::Admission,
-<<<<<<< HEAD
-    store::{self, EventStore, Feed, Hit, Query, Stored},
-=======
     loopback::Places,
-    store::{self, EventStore, Feed, Hit, Query},
->>>>>>> 935a2c79a88f8aeacdc9da7429490d99d415364a
+    store::{self, EventStore, Feed, Hit, Query, Stored},
 };
 
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
