@@ -48,12 +48,12 @@ pub(super) fn erase(store: &FjallStore) -> Result<bool, Error> {
     while store.db.active_compactions() > 0 && Instant::now() < deadline {
         std::thread::sleep(A_MOMENT);
     }
-    flush(store)?;
+    flush(&keyspaces(store))?;
     let before = files(store)?;
     rotate_journal(store)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        flush(store)?;
+        flush(&keyspaces(store))?;
         for keyspace in keyspaces(store) {
             keyspace.major_compact()?;
         }
@@ -74,10 +74,15 @@ fn keyspaces(store: &FjallStore) -> [&Keyspace; 3] {
     [&store.events, &store.index, &store.meta]
 }
 
-/// What is in memory becomes tables.
-fn flush(store: &FjallStore) -> Result<(), Error> {
-    for keyspace in keyspaces(store) {
-        keyspace.rotate_memtable_and_wait()?;
+/// What is in memory becomes tables. One that does not in time, as on a full disk, is seen in the end.
+fn flush(of: &[&Keyspace]) -> Result<(), Error> {
+    let began = Instant::now();
+    for keyspace in of {
+        keyspace.rotate_memtable()?;
+    }
+    let waits = |keyspace: &&Keyspace| keyspace.sealed_memtable_count() > 0;
+    while of.iter().any(waits) && began.elapsed() < PATIENCE {
+        std::thread::sleep(A_MOMENT / 10);
     }
     Ok(())
 }
@@ -88,7 +93,7 @@ fn touch(store: &FjallStore) -> Result<(), Error> {
     store.events.remove(u64::MAX.to_be_bytes())?;
     store.index.remove([u8::MAX; 16])?;
     store.meta.remove(KEY)?;
-    flush(store)
+    flush(&keyspaces(store))
 }
 
 /// Writes until the journal of before is not the one that is written to.
@@ -109,7 +114,7 @@ pub(super) fn rotate_journal(store: &FjallStore) -> Result<(), Error> {
             }
             batch.commit()?;
         }
-        store.meta.rotate_memtable_and_wait()?;
+        flush(&[&store.meta])?;
         if newest()? != before {
             break;
         }
