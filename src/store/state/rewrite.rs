@@ -241,7 +241,7 @@ mod tests {
             for _ in 0..2 {
                 state.rewrite().unwrap();
                 assert!(!holds(home.path(), "a-canary-agent"));
-                assert_eq!(state.all_sessions().unwrap(), [stays.clone()]);
+                assert_eq!(state.all_sessions().unwrap(), std::slice::from_ref(&stays));
             }
             state.commit(&[], &[], Some(6)).unwrap();
         }
