@@ -148,10 +148,11 @@ async fn finish(context: &Arc<Context>, left: Left) -> Result<(usize, bool), Fai
     }
     let copies = context.workspaces.list().await?;
     for session in &left.sessions {
-        context
-            .keyring
-            .forget_session(session)
-            .map_err(|error| broken(&error))?;
+        // It may have gone before a crash.
+        if !matches!(context.keyring.session(session), Ok(None)) {
+            let forgotten = context.keyring.forget_session(session);
+            forgotten.map_err(|error| broken(&error))?;
+        }
         if copies.iter().all(|about| about.id != *session) {
             context.workspaces.forget(*session).await;
         }
