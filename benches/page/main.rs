@@ -15,5 +15,8 @@ fn main() {
         .env("TREEFORT_BIN", env!("CARGO_BIN_EXE_treefort"))
         .status()
         .unwrap();
-    assert!(status.success(), "{status}");
+    // It said which bar was missed, or what it could not do.
+    if !status.success() {
+        std::process::exit(1);
+    }
 }

@@ -325,7 +325,7 @@ pub enum Problem {
     TooManyFiles(usize),
     /// A file is too large to be attached.
     #[error("'{0}' has more than {1} MiB, which is the most that can be attached")]
-    FileTooLarge(String, u64),
+    FileTooLarge(String, usize),
     /// The job ended without an answer.
     #[error("{0}")]
     Job(String),

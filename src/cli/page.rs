@@ -68,8 +68,17 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         return Ok(output::line(link)?);
     }
     if open(context.home.dir(), &link).await? {
-        output::progress("the page opens in your browser; if it does not: treefort page --print");
-        return Ok(());
+        // Whether it really opens nobody can tell: some browsers may not read the file that leads them here.
+        if !output::is_terminal() {
+            output::progress(
+                "the page opens in your browser; if it does not: treefort page --print",
+            );
+            return Ok(());
+        }
+        output::progress(
+            "the page opens in your browser; if it does not, open this yourself, it works once:",
+        );
+        return Ok(output::line(link)?);
     }
     if !output::is_terminal() {
         return Err(CommandError::new(Kind::Failed, Problem::NoBrowser)

@@ -17,14 +17,11 @@ use crate::{
     agent::manifest::{Driver, Manifest},
     job::Failure,
     model::local::ModelInfo,
-    nips::nip90::JobRequest,
+    nips::nip90::{JobRequest, MAX_FILE_BYTES, MAX_FILES},
     sandbox::WORKSPACE,
     workspace::attach::Given,
 };
 
-/// Files of one job, and bytes of one of them.
-const FILES: usize = 20;
-const FILE_BYTES: u64 = 16 << 20;
 /// Bytes of all pictures of one prompt, which goes to the agent as one line and to the model as one request.
 const PICTURES: usize = 6 << 20;
 
@@ -114,9 +111,9 @@ pub(super) async fn read(
             "only the owner of this machine may attach files",
         ));
     }
-    if wanted.len() > FILES {
+    if wanted.len() > MAX_FILES {
         let sentence = format!(
-            "{} files are attached; at most {FILES} are taken",
+            "{} files are attached; at most {MAX_FILES} are taken",
             wanted.len()
         );
         return Err(Failure::new("input", sentence));
@@ -126,9 +123,9 @@ pub(super) async fn read(
         let mut files = Vec::new();
         for (sha256, name) in wanted {
             let shown = shown(&name);
-            let bytes = blobs.get_within(&sha256, FILE_BYTES).map_err(|error| {
+            let bytes = blobs.get_within(&sha256, MAX_FILE_BYTES as u64).map_err(|error| {
                 tracing::warn!(%error, sha256, "an attached file could not be read");
-                let mib = FILE_BYTES >> 20;
+                let mib = MAX_FILE_BYTES >> 20;
                 Failure::new(
                     "input",
                     format!("the attached file {shown} is not here, or has more than {mib} MiB; attach it again"),

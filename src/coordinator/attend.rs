@@ -138,6 +138,7 @@ fn seen(session: &Session) -> Seen {
             .map(|question| QuestionLine {
                 question: question.id.to_hex(),
                 text: question.text.clone(),
+                cut: 0,
                 options: question.options.clone(),
                 until: question.until,
             })
@@ -206,16 +207,17 @@ async fn answer(
     session: &mut Session,
     question: &EventId,
     option: &str,
-) -> Result<Result<Answered, Failure>, PublishError> {
+) -> Result<Result<Option<Answered>, Failure>, PublishError> {
     match session.stand.questions.take(question, option) {
-        Ok((question, place)) => {
+        Ok(None) => Ok(Ok(None)),
+        Ok(Some((question, place))) => {
             let chosen = question.options[place].clone();
             asking::answer(session, question, Some(place), "owner").await?;
-            Ok(Ok(Answered {
+            Ok(Ok(Some(Answered {
                 option: chosen.id,
                 kind: chosen.kind,
                 name: chosen.name,
-            }))
+            })))
         }
         Err(failure) => Ok(Err(failure)),
     }

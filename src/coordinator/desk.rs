@@ -76,7 +76,8 @@ pub(super) enum Word {
         question: EventId,
         /// The option's id.
         option: String,
-        heard: Heard<Answered>,
+        /// Nothing when it does not wait for this answer.
+        heard: Heard<Option<Answered>>,
     },
     /// Stand still.
     Pause(Heard<()>),

@@ -12,7 +12,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::shared::{Live, Shared};
+use super::{
+    shared::{Live, Shared},
+    workspaces::gone,
+};
 use crate::{job::Failure, sandbox::Exit};
 
 /// How long a session waits for another one that may be about to end.
@@ -62,9 +65,10 @@ enum Found {
     },
     /// It will not be free.
     Refused(&'static str),
+    /// It was deleted.
+    Gone,
 }
 
-const GONE: Found = Found::Refused("this copy is gone: it was discarded or cleaned away");
 const BEGINS: &str = "a session is only just beginning to work on this copy; try again in a moment";
 const ENDS: &str = "a session on this copy takes long to end; try again in a moment";
 const ELSE: &str = "something else is being done with this copy; try again when that is done";
@@ -109,7 +113,7 @@ impl Holders {
         let mut waiting = None;
         loop {
             let mut changes = self.0.subscribe();
-            let mut found = GONE;
+            let mut found = Found::Gone;
             self.0.send_if_modified(|state| {
                 found = take(state);
                 matches!(found, Found::Taken)
@@ -117,6 +121,7 @@ impl Holders {
             let (patience, hurry, sentence) = match found {
                 Found::Taken => return Ok(()),
                 Found::Refused(sentence) => return Err(Failure::new("workspace", sentence)),
+                Found::Gone => return Err(gone()),
                 Found::Busy {
                     patience,
                     hurry,
@@ -167,7 +172,7 @@ impl SessionHold {
     /// When another session works on it, or it is gone.
     pub(super) async fn take(shared: Arc<Shared>) -> Result<Self, Failure> {
         let begin = |state: &mut State| match state.session {
-            _ if state.gone => GONE,
+            _ if state.gone => Found::Gone,
             Some(Stage::Ends) => Found::Busy {
                 patience: OPERATION,
                 hurry: true,
@@ -292,7 +297,7 @@ impl OperationHold {
 
     async fn taken(shared: &Arc<Shared>, alone: bool) -> Result<Self, Failure> {
         let operate = |state: &mut State| match state.session {
-            _ if state.gone => GONE,
+            _ if state.gone => Found::Gone,
             Some(Stage::Begins | Stage::Works(_)) if alone => Found::Refused(AT_WORK),
             Some(Stage::Begins) => Found::Busy {
                 patience: BEGINNING,

@@ -41,6 +41,7 @@ mod shared;
 mod shell;
 mod states;
 mod turn;
+mod unnamed;
 mod usage;
 mod watch;
 mod words;
@@ -183,12 +184,13 @@ fn work(
     let dispatcher =
         dispatcher::Dispatcher::restore(context.clone(), reported, commands, shutdown.clone())?;
     let executor = executor::Executor::new(context.clone(), inbox, reports, shutdown.clone());
+    let looked_at = context.clone();
     let executing = async move {
         // What a crash left running must be gone before a new container takes its place.
-        sweep(&context).await;
+        sweep(&looked_at).await;
         executor.run().await;
         // One that was asked for in the moment of a crash may have come after the first look.
-        sweep(&context).await;
+        sweep(&looked_at).await;
     };
     Ok(async move {
         let deciding = async {
@@ -197,7 +199,8 @@ fn work(
             shutdown.cancel();
             decided
         };
-        let ((), decided) = tokio::join!(executing, deciding);
+        let removing = unnamed::keep_removing(context, shutdown.clone());
+        let ((), decided, ()) = tokio::join!(executing, deciding, removing);
         decided
     })
 }

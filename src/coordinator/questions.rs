@@ -93,23 +93,18 @@ impl<A> Questions<A> {
         Some(self.open.remove(at))
     }
 
-    /// The one that is answered, with the place of the option that is chosen.
+    /// The one that is answered, with the place of the option that is chosen; nothing when it is not open.
     ///
     /// # Errors
-    /// When it is not open, or has no such option.
+    /// When it has no such option.
     pub(super) fn take(
         &mut self,
         id: &EventId,
         option: &str,
-    ) -> Result<(Question<A>, usize), Failure> {
+    ) -> Result<Option<(Question<A>, usize)>, Failure> {
         let failed = |sentence: String| Failure::new("workspace", sentence);
         let at = self.open.iter().position(|it| it.id == *id);
-        let at = at.ok_or_else(|| {
-            failed(
-                "nobody waits for this answer: it was given already, or the time for it is over"
-                    .to_owned(),
-            )
-        })?;
+        let Some(at) = at else { return Ok(None) };
         let options = &self.open[at].options;
         let place = options.iter().position(|offered| offered.id == option);
         let place = place.ok_or_else(|| {
@@ -119,7 +114,7 @@ impl<A> Questions<A> {
                 ids.join(", ")
             ))
         })?;
-        Ok((self.open.remove(at), place))
+        Ok(Some((self.open.remove(at), place)))
     }
 
     /// All that are open: the turn is over or broken off.
@@ -164,16 +159,16 @@ mod tests {
         assert!(questions.take_due(at(5)).is_none());
         let wrong = questions.take(&id(1), "3").unwrap_err().sentence;
         assert!(wrong.contains("1, 2"), "{wrong}");
-        let (taken, place) = questions.take(&id(1), "2").unwrap();
+        let (taken, place) = questions.take(&id(1), "2").unwrap().unwrap();
         assert_eq!((taken.answer, place), (1, 1));
-        assert!(questions.take(&id(1), "2").is_err());
+        assert!(questions.take(&id(1), "2").unwrap().is_none());
         // What stands still does not wait.
         questions.run(false, at(3));
         assert_eq!(questions.due(), None);
         assert!(questions.take_due(at(1000)).is_none());
         questions.run(true, at(1000));
         assert_eq!(questions.take_due(at(1003)).unwrap().answer, 2);
-        assert!(questions.take(&id(2), "1").is_err());
+        assert!(questions.take(&id(2), "1").unwrap().is_none());
         let rest: Vec<u8> = questions.take_all().iter().map(|it| it.answer).collect();
         assert_eq!(rest, [3]);
         assert!(questions.is_empty() && questions.due().is_none());

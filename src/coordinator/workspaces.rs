@@ -52,6 +52,11 @@ pub(super) enum Error {
 /// its end, and would not know of each other.
 type Slot = Arc<tokio::sync::Mutex<Weak<Shared>>>;
 
+/// What whoever wants a copy hears that was deleted: a word of its own, since nothing is wrong.
+pub(super) fn gone() -> Failure {
+    Failure::new("gone", Error::Gone.to_string())
+}
+
 /// All copies of a home.
 #[derive(Debug)]
 pub struct Workspaces {
@@ -190,7 +195,7 @@ impl Workspaces {
     /// When there is none, or it cannot be read.
     pub(super) async fn open(self: &Arc<Self>, id: PublicKey) -> Result<Arc<Shared>, Failure> {
         let there = self.open_if_there(id).await?;
-        there.ok_or_else(|| Failure::new("workspace", Error::Gone.to_string()))
+        there.ok_or_else(gone)
     }
 
     /// As [`Self::open`]; nothing for a copy that was discarded or cleaned away.
@@ -326,9 +331,8 @@ impl Workspaces {
     ) -> Result<Arc<Shared>, Failure> {
         let none = |sentence: &str| Failure::new("workspace", sentence.to_owned());
         let id = match which {
-            Which::Session(session) => {
-                of(session).ok_or_else(|| none("this session has no copy of a project"))?
-            }
+            Which::Session(session) => of(session)
+                .ok_or_else(|| Failure::new("no-copy", "this session has no copy of a project"))?,
             Which::Project(path) => {
                 let path = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
                 let all = self.list().await?;

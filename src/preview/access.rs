@@ -11,6 +11,7 @@ use std::{
 };
 
 use hyper::{HeaderMap, Method, header};
+use nostr::hashes::cmp::fixed_time_eq;
 
 use super::random_hex;
 
@@ -85,9 +86,8 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)>
 
 /// Compares without telling by its time how much is right.
 fn same(one: &str, other: &str) -> bool {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    let differences = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
-    one.len() == other.len() && differences == 0
+    // The lengths are no secret.
+    one.len() == other.len() && fixed_time_eq(one.as_bytes(), other.as_bytes())
 }
 
 /// What a request may do.

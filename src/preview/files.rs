@@ -4,12 +4,7 @@
 //! link ([`crate::workspace::beneath`]), what is no regular file is not opened, and names that begin with a dot are
 //! not there: they are settings and secrets, and no part of a site.
 
-use std::{
-    fs::File,
-    io,
-    path::PathBuf,
-    sync::{Arc, LazyLock},
-};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -20,8 +15,13 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use rustix::{fs::FileType, io::Errno};
-use tokio::{io::AsyncReadExt as _, sync::Semaphore};
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::io::ReaderStream;
+
+mod whole;
 
 use super::{
     body::{Body, full},
@@ -43,8 +43,6 @@ const MAX_READ: usize = 20_000;
 /// Folders in which builds leave a site, looked at in this order when there is no page at the top.
 const SITES: [&str; 6] = ["dist", "build", "out", "public", "_site", "site"];
 const INDEX: &str = "index.html";
-/// Files that are held whole at once: those of the store are.
-static WHOLE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(4));
 
 /// Where files are read.
 #[derive(Debug, Clone)]
@@ -61,6 +59,8 @@ pub struct Files {
     root: Root,
     /// The folder below it that is the top.
     top: Vec<String>,
+    /// Places of the files that are held whole: those of the store are.
+    whole: Arc<Semaphore>,
 }
 
 /// What is at an address.
@@ -85,6 +85,7 @@ impl Files {
         let mut files = Self {
             root,
             top: Vec::new(),
+            whole: Arc::new(Semaphore::new(whole::AT_ONCE)),
         };
         if let Some(folder) = folder {
             files.top = parts(folder).ok_or(io::ErrorKind::InvalidInput)?;
@@ -270,19 +271,19 @@ pub(super) async fn answer(
     };
     let as_folder = path.ends_with('/');
     let place = match files.root {
-        Root::State(..) => WHOLE.acquire().await.ok(),
+        Root::State(..) => files.whole.clone().acquire_owned().await.ok(),
         Root::Folder(_) => None,
     };
     let looked = parts.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        find(&files, &looked, as_folder)
+        // Whoever does not wait any more leaves the reading to end with its place.
+        find(&files, &looked, as_folder).map(|reply| (reply, place))
     });
     let mut response = match found.await {
-        Ok(Ok(Reply::File(content, name))) => file(content, &name),
-        Ok(Ok(Reply::ToFolder)) => to_folder(&parts),
-        Ok(Ok(Reply::Names(names, more))) => list(&names, more),
-        Ok(Ok(Reply::Nothing)) => return pages::nothing(),
+        Ok(Ok((Reply::File(content, name), place))) => file(content, &name, place),
+        Ok(Ok((Reply::ToFolder, _))) => to_folder(&parts),
+        Ok(Ok((Reply::Names(names, more), _))) => list(&names, more),
+        Ok(Ok((Reply::Nothing, _))) => return pages::nothing(),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a file of a preview could not be read");
             return pages::unreadable();
@@ -301,9 +302,9 @@ pub(super) async fn answer(
     response
 }
 
-fn file(content: Content, name: &str) -> Response<Body> {
+fn file(content: Content, name: &str, place: Option<OwnedSemaphorePermit>) -> Response<Body> {
     let (size, body) = match content {
-        Content::Whole(bytes) => (bytes.len() as u64, full(bytes)),
+        Content::Whole(bytes) => (bytes.len() as u64, whole::body(bytes, place)),
         Content::Open(file, size) => {
             // Never more than was promised; of one that shrinks meanwhile the answer breaks off.
             let pieces = ReaderStream::new(tokio::fs::File::from_std(file).take(size));

@@ -42,6 +42,7 @@ pub use self::{
     config::{Config, Read},
     front::{Front, Reply as HttpReply, Sender, Site},
     ingest::Accepted,
+    origin::single,
     rejection::Rejection,
 };
 use self::{

@@ -78,7 +78,8 @@ pub(super) fn sender(
 }
 
 /// A header that occurs once.
-fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+#[must_use]
+pub fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)

@@ -7,17 +7,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
-use super::duplex::Duplex;
+use super::counted::Counted;
 use super::{BoxedStream, MODEL_PORT};
 
 /// Connections into one sandbox that may be open at once.
@@ -176,7 +174,11 @@ impl Inward {
         self.requests.closed().await;
     }
 
-    async fn ask(&self, places: &Arc<Semaphore>, ask: Ask) -> Result<Counted, InwardError> {
+    async fn ask(
+        &self,
+        places: &Arc<Semaphore>,
+        ask: Ask,
+    ) -> Result<Counted<Compat<yamux::Stream>>, InwardError> {
         let place = timeout(self.patience, Arc::clone(places).acquire_owned());
         let permit = match place.await {
             Ok(Ok(permit)) => permit,
@@ -187,10 +189,7 @@ impl Inward {
             let (reply, stream) = oneshot::channel();
             self.requests.send(reply).await.ok()?;
             let stream = stream.await.ok()?;
-            let mut stream = Counted {
-                inner: Duplex::new(stream.compat()),
-                _permit: permit,
-            };
+            let mut stream = Counted::closed_by_drop(stream.compat(), permit);
             stream.write_all(&ask.to_bytes()).await.ok()?;
             stream.flush().await.ok()?;
             Some(stream)
@@ -200,42 +199,6 @@ impl Inward {
             Ok(None) => Err(InwardError::Gone),
             Err(_) => Err(InwardError::Silent),
         }
-    }
-}
-
-/// A stream that gives its place back when it is dropped.
-struct Counted {
-    inner: Duplex<Compat<yamux::Stream>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    /// yamux says nothing when a stream is dropped whose writing side is closed already: the other side would
-    /// write on, and hold its place. So it is closed by being dropped, and by nothing else.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 mod choice;
 pub mod config;
 mod control;
+mod counted;
 pub mod disk;
 pub mod docker;
 mod docker_clean;

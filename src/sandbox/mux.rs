@@ -5,18 +5,17 @@
 //! is capped, and whatever nobody takes is closed. Main type: [`Driver`].
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::sync::CancellationToken;
 
+use super::counted::Counted;
 use super::duplex::Duplex;
 use super::frame_guard::{Guard, MAX_STREAMS, Verdict, Violation};
 use super::inward::{Inward, MAX_INWARD, Open};
@@ -233,10 +232,7 @@ fn deliver(
                 tracing::debug!("sandbox has too many connections, one is closed");
                 return Ok(());
             };
-            let stream = Counted {
-                inner: Duplex::new(stream),
-                _permit: permit,
-            };
+            let stream = Counted::new(stream, permit);
             if http.try_send(Box::new(stream)).is_err() {
                 tracing::debug!("nobody takes connections of this sandbox, one is closed");
             }
@@ -262,40 +258,6 @@ async fn drain(mut stream: MuxStream, tail: &Tail) {
             break;
         }
         tail.push(&buf[..n]);
-    }
-}
-
-/// A connection that gives its place back when it is dropped.
-struct Counted {
-    inner: Duplex<MuxStream>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
 

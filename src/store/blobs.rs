@@ -1,16 +1,22 @@
 //! Content-addressed blobs: what is too long for an event, under the SHA-256 that the event carries.
 
 use std::{
+    collections::HashSet,
     fs, io,
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use sha2::{Digest, Sha256};
 
 /// Numbers the files that are being written; one that a crash left is written over.
 static UNFINISHED: AtomicU64 = AtomicU64::new(0);
+
+/// How the names of files end that are being written, and of those that are being removed.
+const NEW: &str = ".new";
+const GOING: &str = ".going";
 
 /// Blobs of one home.
 #[derive(Debug, Clone)]
@@ -32,7 +38,8 @@ impl Blobs {
     pub fn put(&self, bytes: &[u8]) -> io::Result<String> {
         let hash = hex::encode(Sha256::digest(bytes));
         let path = self.directory.join(&hash);
-        if path.exists() {
+        // It counts from now on, for whoever looks for what is old ([`Self::remove_older`]).
+        if touch(&path).is_ok() && path.exists() {
             return Ok(hash);
         }
         let mut builder = fs::DirBuilder::new();
@@ -44,7 +51,7 @@ impl Blobs {
         // renames.
         let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        let unfinished = self.directory.join(format!("{process}-{number}.new"));
+        let unfinished = self.directory.join(format!("{process}-{number}{NEW}"));
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
@@ -90,6 +97,61 @@ impl Blobs {
         self.get(hash)
     }
 
+    /// The blobs that were put last before a time. What was being written then and never became one is removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn older(&self, before: SystemTime) -> io::Result<HashSet<String>> {
+        let mut old = HashSet::new();
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(old),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                // Another one removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            if !metadata.is_file() || metadata.modified()? >= before {
+                continue;
+            }
+            if is_hash(&name) {
+                old.insert(name);
+            } else if name.ends_with(NEW) || name.ends_with(GOING) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(old)
+    }
+
+    /// Removes a blob unless it was put once more since a time; says whether it went.
+    ///
+    /// # Errors
+    /// When it cannot be removed, or this is no hash.
+    pub fn remove_older(&self, hash: &str, before: SystemTime) -> io::Result<bool> {
+        if !is_hash(hash) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let path = self.directory.join(hash);
+        let going = self.directory.join(format!("{hash}{GOING}"));
+        // Whoever puts the same bytes either touches it before the look below, or finds it gone.
+        match fs::rename(&path, &going) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            renamed => renamed?,
+        }
+        if fs::symlink_metadata(&going)?.modified()? >= before {
+            fs::rename(&going, &path)?;
+            return Ok(false);
+        }
+        fs::remove_file(&going)?;
+        Ok(true)
+    }
+
     /// Reads a blob and checks its address.
     ///
     /// # Errors
@@ -106,12 +168,19 @@ impl Blobs {
     }
 }
 
-fn is_hash(hash: &str) -> bool {
-    hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+fn is_hash(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().append(true).open(path)?;
+    file.set_modified(SystemTime::now())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -146,5 +215,31 @@ mod tests {
         });
         assert!(hashes.iter().all(|hash| blobs.get(hash).unwrap() == bytes));
         assert_eq!(fs::read_dir(home.path().join("blobs")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_put_once_more_is_not_old() {
+        let home = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(home.path().join("blobs"));
+        let now = SystemTime::now();
+        assert!(blobs.older(now).unwrap().is_empty());
+        let hashes = ["a", "b"].map(|text| blobs.put(text.as_bytes()).unwrap());
+        let long_ago = now - Duration::from_secs(7200);
+        let hour_ago = now - Duration::from_secs(3600);
+        for name in [&hashes[0], &hashes[1], "1-1.new"] {
+            let path = home.path().join("blobs").join(name);
+            let file = fs::OpenOptions::new().create(true).append(true).open(path);
+            file.unwrap().set_modified(long_ago).unwrap();
+        }
+        blobs.put(b"b").unwrap();
+        let old = blobs.older(hour_ago).unwrap();
+        assert_eq!(old, HashSet::from([hashes[0].clone()]));
+        assert!(!home.path().join("blobs/1-1.new").exists());
+        assert!(!blobs.remove_older(&hashes[1], hour_ago).unwrap());
+        assert_eq!(blobs.get(&hashes[1]).unwrap(), b"b");
+        assert!(blobs.remove_older(&hashes[0], hour_ago).unwrap());
+        assert!(!blobs.remove_older(&hashes[0], hour_ago).unwrap());
+        assert!(blobs.get(&hashes[0]).is_err());
+        assert!(blobs.remove_older("../blobs", now).is_err());
     }
 }

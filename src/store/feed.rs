@@ -48,23 +48,32 @@ impl Feed {
     /// When the store fails or the program stops.
     pub async fn next(&mut self) -> Result<Vec<Stored>, Error> {
         loop {
-            let seen = *self.changed.borrow_and_update();
-            if seen > self.cursor {
-                let (store, cursor) = (Arc::clone(&self.store), self.cursor);
-                let batch = tokio::task::spawn_blocking(move || store.read_after(cursor, BATCH))
-                    .await
-                    .map_err(|_| Error::Stopped)??;
-                match batch.last() {
-                    Some(last) => {
-                        self.cursor = last.seq;
-                        return Ok(batch);
-                    }
-                    // Everything up to `seen` was deleted since.
-                    None => self.cursor = seen,
-                }
-            } else {
-                self.changed.changed().await.map_err(|_| Error::Stopped)?;
+            match self.next_now().await? {
+                Some(batch) => return Ok(batch),
+                None => self.changed.changed().await.map_err(|_| Error::Stopped)?,
             }
         }
+    }
+
+    /// As [`Self::next`], without waiting: nothing when there is none.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn next_now(&mut self) -> Result<Option<Vec<Stored>>, Error> {
+        let seen = *self.changed.borrow_and_update();
+        if seen <= self.cursor {
+            return Ok(None);
+        }
+        let (store, cursor) = (Arc::clone(&self.store), self.cursor);
+        let batch = tokio::task::spawn_blocking(move || store.read_after(cursor, BATCH))
+            .await
+            .map_err(|_| Error::Stopped)??;
+        let Some(last) = batch.last() else {
+            // Everything up to `seen` was deleted since.
+            self.cursor = seen;
+            return Ok(None);
+        };
+        self.cursor = last.seq;
+        Ok(Some(batch))
     }
 }

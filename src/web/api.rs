@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     nips::nip98,
-    relay::{HttpReply, Sender},
+    relay::{HttpReply, Sender, single},
 };
 
 /// What a new page learns about whose it is.
@@ -160,7 +160,7 @@ async fn fresh_link(
     headers: &HeaderMap,
     sender: &Sender,
 ) -> Result<HttpReply, Refusal> {
-    let signed = single(headers).and_then(nip98::read);
+    let signed = single(headers, header::AUTHORIZATION).and_then(nip98::read);
     match signed {
         // The address is ours and not what `Host` says: who took our old port could pass it on.
         Some(event) => {
@@ -182,7 +182,8 @@ async fn fresh_link(
 
 /// Whether a request carries a bearer.
 async fn owner(page: &Page, headers: &HeaderMap) -> Result<(), Refusal> {
-    let bearer = single(headers).and_then(|value| value.strip_prefix("Bearer "));
+    let bearer =
+        single(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
     match bearer {
         Some(bearer) if page.tokens.is_bearer(bearer, Timestamp::now().as_secs()) => Ok(()),
         _ => Err(locked(page).await),
@@ -197,11 +198,4 @@ async fn locked(page: &Page) -> Refusal {
         "This page is locked. `treefort page` in a terminal opens it.",
     );
     page.places.slowly(refusal).await
-}
-
-/// A header that occurs once.
-fn single(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next()?.to_str().ok()?;
-    values.next().is_none().then_some(value)
 }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::reply::Refusal;
+use crate::nips::nip90::MAX_FILE_BYTES;
 
 /// How many at once wait for the answer to a wrong code or bearer, ask as the page, and send or fetch a file; and how
 /// long one of the page waits for its turn.
@@ -57,7 +58,7 @@ impl Size {
             Self::Code => 1 << 10,
             Self::Draft => 1 << 20,
             Self::Events => 8 << 20,
-            Self::File => 16 << 20,
+            Self::File => MAX_FILE_BYTES,
         }
     }
 

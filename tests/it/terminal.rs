@@ -1,6 +1,7 @@
 //! The command line on a terminal and in a pipe: watching, the manual, completions.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -210,8 +211,44 @@ async fn the_demo_has_a_page_and_goes_with_whoever_started_it() {
         assert!(began.elapsed() < Duration::from_secs(60), "{jobs}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    // Each line is answered then too, and each of them once.
+    for _ in 0..2 {
+        stdin.write_all(b"\n").await.unwrap();
+        assert!(link().await.starts_with(site));
+    }
     drop(stdin);
     let ended = tokio::time::timeout(Duration::from_secs(20), demo.wait()).await;
     assert!(ended.unwrap().unwrap().success());
     assert!(!home.exists(), "the demo's record is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_says_its_link_whether_a_browser_opened_or_not() {
+    let place = tempfile::tempdir().unwrap();
+    let opener = place.path().join("xdg-open");
+    std::fs::write(&opener, "#!/bin/sh\nexit 0\n").unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut demo = tokio::process::Command::new(PROGRAM)
+        .args(["demo", "--page"])
+        .env("HOME", place.path())
+        .env("TMPDIR", place.path())
+        .env("PATH", place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+    let line = line.unwrap().unwrap().unwrap();
+    assert!(
+        line.starts_with("http://127.0.0.1:") && line.contains("/#t="),
+        "{line}"
+    );
+    let pid = i32::try_from(demo.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), demo.wait()).await;
+    ended.unwrap().unwrap();
 }

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { accessible, ask, Browser, clean, enter, Fort, shot, stands } from "./harness.mjs";
+import { accessible, ask, Browser, clean, enter, Fort, freePort, shot, stands } from "./harness.mjs";
+import { Model } from "./model.mjs";
 
 let browser;
 before(async () => (browser = await Browser.start()));
@@ -35,14 +36,21 @@ test("who has no link sees a door that says how to come in, and nothing else", a
 });
 
 test("without a model it says what to install, offers the demo, and notices when one is there", async () => {
-  const fort = await Fort.start({ model: null });
+  const fort = await Fort.start({ model: null, modelPort: await freePort() });
   try {
     const page = await browser.tab();
     await enter(page, fort);
-    await page.getByRole("heading", { name: "One thing is missing: a model" }).waitFor();
+    const missing = page.getByRole("heading", { name: "One thing is missing: a model" });
+    await missing.waitFor();
     await accessible(page);
     await shot(page, "no-model");
     await page.getByRole("button", { name: "Show me the demo" }).waitFor();
+    // Somebody starts a model server meanwhile.
+    fort.model = await Model.start(fort.modelPort);
+    await missing.waitFor({ state: "detached", timeout: 90_000 });
+    await ask(page, "Three names for it?");
+    await page.getByText("Leaf, Larch, or Loft.").waitFor();
+    await stands(page, "done");
     clean(page);
   } finally {
     await fort.stop();

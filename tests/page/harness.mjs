@@ -54,8 +54,8 @@ export async function until(holds, what, patience = PATIENCE) {
 
 /** A running treefort. */
 export class Fort {
-  /** With a scripted model unless `model` is null. */
-  static async start({ model, config = "", agents = [] } = {}) {
+  /** With a scripted model unless `model` is null; one that comes later comes to `modelPort`. */
+  static async start({ model, modelPort = 9, config = "", agents = [] } = {}) {
     const fort = new Fort();
     fort.folder = await mkdtemp(join(tmpdir(), "treefort-page-"));
     fort.home = join(fort.folder, "home");
@@ -65,6 +65,7 @@ export class Fort {
     await writeFile(join(fort.home, "treefort.toml"), `[sandbox]\nruntime = "embedded"\n${config}`);
     for (const name of agents) await cp(join(here, "agent"), join(fort.home, "agents", name), { recursive: true });
     fort.model = model === undefined ? await Model.start() : model;
+    fort.modelPort = modelPort;
     fort.port = await freePort();
     await fort.up();
     return fort;
@@ -76,7 +77,7 @@ export class Fort {
 
   get env() {
     const { PATH, LANG } = process.env;
-    return { PATH, LANG, HOME: this.user, TREEFORT_HOME: this.home, OLLAMA_HOST: this.model?.url ?? "http://127.0.0.1:9", DOCKER_HOST: "unix:///nowhere", RUST_LOG: "treefort=debug,info" };
+    return { PATH, LANG, HOME: this.user, TREEFORT_HOME: this.home, OLLAMA_HOST: this.model?.url ?? `http://127.0.0.1:${this.modelPort}`, DOCKER_HOST: "unix:///nowhere", RUST_LOG: "treefort=debug,info" };
   }
 
   async up() {
@@ -236,6 +237,29 @@ export async function accessible(page) {
   const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html.slice(0, 160)} (${node.failureSummary?.split("\n")[1]?.trim()})`).join("; ")}`);
   assert.deepEqual(said, []);
 }
+
+/** What the browser would tell its owner, in `window.told`; `window.away` says that nobody looks. For a context
+    whose pages are still to come: a browser without a screen shows no notification. */
+export const notices = (context) =>
+  context.addInitScript(() => {
+    window.told = [];
+    window.asked = 0;
+    window.away = false;
+    class Notification extends EventTarget {
+      static permission = "default";
+      static async requestPermission() {
+        window.asked += 1;
+        return (Notification.permission = "granted");
+      }
+      constructor(title, options) {
+        super();
+        window.told.push(`${title}: ${options.body}`);
+      }
+      close() {}
+    }
+    window.Notification = Notification;
+    Object.defineProperty(document, "visibilityState", { get: () => (window.away ? "hidden" : "visible") });
+  });
 
 /** Every stored event that this computer's programs can read. */
 export const stored = (page) =>

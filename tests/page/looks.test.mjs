@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { availableParallelism, loadavg } from "node:os";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 
@@ -77,29 +76,58 @@ for (const [name, options] of [
   });
 }
 
-test("the script is at most 150 kB compressed, and the first view is there within 200 ms", async () => {
-  const size = async (path) => {
-    const response = await fetch(`${fort.url}${path}`);
-    return gzipSync(Buffer.from(await response.arrayBuffer()), { level: 9 }).length;
-  };
-  assert.ok((await size("/app.js")) <= 150_000);
-  const page = await browser.tab();
-  const session = await page.context().newCDPSession(page);
-  await session.send("Performance.enable", { timeDomain: "threadTicks" });
-  const busy = async () => (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value * 1000;
-  const seen = [];
-  const spent = [];
-  for (let n = 0; n < 8; n += 1) {
-    await page.goto("about:blank");
-    const before = await busy();
-    await page.goto(fort.url);
-    await page.locator("h1").first().waitFor();
-    spent.push((await busy()) - before);
-    seen.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Number.POSITIVE_INFINITY));
+test("the script is at most 150 kB compressed", async () => {
+  const response = await fetch(`${fort.url}/app.js`);
+  const script = Buffer.from(await response.arrayBuffer());
+  assert.ok(gzipSync(script, { level: 9 }).length <= 150_000);
+});
+
+/** How many wait for each processor right now: how much longer than its own time a piece of work takes. */
+function crowd() {
+  const [began, own] = [performance.now(), process.cpuUsage()];
+  let used = 0;
+  while (used < 20_000) {
+    const { user, system } = process.cpuUsage(own);
+    used = user + system;
   }
-  // The processor's time is the same however much else runs here; the clock is only where little does.
-  assert.ok(Math.min(...spent) < 200, `first view costs ${spent} ms of the processor`);
-  if (loadavg()[0] < availableParallelism()) assert.ok(Math.min(...seen) < 200, `first view after ${seen} ms`);
+  return Math.max(1, (performance.now() - began) / (used / 1000));
+}
+
+const median = (all) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)];
+
+test("the first view is there within 200 ms for who comes by a fresh link", async (t) => {
+  const [seen, spent, crowds] = [[], [], []];
+  const context = await browser.context();
+  for (let n = 0; n < 9; n += 1) {
+    // A tab of its own holds no bearer: the code is traded for one, and then there is something to see.
+    const page = await browser.tabIn(context);
+    await page.addInitScript(() => {
+      const look = new MutationObserver(() => {
+        if (document.getElementById("start-title") === null) return;
+        look.disconnect();
+        // It is seen with the frame that is drawn next.
+        requestAnimationFrame(() => (window.seen = performance.now()));
+      });
+      look.observe(document, { childList: true, subtree: true });
+    });
+    const link = await fort.link();
+    const session = await context.newCDPSession(page);
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    const before = crowd();
+    await page.goto(link);
+    await page.waitForFunction(() => window.seen !== undefined);
+    crowds.push((before + crowd()) / 2);
+    const { metrics } = await session.send("Performance.getMetrics");
+    spent.push(metrics.find(({ name }) => name === "TaskDuration").value * 1000);
+    seen.push(await page.evaluate(() => window.seen));
+    clean(page);
+    await page.close();
+  }
+  const [view, own, waits] = [seen, spent, crowds].map(median);
+  t.diagnostic(`first view after ${Math.round(view)} ms, ${Math.round(own)} ms of work; ${waits.toFixed(1)} wait for each processor`);
+  assert.ok(own < 200, `the page works for ${spent} ms`);
+  // Where others have the processors too, everything takes so many times longer.
+  assert.ok(view < 200 * waits, `first view after ${seen} ms, where ${crowds} wait for each processor`);
 });
 
 test("nothing but what is meant is served, under a strict policy", async () => {

@@ -40,6 +40,23 @@ test("a second tab is let in by the first, and both see the same as it happens",
   }
 });
 
+test("a link is not lost when treefort cannot be reached in that moment", async () => {
+  const fort = await Fort.start();
+  try {
+    const page = await browser.tab();
+    let away = true;
+    await page.route("**/api/enter", (route) => (away ? route.abort("connectionrefused") : route.continue()));
+    await page.goto(await fort.link());
+    await page.getByText("treefort up").waitFor();
+    assert.ok(!page.url().includes("t="), "the code is still in the address");
+    away = false;
+    await page.locator("#start-title").waitFor();
+    clean(page);
+  } finally {
+    await fort.stop();
+  }
+});
+
 test("treefort dies in the middle of an answer and comes back: the page says so, keeps all, and shows the answer", async () => {
   const fort = await Fort.start();
   try {

@@ -72,10 +72,10 @@ export class Model {
   chats = [];
   pace = 4;
 
-  static async start() {
+  static async start(port = 0) {
     const model = new Model();
     model.server = createServer((request, response) => void model.serve(request, response).catch(() => response.destroy()));
-    await new Promise((resolve) => model.server.listen(0, "127.0.0.1", resolve));
+    await new Promise((resolve) => model.server.listen(port, "127.0.0.1", resolve));
     model.url = `http://127.0.0.1:${model.server.address().port}`;
     return model;
   }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { accessible, ask, Browser, clean, enter, Fort, shot, stands, stored } from "./harness.mjs";
+import { accessible, ask, Browser, clean, enter, Fort, notices, shot, stands, stored } from "./harness.mjs";
 
 let browser;
 let fort;
@@ -85,25 +85,7 @@ test("a failure says why, and the same can be asked again", async () => {
 
 test("who wants to be told is told when it is done, and nobody is asked before", async () => {
   const context = await browser.context();
-  await context.addInitScript(() => {
-    window.told = [];
-    window.asked = 0;
-    window.away = false;
-    class Notification extends EventTarget {
-      static permission = "default";
-      static async requestPermission() {
-        window.asked += 1;
-        return (Notification.permission = "granted");
-      }
-      constructor(title, options) {
-        super();
-        window.told.push(`${title}: ${options.body}`);
-      }
-      close() {}
-    }
-    window.Notification = Notification;
-    Object.defineProperty(document, "visibilityState", { get: () => (window.away ? "hidden" : "visible") });
-  });
+  await notices(context);
   const page = await browser.tabIn(context);
   await enter(page, fort);
   await ask(page, "hold this");

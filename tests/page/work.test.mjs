@@ -1,7 +1,8 @@
 // A job on a folder: from the field to the result, what changed, back, home, and away.
 
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -101,6 +102,60 @@ test("a job on a folder: the changes, an undo, an apply, a take-back, and the en
   clean(page);
 });
 
+test("a preview of an undo tells of what changed since the last checkpoint too", async () => {
+  await fort.project("garden", { "beds.txt": "beans\n" });
+  const page = await browser.tab();
+  await enter(page, fort);
+  await onFolder(page, "garden", "echo peas >> beds.txt");
+  const side = page.getByRole("complementary");
+  await side.getByText("beds.txt").waitFor();
+  await side.getByRole("tab", { name: "Checkpoints" }).click();
+  await side.getByRole("button", { name: "Bring back" }).waitFor();
+  // Somebody works in the copy by hand.
+  const copies = (await readdir(join(fort.home, "workspaces"))).map((copy) => join(fort.home, "workspaces", copy, "tree"));
+  const path = copies.find((copy) => existsSync(join(copy, "beds.txt")));
+  await writeFile(join(path, "since.txt"), "since then\n");
+  await side.getByRole("button", { name: "Bring back" }).click();
+  const sure = page.getByRole("dialog", { name: "Back to checkpoint 1?" });
+  await sure.getByText("beds.txt").waitFor();
+  await sure.getByText("since.txt").waitFor();
+  await sure.getByRole("button", { name: "Bring back" }).click();
+  await side.getByText("Checkpoint 1 is back").waitFor();
+  await assert.rejects(stat(join(path, "since.txt")));
+  await side.getByRole("button", { name: "Undo this" }).click();
+  await side.getByText("Checkpoint 3 is back").waitFor();
+  assert.equal(await readFile(join(path, "since.txt"), "utf8"), "since then\n");
+  clean(page);
+});
+
+test("a session that never had a copy is not said to have lost it", async () => {
+  const fort = await Fort.start({ agents: ["asker"] });
+  try {
+    const manifest = join(fort.home, "agents", "asker", "agent.toml");
+    const text = await readFile(manifest, "utf8");
+    // It worked without files when it was asked, and works on files since.
+    const restart = async (manifested) => {
+      await fort.kill();
+      await writeFile(manifest, manifested);
+      await fort.up();
+    };
+    await restart(text.replace("workspace = true", "workspace = false").replace("5050, 5870", "5870"));
+    await fort.command("run", "--agent", "asker", "tell me");
+    await restart(text);
+    const page = await browser.tab();
+    await enter(page, fort);
+    await page.locator("nav .recent a", { hasText: "tell me" }).click();
+    await stands(page, "done");
+    const side = page.getByRole("complementary");
+    await side.getByText("This session has no copy of files.").waitFor();
+    assert.equal(await side.getByText("was deleted").count(), 0);
+    await accessible(page);
+    clean(page);
+  } finally {
+    await fort.stop();
+  }
+});
+
 test("a file of one's own that changed meanwhile is pointed out before an apply", async () => {
   const folder = await fort.project("notes", { "notes.txt": "one\ntwo\nthree\n" });
   const page = await browser.tab();
@@ -136,5 +191,36 @@ test("the same question to several goes side by side", async () => {
   await page.locator(".column", { hasText: "larger:8b" }).getByText("Shall I draw up a list").waitFor();
   await accessible(page);
   await shot(page, "compare");
+  clean(page);
+});
+
+test("what several changed goes side by side, each with its own", async () => {
+  await fort.project("dice", { "README.md": "# Dice\n" });
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.getByLabel("Who does it").selectOption("shell");
+  await page.getByRole("button", { name: "Ask another one too" }).click();
+  await page.getByRole("button", { name: "a new, empty folder" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "dice", exact: true }).click();
+  await page.getByRole("button", { name: "Use “dice”" }).click();
+  // The same command, of which each has another outcome.
+  await page.locator("[data-field]").fill("n=$(cat /proc/sys/kernel/random/uuid); echo $n > thrown.txt; echo threw $n");
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByRole("heading", { name: "Side by side" }).waitFor();
+  const columns = page.locator(".column");
+  await columns.locator(".chip.done").nth(1).waitFor();
+  const thrown = [];
+  for (const at of [0, 1]) {
+    const column = columns.nth(at);
+    const said = await column.locator(".answer", { hasText: "threw" }).innerText();
+    const [, uuid] = /threw (\S+)/.exec(said) ?? [];
+    await column.getByText("thrown.txt").waitFor();
+    assert.equal(await column.locator(".figures div", { hasText: "Changed" }).locator("dd").innerText(), "1");
+    await column.locator(".d-line", { hasText: uuid }).waitFor();
+    thrown.push(uuid);
+  }
+  assert.notEqual(thrown[0], thrown[1]);
+  await accessible(page);
+  await shot(page, "compare-diffs");
   clean(page);
 });

@@ -39,11 +39,13 @@ pub(super) async fn run(demo: Demo, json: bool) -> Result<(), CommandError> {
     launch::with_own(&demo.home, own, async |connection| {
         super::ready(connection).await?;
         show(&demo, &link, json).await?;
+        // One for both: a second one would leave the first one's reading of stdin behind, which takes a line with it.
+        let mut serving = std::pin::pin!(serve(&link, json));
         tokio::select! {
             () = work(connection) => {}
-            over = serve(&link, json) => return over,
+            over = &mut serving => return over,
         }
-        serve(&link, json).await
+        serving.await
     })
     .await
 }
@@ -54,13 +56,15 @@ async fn show(demo: &Demo, link: &PageLink, json: bool) -> Result<(), CommandErr
     if json {
         return Ok(output::json(&json!({ "url": link }))?);
     }
+    // Whether it really opens nobody can tell: some browsers may not read the file that leads them here.
     if page::open(demo.home.dir(), &link).await? {
-        output::progress("The demo opens in your browser. Ctrl-C ends it and throws it away.");
-        Ok(())
+        output::progress(
+            "The demo opens in your browser. Ctrl-C ends it and throws it away. If it does not open, open this:",
+        );
     } else {
         output::progress("Open this in a browser; Ctrl-C ends the demo and throws it away:");
-        Ok(output::line(link)?)
     }
+    Ok(output::line(link)?)
 }
 
 /// Waits for its end.

@@ -11,12 +11,9 @@ use crate::{
         error::{CommandError, Kind, Problem},
         text::one_line,
     },
+    nips::nip90::{MAX_FILE_BYTES, MAX_FILES},
     server,
 };
-
-/// Bytes of one file, and files of one question.
-const MAX_FILE: u64 = 16 << 20;
-const MAX_FILES: usize = 20;
 
 /// A file that treefort keeps for the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +52,11 @@ pub(super) fn keep(paths: &[PathBuf], home: &Path) -> Result<Vec<Kept>, CommandE
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(failed)?;
         // A pipe has no size, and a folder cannot be read.
-        file.take(MAX_FILE + 1)
+        file.take(MAX_FILE_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
-        if bytes.len() as u64 > MAX_FILE {
-            let problem = Problem::FileTooLarge(shown, MAX_FILE >> 20);
+        if bytes.len() > MAX_FILE_BYTES {
+            let problem = Problem::FileTooLarge(shown, MAX_FILE_BYTES >> 20);
             return Err(CommandError::new(Kind::Usage, problem));
         }
         let name = path.file_name().unwrap_or_default();

@@ -278,7 +278,7 @@ fn failure(sentence: String, code: Option<&str>, began: bool) -> CommandError {
         // The sentence says who can change it.
         Kind::NotAdmitted => error,
         // Nothing happened that a timeline could show.
-        _ if code == Some("workspace") || !began => error,
+        _ if matches!(code, Some("workspace" | "gone")) || !began => error,
         _ => error.hint("`treefort timeline` shows what happened"),
     }
 }

@@ -45,7 +45,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 let questions: Vec<&QuestionLine> = asked.iter().map(|(_, it)| it).collect();
                 Ok(output::json(&serde_json::json!({"questions": questions}))?)
             }
-            None => show(&asked),
+            None => show(&asked, args.session.is_some()),
             Some(word) => {
                 let (work, question) = pick(&asked, args.question.as_deref())?;
                 let option = choose(&question.options, word).ok_or_else(|| {
@@ -88,24 +88,24 @@ async fn open(
     connection: &mut Connection,
     session: Option<&str>,
 ) -> Result<Vec<(WorkLine, QuestionLine)>, CommandError> {
-    let wanted = match session {
-        Some(_) => match super::which(connection, session).await? {
-            Which::Session(key) => Some(key),
-            _ => None,
-        },
-        None => None,
+    // Of one alone more is told.
+    let which = match session {
+        Some(_) => super::which(connection, session).await?,
+        None => Which::Newest,
     };
     let task = Task {
-        which: Which::Newest,
+        which,
         operation: Operation::AtWork,
     };
-    let Outcome::AtWork { sessions } = super::request(connection, &task).await?.outcome else {
+    let answer = super::request(connection, &task).await?;
+    let Outcome::AtWork { sessions, total } = answer.outcome else {
         return Ok(Vec::new());
     };
-    let of = |work: &WorkLine| wanted.is_none_or(|key| work.session == key);
+    for note in left_out(&sessions, total) {
+        output::progress(note);
+    }
     Ok(sessions
         .into_iter()
-        .filter(of)
         .flat_map(|work| {
             let questions = work.questions.clone();
             questions
@@ -113,6 +113,36 @@ async fn open(
                 .map(move |question| (work.clone(), question))
         })
         .collect())
+}
+
+/// What the list does not tell.
+fn left_out(sessions: &[WorkLine], total: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    for work in sessions {
+        let agent = format!(
+            "{} ({})",
+            one_line(&work.agent),
+            short(&work.session.to_hex())
+        );
+        if work.silent {
+            notes.push(format!(
+                "{agent} is busy with its files and did not say what it asks; try again in a moment"
+            ));
+        }
+        if work.more_questions > 0 {
+            let more = work.more_questions;
+            notes.push(format!(
+                "{agent} asks {more} more, which there is no room for here"
+            ));
+        }
+    }
+    let more = total.saturating_sub(sessions.len());
+    if more > 0 {
+        notes.push(format!(
+            "{more} more agents are at work; name one to see what it asks: --session KEY"
+        ));
+    }
+    notes
 }
 
 fn pick<'q>(
@@ -134,7 +164,7 @@ fn pick<'q>(
     }
 }
 
-fn show(asked: &[(WorkLine, QuestionLine)]) -> Result<(), CommandError> {
+fn show(asked: &[(WorkLine, QuestionLine)], of_one: bool) -> Result<(), CommandError> {
     if asked.is_empty() {
         output::progress("no agent asks anything");
     }
@@ -146,6 +176,14 @@ fn show(asked: &[(WorkLine, QuestionLine)]) -> Result<(), CommandError> {
         ))?;
         for line in lines(&question.text, output::columns()) {
             output::line(line)?;
+        }
+        if question.cut > 0 {
+            let session = short(&work.session.to_hex());
+            let hint = match of_one {
+                true => String::new(),
+                false => format!("; more of it: treefort answer --session {session}"),
+            };
+            output::line(format!("  … {} more bytes{hint}", question.cut))?;
         }
         output::line(format!("  {}", offered(&question.options)))?;
     }

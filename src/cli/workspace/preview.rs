@@ -16,8 +16,9 @@ use crate::{
 /// Opens the web app that an agent started in its sandbox, or the files of its copy, in your browser.
 ///
 /// Prints a link that works once, and stays until Ctrl-C, which ends the preview. An app is there as long as its
-/// session is open: have the agent start it and leave it running, and look while it works or just after; as long as
-/// you look, the session stays open. With --static the files themselves are shown, at any time.
+/// session is open: have the agent start it and leave it running, and look while it works or just after. While you
+/// look, the session stays open: until ten minutes after you last did (an hour, while a page keeps a connection open),
+/// and at most four hours after the agent's last answer. With --static the files themselves are shown, at any time.
 ///
 /// The app runs in the agent's sandbox, without a network; its pages run in your browser, at an address of their own
 /// from which they can reach nothing else. A page can still lead you elsewhere, and take along what it knows: look

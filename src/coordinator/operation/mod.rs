@@ -98,7 +98,7 @@ async fn perform(
             let purged = purge::purge(context, wanted).await?;
             return answer(context, None, purged);
         }
-        Operation::AtWork => return live::at_work(context, hidden).await,
+        Operation::AtWork => return live::at_work(context, &task.which, hidden).await,
         Operation::Answer { .. }
         | Operation::Pause
         | Operation::Resume

@@ -14,3 +14,8 @@ pub use self::{
     reply::{Reply, Status, cancelled_unread},
     request::{Input, JobRequest, RequestError},
 };
+
+/// Files that may be attached to a job.
+pub const MAX_FILES: usize = 20;
+/// Bytes that one of them may have.
+pub const MAX_FILE_BYTES: usize = 16 << 20;

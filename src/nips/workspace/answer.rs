@@ -197,6 +197,9 @@ pub enum Outcome {
     AtWork {
         /// The sessions, the newest job first.
         sessions: Vec<WorkLine>,
+        /// How many there are in all; `sessions` may hold fewer.
+        #[serde(default)]
+        total: usize,
     },
     /// A question was answered.
     #[serde(rename = "answer")]

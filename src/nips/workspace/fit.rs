@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Answer, Outcome};
+use super::{Answer, Outcome, asked};
 
 impl Answer {
     /// The content of the result, in at most `most` bytes. `clean` takes secrets out of every text in it, before
@@ -124,19 +124,8 @@ impl Outcome {
                 sessions, linked, ..
             } => halve(linked) || halve(sessions),
             Self::TakeBack { kept, .. } => halve(kept),
-            // Texts go before who is at work.
-            Self::AtWork { sessions } => {
-                let asked = sessions.iter_mut().flat_map(|it| &mut it.questions);
-                let longest = asked.max_by_key(|question| question.text.len());
-                match longest.filter(|question| !question.text.is_empty()) {
-                    Some(question) => {
-                        let half = question.text.floor_char_boundary(question.text.len() / 2);
-                        question.text.truncate(half);
-                        true
-                    }
-                    None => halve(sessions),
-                }
-            }
+            // Texts go before questions, and these before who is at work.
+            Self::AtWork { sessions, .. } => asked::shrink(sessions) || halve(sessions),
             Self::Discard { .. }
             | Self::Locate { .. }
             | Self::Answered { .. }

@@ -45,6 +45,18 @@ pub struct WorkLine {
     /// What it waits for an answer to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<QuestionLine>,
+    /// How many questions it waits for an answer to beside these, for which there was no room.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub more_questions: usize,
+    /// Whether it was too busy to say what it waits for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+}
+
+/// Whether a count is left out of an answer.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A question that waits for its answer.
@@ -54,6 +66,9 @@ pub struct QuestionLine {
     pub question: String,
     /// What is asked.
     pub text: String,
+    /// Bytes of the text that are not in it, because there was no room; it ends with a `…` then.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cut: usize,
     /// What may be answered.
     pub options: Vec<OptionLine>,
     /// Until when, in Unix seconds; later by as long as the session stands still.

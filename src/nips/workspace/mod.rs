@@ -4,6 +4,7 @@
 //! which copy and which state. The result's content is one JSON object, [`Answer`].
 
 mod answer;
+mod asked;
 mod fit;
 mod lines;
 mod operation;
@@ -13,6 +14,7 @@ use nostr::{Keys, PublicKey};
 
 pub use self::{
     answer::{Answer, Outcome, cut_to},
+    asked::cut_questions,
     lines::{
         CheckpointLine, CopyLine, EntryLine, FileLine, ImageLine, KeptLine, OptionLine,
         QuestionLine, StepLine, WorkLine,

@@ -8,6 +8,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::sandbox::duplex::Duplex;
 use crate::sandbox::mux::{Driver, End, yamux_config};
 use crate::sandbox::{Tail, init_inward};
 

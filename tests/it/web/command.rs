@@ -59,6 +59,27 @@ async fn the_browser_gets_a_file_that_only_the_owner_can_read() {
     }
     assert_eq!(page.enter(code).await.status, 200);
 
+    // A person sees the link as well: whether the browser can read the file nobody can tell.
+    let command = format!("{PROGRAM} page --home '{}'", page.treefort.home().display());
+    let mut terminal = tokio::process::Command::new("script");
+    let terminal = terminal
+        .args(["-qefc", &command, "/dev/null"])
+        .env(
+            "PATH",
+            format!("{}:/usr/bin:/bin", browser.path().display()),
+        )
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&terminal.stdout).into_owned();
+    let code = said.split("/#t=").nth(1).expect("a link");
+    let code: String = code
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
+    assert_eq!(page.enter(&code).await.status, 200);
+
     // One that is the browser itself is not waited for.
     let browser = program("xdg-open", "exec /bin/sleep 30");
     assert!(page_command(&page, browser.path()).await.status.success());

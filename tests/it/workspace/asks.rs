@@ -175,6 +175,33 @@ async fn several_wait_beside_each_other_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn however_long_the_questions_are_each_of_them_is_seen() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    let script = "long=$(printf %023000d 7); wants execute $long; wants execute $long; wants execute $long; \
+                  wants edit short; hears; hears; hears; hears; says done";
+    let working = fort.begin(&asking(script));
+    let asked = fort.questions(4).await;
+    let text = |at: usize| asked[at]["text"].as_str().unwrap().to_owned();
+    for (at, question) in asked.iter().enumerate().take(3) {
+        assert!(text(at).ends_with('…') && text(at).len() > 15_000);
+        assert!(question["cut"].as_u64().unwrap() > 1_000);
+    }
+    assert!(text(3).starts_with("It wants to edit short.") && asked[3]["cut"].is_null());
+    let shown = fort.say(&["answer"]).await.ok();
+    assert!(
+        shown
+            .out
+            .contains(" more bytes; more of it: treefort answer --session "),
+        "{shown:?}"
+    );
+    for question in &asked {
+        let id = question["question"].as_str().unwrap();
+        fort.say(&["answer", "y", "--question", id]).await.ok();
+    }
+    working.await.unwrap().ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_answer_has_said_no_and_the_jobs_time_has_not_passed() {
     let config = format!("{AT_ONCE}[jobs]\ntimeout_s = 3\nask_s = 2\n");
     let fort = Fort::embedded(&config).await;

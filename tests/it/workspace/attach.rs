@@ -188,3 +188,54 @@ async fn what_is_not_there_or_not_the_owners_is_refused() {
     let mut other = fort.treefort.client(&friend).await;
     assert_eq!(error(&other.do_job(&job(&hash)).await.1).0, "not-admitted");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_no_job_names_is_removed_a_day_later_and_one_that_is_named_stays() {
+    let mut fort = Fort::embedded(AT_ONCE).await;
+    let papers = papers();
+    let picture = papers.path().join("fort.png");
+    let picture = picture.to_str().unwrap();
+    fort.say(&[
+        "run",
+        "--agent",
+        "scripted",
+        "--attach",
+        picture,
+        "says done",
+    ])
+    .await
+    .ok();
+    fort.treefort.terminate();
+    let blobs = fort.treefort.home().join("blobs");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&blobs).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let named = names();
+    assert_eq!(named.len(), 1);
+    // As if they had been put on the page and taken out of the field again, today and two days ago.
+    let [new, old] = ["0", "1"].map(|digit| digit.repeat(64));
+    let days_ago = std::time::SystemTime::now() - Duration::from_secs(2 * 86_400);
+    for name in [&named[0], &old, &new] {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(blobs.join(name))
+            .unwrap();
+        if *name != new {
+            file.set_modified(days_ago).unwrap();
+        }
+    }
+    fort.treefort.up();
+    let deadline = Instant::now() + PATIENCE;
+    while names().contains(&old) {
+        assert!(Instant::now() < deadline, "{:?}", names());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let mut left = vec![named[0].clone(), new];
+    left.sort();
+    assert_eq!(names(), left);
+}

@@ -1,6 +1,9 @@
 //! `treefort discard`, `clean` and `open`: what takes room, and how it goes.
 
+use treefort::nips::Draft;
+
 use super::*;
+use crate::jobs::error;
 
 fn homes(fort: &Fort, name: &str) -> usize {
     std::fs::read_dir(fort.treefort.home().join(name)).map_or(0, Iterator::count)
@@ -43,6 +46,17 @@ async fn a_discarded_copy_is_gone_with_its_checkpoints() {
     // Its record stays.
     let session = fort.session().await.remove(0).pubkey.to_hex();
     fort.say(&["verify", &session]).await.ok();
+    // A program hears in a word of its own that it was deleted, or that there never was one.
+    let mut client = fort.client().await;
+    let strange = nostr::Keys::generate().public_key().to_hex();
+    for (session, word) in [(session, "gone"), (strange, "no-copy")] {
+        let task = Draft::new(5871)
+            .tag(["i", "diff", "text"])
+            .tag(["p", &fort.treefort.coordinator().to_hex()])
+            .tag(["param", "session", &session]);
+        let (_, answers) = client.do_job(&task).await;
+        assert_eq!(error(&answers).0, word);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

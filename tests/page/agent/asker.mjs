@@ -39,17 +39,29 @@ async function prompt(id, { sessionId, prompt }) {
     return done("end_turn");
   }
   if (/write/.test(asked)) {
-    const { outcome } = (await ask("session/request_permission", {
-      sessionId,
-      toolCall: { toolCallId: "t1", title: "Write page.html", kind: "edit", locations: [{ path: `${folder}/page.html` }] },
-      options: [
-        { optionId: "yes", kind: "allow_once", name: "Allow" },
-        { optionId: "no", kind: "reject_once", name: "Do not allow" },
-      ],
-    })) ?? { outcome: { outcome: "cancelled" } };
-    const allowed = outcome?.outcome === "selected" && outcome.optionId === "yes";
-    if (allowed) writeFileSync(`${folder}/page.html`, "<h1>Page</h1>\n");
-    say(sessionId, allowed ? "It is written." : "Then I leave it.");
+    const names = /both/.test(asked) ? ["one.html", "two.html"] : ["page.html"];
+    const wants = async (name) => {
+      const { outcome } = (await ask("session/request_permission", {
+        sessionId,
+        toolCall: {
+          toolCallId: name,
+          title: `Write ${name}`,
+          kind: "edit",
+          locations: [{ path: `${folder}/${name}` }],
+          ...(/at length/.test(asked) && { rawInput: { command: `${"echo nothing; ".repeat(600)}echo hidden-tail` } }),
+        },
+        options: [
+          { optionId: "yes", kind: "allow_once", name: "Allow" },
+          { optionId: "no", kind: "reject_once", name: "Do not allow" },
+        ],
+      })) ?? { outcome: { outcome: "cancelled" } };
+      const allowed = outcome?.outcome === "selected" && outcome.optionId === "yes";
+      if (allowed) writeFileSync(`${folder}/${name}`, "<h1>Page</h1>\n");
+      return allowed;
+    };
+    const allowed = await Promise.all(names.map(wants));
+    if (names.length === 1) say(sessionId, allowed[0] ? "It is written." : "Then I leave it.");
+    else say(sessionId, names.map((name, at) => `${name}: ${allowed[at] ? "written" : "left"}`).join(", "));
     return done("end_turn");
   }
   say(sessionId, `I was told: ${asked}`);

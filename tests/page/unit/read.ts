@@ -41,3 +41,11 @@ export function record(number: number, kind: number, tags: string[][], content =
 
 export const action = (number: number, label: string, tags: string[][] = [], content = ""): NEvent =>
   record(number, 4782, [["L", "agent.action"], ["l", label, "agent.action"], ...tags], content);
+
+/** Waits until something holds. */
+export async function until(holds: () => boolean): Promise<void> {
+  for (const end = Date.now() + 10_000; !holds(); ) {
+    if (Date.now() > end) throw new Error(`not in time: ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

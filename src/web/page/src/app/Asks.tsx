@@ -1,7 +1,7 @@
 // A question of an agent, where its owner cannot miss it.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 
 import { visible } from "../story/text";
 import { words } from "../words/app";
@@ -16,6 +16,7 @@ export function Asks({ question }: { question: Question }) {
   const sent = useSignal("");
   const problem = useSignal("");
   const card = useRef<HTMLElement>(null);
+  const [title, text] = [`${useId()}-title`, `${useId()}-text`];
   const answer = (option: string): void => {
     if (sent.value !== "") return;
     sent.value = option;
@@ -30,16 +31,19 @@ export function Asks({ question }: { question: Question }) {
       onKeys((event) => {
         const option = question.options[Number(event.key) - 1];
         if (!/^[1-9]$/.test(event.key) || option === undefined) return false;
+        // Where several ask, a number is for the one that has the focus.
+        const alone = document.querySelectorAll(".asks").length === 1;
+        if (!alone && card.current?.contains(document.activeElement) !== true) return false;
         answer(option.id);
         return true;
       }),
     [question.id],
   );
   return (
-    <section class="asks" ref={card} aria-labelledby="asks-title" role="alertdialog" aria-describedby="asks-text">
-      <h2 id="asks-title">{words.session.asks}</h2>
-      <p id="asks-text" class="said">
-        {visible(question.text.slice(0, 4000))}
+    <section class="asks" ref={card} aria-labelledby={title} role="alertdialog" aria-describedby={text}>
+      <h2 id={title}>{words.session.asks}</h2>
+      <p id={text} class="said" tabIndex={0}>
+        {visible(question.text)}
       </p>
       {problem.value !== "" && <Problem text={problem.value} />}
       <div class="row">

@@ -133,7 +133,7 @@ function Column({ id, titled, onRemove }: { id: string; titled: boolean; onRemov
         )}
       </dl>
       {working && <Progress feed={feed} />}
-      {conversation.question !== undefined && <Asks question={conversation.question} />}
+      {conversation.question !== undefined && <Asks key={conversation.question.id} question={conversation.question} />}
       <div class="answer story" tabIndex={0} role="group" aria-label={words.compare.answer}>
         {said === "" ? <p class="muted">{job.state === "failed" ? line(job.said?.sentence ?? "", 400) : words.compare.noAnswer}</p> : <Prose text={said.slice(0, SHOWN)} />}
       </div>

@@ -4,6 +4,7 @@
 import { type Signal, signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
+import { TaskError } from "../nostr/jobs";
 import { kind } from "../nostr/records";
 import type { CheckpointsAnswer, DiffAnswer, LocateAnswer, UndoAnswer } from "../nostr/workspace";
 import { line, pathParts } from "../story/text";
@@ -56,7 +57,8 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
   const diff = useSignal<DiffAnswer | undefined>(undefined);
   const points = useSignal<CheckpointsAnswer | undefined>(undefined);
   const problem = useSignal("");
-  const gone = useSignal(false);
+  /** Why there is no copy, if there is none. */
+  const gone = useSignal<"" | "gone" | "no-copy">("");
   const undone = useSignal<UndoAnswer | undefined>(undefined);
   const home = useSignal(false);
   const open = useSignal<"" | "apply" | "take-back" | "discard" | "where">("");
@@ -81,9 +83,9 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
             },
             (error: unknown) => {
               if (over) return;
-              const said = sentence(error);
-              if (/\bgone\b|no copy/.test(said)) gone.value = true;
-              else problem.value = said;
+              const code = error instanceof TaskError ? error.code : "";
+              if (code === "gone" || code === "no-copy") gone.value = code;
+              else problem.value = sentence(error);
             },
           );
       },
@@ -139,8 +141,8 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
             <Button onClick={refresh}>{words.retry}</Button>
           </Problem>
         )}
-        {gone.value ? (
-          <p class="muted">{words.changes.gone}</p>
+        {gone.value !== "" ? (
+          <p class="muted">{gone.value === "gone" ? words.changes.gone : words.changes.noCopy}</p>
         ) : found === undefined || points.value === undefined ? (
           problem.value === "" && <Busy text={words.changes.looking} />
         ) : tab.value === "changes" ? (
@@ -153,7 +155,7 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
           <Points answer={points.value} session={session ?? ""} done={undone} onDone={refresh} />
         )}
       </div>
-      {found !== undefined && !gone.value && (
+      {found !== undefined && gone.value === "" && (
         <footer>
           <p class="muted">{project === undefined ? words.changes.newFolder : words.changes.yours}</p>
           <div class="row">
@@ -199,7 +201,7 @@ export function Side({ feed, conversation, job, looksAt }: SideProps) {
           session={session}
           onClose={(done) => {
             open.value = "";
-            if (done) gone.value = true;
+            if (done) gone.value = "gone";
           }}
         />
       )}
@@ -231,6 +233,8 @@ function Points(props: { answer: CheckpointsAnswer; session: string; done: Signa
     tasks.previewUndo(session, to).then((diff) => {
       busy.value = undefined;
       preview.value = { to, diff };
+      // What is there now may have become a checkpoint.
+      onDone();
     }, fail);
   };
   const bring = (to: number): void => {

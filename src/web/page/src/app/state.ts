@@ -57,16 +57,26 @@ addEventListener("hashchange", () => {
   if (location.hash.startsWith("#t=") && door.value !== "open") void open();
 });
 
+/** The code of a link that nobody has answered yet. */
+let unused: string | undefined;
+let retry: ReturnType<typeof setTimeout> | undefined;
+
 /** Comes in: by the link's code, as before in this tab, or let in by another tab. */
 export async function open(): Promise<void> {
-  const code = /^#t=([\w-]+)$/.exec(location.hash)?.[1];
+  clearTimeout(retry);
+  const code = /^#t=([\w-]+)$/.exec(location.hash)?.[1] ?? unused;
+  unused = undefined;
+  let we: Who | undefined;
   if (code !== undefined) {
     // The code is worth nothing once it was used, and nobody shall copy it from the address.
-    history.replaceState(null, "", "#/");
+    if (location.hash.startsWith("#t=")) history.replaceState(null, "", "#/");
     try {
-      await enter(code);
+      we = await enter(code);
     } catch (error) {
-      if (unreachable(error)) return later();
+      if (unreachable(error)) {
+        unused = code;
+        return later();
+      }
       if (!hasBearer()) {
         door.value = "used";
         return;
@@ -77,13 +87,14 @@ export async function open(): Promise<void> {
     const lent = await knock();
     try {
       if (lent === undefined) throw new Error();
-      await enter(lent);
-    } catch {
+      we = await enter(lent);
+    } catch (error) {
+      if (unreachable(error)) return later();
       return shut();
     }
   }
   try {
-    begin(await who());
+    begin(we ?? (await who()));
   } catch (error) {
     if (unreachable(error)) return later();
     forget();
@@ -112,7 +123,8 @@ const unreachable = (error: unknown): boolean => error instanceof ApiError && er
 
 function later(): void {
   door.value = "unreachable";
-  setTimeout(() => void open(), 2000);
+  clearTimeout(retry);
+  retry = setTimeout(() => void open(), 2000);
 }
 
 function begin(we: Who): void {

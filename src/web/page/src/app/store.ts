@@ -59,6 +59,9 @@ export interface Conversation {
 const PAGE = 300;
 /** Answers for each request, about. */
 const ANSWERS = 1500;
+/** Jobs whose answers are asked for at once, and how many of those: what a relay gives of itself is few. */
+const ASKED = 25;
+const MOST = 5000;
 /** Keys that may wait to be known as sessions. */
 const EARLY = 1000;
 
@@ -145,12 +148,20 @@ export class Store {
     await this.answersOf(fresh);
   }
 
-  /** What became of jobs whose answers did not come with the newest ones. */
+  /** What became of jobs whose answers did not come with the newest ones. One of hours has hundreds. */
   private async answersOf(jobs: { id: string }[]): Promise<void> {
-    for (let at = 0; at < jobs.length; at += 100) {
-      const ids = jobs.slice(at, at + 100).map((job) => job.id);
-      const answers = await this.relay.query([{ kinds: [kind.feedback, ...RESULTS], authors: [this.coordinator], "#e": ids }]);
-      for (const event of answers) this.take(event);
+    for (let at = 0; at < jobs.length; at += ASKED) {
+      const ids = jobs.slice(at, at + ASKED).map((job) => job.id);
+      const filter: NFilter = { kinds: [kind.feedback, ...RESULTS], authors: [this.coordinator], "#e": ids, limit: MOST };
+      const seen = new Set<string>();
+      for (let before = -1; before < seen.size; ) {
+        before = seen.size;
+        for (const event of await this.relay.query([filter])) {
+          filter.until = Math.min(filter.until ?? event.created_at, event.created_at);
+          if (!seen.has(event.id)) this.take(event);
+          seen.add(event.id);
+        }
+      }
     }
   }
 
@@ -285,7 +296,8 @@ export class Store {
     const what = label(event);
     if (!isHex(job)) return;
     if (what === "question") {
-      if (!this.answered.has(event.id)) {
+      // What its owner was told says more than the record of a private job.
+      if (!this.answered.has(event.id) && !this.questions.has(event.id)) {
         this.questions.set(event.id, questionOf(event.id, job, event.content || value(event, "alt") || "", event.tags));
       }
     } else if (what === "answer") {

@@ -60,9 +60,9 @@ export const filesOf = (session: string): FilesSource => ({
 
 /** What bringing a state back would change: from how it is now to how it was then. */
 export async function previewUndo(session: string, to: number): Promise<DiffAnswer> {
-  const known = await checkpoints(session);
-  const now = known.checkpoints.at(-1)?.number;
-  return await diff(session, now, to);
+  // Whoever lists what is there now has it kept as a checkpoint first, if anything changed since the last one.
+  const now = await run<{ checkpoint: number }>("files", { session });
+  return await diff(session, now.checkpoint, to);
 }
 
 /** Where what an agent's program serves can be looked at, or files of the copy: an origin of its own on this computer. */

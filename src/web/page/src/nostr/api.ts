@@ -111,9 +111,10 @@ async function json<T>(method: string, path: string, body?: unknown): Promise<T>
 }
 
 /** Trades the one-time code of the link for a bearer that this tab keeps. */
-export async function enter(code: string): Promise<void> {
-  const { bearer } = await json<{ bearer: string }>("POST", "/api/enter", { code });
+export async function enter(code: string): Promise<Who> {
+  const { bearer, ...who } = await json<Who & { bearer: string }>("POST", "/api/enter", { code });
   sessionStorage.setItem(BEARER, bearer);
+  return who;
 }
 
 export const who = (): Promise<Who> => json("GET", "/api/who");

@@ -207,6 +207,7 @@ export const words = {
     leftOut: (n: number): string => `${plural(n, "path")} that no checkpoint holds`,
     cut: "There is more than is shown here.",
     gone: "The agent's copy was deleted.",
+    noCopy: "This session has no copy of files.",
     apply: "Apply to my folder…",
     takeBack: "Undo an apply…",
     allFiles: "Files",
