@@ -206,6 +206,7 @@ impl Server {
             desk: Arc::default(),
             workspaces,
             previews: Previews::new(),
+            purging: tokio::sync::Mutex::default(),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,
             default_model: config.model.default.clone(),

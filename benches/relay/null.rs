@@ -34,6 +34,22 @@ impl EventStore for NullStore {
         Ok(0)
     }
 
+    fn purge(&self, _ids: &[EventId], _note: &[u8]) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    fn purging(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
+
+    fn purged(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn erase(&self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
     fn query(&self, _query: &Query<'_>) -> Result<Vec<Hit>, Error> {
         Ok(Vec::new())
     }

@@ -21,6 +21,7 @@ mod manual;
 pub mod models;
 pub mod output;
 pub mod page;
+pub mod purge;
 pub mod render;
 pub mod run;
 pub mod status;
@@ -93,6 +94,7 @@ enum Work {
     Allow(allow::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Purge(purge::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
     Key(key::Args),
@@ -235,6 +237,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Allow(args) => allow::run(args, &context).boxed(),
         Work::Verify(args) => verify::run(args, &context).boxed(),
         Work::Export(args) => export::run(args, &context).boxed(),
+        Work::Purge(args) => purge::run(args, &context).boxed(),
         Work::Doctor(args) => doctor::run(args, &context).boxed(),
         Work::Demo(args) => demo::run(args, &context).boxed(),
         Work::Key(args) => key::run(args, &context).boxed(),

@@ -90,6 +90,8 @@ pub(super) async fn hear(
             // Who asked may not wait any more, here and below.
             let _ = heard.send(Ok(seen(session)));
         }
+        // It has something to do.
+        Word::Leave => {}
         Word::Pause(heard) => {
             let paused = pause(session, order, lines).await?;
             let _ = heard.send(paused);

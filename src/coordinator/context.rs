@@ -65,6 +65,8 @@ pub struct Context {
     pub local: Local,
     /// The context that models are given, in tokens.
     pub num_ctx: u32,
+    /// Held while something is purged.
+    pub purging: tokio::sync::Mutex<()>,
     /// The model that the owner set; empty to choose.
     pub default_model: String,
 }

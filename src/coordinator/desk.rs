@@ -92,6 +92,8 @@ pub(super) enum Word {
     },
     /// How it stands.
     Look(Heard<Seen>),
+    /// End, when there is nothing to do.
+    Leave,
 }
 
 /// The option that was chosen.
@@ -128,6 +130,7 @@ impl Word {
                 drop(heard.send(Err(failure)));
             }
             Self::Look(heard) => drop(heard.send(Err(failure))),
+            Self::Leave => {}
         }
     }
 }
@@ -215,6 +218,18 @@ impl Desk {
         let mut all: Vec<Ear> = self.ears(|about| about.busy);
         all.sort_by_key(|ear| std::cmp::Reverse((ear.about.at, ear.about.session)));
         all
+    }
+
+    /// Whether a session is on the list, and is on a job.
+    pub(super) fn is_busy(&self, session: &PublicKey) -> Option<bool> {
+        self.seats().get(session).map(|seat| seat.about.busy)
+    }
+
+    /// Asks a session to end as soon as it has nothing to do; it may have left.
+    pub(super) fn send_away(&self, session: &PublicKey) {
+        if let Some(seat) = self.seats().get(session) {
+            let _ = seat.words.try_send(Word::Leave);
+        }
     }
 
     fn ears(&self, wanted: impl Fn(&About) -> bool) -> Vec<Ear> {

@@ -30,6 +30,7 @@ mod operation;
 mod perform;
 mod process;
 mod publisher;
+mod purge;
 mod questions;
 mod quota;
 mod recovery;
@@ -116,6 +117,7 @@ impl Coordinator {
     /// When state, log or keys cannot be used.
     pub async fn start(context: Arc<Context>, role: Role) -> Result<Self, Error> {
         let shutdown = CancellationToken::new();
+        purge::go_on(&context).await;
         recovery::end_abandoned(&context).await?;
         recovery::forget_unused(&context).await?;
         restore_allowed(&context).await?;

@@ -219,7 +219,10 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
                         }
                     },
                 },
-                Some(word) = session.words.recv() => word.nothing_to_do(),
+                Some(word) = session.words.recv() => match word {
+                    Word::Leave => break 'session (Outcome::Success, "completed"),
+                    word => word.nothing_to_do(),
+                },
                 // What it built runs in its sandbox, and somebody looks at that.
                 () = tokio::time::sleep_until(ends) => match session.is_looked_at() && ends < latest {
                     true => ends = Instant::now() + LOOK_AGAIN,

@@ -53,7 +53,7 @@ use self::{
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Hit, Query},
+    store::{self, EventStore, Feed, Hit, Query, Stored},
 };
 
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
@@ -233,6 +233,48 @@ impl Relay {
         self.shared
             .blocking(move |store| Ok(store.get(&id)?.map(|stored| stored.event)))
             .await
+    }
+
+    /// At most `max` stored events after a sequence number, in the order of the log.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read_after(&self, seq: u64, max: usize) -> Result<Vec<Stored>, Error> {
+        let read = move |store: &dyn EventStore| Ok(store.read_after(seq, max)?);
+        self.shared.blocking(read).await
+    }
+
+    /// Removes events for good ([`EventStore::purge`]); gives how many there were.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing is removed.
+    pub async fn purge(&self, ids: Vec<EventId>, note: Vec<u8>) -> Result<usize, Error> {
+        let purge = move |store: &dyn EventStore| Ok(store.purge(&ids, &note)?);
+        self.shared.blocking(purge).await
+    }
+
+    /// What the last purge noted, as long as it is not [`Self::purged`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn purging(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.shared.blocking(|store| Ok(store.purging()?)).await
+    }
+
+    /// Nothing is left to do of the last purge.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn purged(&self) -> Result<(), Error> {
+        self.shared.blocking(|store| Ok(store.purged()?)).await
+    }
+
+    /// Takes what was removed off the disk ([`EventStore::erase`]); says whether all of it is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn erase(&self) -> Result<bool, Error> {
+        self.shared.blocking(|store| Ok(store.erase()?)).await
     }
 
     /// How many stored events match; a `limit` does not apply.

@@ -7,7 +7,7 @@ pub enum Rejection {
     #[error("have a newer version")]
     Superseded,
     /// Its author deleted it.
-    #[error("its author deleted this event")]
+    #[error("this event was deleted")]
     Deleted,
     /// It has expired (NIP-40).
     #[error("the event has expired")]

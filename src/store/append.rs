@@ -33,6 +33,15 @@ struct Pending<'a> {
     dead_addresses: HashMap<Address, u64>,
 }
 
+/// Why an id is not taken any more.
+#[derive(Clone, Copy)]
+enum Dead {
+    /// Its author deleted it (NIP-09), if its kind is one that can be.
+    Deleted,
+    /// The owner purged it, whatever its kind.
+    Purged,
+}
+
 /// Where an event was found.
 enum Found<'a> {
     Added(usize, &'a Record),
@@ -91,7 +100,12 @@ pub(super) fn expire(store: &FjallStore, now: u64, max: usize) -> Result<usize, 
     Ok(count)
 }
 
-fn remove(store: &FjallStore, batch: &mut fjall::OwnedWriteBatch, seq: u64, event: &Event) {
+pub(super) fn remove(
+    store: &FjallStore,
+    batch: &mut fjall::OwnedWriteBatch,
+    seq: u64,
+    event: &Event,
+) {
     for key in store.keyer.keys(event, time(event), seq) {
         batch.remove(&store.index, key);
     }
@@ -112,8 +126,10 @@ impl<'a> Pending<'a> {
         if self.find(&event.id)?.is_some() {
             return Ok(Outcome::Duplicate);
         }
-        if nip09::is_deletable(event.kind) && self.is_dead_id(&event.id, &event.pubkey)? {
-            return Ok(Outcome::Deleted);
+        match self.dead_id(&event.id, &event.pubkey)? {
+            Some(Dead::Purged) => return Ok(Outcome::Deleted),
+            Some(Dead::Deleted) if nip09::is_deletable(event.kind) => return Ok(Outcome::Deleted),
+            _ => {}
         }
         let address = nip01::identifier(event)
             .map(|identifier| (event.kind, event.pubkey, identifier.to_owned()));
@@ -161,7 +177,10 @@ impl<'a> Pending<'a> {
                         }
                         self.drop_row(found);
                     }
-                    self.dead_ids.insert((id, request.pubkey));
+                    // What was purged stays so, whoever deletes it too.
+                    if self.dead_id(&id, &request.pubkey)?.is_none() {
+                        self.dead_ids.insert((id, request.pubkey));
+                    }
                 }
                 Target::Address { kind, identifier } => {
                     let address = (kind, request.pubkey, identifier);
@@ -231,11 +250,17 @@ impl<'a> Pending<'a> {
         Ok(None)
     }
 
-    fn is_dead_id(&self, id: &EventId, author: &PublicKey) -> Result<bool, Error> {
-        Ok(self.dead_ids.contains(&(*id, *author))
-            || self
-                .snapshot
-                .contains_key(&self.store.meta, dead_id_key(id, author))?)
+    fn dead_id(&self, id: &EventId, author: &PublicKey) -> Result<Option<Dead>, Error> {
+        if self.dead_ids.contains(&(*id, *author)) {
+            return Ok(Some(Dead::Deleted));
+        }
+        let found = self
+            .snapshot
+            .get(&self.store.meta, dead_id_key(id, author))?;
+        Ok(found.map(|value| match value.is_empty() {
+            true => Dead::Deleted,
+            false => Dead::Purged,
+        }))
     }
 
     fn dead_until(&self, address: &Address) -> Result<Option<u64>, Error> {
@@ -285,7 +310,7 @@ impl<'a> Pending<'a> {
     }
 }
 
-fn dead_id_key(id: &EventId, author: &PublicKey) -> [u8; 65] {
+pub(super) fn dead_id_key(id: &EventId, author: &PublicKey) -> [u8; 65] {
     let mut key = [b'd'; 65];
     key[1..33].copy_from_slice(id.as_bytes());
     key[33..].copy_from_slice(author.as_bytes());

@@ -63,6 +63,26 @@ impl Blobs {
         Ok(hash)
     }
 
+    /// Whether there is a blob of this name.
+    #[must_use]
+    pub fn has(&self, hash: &str) -> bool {
+        is_hash(hash) && self.directory.join(hash).is_file()
+    }
+
+    /// Removes a blob; whoever calls this knows that nothing names it any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; one that is not there is no error.
+    pub fn remove(&self, hash: &str) -> io::Result<()> {
+        if !is_hash(hash) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match fs::remove_file(self.directory.join(hash)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// As [`Self::get`], when it has at most so many bytes.
     ///
     /// # Errors
@@ -176,6 +196,10 @@ mod tests {
         assert_eq!(blobs.get_within(&hash, 5).unwrap(), b"12345");
         assert!(blobs.get_within(&hash, 4).is_err());
         assert!(blobs.get_within("../blobs", 9).is_err());
+        assert!(blobs.has(&hash) && !blobs.has("../blobs"));
+        blobs.remove(&hash).unwrap();
+        blobs.remove(&hash).unwrap();
+        assert!(!blobs.has(&hash) && blobs.remove("../blobs").is_err());
     }
 
     #[test]

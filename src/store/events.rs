@@ -5,7 +5,7 @@
 //! the hash key and the tombstones of NIP-09. One batch writes all three, so they cannot tear.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,9 +18,9 @@ use nostr::{Event, EventId, JsonUtil};
 use tokio::sync::watch;
 
 use super::{
-    Error, EventStore, Hit, Outcome, Query, Record, Stored, append,
+    Error, EventStore, Hit, Outcome, Query, Record, Stored, append, erase,
     index::{self, Keyer},
-    query,
+    purge, query,
 };
 
 /// The format that this version reads and writes.
@@ -36,6 +36,7 @@ const META_HASH: &str = "hash";
 
 /// The event store on fjall.
 pub struct FjallStore {
+    pub(super) path: PathBuf,
     pub(super) db: Database,
     pub(super) events: Keyspace,
     pub(super) index: Keyspace,
@@ -109,6 +110,7 @@ impl FjallStore {
             ),
         };
         Ok(Self {
+            path: path.to_owned(),
             events: db.keyspace("events-1", options).map_err(failed)?,
             index: db.keyspace("index-1", options).map_err(failed)?,
             meta,
@@ -173,6 +175,23 @@ impl EventStore for FjallStore {
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         append::expire(self, now, max)
+    }
+
+    fn purge(&self, ids: &[EventId], note: &[u8]) -> Result<usize, Error> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        purge::purge(self, ids, note)
+    }
+
+    fn purging(&self) -> Result<Option<Vec<u8>>, Error> {
+        purge::noted(self)
+    }
+
+    fn purged(&self) -> Result<(), Error> {
+        purge::done(self)
+    }
+
+    fn erase(&self) -> Result<bool, Error> {
+        erase::erase(self)
     }
 
     fn query(&self, query: &Query<'_>) -> Result<Vec<Hit>, Error> {

@@ -6,9 +6,11 @@
 
 mod append;
 pub mod blobs;
+mod erase;
 pub mod events;
 pub mod feed;
 mod index;
+mod purge;
 mod query;
 pub mod state;
 #[cfg(test)]
@@ -52,7 +54,7 @@ pub enum Outcome {
     Duplicate,
     /// A newer version of its address is stored.
     Superseded,
-    /// Its author deleted it (NIP-09).
+    /// Its author deleted it (NIP-09), or the owner purged it.
     Deleted,
     /// Its `created_at` lies beyond what the index can hold (`u32::MAX`).
     Unrepresentable,
@@ -142,6 +144,33 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// When the storage fails.
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error>;
+
+    /// Removes events with all of their index entries, whatever their kind, and keeps only their ids, under which
+    /// nothing is accepted any more. All of it is one durable commit, with `note` for who goes on after a crash
+    /// ([`EventStore::purging`]); gives how many there were.
+    ///
+    /// # Errors
+    /// When the storage fails; then nothing is removed.
+    fn purge(&self, ids: &[EventId], note: &[u8]) -> Result<usize, Error>;
+
+    /// What the last [`EventStore::purge`] noted, until [`EventStore::purged`].
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn purging(&self) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Nothing is left to do of what was purged.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn purged(&self) -> Result<(), Error>;
+
+    /// Writes everything that is kept into new files and removes those in which removed events still are. Says whether
+    /// all of them are gone: somebody who reads for long keeps them. Takes as long as it takes to write all of it.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn erase(&self) -> Result<bool, Error>;
 
     /// Rows that match, newest first, equal times by lowest id first.
     ///

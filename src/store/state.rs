@@ -3,7 +3,12 @@
 //! Every change is flushed before the call returns: sled alone loses acknowledged writes in a crash
 //! (DESIGN.md #3). Tree names carry the version of what they hold.
 
-use std::path::Path;
+mod rewrite;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
@@ -14,12 +19,21 @@ use crate::job::JobRecord;
 /// The coordinator's state.
 #[derive(Debug, Clone)]
 pub struct State {
+    path: PathBuf,
+    /// Replaced as a whole when it is written anew ([`State::rewrite`]).
+    trees: Arc<RwLock<Trees>>,
+}
+
+#[derive(Debug)]
+struct Trees {
     db: sled::Db,
+    /// Which of the folders it is in; see [`rewrite`].
+    generation: u64,
     jobs: sled::Tree,
     /// The jobs that a start has to look at: unfinished, unanswered, or a stranger's.
     open_jobs: sled::Tree,
     results: sled::Tree,
-    /// Strangers' jobs that were refused; only their ids.
+    /// Strangers' jobs that were refused, and those that their owner purged; only their ids.
     refused: sled::Tree,
     sessions: sled::Tree,
     /// The sessions that have no end yet.
@@ -53,6 +67,9 @@ pub enum StateError {
     /// sled failed.
     #[error("failed to use the coordinator's state")]
     Sled(#[from] sled::Error),
+    /// Its folder.
+    #[error("failed to use the folder of the coordinator's state")]
+    Folder(#[from] std::io::Error),
     /// A value cannot be read or written.
     #[error("the coordinator's state holds something unreadable")]
     Format(#[from] serde_json::Error),
@@ -66,21 +83,15 @@ impl State {
     /// # Errors
     /// When sled cannot open it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(8 << 20)
-            .flush_every_ms(None)
-            .open()?;
+        let generation = rewrite::current(path)?;
         Ok(Self {
-            jobs: db.open_tree("jobs-1")?,
-            open_jobs: db.open_tree("open-jobs-1")?,
-            open_sessions: db.open_tree("open-sessions-1")?,
-            results: db.open_tree("results-1")?,
-            refused: db.open_tree("refused-1")?,
-            sessions: db.open_tree("sessions-1")?,
-            meta: db.open_tree("meta-1")?,
-            db,
+            trees: Arc::new(RwLock::new(Trees::open(path, generation)?)),
+            path: path.to_owned(),
         })
+    }
+
+    fn trees(&self) -> RwLockReadGuard<'_, Trees> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores jobs, the ids of strangers' jobs that were refused, and the cursor up to which the feed was
@@ -101,12 +112,13 @@ impl State {
         for job in jobs {
             values.push((job, serde_json::to_vec(job)?));
         }
+        let held = self.trees();
         let trees = (
-            &self.jobs,
-            &self.open_jobs,
-            &self.results,
-            &self.refused,
-            &self.meta,
+            &held.jobs,
+            &held.open_jobs,
+            &held.results,
+            &held.refused,
+            &held.meta,
         );
         trees
             .transaction(|(job_tree, open, result_tree, refused_tree, meta)| {
@@ -135,7 +147,7 @@ impl State {
                 sled::transaction::TransactionError::Abort(error)
                 | sled::transaction::TransactionError::Storage(error) => error,
             })?;
-        self.db.flush()?;
+        held.db.flush()?;
         Ok(())
     }
 
@@ -144,7 +156,8 @@ impl State {
     /// # Errors
     /// When sled cannot read it.
     pub fn cursor(&self) -> Result<u64, StateError> {
-        let value = self.meta.get(CURSOR)?;
+        let held = self.trees();
+        let value = held.meta.get(CURSOR)?;
         Ok(value
             .and_then(|bytes| bytes.as_ref().try_into().ok().map(u64::from_be_bytes))
             .unwrap_or(0))
@@ -155,7 +168,8 @@ impl State {
     /// # Errors
     /// When it cannot be read.
     pub fn job(&self, id: &EventId) -> Result<Option<JobRecord>, StateError> {
-        match self.jobs.get(id.as_bytes())? {
+        let held = self.trees();
+        match held.jobs.get(id.as_bytes())? {
             Some(value) => Ok(Some(serde_json::from_slice(&value)?)),
             None => Ok(None),
         }
@@ -166,7 +180,8 @@ impl State {
     /// # Errors
     /// When sled cannot read it.
     pub fn knows(&self, id: &EventId) -> Result<bool, StateError> {
-        Ok(self.jobs.contains_key(id.as_bytes())? || self.refused.contains_key(id.as_bytes())?)
+        let held = self.trees();
+        Ok(held.jobs.contains_key(id.as_bytes())? || held.refused.contains_key(id.as_bytes())?)
     }
 
     /// The job that a result belongs to, or the job itself when `id` names one.
@@ -174,12 +189,11 @@ impl State {
     /// # Errors
     /// When it cannot be read.
     pub fn job_of(&self, id: &EventId) -> Result<Option<JobRecord>, StateError> {
-        if let Some(job) = self.results.get(id.as_bytes())?
-            && let Ok(job) = EventId::from_slice(&job)
-        {
-            return self.job(&job);
+        let of = self.trees().results.get(id.as_bytes())?;
+        match of.and_then(|job| EventId::from_slice(&job).ok()) {
+            Some(job) => self.job(&job),
+            None => self.job(id),
         }
-        self.job(id)
     }
 
     /// The jobs that a start has to look at, in no order: unfinished ones, those whose answers may not be
@@ -188,15 +202,16 @@ impl State {
     /// # Errors
     /// When one cannot be read.
     pub fn open_jobs(&self, since: u64) -> Result<Vec<JobRecord>, StateError> {
+        let held = self.trees();
         let mut jobs = Vec::new();
-        for id in self.open_jobs.iter().keys() {
+        for id in held.open_jobs.iter().keys() {
             let id = id?;
-            let Some(value) = self.jobs.get(&id)? else {
+            let Some(value) = held.jobs.get(&id)? else {
                 continue;
             };
             let job: JobRecord = serde_json::from_slice(&value)?;
             if job.is_settled() && job.accepted_at < since {
-                self.open_jobs.remove(&id)?;
+                held.open_jobs.remove(&id)?;
             } else {
                 jobs.push(job);
             }
@@ -209,16 +224,17 @@ impl State {
     /// # Errors
     /// When sled cannot write it.
     pub fn put_session(&self, session: &SessionRecord) -> Result<(), StateError> {
+        let held = self.trees();
         let key = session.session.as_bytes();
         // The list of open ones comes first and goes last: a crash in between leaves one too many on it.
         if !session.ended {
-            self.open_sessions.insert(key, &[])?;
+            held.open_sessions.insert(key, &[])?;
         }
-        self.sessions.insert(key, serde_json::to_vec(session)?)?;
+        held.sessions.insert(key, serde_json::to_vec(session)?)?;
         if session.ended {
-            self.open_sessions.remove(key)?;
+            held.open_sessions.remove(key)?;
         }
-        self.db.flush()?;
+        held.db.flush()?;
         Ok(())
     }
 
@@ -227,10 +243,11 @@ impl State {
     /// # Errors
     /// When sled cannot write it.
     pub fn forget_session(&self, key: &PublicKey) -> Result<(), StateError> {
+        let held = self.trees();
         // As for one that ended: the list of open ones goes last.
-        self.sessions.remove(key.as_bytes())?;
-        self.open_sessions.remove(key.as_bytes())?;
-        self.db.flush()?;
+        held.sessions.remove(key.as_bytes())?;
+        held.open_sessions.remove(key.as_bytes())?;
+        held.db.flush()?;
         Ok(())
     }
 
@@ -239,9 +256,10 @@ impl State {
     /// # Errors
     /// When one cannot be read.
     pub fn open_sessions(&self) -> Result<Vec<SessionRecord>, StateError> {
+        let held = self.trees();
         let mut sessions = Vec::new();
-        for key in self.open_sessions.iter().keys() {
-            let Some(value) = self.sessions.get(key?)? else {
+        for key in held.open_sessions.iter().keys() {
+            let Some(value) = held.sessions.get(key?)? else {
                 continue;
             };
             let session: SessionRecord = serde_json::from_slice(&value)?;
@@ -257,7 +275,8 @@ impl State {
     /// # Errors
     /// When it cannot be read.
     pub fn session(&self, key: &PublicKey) -> Result<Option<SessionRecord>, StateError> {
-        match self.sessions.get(key.as_bytes())? {
+        let held = self.trees();
+        match held.sessions.get(key.as_bytes())? {
             Some(value) => Ok(Some(serde_json::from_slice(&value)?)),
             None => Ok(None),
         }
@@ -268,7 +287,8 @@ impl State {
     /// # Errors
     /// When sled cannot read it.
     pub fn is_session(&self, key: &PublicKey) -> Result<bool, StateError> {
-        Ok(self.sessions.contains_key(key.as_bytes())?)
+        let held = self.trees();
+        Ok(held.sessions.contains_key(key.as_bytes())?)
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     context::Context,
     executor::{ExecutorEvent, Order},
     hold::OperationHold,
-    housekeeping,
+    housekeeping, purge,
     saying::MAX_ANSWER,
     shared::Shared,
 };
@@ -94,6 +94,10 @@ async fn perform(
             let cleaned = housekeeping::clean(context, copies, *images).await?;
             return answer(context, None, cleaned);
         }
+        Operation::Purge(wanted) => {
+            let purged = purge::purge(context, wanted).await?;
+            return answer(context, None, purged);
+        }
         Operation::AtWork => return live::at_work(context, &task.which, hidden).await,
         Operation::Answer { .. }
         | Operation::Pause
@@ -150,6 +154,7 @@ async fn perform(
         Operation::Locate
         | Operation::List
         | Operation::Clean { .. }
+        | Operation::Purge(_)
         | Operation::AtWork
         | Operation::Answer { .. }
         | Operation::Pause

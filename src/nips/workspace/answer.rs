@@ -279,6 +279,31 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<String>,
     },
+    /// What goes for good, or went.
+    Purge {
+        /// Whether it went; otherwise this is what would.
+        done: bool,
+        /// The sessions.
+        sessions: Vec<PublicKey>,
+        /// How many those are in all; `sessions` may hold fewer.
+        sessions_in_all: usize,
+        /// Customers' jobs.
+        jobs: usize,
+        /// Events, all of them.
+        events: usize,
+        /// Long texts and attached files that nothing else names.
+        blobs: usize,
+        /// Copies of folders, with their checkpoints.
+        copies: usize,
+        /// Copies that stay, since a session that stays works on them.
+        copies_kept: usize,
+        /// How often the agents' changes were applied to the owner's folders; what was applied stays there.
+        applied: usize,
+        /// Sessions of the same conversations that stay.
+        linked: Vec<PublicKey>,
+        /// Whether the bytes are off the disk. If not, somebody was reading; it is tried again at the next start.
+        erased: bool,
+    },
 }
 
 /// Whether a count is left out of an answer.

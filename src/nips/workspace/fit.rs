@@ -120,6 +120,9 @@ impl Outcome {
             Self::Apply { conflicts, .. } => halve(conflicts),
             Self::List { copies, images, .. } => halve(copies) || halve(images),
             Self::Clean { left, .. } => halve(left),
+            Self::Purge {
+                sessions, linked, ..
+            } => halve(linked) || halve(sessions),
             Self::TakeBack { kept, .. } => halve(kept),
             // Texts go before questions, and these before who is at work.
             Self::AtWork { sessions, .. } => asked::shrink(sessions) || halve(sessions),

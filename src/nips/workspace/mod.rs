@@ -8,6 +8,7 @@ mod asked;
 mod fit;
 mod lines;
 mod operation;
+mod purge;
 
 use nostr::{Keys, PublicKey};
 
@@ -19,6 +20,7 @@ pub use self::{
         QuestionLine, StepLine, WorkLine,
     },
     operation::{Operation, Show, State, TaskError},
+    purge::Purge,
 };
 
 use super::{
@@ -207,6 +209,17 @@ mod tests {
                 copies: vec![session, Keys::generate().public_key()],
                 images: true,
             },
+            Operation::Purge(Purge {
+                targets: vec![EventId::all_zeros(); 2],
+                events: Vec::new(),
+                conversation: true,
+                look: false,
+            }),
+            Operation::Purge(Purge {
+                events: vec![EventId::all_zeros()],
+                look: true,
+                ..Purge::default()
+            }),
         ] {
             for which in [
                 Which::Session(session),

@@ -2,6 +2,7 @@
 
 use nostr::{EventId, PublicKey};
 
+use super::Purge;
 use crate::nips::nip90::{Input, JobRequest};
 
 /// What to do.
@@ -86,6 +87,8 @@ pub enum Operation {
         /// Whether the agents' images go too; they are built again when they are needed.
         images: bool,
     },
+    /// Delete for good.
+    Purge(Purge),
 }
 
 /// What is shown of what an agent built.
@@ -121,7 +124,7 @@ pub enum State {
 pub enum TaskError {
     /// The input is none of the words.
     #[error(
-        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, preview, preview-end, list, clean, at-work, answer, pause, resume or steer"
+        "unknown workspace task {0:?}: use checkpoints, diff, files, file, undo, plan, apply, take-back, discard, locate, preview, preview-end, list, clean, purge, at-work, answer, pause, resume or steer"
     )]
     Unknown(String),
     /// A parameter that this task needs.
@@ -141,6 +144,11 @@ pub enum TaskError {
     /// A question that is no event id.
     #[error("a question is named by the id of its record in hexadecimal")]
     Question,
+    /// Something to purge that is no id.
+    #[error(
+        "`{0}` of a purge is 64 hexadecimal digits: the key of a session, or the id of a job or event"
+    )]
+    Purged(&'static str),
     /// There is nothing to say.
     #[error("`steer` needs a second input: what the agent is told")]
     NoText,
@@ -207,6 +215,7 @@ impl Operation {
             Self::PreviewEnd { .. } => "preview-end",
             Self::List => "list",
             Self::Clean { .. } => "clean",
+            Self::Purge(_) => "purge",
         }
     }
 
@@ -247,6 +256,7 @@ impl Operation {
                 params.extend(copies.iter().map(|copy| ("copy", copy.to_hex())));
                 params.push(("images", images.to_string()));
             }
+            Self::Purge(purge) => params.extend(purge.params()),
             Self::Preview(show) | Self::PreviewEnd { only: Some(show) } => {
                 params.extend(show.params());
             }
@@ -327,6 +337,7 @@ impl Operation {
             "preview-end" => Self::PreviewEnd {
                 only: Show::parse(request)?,
             },
+            "purge" => Self::Purge(Purge::parse(request)?),
             "list" => Self::List,
             "clean" => Self::Clean {
                 copies: request

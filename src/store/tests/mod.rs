@@ -1,5 +1,6 @@
 //! The store's rules, one by one.
 
+mod purge;
 mod random;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
@@ -7,7 +8,7 @@ use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 use nostr::{Event, EventId, Filter, JsonUtil, Keys, Kind, Timestamp};
 
 use super::{
-    Error, EventStore, Feed, FjallStore, Outcome, Query, Record,
+    Error, EventStore, Feed, FjallStore, Outcome, Query, Record, erase,
     events::{FORMAT, META_VERSION},
 };
 use crate::nips::{Draft, nip01, nip40};

@@ -24,6 +24,7 @@ struct Naive {
     events: Vec<Event>,
     dead: HashSet<(String, String)>,
     dead_addresses: Vec<(String, u64)>,
+    purged: HashSet<EventId>,
 }
 
 fn address(event: &Event) -> Option<String> {
@@ -38,6 +39,9 @@ impl Naive {
     fn append(&mut self, event: &Event) -> &'static str {
         if self.events.iter().any(|known| known.id == event.id) {
             return "duplicate";
+        }
+        if self.purged.contains(&event.id) {
+            return "deleted";
         }
         let own = (event.id.to_hex(), event.pubkey.to_hex());
         if !eternal(event) && self.dead.contains(&own) {
@@ -216,6 +220,18 @@ fn agrees_with_a_naive_store_on_random_events() {
                     "seed {seed} round {round} {event:?}"
                 );
             }
+            if random.below(4) == 0 {
+                let ids: Vec<EventId> = (0..random.below(4))
+                    .map(|_| random.pick(&known).id)
+                    .collect();
+                let there: HashSet<EventId> = (naive.events.iter())
+                    .map(|event| event.id)
+                    .filter(|id| ids.contains(id))
+                    .collect();
+                assert_eq!(store.purge(&ids, b"note").unwrap(), there.len());
+                naive.events.retain(|event| !there.contains(&event.id));
+                naive.purged.extend(there);
+            }
             for _ in 0..10 {
                 let filters: Vec<Filter> = (0..1 + random.below(3))
                     .map(|_| random_filter(&mut random, &keys, &known))
@@ -251,7 +267,7 @@ fn agrees_with_a_naive_store_on_random_events() {
 }
 
 /// Every index key belongs to a row and every row has all its keys.
-fn assert_index_is_exact(store: &FjallStore) {
+pub(super) fn assert_index_is_exact(store: &FjallStore) {
     let mut wanted: Vec<Vec<u8>> = store
         .read_after(0, 10_000)
         .unwrap()

@@ -41,6 +41,7 @@ async fn only_the_owner_has_folders_worked_on_and_looks_at_copies() {
             "discard",
             "locate",
             "clean",
+            "purge",
         ] {
             let (_, answers) = client
                 .do_job(&job(&fort, 5871, task, &[("project", project)]))

@@ -17,6 +17,7 @@ mod homecoming_torn;
 mod opencode;
 mod outputs;
 mod preview;
+mod purge;
 mod rooms;
 mod shell;
 mod steer;

@@ -22,6 +22,7 @@ import { draft } from "./keep";
 import { onKeys } from "./keys";
 import { canNotify, denied, notifies, turn } from "./notify";
 import { Progress } from "./Progress";
+import { purging } from "./Purge";
 import { hrefs } from "./route";
 import { titleOf } from "./Sessions";
 import { ShareDialog } from "./Share";
@@ -128,6 +129,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
             )}
             <Button icon="search" kind="quiet" label={words.session.search} onClick={() => document.querySelector<HTMLElement>(".s-search input")?.focus()} />
             <Button icon="share" kind="quiet" label={words.session.share} disabled={session === undefined} onClick={() => (sharing.value = true)} />
+            <Button icon="trash" kind="quiet" label={words.purge.open} disabled={isOpen(job.state)} onClick={() => (purging.value = [conversation])} />
             {files && (
               <Button icon="changes" kind="quiet" label={words.session.side} expanded={showsSide()} onClick={() => showSide(!showsSide())} />
             )}

@@ -8,6 +8,7 @@ import { words } from "../words/app";
 import { agentTitle } from "./choice";
 import { Icon } from "./icons";
 import { onKeys, step } from "./keys";
+import { purging } from "./Purge";
 import { go, hrefs, MAX_COMPARED } from "./route";
 import { conversations, now, store } from "./state";
 import { type Conversation, isOpen } from "./store";
@@ -55,9 +56,10 @@ export function Sessions() {
     const name = conversation.project ?? "";
     groups.set(name, [...(groups.get(name) ?? []), conversation]);
   }
+  const picked = conversations.value.filter((conversation) => chosen.value.includes(conversation.id));
   const toggle = (id: string): void => {
     const now = chosen.value;
-    chosen.value = now.includes(id) ? now.filter((other) => other !== id) : [...now, id].slice(-MAX_COMPARED);
+    chosen.value = now.includes(id) ? now.filter((other) => other !== id) : [...now, id];
   };
   return (
     <div class="page sessions">
@@ -132,11 +134,19 @@ export function Sessions() {
         <Button onClick={() => (shown.value += SHOWN)}>{words.more}</Button>
       )}
       {known.more.value && found.length <= shown.value && <Button onClick={() => void known.loadMore()}>{words.sessions.more}</Button>}
-      {chosen.value.length > 0 && (
+      {picked.length > 0 && (
         <div class="tray" role="status">
-          <span>{words.sessions.compare(chosen.value.length)}</span>
-          <Button kind="primary" icon="compare" disabled={chosen.value.length < 2} onClick={() => go(hrefs.compare(chosen.value))}>
+          <span>{words.sessions.chosen(picked.length)}</span>
+          <Button
+            kind="primary"
+            icon="compare"
+            disabled={picked.length < 2 || picked.length > MAX_COMPARED}
+            onClick={() => go(hrefs.compare(picked.map((one) => one.id)))}
+          >
             {words.compare.title}
+          </Button>
+          <Button icon="trash" onClick={() => (purging.value = picked)}>
+            {words.purge.open}
           </Button>
           <Button kind="quiet" onClick={() => (chosen.value = [])}>
             {words.sessions.clear}

@@ -10,6 +10,7 @@ import { Enter } from "./Enter";
 import { Icon, type IconName } from "./icons";
 import { preference } from "./keep";
 import { help, onKeys } from "./keys";
+import { PurgeDialog, purging } from "./Purge";
 import { hrefs, route } from "./route";
 import { Session } from "./Session";
 import { Sessions, titleOf } from "./Sessions";
@@ -90,6 +91,7 @@ export function Shell() {
         {announcement.value}
       </p>
       {help.value && <Keys />}
+      {purging.value.length > 0 && <PurgeDialog key={purging.value[0]?.id} />}
     </div>
   );
 }

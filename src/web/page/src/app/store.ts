@@ -81,6 +81,8 @@ export class Store {
   private readonly resultOf = new Map<string, string>();
   private readonly withdrawn = new Map<string, NEvent>();
   private readonly lookedUp = new Set<string>();
+  /** Jobs that their owner deleted for good; nothing of them is taken in again. */
+  private readonly purged = new Set<string>();
   /** The jobs that were handed to a session, in order; what nobody handed a job to is no session. */
   private readonly handed = new Map<string, string[]>();
   private readonly inner = new Map<string, NEvent>();
@@ -205,6 +207,7 @@ export class Store {
     if (event.kind === kind.deletion) {
       for (const [, id] of tags(event, "e")) {
         if (id === undefined) continue;
+        if (tag(event, "purged") !== undefined && event.pubkey === this.operator) this.purge(id);
         this.withdrawn.set(id, event);
         const job = this.jobs.get(id);
         if (job !== undefined && job.result === undefined) this.judge(job);
@@ -214,7 +217,7 @@ export class Store {
     if (event.pubkey !== this.coordinator) return;
     if (event.kind === kind.taskJob) return this.takeInner(event);
     const id = value(event, "e");
-    if (!isHex(id)) return;
+    if (!isHex(id) || this.purged.has(id)) return;
     if (isPrivate(event)) this.read(event);
     if (!this.jobs.has(id)) {
       // Workspace tasks are answered by the same kinds; only requests that are known, or gone, are jobs.
@@ -227,7 +230,7 @@ export class Store {
 
   /** Takes a request, also one of our own before the relay has it. */
   takeRequest(event: NEvent): void {
-    if (event.pubkey === this.coordinator || this.jobs.get(event.id)?.event !== undefined) return;
+    if (event.pubkey === this.coordinator || this.purged.has(event.id) || this.jobs.get(event.id)?.event !== undefined) return;
     this.oldest = Math.min(this.oldest, event.created_at);
     if (isPrivate(event)) this.read(event);
     this.jobs.set(event.id, {
@@ -351,7 +354,7 @@ export class Store {
     for (const id of ids) {
       const inner = this.inner.get(id);
       // An answer to neither a job nor its remains is one to a workspace task.
-      if (this.jobs.has(id)) continue;
+      if (this.jobs.has(id) || this.purged.has(id)) continue;
       if (inner === undefined) {
         this.early.delete(id);
         continue;
@@ -378,9 +381,27 @@ export class Store {
     this.touch();
   }
 
+  /** Forgets a job that was deleted for good, with what was said in it. */
+  private purge(id: string): void {
+    this.purged.add(id);
+    const job = this.jobs.get(id);
+    const inner = this.inner.get(id);
+    for (const event of [job?.event, job?.result, inner]) {
+      if (event !== undefined) this.plain.delete(event.id);
+    }
+    const session = inner === undefined ? undefined : value(inner, "p");
+    for (const known of [this.jobs, this.early, this.inner, this.paused]) known.delete(id);
+    for (const question of [...this.questions.values()]) {
+      if (question.job === id) this.questions.delete(question.id);
+    }
+    const left = session === undefined ? [] : (this.handed.get(session) ?? []).filter((other) => other !== id);
+    if (session !== undefined && left.length > 0) this.handed.set(session, left);
+  }
+
   private takeInner(inner: NEvent): void {
     const id = value(inner, "E");
     const session = value(inner, "p");
+    if (isHex(id) && this.purged.has(id)) return;
     if (!isHex(id) || !isHex(session) || this.inner.get(id)?.id === inner.id) return;
     this.inner.set(id, inner);
     const handed = [...(this.handed.get(session) ?? []), id];

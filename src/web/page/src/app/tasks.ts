@@ -10,6 +10,7 @@ import type {
   ListAnswer,
   LocateAnswer,
   PlanAnswer,
+  PurgeAnswer,
   TakeBackAnswer,
   UndoAnswer,
 } from "../nostr/workspace";
@@ -38,6 +39,17 @@ export const clean = (copies: string[], images: boolean): Promise<CleanAnswer> =
     "clean",
     { images: images ? "true" : undefined },
     copies.map((copy) => ["param", "copy", copy]),
+  );
+
+/** Ids that one task names; what they belong to goes with them. */
+const TARGETS = 300;
+
+/** Deletes the conversations of these jobs for good, or says what would go. */
+export const purge = (jobs: string[], look: boolean): Promise<PurgeAnswer> =>
+  run(
+    "purge",
+    { conversation: "true", look: look ? "true" : undefined },
+    jobs.slice(0, TARGETS).map((job) => ["param", "target", job]),
   );
 
 /** What is in a copy, for who looks at its files. */

@@ -94,6 +94,17 @@ export interface DiscardAnswer extends AnswerBase {
   files: number;
 }
 
+export interface PurgeAnswer extends AnswerBase {
+  done: boolean;
+  sessions_in_all: number;
+  jobs: number;
+  events: number;
+  blobs: number;
+  copies: number;
+  applied: number;
+  erased: boolean;
+}
+
 export interface LocateAnswer extends AnswerBase {
   agents_git?: boolean;
   repositories?: string[];

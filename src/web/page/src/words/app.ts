@@ -299,6 +299,29 @@ export const words = {
     done: (size: number): string => `Deleted: ${bytes(size)}.`,
   },
 
+  purge: {
+    open: "Delete for good…",
+    title: (n: number): string => (n === 1 ? "Delete this for good?" : `Delete these ${count(n)} for good?`),
+    lead: "What was asked, said and done goes, also its record, and so does the agent's copy with all checkpoints. Nothing brings it back.",
+    looking: "Looking what belongs to it…",
+    what: (found: { jobs: number; events: number; copies: number; blobs: number }): string =>
+      [
+        plural(found.jobs, "question"),
+        plural(found.events, "record"),
+        ...(found.copies > 0 ? [found.copies === 1 ? "one copy of files" : `${count(found.copies)} copies of files`] : []),
+        ...(found.blobs > 0 ? [plural(found.blobs, "attached file or long text").replace("file or long texts", "files and long texts")] : []),
+      ].join(", "),
+    stays: (applied: number): string =>
+      applied > 0
+        ? "Your own folder stays as it is, with what you applied to it. What you saved or shared before is not called back."
+        : "Your own folder stays as it is. What you saved or shared before is not called back.",
+    atWork: "An agent is still at work here. Stop it first.",
+    do: "Delete for good",
+    doing: "Deleting…",
+    done: (found: { events: number }): string => `Deleted for good: ${plural(found.events, "record")}.`,
+    later: "Its bytes are not all off the disk yet, because something was reading. The next start of treefort removes them.",
+  },
+
   sessions: {
     title: "All sessions",
     search: "Search",
@@ -309,8 +332,8 @@ export const words = {
     noneHow: "What you ask appears here.",
     notFound: "Nothing like that.",
     noProject: "Without a folder",
-    select: (title: string): string => `Choose “${title}” to compare`,
-    compare: (n: number): string => (n < 2 ? "Choose one more to compare" : `${count(n)} chosen`),
+    select: (title: string): string => `Choose “${title}”`,
+    chosen: (n: number): string => (n < 2 ? "One chosen; choose more to compare them" : `${count(n)} chosen`),
     clear: "Clear",
     more: "Older sessions",
     turns: (n: number): string => plural(n, "message"),
