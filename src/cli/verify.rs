@@ -408,7 +408,10 @@ mod tests {
 
     #[test]
     fn what_comes_twice_or_from_somebody_else_is_named() {
-        let mut events = golden();
+        let exported = include_str!("../../tests/page/fixtures/builder.jsonl").lines();
+        let mut events: Vec<Event> = exported
+            .map(|line| Event::from_json(line).unwrap())
+            .collect();
         assert_eq!(check(&events, true).strays, 0);
         let job = position(&events, kind::AGENT_TASK);
         let mut draft = crate::nips::Draft::new(kind::AGENT_TASK).content("what was never asked");

@@ -67,6 +67,7 @@ export function Start() {
   const chosen = current();
   const chosenAgents = chosen.map((choice) => agentNamed(choice.agent));
   const onFiles = chosenAgents.some((agent) => agent?.workspace === true);
+  const canAsk = chosenAgents.length > 0 && chosenAgents.every((agent) => agent?.asks === true);
   const missing = chosenAgents.find((agent) => agent?.missing !== undefined);
   const commands = chosenAgents.length > 0 && chosenAgents.every((agent) => agent?.command === true);
   const blind = files.pictures ? chosen.map((choice) => blindTo(agentNamed(choice.agent), modelParam(choice))).find((model) => model !== undefined) : undefined;
@@ -99,7 +100,7 @@ export function Start() {
           folder: agent?.workspace === true && folder.value !== "" ? folder.value : undefined,
           files: files.kept,
           hidden: hidden.value,
-          ask: asks.value && agent?.workspace === true,
+          ask: asks.value && agent?.asks === true,
         };
         ids.push(await ask(question, (error) => (problem.value = sentence(error))));
       }
@@ -155,7 +156,7 @@ export function Start() {
                 )}
               </div>
             ))}
-            <p class="hint">{explain(chosen, onFiles)}</p>
+            <p class="hint">{explain(chosen, onFiles, canAsk)}</p>
             {blind !== undefined && (
               <div class="note warn" role="alert">
                 <p>
@@ -174,7 +175,7 @@ export function Start() {
         }
       >
         <Toggle icon="lock" on={hidden.value} label={words.start.hidden} title={words.start.hiddenOn} onChange={(on) => (hidden.value = on)} />
-        {onFiles && <Toggle icon="hand" on={asks.value} label={words.start.ask} title={words.start.askOn} onChange={(on) => (asks.value = on)} />}
+        {canAsk && <Toggle icon="hand" on={asks.value} label={words.start.ask} title={words.start.askOn} onChange={(on) => (asks.value = on)} />}
         {chosen.length > 0 && chosen.length < MAX_CHOICES && (
           <Button icon="compare" kind="quiet" title={words.start.another} onClick={() => (choices.value = [...chosen, unlike(chosen)])}>
             {words.start.compare}
@@ -198,13 +199,13 @@ function unlike(chosen: Choice[]): Choice {
 }
 
 /** What the choices mean, in a sentence or two. */
-function explain(chosen: Choice[], onFiles: boolean): string {
+function explain(chosen: Choice[], onFiles: boolean, canAsk: boolean): string {
   const said: string[] = [];
   if (chosen.length > 1) said.push(words.start.both);
   else if (chosen[0] !== undefined) said.push(line(agentNamed(chosen[0].agent)?.description ?? "", 200));
   if (onFiles && folder.value !== "") said.push(words.start.folderCopy);
   if (hidden.value) said.push(words.start.hiddenOn);
-  if (asks.value && onFiles) said.push(words.start.askOn);
+  if (asks.value && canAsk) said.push(words.start.askOn);
   if (chosen.some((choice) => isElsewhere(modelParam(choice) ?? ""))) said.push(words.start.cloud);
   return said.join(" ");
 }

@@ -29,6 +29,8 @@ export interface Agent {
   kinds: number[];
   workspace?: boolean;
   command?: boolean;
+  /** Whether it can ask before it acts. */
+  asks?: boolean;
   missing?: string;
 }
 
