@@ -95,7 +95,7 @@ async fn a_command_that_takes_too_long_or_is_cancelled_ends_with_its_container()
             "--agent",
             "shell",
             "--timeout",
-            "4",
+            "10",
             "echo begun > begun; sleep 600",
         ])
         .await;
