@@ -161,7 +161,7 @@ test("an agent stands still, goes on, and is told something else while it works"
   await page.locator("[data-field]").fill("Make it shorter");
   await page.keyboard.press("Enter");
   await page.getByText("I was told: ").waitFor();
-  await page.getByText("You steered").waitFor();
+  await page.getByText("You said meanwhile").waitFor();
   await stands(page, "done");
   assert.equal(await page.locator("[data-field]").inputValue(), "");
   await shot(page, "steered");

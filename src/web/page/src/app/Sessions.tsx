@@ -137,14 +137,11 @@ export function Sessions() {
       {picked.length > 0 && (
         <div class="tray" role="status">
           <span>{words.sessions.chosen(picked.length)}</span>
-          <Button
-            kind="primary"
-            icon="compare"
-            disabled={picked.length < 2 || picked.length > MAX_COMPARED}
-            onClick={() => go(hrefs.compare(picked.map((one) => one.id)))}
-          >
-            {words.compare.title}
-          </Button>
+          {picked.length >= 2 && picked.length <= MAX_COMPARED && (
+            <Button kind="primary" icon="compare" onClick={() => go(hrefs.compare(picked.map((one) => one.id)))}>
+              {words.compare.title}
+            </Button>
+          )}
           <Button icon="trash" onClick={() => (purging.value = picked)}>
             {words.purge.open}
           </Button>
