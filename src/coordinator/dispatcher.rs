@@ -296,7 +296,11 @@ impl Dispatcher {
         }
         let draft = nip90::cancelled_unread(job, &cancel.pubkey, &self.context.relay_url);
         match self.context.publisher.sign(draft, keys) {
-            Ok(answer) => response.fleeting.push(answer),
+            Ok(answer) => {
+                response.fleeting.push(answer);
+                // Kept, so that who looks at the same deletion after a restart answers nothing.
+                response.refused.push(*job);
+            }
             Err(error) => tracing::error!(%job, %error, "failed to answer a cancellation"),
         }
         Ok(())

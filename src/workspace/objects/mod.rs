@@ -96,6 +96,9 @@ pub struct Store {
     refs: Mutex<()>,
 }
 
+/// Held while a store is made.
+static MAKING: Mutex<()> = Mutex::new(());
+
 impl Store {
     /// Opens the store at a path, and makes it (0700) when it is not there.
     ///
@@ -122,6 +125,8 @@ impl Store {
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(Error::io("closing the store to others", path))?;
+        // Two agents may begin on a new project at once; each opens its store.
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         // git takes a folder for a repository when it has HEAD, objects and refs; so HEAD comes last.
         for (name, text) in [("config", CONFIG), ("HEAD", "ref: refs/heads/main\n")] {
             let file = path.join(name);

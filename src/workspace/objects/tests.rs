@@ -54,6 +54,21 @@ fn packs(store: &Store) -> usize {
 }
 
 #[test]
+fn several_may_open_a_new_store_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = home.path().join(format!("{round}"));
+        std::thread::scope(|scope| {
+            let opening: Vec<_> = (0..8).map(|_| scope.spawn(|| Store::open(&path))).collect();
+            for opened in opening {
+                opened.join().unwrap().unwrap();
+            }
+        });
+        assert!(path.join("HEAD").exists());
+    }
+}
+
+#[test]
 fn few_objects_are_loose_and_many_are_a_pack_and_git_reads_both() {
     let (_folder, store) = store();
     let (few, commit) = fill(&store, 1);
