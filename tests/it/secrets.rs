@@ -214,8 +214,8 @@ async fn no_secret_is_found_outside_the_keyring() {
     treefort.wait_for_no_containers().await;
 
     let mut needles = secret_keys(&treefort);
-    // The operator, the relay, the coordinator, the page, and a session for each of six jobs.
-    assert_eq!(needles.len(), (4 + 6) * 4);
+    // The operator, the relay, the coordinator, and a session for each of six jobs.
+    assert_eq!(needles.len(), (3 + 6) * 4);
     needles.extend(tokens);
     for arguments in [
         &["key", "show"][..],
