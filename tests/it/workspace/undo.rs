@@ -47,10 +47,11 @@ async fn after_the_end_an_undo_and_its_undo_are_byte_for_byte_and_on_record() {
 
     let records = of_undo(&fort).await;
     let kinds: Vec<u16> = records.iter().map(|record| record.kind.as_u16()).collect();
-    assert_eq!(kinds, [4781, 4783, 4782, 4783, 4785]);
-    assert_eq!(sort(&records[2]), "undo");
-    assert_eq!(tag(&records[2], "to").unwrap(), "1");
-    assert_eq!(tag(&records[2], "tree"), tag(&records[3], "tree"));
+    // The state before it is on the agent's own record already.
+    assert_eq!(kinds, [4781, 4782, 4783, 4785]);
+    assert_eq!(sort(&records[1]), "undo");
+    assert_eq!(tag(&records[1], "to").unwrap(), "1");
+    assert_eq!(tag(&records[1], "tree"), tag(&records[2], "tree"));
     fort.say(&["verify", &records[0].pubkey.to_hex()])
         .await
         .ok();
@@ -125,7 +126,7 @@ async fn under_an_agent_at_work_it_stops_is_told_and_goes_on() {
         .iter()
         .position(|record| sort(record) == "undo")
         .unwrap();
-    assert_eq!(records[at - 1].kind.as_u16(), 4783);
+    assert!(!of_kind(&records[..at], 4783).is_empty());
     assert_eq!(records[at + 1].kind.as_u16(), 4783);
     let last = records.last().unwrap();
     assert_eq!(tag(last, "l").unwrap(), "success");
