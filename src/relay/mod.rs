@@ -53,7 +53,7 @@ use self::{
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Hit, Query, Stored},
+    store::{self, EventStore, Feed, Hit, Query},
 };
 
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
@@ -233,15 +233,6 @@ impl Relay {
         self.shared
             .blocking(move |store| Ok(store.get(&id)?.map(|stored| stored.event)))
             .await
-    }
-
-    /// At most `max` stored events after a sequence number, in the order of the log.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn read_after(&self, seq: u64, max: usize) -> Result<Vec<Stored>, Error> {
-        let read = move |store: &dyn EventStore| Ok(store.read_after(seq, max)?);
-        self.shared.blocking(read).await
     }
 
     /// Removes events for good ([`EventStore::purge`]); gives how many there were.

@@ -69,20 +69,6 @@ impl Blobs {
         is_hash(hash) && self.directory.join(hash).is_file()
     }
 
-    /// Removes a blob; whoever calls this knows that nothing names it any more.
-    ///
-    /// # Errors
-    /// When the disk refuses; one that is not there is no error.
-    pub fn remove(&self, hash: &str) -> io::Result<()> {
-        if !is_hash(hash) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        match fs::remove_file(self.directory.join(hash)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     /// As [`Self::get`], when it has at most so many bytes.
     ///
     /// # Errors
@@ -197,9 +183,10 @@ mod tests {
         assert!(blobs.get_within(&hash, 4).is_err());
         assert!(blobs.get_within("../blobs", 9).is_err());
         assert!(blobs.has(&hash) && !blobs.has("../blobs"));
-        blobs.remove(&hash).unwrap();
-        blobs.remove(&hash).unwrap();
-        assert!(!blobs.has(&hash) && blobs.remove("../blobs").is_err());
+        let later = SystemTime::now() + Duration::from_secs(1);
+        assert!(blobs.remove_older(&hash, later).unwrap());
+        assert!(!blobs.remove_older(&hash, later).unwrap());
+        assert!(!blobs.has(&hash) && blobs.remove_older("../blobs", later).is_err());
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag, Timestamp};
 
-use super::{blobs, broken};
+use super::broken;
 use crate::{
-    coordinator::context::Context,
+    coordinator::{context::Context, unnamed},
     job::{Failure, JobRecord},
     nips::{
         kind,
@@ -142,7 +142,7 @@ pub(super) async fn find(context: &Context, wanted: &Purge) -> Result<Belongings
     }
     for id in found.jobs.iter().chain(&found.tasks) {
         if let Some(job) = ledger.jobs.get(id) {
-            blobs::named_in_private(context, &job.request, &mut found.blobs);
+            blobs(context, &job.request, &mut found.blobs);
         }
     }
     Ok(found)
@@ -350,8 +350,17 @@ async fn one(
     Ok(())
 }
 
+/// What an event names of the files that are kept.
+fn blobs(context: &Context, event: &Event, found: &mut BTreeSet<String>) {
+    unnamed::each_named(event, context.keyring.coordinator(), &mut |hash| {
+        if context.blobs.has(hash) {
+            found.insert(hash.to_owned());
+        }
+    });
+}
+
 fn keep(context: &Context, found: &mut Belongings, event: Event) {
-    blobs::named_by(context, &event, &mut found.blobs);
+    blobs(context, &event, &mut found.blobs);
     found
         .events
         .insert(event.id, (event.pubkey, event.kind.as_u16()));

@@ -6,9 +6,12 @@
 //! deletions (NIP-09) under the keys that signed it.
 
 mod belongs;
-mod blobs;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use nostr::{Event, EventId, Keys, PublicKey};
 use serde::{Deserialize, Serialize};
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::belongs::Belongings;
 use super::{
     context::{Context, now},
-    operation,
+    operation, unnamed,
     workspaces::blocking,
 };
 use crate::{
@@ -159,7 +162,15 @@ async fn finish(context: &Arc<Context>, left: Left) -> Result<(usize, bool), Fai
     }
     let workspaces = context.workspaces.clone();
     blocking(move || workspaces.drop_unused_stores()).await?;
-    let blobs = blobs::remove_unnamed(context, left.blobs).await?;
+    let blobs = unnamed::remove(
+        context.relay.feed(0),
+        context.keyring.coordinator(),
+        &context.blobs,
+        left.blobs.into_iter().collect(),
+        SystemTime::now(),
+    )
+    .await
+    .map_err(|error| broken(&error))?;
     let erased = context
         .relay
         .erase()

@@ -115,6 +115,13 @@ fn what_is_purged_leaves_the_disk_and_everything_else_stays() {
 
 #[test]
 fn what_a_crash_left_in_a_journal_leaves_the_disk_too() {
+    // Whether fjall clears the sealed journal before the store is closed is a matter of its own
+    // threads' timing: rounds in which it did show nothing.
+    assert!((0..20).any(|_| erased_from_a_left_journal()));
+}
+
+/// Whether a journal did hold what was purged, before it was erased.
+fn erased_from_a_left_journal() -> bool {
     let (home, store) = open();
     let keys = Keys::generate();
     let canary = Keys::generate().public_key().to_hex();
@@ -127,8 +134,9 @@ fn what_a_crash_left_in_a_journal_leaves_the_disk_too() {
     erase::rotate_journal(&store).unwrap();
     drop(store);
     let store = FjallStore::open(home.path()).unwrap();
-    assert!(!holding(home.path(), canary.as_bytes()).is_empty());
+    let left = !holding(home.path(), canary.as_bytes()).is_empty();
     assert!(store.erase().unwrap());
     assert!(holding(home.path(), canary.as_bytes()).is_empty());
     random::assert_index_is_exact(&store);
+    left
 }
