@@ -95,6 +95,14 @@ impl Holders {
         self.0.borrow().session.is_some()
     }
 
+    /// Whether a session is at work on it: one that only waits for its agent to be gone is not.
+    pub(super) fn is_at_work(&self) -> bool {
+        matches!(
+            self.0.borrow().session,
+            Some(Stage::Begins | Stage::Works(_))
+        )
+    }
+
     /// The copy is gone, whoever may still have it at hand.
     pub(super) fn set_gone(&self) {
         self.0.send_modify(|state| state.gone = true);

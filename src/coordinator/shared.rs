@@ -101,9 +101,14 @@ impl Shared {
         blocking(move || Ok(this.remember_now(change)?)).await
     }
 
-    /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.
+    /// Whether anything is, or was ever, done in it.
     pub(super) async fn has_work(self: &Arc<Self>) -> bool {
-        if !self.about().applied.is_empty() || self.holders.is_busy() {
+        self.holders.is_at_work() || self.has_changes().await
+    }
+
+    /// Whether anything was ever changed in it, or taken home from it. What cannot be read may hold anything.
+    async fn has_changes(self: &Arc<Self>) -> bool {
+        if !self.about().applied.is_empty() {
             return true;
         }
         let changed = self

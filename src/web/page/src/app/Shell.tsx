@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
+import { Mark } from "./art";
 import { Compare } from "./Compare";
 import { Enter } from "./Enter";
 import { Icon, type IconName } from "./icons";
@@ -17,7 +18,7 @@ import { Sessions, titleOf } from "./Sessions";
 import { Start } from "./Start";
 import { announcement, conversations, door, me, store } from "./state";
 import { Touch } from "./Touch";
-import { Button, Command, Dialog } from "./ui";
+import { Busy, Button, Command, Dialog } from "./ui";
 
 /** How many conversations the side shows. */
 const RECENT = 12;
@@ -53,7 +54,9 @@ export function Shell() {
       }),
     [],
   );
-  if (door.value !== "open") return <Enter />;
+  if (door.value !== "open" && door.value !== "entering") return <Enter />;
+  // Where something begins is of use before anything is known.
+  const view = door.value === "open" || at.view === "start" ? at.view : undefined;
   return (
     <div class={`shell ${menu.value ? "menu-open" : ""}`}>
       <a
@@ -69,7 +72,7 @@ export function Shell() {
       <header class="top">
         <Button icon="menu" kind="quiet" label={words.menu} expanded={menu.value} onClick={() => (menu.value = !menu.value)} />
         <a class="mark" href={hrefs.start}>
-          <img src="/icon.svg" alt="" width="24" height="24" />
+          <Mark size={24} />
           {words.name}
         </a>
         <a class="button quiet only" href={hrefs.start} aria-label={words.nav.start}>
@@ -81,11 +84,12 @@ export function Shell() {
       <main id="main" tabIndex={-1}>
         <Connection />
         {isDemo() && at.view === "start" && <p class="demo note">{words.start.demo}</p>}
-        {at.view === "start" && <Start />}
-        {at.view === "session" && <Session key={at.id} id={at.id} step={at.step} />}
-        {at.view === "sessions" && <Sessions />}
-        {at.view === "compare" && <Compare ids={at.ids} />}
-        {at.view === "touch" && <Touch />}
+        {view === undefined && <Busy text={words.enter.trying} />}
+        {view === "start" && <Start />}
+        {view === "session" && at.view === view && <Session key={at.id} id={at.id} step={at.step} />}
+        {view === "sessions" && <Sessions />}
+        {view === "compare" && at.view === view && <Compare ids={at.ids} />}
+        {view === "touch" && <Touch />}
       </main>
       <p class="hidden" role="status" aria-live="polite">
         {announcement.value}
@@ -112,7 +116,7 @@ function Nav() {
   return (
     <nav class="nav" aria-label={words.nav.label}>
       <a class="mark" href={hrefs.start}>
-        <img src="/icon.svg" alt="" width="28" height="28" />
+        <Mark size={28} />
         {words.name}
       </a>
       <a class="button primary new" href={hrefs.start} aria-current={at.view === "start" ? "page" : undefined}>

@@ -1,5 +1,21 @@
 // The treehouse.
 
+/** The sign of treefort: what `icon.svg` shows, drawn in the page, since a picture of its own is slower to come. */
+export function Mark({ size }: { size: number }) {
+  return (
+    <svg width={size} height={size} viewBox="0 0 64 64" aria-hidden="true" focusable="false">
+      <path fill="#7a4f2b" d="M28 34h8v28h-8z" />
+      <circle cx="19" cy="27" r="15" fill="#3f7d4e" />
+      <circle cx="45" cy="27" r="15" fill="#3f7d4e" />
+      <circle cx="32" cy="17" r="15" fill="#4f9560" />
+      <path fill="#f3e3c6" d="M20 30h24v16H20z" />
+      <path fill="#b5763c" d="M16 31 32 18l16 13z" />
+      <path fill="#5b3a1e" d="M29 36h6v10h-6z" />
+      <path fill="#7a4f2b" d="M14 46h36v4H14z" />
+    </svg>
+  );
+}
+
 export function Treehouse() {
   return (
     <svg class="art" viewBox="0 0 240 150" aria-hidden="true" focusable="false">

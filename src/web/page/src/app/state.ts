@@ -34,10 +34,13 @@ export interface Agent {
   missing?: string;
 }
 
-/** Before anything else is known: whether we are let in. */
-export type Door = "opening" | "closed" | "again" | "used" | "unreachable" | "open";
+/** Before anything else is known: whether we are let in. Who `enters` has shown something to be let in with, and sees
+    the page already. */
+export type Door = "opening" | "entering" | "closed" | "again" | "used" | "unreachable" | "open";
 
-export const door = signal<Door>("opening");
+const CODE = /^#t=([\w-]+)$/;
+
+export const door = signal<Door>(CODE.test(location.hash) || hasBearer() ? "entering" : "opening");
 export const me = signal<Who | undefined>(undefined);
 export const status = signal<Status | undefined>(undefined);
 export const store = signal<Store | undefined>(undefined);
@@ -68,7 +71,7 @@ let retry: ReturnType<typeof setTimeout> | undefined;
 /** Comes in: by the link's code, as before in this tab, or let in by another tab. */
 export async function open(): Promise<void> {
   clearTimeout(retry);
-  const code = /^#t=([\w-]+)$/.exec(location.hash)?.[1] ?? unused;
+  const code = CODE.exec(location.hash)?.[1] ?? unused;
   unused = undefined;
   let we: Who | undefined;
   if (code !== undefined) {

@@ -6,6 +6,7 @@ import { verifyEvent } from "nostr-tools/pure";
 import { type NEvent, value } from "./records";
 
 const BEARER = "treefort.bearer";
+const ENTER = "/api/enter";
 
 /** Who is who, for this page. */
 export interface Who {
@@ -89,7 +90,11 @@ export function onLockedOut(then: () => void): void {
   lockedOut = then;
 }
 
+/** What lets this tab in, as long as it is not answered: what the page asks meanwhile waits for it. */
+let entering: Promise<unknown> = Promise.resolve();
+
 async function call(method: string, path: string, body?: BodyInit, headers: Record<string, string> = {}): Promise<Response> {
+  if (path !== ENTER) await entering;
   const token = bearer();
   if (token !== null) headers["Authorization"] = `Bearer ${token}`;
   let response: Response;
@@ -118,7 +123,9 @@ async function json<T>(method: string, path: string, body?: unknown): Promise<T>
 
 /** Trades the one-time code of the link for a bearer that this tab keeps. */
 export async function enter(code: string): Promise<Who> {
-  const { bearer, ...who } = await json<Who & { bearer: string }>("POST", "/api/enter", { code });
+  const answer = json<Who & { bearer: string }>("POST", ENTER, { code });
+  entering = answer.catch(() => {});
+  const { bearer, ...who } = await answer;
   sessionStorage.setItem(BEARER, bearer);
   return who;
 }
