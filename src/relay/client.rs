@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use nostr::{Event, PublicKey};
+use nostr::{Event, Kind, PublicKey};
 
 use super::{Rejection, outbox::Outbox};
 use crate::{
@@ -114,7 +114,7 @@ impl Client {
     /// Whether a live event may go to this client now.
     pub(super) fn receives(&self, event: &Event) -> bool {
         self.may_read().is_ok()
-            && (!is_private(event)
+            && (!is_private(event.kind)
                 || visible_to(
                     event,
                     &self.keys.read().unwrap_or_else(PoisonError::into_inner),
@@ -128,14 +128,14 @@ impl Client {
     }
 }
 
-/// Whether only those that an event names may see it.
-fn is_private(event: &Event) -> bool {
-    matches!(event.kind.as_u16(), kind::GIFT_WRAP | EPHEMERAL_GIFT_WRAP)
+/// Whether only those that an event of a kind names may see it.
+pub(super) fn is_private(kind: Kind) -> bool {
+    matches!(kind.as_u16(), kind::GIFT_WRAP | EPHEMERAL_GIFT_WRAP)
 }
 
 /// Whether an event is for holders of these keys.
 pub(super) fn visible_to(event: &Event, keys: &[PublicKey]) -> bool {
-    !is_private(event)
+    !is_private(event.kind)
         || keys
             .iter()
             .any(|key| nip01::has_tag(event, "p", &key.to_hex()))
@@ -144,11 +144,9 @@ pub(super) fn visible_to(event: &Event, keys: &[PublicKey]) -> bool {
 /// Whether filters ask for nothing but private events.
 pub(super) fn only_private(filters: &[nostr::Filter]) -> bool {
     filters.iter().all(|filter| {
-        filter.kinds.as_ref().is_some_and(|kinds| {
-            !kinds.is_empty()
-                && kinds
-                    .iter()
-                    .all(|kind| matches!(kind.as_u16(), kind::GIFT_WRAP | EPHEMERAL_GIFT_WRAP))
-        })
+        filter
+            .kinds
+            .as_ref()
+            .is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(|kind| is_private(*kind)))
     })
 }

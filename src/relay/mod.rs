@@ -396,6 +396,7 @@ impl Shared {
                 up_to,
                 now: Timestamp::now().as_secs(),
                 visible: &|event| client::visible_to(event, &keys),
+                guarded: client::is_private,
                 deadline: Some(deadline),
                 budget: QUERY_BUDGET,
             })?)
@@ -423,6 +424,7 @@ impl Shared {
             };
             Ok(store.count(&Query {
                 visible: &visible,
+                guarded: client::is_private,
                 deadline: Some(deadline),
                 ..Query::all(&filters, Timestamp::now().as_secs())
             })?)

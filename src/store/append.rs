@@ -1,29 +1,21 @@
-//! The writer's side: what becomes of each event of a batch, in order, in one commit.
+//! The writer's side: what becomes of each event of a batch, in order.
 //!
-//! An event sees what earlier events of its batch did through [`Pending`], which is written only at the
-//! end. Rows that a batch adds and removes again never reach the disk.
+//! [`decide`] is the same for every store: an event sees what earlier events of its batch did through [`Pending`], and
+//! the [`Changes`] that come out are committed at once. Rows that a batch adds and removes again never reach the disk.
 
 use std::collections::{HashMap, HashSet};
 
-use fjall::{PersistMode, Readable, Snapshot};
-use nostr::{
-    Event, EventId, Kind, PublicKey,
-    hashes::{Hash as _, sha256},
-};
+use nostr::{Event, EventId, PublicKey};
 
 use super::{
-    Error, Outcome, Record, Stored,
-    events::{FjallStore, META_SEQ, parse},
-    index,
+    Error, Outcome, Record, Stored, index,
+    view::{Address, Dead, View},
 };
 use crate::nips::{kind, nip01, nip09, nip09::Target};
 
-type Address = (Kind, PublicKey, String);
-
 /// What a batch will write.
-struct Pending<'a> {
-    store: &'a FjallStore,
-    snapshot: Snapshot,
+struct Pending<'v, 'a, V> {
+    view: &'v V,
     next: u64,
     added: Vec<Option<(u64, &'a Record)>>,
     ids: HashMap<EventId, usize>,
@@ -33,13 +25,20 @@ struct Pending<'a> {
     dead_addresses: HashMap<Address, u64>,
 }
 
-/// Why an id is not taken any more.
-#[derive(Clone, Copy)]
-enum Dead {
-    /// Its author deleted it (NIP-09), if its kind is one that can be.
-    Deleted,
-    /// The owner purged it, whatever its kind.
-    Purged,
+/// What a batch changes, all of it at once.
+pub(super) struct Changes<'a> {
+    /// What became of each event.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The last sequence number that is used up.
+    pub(super) last: u64,
+    /// New rows, in order.
+    pub(super) added: Vec<(u64, &'a Record)>,
+    /// Rows that go.
+    pub(super) removed: HashMap<u64, Event>,
+    /// Ids that their authors deleted.
+    pub(super) dead_ids: HashSet<(EventId, PublicKey)>,
+    /// Addresses that their authors deleted, and up to when.
+    pub(super) dead_addresses: HashMap<Address, u64>,
 }
 
 /// Where an event was found.
@@ -57,11 +56,14 @@ impl Found<'_> {
     }
 }
 
-pub(super) fn append(store: &FjallStore, batch: &[Record]) -> Result<Vec<Outcome>, Error> {
-    let last = store.last.load(std::sync::atomic::Ordering::Acquire);
+/// Decides on a batch, after the last sequence number that was used.
+pub(super) fn decide<'a>(
+    view: &impl View,
+    last: u64,
+    batch: &'a [Record],
+) -> Result<Changes<'a>, Error> {
     let mut pending = Pending {
-        store,
-        snapshot: store.db.snapshot(),
+        view,
         next: last + 1,
         added: Vec::with_capacity(batch.len()),
         ids: HashMap::new(),
@@ -72,52 +74,22 @@ pub(super) fn append(store: &FjallStore, batch: &[Record]) -> Result<Vec<Outcome
     };
     let outcomes: Result<Vec<Outcome>, Error> =
         batch.iter().map(|record| pending.decide(record)).collect();
-    let outcomes = outcomes?;
-    pending.commit(last)?;
-    Ok(outcomes)
+    Ok(Changes {
+        outcomes: outcomes?,
+        last: pending.next - 1,
+        added: pending.added.into_iter().flatten().collect(),
+        removed: pending.removed,
+        dead_ids: pending.dead_ids,
+        dead_addresses: pending.dead_addresses,
+    })
 }
 
-pub(super) fn expire(store: &FjallStore, now: u64, max: usize) -> Result<usize, Error> {
-    let snapshot = store.db.snapshot();
-    let mut batch = store.db.batch().durability(Some(PersistMode::SyncData));
-    let mut count = 0;
-    let until = index::expiration_key(now, index::MAX_SEQ);
-    let from = index::expiration_key(0, 0);
-    for guard in snapshot.range(&store.index, from..=until).take(max) {
-        let key = guard.key()?;
-        let Some((_, seq)) = index::parts(&key) else {
-            continue;
-        };
-        match store.row(&snapshot, seq)? {
-            Some(json) => {
-                remove(store, &mut batch, seq, &parse(seq, &json)?);
-                count += 1;
-            }
-            None => batch.remove(&store.index, key.as_ref()),
-        }
-    }
-    batch.commit()?;
-    Ok(count)
-}
-
-pub(super) fn remove(
-    store: &FjallStore,
-    batch: &mut fjall::OwnedWriteBatch,
-    seq: u64,
-    event: &Event,
-) {
-    for key in store.keyer.keys(event, time(event), seq) {
-        batch.remove(&store.index, key);
-    }
-    batch.remove(&store.events, seq.to_be_bytes());
-}
-
-/// Stored events were checked to fit.
-fn time(event: &Event) -> u32 {
+/// The time of a stored event, which was checked to fit.
+pub(super) fn time(event: &Event) -> u32 {
     u32::try_from(event.created_at.as_secs()).unwrap_or(u32::MAX)
 }
 
-impl<'a> Pending<'a> {
+impl<'a, V: View> Pending<'_, 'a, V> {
     fn decide(&mut self, record: &'a Record) -> Result<Outcome, Error> {
         let event = &record.event;
         if u32::try_from(event.created_at.as_secs()).is_err() {
@@ -214,8 +186,8 @@ impl<'a> Pending<'a> {
             return Ok(Some(Found::Added(at, record)));
         }
         Ok(self
-            .store
-            .find(&self.snapshot, id)?
+            .view
+            .find(id)?
             .filter(|stored| !self.removed.contains_key(&stored.seq))
             .map(|stored| Found::Stored(Box::new(stored))))
     }
@@ -227,100 +199,22 @@ impl<'a> Pending<'a> {
         {
             return Ok(Some(Found::Added(at, record)));
         }
-        let (kind, author, identifier) = address;
-        let prefix = self.store.keyer.address(*kind, author, identifier);
-        for guard in self.snapshot.prefix(&self.store.index, prefix) {
-            let key = guard.key()?;
-            let Some((_, seq)) = index::parts(&key) else {
-                continue;
-            };
-            if self.removed.contains_key(&seq) {
-                continue;
-            }
-            if let Some(json) = self.store.row(&self.snapshot, seq)? {
-                let event = parse(seq, &json)?;
-                if event.kind == *kind
-                    && event.pubkey == *author
-                    && nip01::identifier(&event) == Some(identifier)
-                {
-                    return Ok(Some(Found::Stored(Box::new(Stored { seq, event }))));
-                }
-            }
-        }
-        Ok(None)
+        let removed = |seq| self.removed.contains_key(&seq);
+        let version = self.view.version(address, removed)?;
+        Ok(version.map(|stored| Found::Stored(Box::new(stored))))
     }
 
     fn dead_id(&self, id: &EventId, author: &PublicKey) -> Result<Option<Dead>, Error> {
         if self.dead_ids.contains(&(*id, *author)) {
             return Ok(Some(Dead::Deleted));
         }
-        let found = self
-            .snapshot
-            .get(&self.store.meta, dead_id_key(id, author))?;
-        Ok(found.map(|value| match value.is_empty() {
-            true => Dead::Deleted,
-            false => Dead::Purged,
-        }))
+        self.view.dead_id(id, author)
     }
 
     fn dead_until(&self, address: &Address) -> Result<Option<u64>, Error> {
         if let Some(until) = self.dead_addresses.get(address) {
             return Ok(Some(*until));
         }
-        match self
-            .snapshot
-            .get(&self.store.meta, dead_address_key(address))?
-        {
-            None => Ok(None),
-            Some(value) => Ok(Some(u64::from_be_bytes(
-                value
-                    .as_ref()
-                    .try_into()
-                    .map_err(|_| Error::Meta("address"))?,
-            ))),
-        }
+        self.view.dead_until(address)
     }
-
-    fn commit(self, before: u64) -> Result<(), Error> {
-        let store = self.store;
-        let last = self.next - 1;
-        if last == before {
-            return Ok(());
-        }
-        let mut batch = store.db.batch().durability(Some(PersistMode::SyncData));
-        for (seq, event) in &self.removed {
-            remove(store, &mut batch, *seq, event);
-        }
-        for (seq, record) in self.added.into_iter().flatten() {
-            for key in store.keyer.keys(&record.event, time(&record.event), seq) {
-                batch.insert(&store.index, key, []);
-            }
-            batch.insert(&store.events, seq.to_be_bytes(), record.json.as_ref());
-        }
-        for (id, author) in &self.dead_ids {
-            batch.insert(&store.meta, dead_id_key(id, author), []);
-        }
-        for (address, until) in &self.dead_addresses {
-            batch.insert(&store.meta, dead_address_key(address), until.to_be_bytes());
-        }
-        batch.insert(&store.meta, META_SEQ, last.to_be_bytes());
-        batch.commit()?;
-        store.committed(last);
-        Ok(())
-    }
-}
-
-pub(super) fn dead_id_key(id: &EventId, author: &PublicKey) -> [u8; 65] {
-    let mut key = [b'd'; 65];
-    key[1..33].copy_from_slice(id.as_bytes());
-    key[33..].copy_from_slice(author.as_bytes());
-    key
-}
-
-fn dead_address_key((kind, author, identifier): &Address) -> [u8; 67] {
-    let mut key = [b'a'; 67];
-    key[1..3].copy_from_slice(&kind.as_u16().to_be_bytes());
-    key[3..35].copy_from_slice(author.as_bytes());
-    key[35..].copy_from_slice(sha256::Hash::hash(identifier.as_bytes()).as_byte_array());
-    key
 }

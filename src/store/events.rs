@@ -14,13 +14,14 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
-use nostr::{Event, EventId, JsonUtil};
+use nostr::{EventId, PublicKey};
 use tokio::sync::watch;
 
 use super::{
-    Error, EventStore, Hit, Outcome, Query, Record, Stored, append, erase,
-    index::{self, Keyer},
+    Error, EventStore, Hit, Outcome, Query, Record, Stored, commit, erase,
+    index::{Key, Keyer},
     purge, query,
+    view::{Address, Dead, View, parse},
 };
 
 /// The format that this version reads and writes.
@@ -128,25 +129,58 @@ impl FjallStore {
         self.changed.send_replace(last);
     }
 
-    pub(super) fn row(&self, snapshot: &Snapshot, seq: u64) -> Result<Option<fjall::Slice>, Error> {
-        Ok(snapshot.get(&self.events, seq.to_be_bytes())?)
+    /// What is stored at this moment.
+    pub(super) fn view(&self) -> Frozen<'_> {
+        Frozen {
+            store: self,
+            snapshot: self.db.snapshot(),
+        }
+    }
+}
+
+/// The store as it was at one moment.
+pub(super) struct Frozen<'a> {
+    store: &'a FjallStore,
+    pub(super) snapshot: Snapshot,
+}
+
+impl View for Frozen<'_> {
+    fn keyer(&self) -> Keyer {
+        self.store.keyer
     }
 
-    /// Finds a stored event by its id.
-    pub(super) fn find(&self, snapshot: &Snapshot, id: &EventId) -> Result<Option<Stored>, Error> {
-        for guard in snapshot.prefix(&self.index, self.keyer.id(id)) {
+    fn keys(&self, from: Key, to: Key) -> Result<impl Iterator<Item = Result<Key, Error>>, Error> {
+        let found = self.snapshot.range(&self.store.index, from..=to);
+        Ok(found.map(|guard| {
             let key = guard.key()?;
-            let Some((_, seq)) = index::parts(&key) else {
-                continue;
-            };
-            if let Some(json) = self.row(snapshot, seq)? {
-                let event = parse(seq, &json)?;
-                if event.id == *id {
-                    return Ok(Some(Stored { seq, event }));
-                }
+            key.as_ref().try_into().map_err(|_| Error::Meta("index"))
+        }))
+    }
+
+    fn row(&self, seq: u64) -> Result<Option<Bytes>, Error> {
+        let found = self.snapshot.get(&self.store.events, seq.to_be_bytes())?;
+        Ok(found.map(|json| Bytes::copy_from_slice(&json)))
+    }
+
+    fn dead_id(&self, id: &EventId, author: &PublicKey) -> Result<Option<Dead>, Error> {
+        let key = commit::dead_id_key(id, author);
+        let found = self.snapshot.get(&self.store.meta, key)?;
+        Ok(found.map(|value| match value.is_empty() {
+            true => Dead::Deleted,
+            false => Dead::Purged,
+        }))
+    }
+
+    fn dead_until(&self, address: &Address) -> Result<Option<u64>, Error> {
+        let key = commit::dead_address_key(address);
+        match self.snapshot.get(&self.store.meta, key)? {
+            None => Ok(None),
+            Some(value) => {
+                let bytes = value.as_ref().try_into();
+                let bytes = bytes.map_err(|_| Error::Meta("address"))?;
+                Ok(Some(u64::from_be_bytes(bytes)))
             }
         }
-        Ok(None)
     }
 }
 
@@ -161,20 +195,15 @@ fn initialise(db: &Database, meta: &Keyspace) -> Result<[u8; 16], Error> {
     Ok(secret)
 }
 
-/// Reads a stored row.
-pub(super) fn parse(seq: u64, json: &[u8]) -> Result<Event, Error> {
-    Event::from_json(json).map_err(|source| Error::Row { seq, source })
-}
-
 impl EventStore for FjallStore {
     fn append(&self, batch: &[Record]) -> Result<Vec<Outcome>, Error> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        append::append(self, batch)
+        commit::append(self, batch)
     }
 
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        append::expire(self, now, max)
+        commit::expire(self, now, max)
     }
 
     fn purge(&self, ids: &[EventId], note: &[u8]) -> Result<usize, Error> {
@@ -195,15 +224,15 @@ impl EventStore for FjallStore {
     }
 
     fn query(&self, query: &Query<'_>) -> Result<Vec<Hit>, Error> {
-        query::run(self, query)
+        query::run(&self.view(), query)
     }
 
     fn count(&self, query: &Query<'_>) -> Result<u64, Error> {
-        query::count(self, query)
+        query::count(&self.view(), query)
     }
 
     fn get(&self, id: &EventId) -> Result<Option<Stored>, Error> {
-        self.find(&self.db.snapshot(), id)
+        self.view().find(id)
     }
 
     fn read(&self, seq: u64) -> Result<Option<Bytes>, Error> {

@@ -29,7 +29,15 @@ enum Index {
     Time = 6,
     Address = 7,
     Expiration = 8,
+    /// The log's, for what is not taken any more; see [`Keyer::dead_id`].
+    Vanished = 12,
+    DeadAddress = 13,
+    Deleted = 14,
+    Purged = 15,
 }
+
+/// The lowest word of keys that are not those of a row.
+const DEAD: u8 = (Index::Vanished as u8) << 4;
 
 /// Makes keys, with the store's own hash key.
 #[derive(Debug, Clone, Copy)]
@@ -120,12 +128,65 @@ impl Keyer {
         keys
     }
 
+    /// The key of an id that is not taken any more: there is no row, so all of it is hash.
+    pub(super) fn dead_id(&self, id: &EventId, author: &PublicKey, purged: bool) -> Key {
+        let index = if purged {
+            Index::Purged
+        } else {
+            Index::Deleted
+        };
+        let parts: [&[u8]; 2] = [id.as_bytes(), author.as_bytes()];
+        let hash = self.hash(&parts);
+        let mut key = [0; 16];
+        key[..7].copy_from_slice(&typed(index, hash));
+        key[7] = (hash >> 52) as u8;
+        key[8..].copy_from_slice(&self.second(&parts).to_be_bytes());
+        key
+    }
+
+    /// The key of an address of which versions up to a time are not taken any more, the latest first. In the place of a
+    /// sequence number is more of the hash.
+    pub(super) fn dead_address(
+        &self,
+        kind: u16,
+        author: &PublicKey,
+        identifier: &[u8; 32],
+        until: u32,
+    ) -> Key {
+        let kind = kind.to_be_bytes();
+        let parts: [&[u8]; 3] = [&kind, author.as_bytes(), identifier];
+        self.dead_until(Index::DeadAddress, &parts, until)
+    }
+
+    /// The same of an author of whom nothing up to a time is taken any more.
+    pub(super) fn vanished(&self, author: &PublicKey, until: u32) -> Key {
+        self.dead_until(Index::Vanished, &[author.as_bytes()], until)
+    }
+
+    fn dead_until(&self, index: Index, parts: &[&[u8]], until: u32) -> Key {
+        let prefix = typed(index, self.hash(parts));
+        key(&prefix, !until, self.second(parts) & MAX_SEQ)
+    }
+
     fn prefix(&self, index: Index, parts: &[&[u8]]) -> Prefix {
+        typed(index, self.hash(parts))
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> u64 {
         let mut engine = siphash24::HashEngine::with_keys(self.k0, self.k1);
         for part in parts {
             engine.input(part);
         }
-        typed(index, siphash24::Hash::from_engine_to_u64(engine))
+        siphash24::Hash::from_engine_to_u64(engine)
+    }
+
+    /// A second hash of the same.
+    fn second(&self, parts: &[&[u8]]) -> u64 {
+        let mut engine = siphash24::HashEngine::with_keys(!self.k0, self.k1.rotate_left(32));
+        for part in parts {
+            engine.input(part);
+        }
+        siphash24::Hash::from_engine_to_u64(engine)
     }
 }
 
@@ -161,10 +222,29 @@ pub(super) fn expiration_key(at: u64, seq: u64) -> Key {
 
 /// The time (as it stands in the key) and the sequence number of a key.
 pub(super) fn parts(key: &[u8]) -> Option<(u32, u64)> {
-    let tail: &[u8; 9] = key.get(7..)?.try_into().ok()?;
-    let time = u32::from_be_bytes([tail[0], tail[1], tail[2], tail[3]]);
-    let seq = u64::from_be_bytes([0, 0, 0, tail[4], tail[5], tail[6], tail[7], tail[8]]);
-    Some((time, seq))
+    key.try_into().ok().map(split)
+}
+
+/// As [`parts`], of a whole key.
+pub(super) fn split(key: &Key) -> (u32, u64) {
+    let time = u32::from_be_bytes([key[7], key[8], key[9], key[10]]);
+    let seq = [0, 0, 0, key[11], key[12], key[13], key[14], key[15]];
+    (time, u64::from_be_bytes(seq))
+}
+
+/// Whether a key is that of a row, and not of what is not taken any more.
+pub(super) fn is_rows(key: &Key) -> bool {
+    key[0] < DEAD
+}
+
+/// The part of a key before the time.
+pub(super) fn prefix(key: &Key) -> Prefix {
+    [key[0], key[1], key[2], key[3], key[4], key[5], key[6]]
+}
+
+/// The first and the last key that a prefix may have.
+pub(super) fn whole(prefix: &Prefix) -> (Key, Key) {
+    (key(prefix, 0, 0), key(prefix, u32::MAX, MAX_SEQ))
 }
 
 #[cfg(test)]

@@ -6,23 +6,27 @@
 
 mod append;
 pub mod blobs;
+mod commit;
 mod erase;
 pub mod events;
 pub mod feed;
+mod head;
 mod index;
+pub mod log;
 mod purge;
 mod query;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
-use nostr::{Event, EventId, Filter, JsonUtil};
+use nostr::{Event, EventId, Filter, JsonUtil, Kind};
 use tokio::sync::watch;
 
-pub use self::{events::FjallStore, feed::Feed};
+pub use self::{events::FjallStore, feed::Feed, log::LogStore};
 
 /// An event on its way into the store, with its canonical JSON.
 #[derive(Debug, Clone)]
@@ -96,6 +100,8 @@ pub struct Query<'a> {
     pub now: u64,
     /// Events for which this is false are not seen and do not count against a limit.
     pub visible: &'a dyn Fn(&Event) -> bool,
+    /// The kinds for which `visible` may be false; it may not be asked for others.
+    pub guarded: fn(Kind) -> bool,
     /// Gives up with [`Error::Deadline`] after this.
     pub deadline: Option<Instant>,
     /// Bytes of JSON to return with the hits; rows beyond carry none.
@@ -122,6 +128,7 @@ impl<'a> Query<'a> {
             up_to: u64::MAX,
             now,
             visible: &|_| true,
+            guarded: |_| false,
             deadline: None,
             budget: usize::MAX,
         }
@@ -216,7 +223,7 @@ pub enum Error {
     #[error("the event store at {} is in use by another program", .0.display())]
     Locked(PathBuf),
     /// The store was written by another version.
-    #[error("the event store at {} has format {found}, this version reads format {}", .path.display(), events::FORMAT)]
+    #[error("the event store at {} has format {found}, which this version does not read", .path.display())]
     Version {
         /// Where it is.
         path: PathBuf,
@@ -232,6 +239,18 @@ pub enum Error {
         #[source]
         source: fjall::Error,
     },
+    /// A file of the store is not as it was written.
+    #[error("the event store is damaged: {0}")]
+    Damaged(String),
+    /// What is there was written before the first release.
+    #[error("the event store at {} was written by a treefort before the first release, whose format is not read any more; move it away, and import what that treefort exported", .0.display())]
+    Foreign(PathBuf),
+    /// More than one commit can hold.
+    #[error("too much for one commit of the event store")]
+    TooMuch,
+    /// The files below failed.
+    #[error("the event store's files failed")]
+    Files(#[from] std::io::Error),
     /// A stored row is not an event.
     #[error("row {seq} of the event store is damaged")]
     Row {

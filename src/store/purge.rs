@@ -8,8 +8,9 @@ use nostr::EventId;
 
 use super::{
     Error,
-    append::{dead_id_key, remove},
+    commit::{dead_id_key, remove},
     events::FjallStore,
+    view::View as _,
 };
 
 /// The value of a purged event's tombstone; that of a deleted one is empty.
@@ -18,11 +19,11 @@ const PURGED: &[u8] = b"p";
 const NOTE: &str = "purging";
 
 pub(super) fn purge(store: &FjallStore, ids: &[EventId], note: &[u8]) -> Result<usize, Error> {
-    let snapshot = store.db.snapshot();
+    let view = store.view();
     let mut batch = store.db.batch().durability(Some(PersistMode::SyncData));
     let mut seen = std::collections::HashSet::new();
     for id in ids {
-        if let Some(stored) = store.find(&snapshot, id)?
+        if let Some(stored) = view.find(id)?
             && seen.insert(stored.seq)
         {
             remove(store, &mut batch, stored.seq, &stored.event);

@@ -11,13 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Readable, Snapshot};
 use nostr::{EventId, Filter};
 
 use super::{
     Error, Hit, Query,
-    events::{FjallStore, parse},
-    index::{self, Keyer, Prefix},
+    head::Head,
+    index::{self, Key, Keyer, Prefix},
+    view::{View, parse},
 };
 use crate::nips::{nip01, nip40};
 
@@ -28,8 +28,8 @@ const PRODUCT: usize = 1024;
 /// Tags that point to one thing, and so beat an author's events of a kind.
 const POINTERS: &[u8] = b"eEaAiIqdh";
 
-pub(super) fn run(store: &FjallStore, query: &Query<'_>) -> Result<Vec<Hit>, Error> {
-    let scan = Scan::new(store, query);
+pub(super) fn run(view: &impl View, query: &Query<'_>) -> Result<Vec<Hit>, Error> {
+    let scan = Scan { view, query };
     let mut found: HashMap<u64, Hit> = HashMap::new();
     for filter in query.filters {
         let limit = filter
@@ -63,8 +63,8 @@ pub(super) fn run(store: &FjallStore, query: &Query<'_>) -> Result<Vec<Hit>, Err
     Ok(hits)
 }
 
-pub(super) fn count(store: &FjallStore, query: &Query<'_>) -> Result<u64, Error> {
-    let scan = Scan::new(store, query);
+pub(super) fn count(view: &impl View, query: &Query<'_>) -> Result<u64, Error> {
+    let scan = Scan { view, query };
     let mut all = All(HashSet::new());
     for filter in query.filters {
         if nip01::is_satisfiable(filter) {
@@ -83,7 +83,7 @@ trait Sink {
     /// Whether this row is known already.
     fn knows(&self, seq: u64) -> bool;
     /// Takes a row that matches.
-    fn take(&mut self, seq: u64, created_at: u32, id: EventId, json: &[u8]);
+    fn take(&mut self, seq: u64, created_at: u32, id: EventId, json: Bytes);
 }
 
 /// The newest rows, at most `limit`.
@@ -143,12 +143,12 @@ impl Sink for Top {
         self.seqs.contains(&seq)
     }
 
-    fn take(&mut self, seq: u64, created_at: u32, id: EventId, json: &[u8]) {
+    fn take(&mut self, seq: u64, created_at: u32, id: EventId, json: Bytes) {
         self.rows.push((Reverse(created_at), id, seq));
         self.seqs.insert(seq);
         if self.used + json.len() <= self.budget {
             self.used += json.len();
-            self.bodies.insert(seq, Bytes::copy_from_slice(json));
+            self.bodies.insert(seq, json);
         }
         if self.rows.len() > self.limit
             && let Some((_, _, seq)) = self.rows.pop()
@@ -177,26 +177,17 @@ impl Sink for All {
         self.0.contains(&seq)
     }
 
-    fn take(&mut self, seq: u64, _created_at: u32, _id: EventId, _json: &[u8]) {
+    fn take(&mut self, seq: u64, _created_at: u32, _id: EventId, _json: Bytes) {
         self.0.insert(seq);
     }
 }
 
-struct Scan<'a> {
-    store: &'a FjallStore,
+struct Scan<'a, V> {
+    view: &'a V,
     query: &'a Query<'a>,
-    snapshot: Snapshot,
 }
 
-impl<'a> Scan<'a> {
-    fn new(store: &'a FjallStore, query: &'a Query<'a>) -> Self {
-        Self {
-            store,
-            query,
-            snapshot: store.db.snapshot(),
-        }
-    }
-
+impl<V: View> Scan<'_, V> {
     fn filter(&self, filter: &Filter, sink: &mut impl Sink) -> Result<(), Error> {
         let since = filter.since.map_or(0, |since| since.as_secs());
         let Ok(since) = u32::try_from(since) else {
@@ -204,7 +195,7 @@ impl<'a> Scan<'a> {
         };
         let until = filter.until.map_or(u64::MAX, |until| until.as_secs());
         let until = u32::try_from(until).unwrap_or(u32::MAX);
-        for prefixes in plan(self.store.keyer, filter).chunks(MERGE) {
+        for prefixes in plan(self.view.keyer(), filter).chunks(MERGE) {
             self.merge(filter, prefixes, since, until, sink)?;
         }
         Ok(())
@@ -219,14 +210,12 @@ impl<'a> Scan<'a> {
         until: u32,
         sink: &mut impl Sink,
     ) -> Result<(), Error> {
-        let mut iters: Vec<fjall::Iter> = prefixes
-            .iter()
-            .map(|prefix| {
-                let newest = index::key(prefix, !until, 0);
-                let oldest = index::key(prefix, !since, index::MAX_SEQ);
-                self.snapshot.range(&self.store.index, newest..=oldest)
-            })
-            .collect();
+        let open = |prefix: &Prefix| {
+            let newest = index::key(prefix, !until, 0);
+            let oldest = index::key(prefix, !since, index::MAX_SEQ);
+            self.view.keys(newest, oldest)
+        };
+        let mut iters = prefixes.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut heads = BinaryHeap::with_capacity(iters.len());
         for (at, iter) in iters.iter_mut().enumerate() {
             if let Some((time, seq)) = advance(iter)? {
@@ -264,34 +253,43 @@ impl<'a> Scan<'a> {
         if seq > self.query.up_to || sink.knows(seq) {
             return Ok(ControlFlow::Continue(()));
         }
-        if let Some(json) = self.store.row(&self.snapshot, seq)? {
-            // Many rows of one second: most need not be parsed to know that they are cut off.
-            if leading_id(&json).is_some_and(|id| !sink.wants(created_at, &id)) {
-                return Ok(ControlFlow::Continue(()));
+        let Some(json) = self.view.row(seq)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        // Most rows need not be parsed to know that they are cut off, or that they match.
+        let head = Head::of(&json);
+        if head.is_some_and(|head| !sink.wants(created_at, &head.id)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let id = match head.filter(|head| self.tells_all(filter, head)) {
+            Some(head) => head.matches(filter).then_some(head.id),
+            None => {
+                let event = parse(seq, &json)?;
+                (nip01::matches(filter, &event)
+                    && !nip40::is_expired(&event, self.query.now)
+                    && (self.query.visible)(&event))
+                .then_some(event.id)
             }
-            let event = parse(seq, &json)?;
-            if nip01::matches(filter, &event)
-                && !nip40::is_expired(&event, self.query.now)
-                && (self.query.visible)(&event)
-            {
-                sink.take(seq, created_at, event.id, &json);
-            }
+        };
+        if let Some(id) = id {
+            sink.take(seq, created_at, id, json);
         }
         Ok(ControlFlow::Continue(()))
     }
-}
 
-/// The id, where our serialisation puts it.
-fn leading_id(json: &[u8]) -> Option<EventId> {
-    let hex = json.strip_prefix(br#"{"id":""#)?.get(..64)?;
-    EventId::from_hex(std::str::from_utf8(hex).ok()?).ok()
-}
-
-fn advance(iter: &mut fjall::Iter) -> Result<Option<(u32, u64)>, Error> {
-    match iter.next() {
-        None => Ok(None),
-        Some(guard) => Ok(index::parts(&guard.key()?)),
+    /// Whether a row's head says whether it matches and may be seen.
+    fn tells_all(&self, filter: &Filter, head: &Head<'_>) -> bool {
+        filter.generic_tags.is_empty()
+            && filter.search.is_none()
+            && !(self.query.guarded)(head.kind)
+            && !head.may_expire()
     }
+}
+
+fn advance(
+    keys: &mut impl Iterator<Item = Result<Key, Error>>,
+) -> Result<Option<(u32, u64)>, Error> {
+    Ok(keys.next().transpose()?.map(|key| index::split(&key)))
 }
 
 /// The prefixes of the narrowest index for a filter.

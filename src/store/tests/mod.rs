@@ -1,25 +1,22 @@
 //! The store's rules, one by one.
 
 mod purge;
-mod random;
+pub(super) mod random;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use nostr::{Event, EventId, Filter, JsonUtil, Keys, Kind, Timestamp};
 
-use super::{
-    Error, EventStore, Feed, FjallStore, Outcome, Query, Record, erase,
-    events::{FORMAT, META_VERSION},
-};
+use super::{Error, EventStore, Feed, LogStore as Store, Outcome, Query, Record};
 use crate::nips::{Draft, nip01, nip40};
 
-fn open() -> (tempfile::TempDir, FjallStore) {
+fn open() -> (tempfile::TempDir, Store) {
     let home = tempfile::tempdir().unwrap();
-    let store = FjallStore::open(home.path()).unwrap();
+    let store = Store::open(home.path()).unwrap();
     (home, store)
 }
 
-fn append(store: &FjallStore, events: &[&Event]) -> Vec<Outcome> {
+fn append(store: &Store, events: &[&Event]) -> Vec<Outcome> {
     let records: Vec<Record> = events
         .iter()
         .map(|event| Record::new((*event).clone()))
@@ -27,12 +24,12 @@ fn append(store: &FjallStore, events: &[&Event]) -> Vec<Outcome> {
     store.append(&records).unwrap()
 }
 
-fn ids_at(store: &FjallStore, filters: &[Filter], now: u64) -> Vec<EventId> {
+fn ids_at(store: &Store, filters: &[Filter], now: u64) -> Vec<EventId> {
     let hits = store.query(&Query::all(filters, now)).unwrap();
     hits.iter().map(|hit| hit.id).collect()
 }
 
-fn ids(store: &FjallStore, filter: Filter) -> Vec<EventId> {
+fn ids(store: &Store, filter: Filter) -> Vec<EventId> {
     ids_at(store, &[filter], 0)
 }
 
@@ -52,7 +49,7 @@ fn deletion(keys: &Keys, event: &Event, at: u64) -> Event {
 }
 
 /// Appends events each in its own batch or all in one, since the rules are the same.
-fn both_ways(events: &[&Event], check: impl Fn(&FjallStore, &[Outcome])) {
+fn both_ways(events: &[&Event], check: impl Fn(&Store, &[Outcome])) {
     let (_home, store) = open();
     let outcomes = append(&store, events);
     check(&store, &outcomes);
@@ -273,16 +270,16 @@ fn sequence_numbers_grow_across_deletion_and_reopening() {
         .sign(&keys, 1)
         .unwrap();
     {
-        let store = FjallStore::open(home.path()).unwrap();
+        let store = Store::open(home.path()).unwrap();
         append(&store, &[&event, &newer, &expiring]);
         store.expire(10, 10).unwrap();
         assert_eq!(store.last_seq(), 3);
         assert!(matches!(
-            FjallStore::open(home.path()),
+            Store::open(home.path()),
             Err(Error::Locked(_))
         ));
     }
-    let store = FjallStore::open(home.path()).unwrap();
+    let store = Store::open(home.path()).unwrap();
     assert_eq!(store.last_seq(), 3);
     assert_eq!(append(&store, &[&event]), [Outcome::Superseded]);
     let next = note(&keys, "x", 1);
@@ -302,36 +299,45 @@ fn deletions_survive_reopening() {
     let keys = Keys::generate();
     let event = note(&keys, "x", 1);
     append(
-        &FjallStore::open(home.path()).unwrap(),
+        &Store::open(home.path()).unwrap(),
         &[&deletion(&keys, &event, 2)],
     );
-    let store = FjallStore::open(home.path()).unwrap();
+    let store = Store::open(home.path()).unwrap();
     assert_eq!(append(&store, &[&event]), [Outcome::Deleted]);
 }
 
 #[test]
 fn another_format_is_refused() {
     let home = tempfile::tempdir().unwrap();
-    {
-        let store = FjallStore::open(home.path()).unwrap();
-        store
-            .meta
-            .insert(META_VERSION, (FORMAT + 1).to_be_bytes())
-            .unwrap();
-    }
-    let error = FjallStore::open(home.path()).unwrap_err();
+    drop(Store::open(home.path()).unwrap());
+    let path = home.path().join("manifest");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let json = text.lines().next().unwrap();
+    let json = json.replace("\"format\":2", "\"format\":3");
+    let crc = crc32fast::hash(json.as_bytes());
+    std::fs::write(&path, format!("{json}\n{crc:08x}\n")).unwrap();
+    let error = Store::open(home.path()).unwrap_err();
     assert!(
-        matches!(&error, Error::Version { found, .. } if found == "2"),
+        matches!(&error, Error::Version { found, .. } if found == "3"),
         "{error}"
     );
 }
 
 #[test]
+fn what_was_written_before_the_first_release_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("0.jnl"), "x").unwrap();
+    let error = Store::open(home.path()).unwrap_err();
+    assert!(matches!(error, Error::Foreign(_)), "{error}");
+    assert!(home.path().join("0.jnl").exists());
+}
+
+#[test]
 fn a_damaged_directory_is_a_typed_error() {
     let home = tempfile::tempdir().unwrap();
-    drop(FjallStore::open(home.path()).unwrap());
+    drop(Store::open(home.path()).unwrap());
     break_files(home.path());
-    assert!(FjallStore::open(home.path()).is_err());
+    assert!(Store::open(home.path()).is_err());
 }
 
 fn break_files(path: &Path) {
