@@ -15,7 +15,6 @@ use super::{
     frame::{self, Entry, Payload},
     frames::Frames,
     manifest::{FileKind, SegmentEntry},
-    rows,
     state::{REMOVED, Segment},
     tail::{self, BEGIN},
 };
@@ -188,31 +187,47 @@ impl Log {
             end,
         };
         let mut new = self.begin_rewrite()?;
+        let written = self
+            .copy(&mut frames, entry, &mut new)
+            .and_then(|()| self.write_rows(new.number, &new.places));
+        let rows = match written {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.remove(FileKind::Segment, new.number);
+                return Err(error);
+            }
+        };
+        self.replace(entry, new, rows)?;
+        self.remove(FileKind::Segment, entry.file);
+        Ok(Some(Arc::downgrade(&file)))
+    }
+
+    /// Takes what says anything still out of a segment into a new one.
+    fn copy(
+        &self,
+        frames: &mut Frames,
+        of: &SegmentEntry,
+        new: &mut Rewritten,
+    ) -> Result<(), Error> {
         let mut last = 0;
-        let damaged = || Error::Damaged(FileKind::Segment.name(entry.file));
+        let damaged = || Error::Damaged(FileKind::Segment.name(of.file));
         while let Some(frame) = frames.next()? {
             for found in frame::entries(&frame.payload) {
                 let (_, kept) = found.ok_or_else(damaged)?;
-                self.keep(&mut new, entry, kept)?;
+                self.keep(new, of, kept)?;
             }
             last = frame.last;
             if new.payload.len() >= FRAME {
                 new.write(last)?;
             }
         }
-        if frames.at != end {
+        if frames.at != frames.end {
             return Err(damaged());
         }
-        let empty = new.frame == 0 && new.payload.is_empty();
         if !new.payload.is_empty() {
             new.write(last)?;
         }
-        new.file.sync()?;
-        let rows = self.number();
-        rows::write(&*self.disk, rows, new.number, &new.places)?;
-        self.replace(entry, new, rows, empty)?;
-        self.remove(FileKind::Segment, entry.file);
-        Ok(Some(Arc::downgrade(&file)))
+        Ok(new.file.sync()?)
     }
 
     fn begin_rewrite(&self) -> Result<Rewritten, Error> {
@@ -260,13 +275,8 @@ impl Log {
     }
 
     /// Puts a segment in the place of another, with what was removed meanwhile.
-    fn replace(
-        &self,
-        old: &SegmentEntry,
-        new: Rewritten,
-        rows: u64,
-        empty: bool,
-    ) -> Result<(), Error> {
+    fn replace(&self, old: &SegmentEntry, new: Rewritten, rows: u64) -> Result<(), Error> {
+        let empty = new.frame == 0;
         // Nothing is removed while this is held.
         let _writer = self.writer();
         let mut old_rows = None;

@@ -82,10 +82,7 @@ impl Log {
         }) else {
             return Ok(false);
         };
-        let number = self.number();
-        let name = FileKind::Run.name(number);
-        let keys = table.range(0, Word::MAX).map(Ok);
-        let run = Run::write(&*self.disk, &name, number, keys)?;
+        let run = self.write_run(table.range(0, Word::MAX).map(Ok))?;
         self.record_rows(|manifest| {
             manifest.runs.extend(run.as_ref().map(|run| run.number));
             manifest.covered = Some(position);
@@ -95,7 +92,7 @@ impl Log {
         let mut state = self.state_mut();
         state.full.pop_front();
         let mut runs = state.levels.runs.clone();
-        runs.extend(run.map(Arc::new));
+        runs.extend(run);
         let mut tables = state.levels.tables.clone();
         tables.retain(|known| !Arc::ptr_eq(known, &table));
         state.levels = Arc::new(Levels { tables, runs });
@@ -116,9 +113,7 @@ impl Log {
         let mut written = Vec::new();
         let result = (|| {
             for (segment, places) in &changed {
-                let number = self.number();
-                rows::write(&*self.disk, number, *segment, places)?;
-                written.push((*segment, number));
+                written.push((*segment, self.write_rows(*segment, places)?));
             }
             let mut old = Vec::new();
             self.amend(|manifest| {
@@ -179,14 +174,11 @@ impl Log {
 
     /// Merges runs into one, without the keys of removed rows.
     fn merge(&self, runs: &[Arc<Run>]) -> Result<(), Error> {
-        let number = self.number();
-        let name = FileKind::Run.name(number);
-        let keys = Living {
+        let merged = self.write_run(Living {
             log: self,
             merged: Merged::of(runs)?,
             chunk: Vec::new(),
-        };
-        let merged = Run::write(&*self.disk, &name, number, keys)?.map(Arc::new);
+        })?;
         let is_old = |number: u64| runs.iter().any(|run| run.number == number);
         self.amend(|manifest| {
             manifest.runs.retain(|run| !is_old(*run));
@@ -207,9 +199,35 @@ impl Log {
         Ok(())
     }
 
+    /// Writes keys into a new file, which is gone again when that fails; `None` when there are none.
+    fn write_run(
+        &self,
+        keys: impl Iterator<Item = io::Result<Word>>,
+    ) -> Result<Option<Arc<Run>>, Error> {
+        let number = self.number();
+        let run = Run::write(&*self.disk, &FileKind::Run.name(number), number, keys);
+        if !matches!(run, Ok(Some(_))) {
+            self.remove(FileKind::Run, number);
+        }
+        Ok(run?.map(Arc::new))
+    }
+
+    /// Writes places into a new file, which is gone again when that fails; gives its number.
+    pub(super) fn write_rows(&self, segment: u64, places: &[u32]) -> Result<u64, Error> {
+        let number = self.number();
+        let written = rows::write(&*self.disk, number, segment, places);
+        if written.is_err() {
+            self.remove(FileKind::Rows, number);
+        }
+        written?;
+        Ok(number)
+    }
+
     /// Removes a file that the manifest does not name any more. One that stays is removed at the next start.
     pub(super) fn remove(&self, kind: FileKind, number: u64) {
-        if let Err(error) = self.disk.remove(&kind.name(number)) {
+        if let Err(error) = self.disk.remove(&kind.name(number))
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "an old file of the event store could not be removed"

@@ -274,10 +274,7 @@ fn sequence_numbers_grow_across_deletion_and_reopening() {
         append(&store, &[&event, &newer, &expiring]);
         store.expire(10, 10).unwrap();
         assert_eq!(store.last_seq(), 3);
-        assert!(matches!(
-            Store::open(home.path()),
-            Err(Error::Locked(_))
-        ));
+        assert!(matches!(Store::open(home.path()), Err(Error::Locked(_))));
     }
     let store = Store::open(home.path()).unwrap();
     assert_eq!(store.last_seq(), 3);

@@ -142,7 +142,11 @@ pub(in crate::store) fn random_event(random: &mut Random, keys: &[Keys], known: 
     draft.sign(author, 100 + random.below(12) as u64).unwrap()
 }
 
-pub(in crate::store) fn random_filter(random: &mut Random, keys: &[Keys], known: &[Event]) -> Filter {
+pub(in crate::store) fn random_filter(
+    random: &mut Random,
+    keys: &[Keys],
+    known: &[Event],
+) -> Filter {
     let mut filter = Filter::new();
     if random.below(3) == 0 {
         let count = random.below(3);

@@ -64,11 +64,17 @@ fn agrees_with_fjall_on_random_operations() {
             }
             1 => {
                 let now = 50 + random.below(100) as u64;
-                assert_eq!(log.expire(now, 500).unwrap(), fjall.expire(now, 500).unwrap());
+                assert_eq!(
+                    log.expire(now, 500).unwrap(),
+                    fjall.expire(now, 500).unwrap()
+                );
             }
             2 if !known.is_empty() => {
                 let ids: Vec<EventId> = (0..3).map(|_| random.pick(&known).id).collect();
-                assert_eq!(log.purge(&ids, b"x").unwrap(), fjall.purge(&ids, b"x").unwrap());
+                assert_eq!(
+                    log.purge(&ids, b"x").unwrap(),
+                    fjall.purge(&ids, b"x").unwrap()
+                );
                 if random.below(4) == 0 {
                     log.log.compact().unwrap();
                 }
@@ -100,7 +106,9 @@ fn agrees_with_fjall_on_random_operations() {
         let query = Query::all(&filters, *random.pick(&[0, 80, 120]));
         let rows = |store: &dyn EventStore| -> Vec<(u64, EventId, Option<bytes::Bytes>)> {
             let hits = store.query(&query).unwrap();
-            hits.into_iter().map(|hit| (hit.seq, hit.id, hit.json)).collect()
+            hits.into_iter()
+                .map(|hit| (hit.seq, hit.id, hit.json))
+                .collect()
         };
         assert_eq!(rows(&log), rows(&fjall), "{filters:?}");
         if random.below(20) == 0 {

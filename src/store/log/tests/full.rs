@@ -43,13 +43,8 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
             if random.below(20) == 0 {
                 disk.room_for(None);
                 disk.fail_syncs(false);
-                // What was refused last may be there after all, when the program ends before it writes again.
-                log.append(&records(&known[..1])).unwrap();
-                naive.append(&known[0]);
-                let mark = random_event(&mut random, &keys, &known);
-                log.append(&records(std::slice::from_ref(&mark))).unwrap();
-                naive.append(&mark);
-                known.push(mark);
+                // What was refused last would be there after all, when the program ended before it wrote again.
+                log.purge(&[], b"").unwrap();
                 drop(log);
                 log = open(&disk).unwrap();
                 assert_whole(&log);

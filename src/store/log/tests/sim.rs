@@ -77,7 +77,10 @@ impl Inner {
     }
 
     fn used(&self) -> usize {
-        self.names.values().map(|file| self.files[*file].now.len()).sum()
+        self.names
+            .values()
+            .map(|file| self.files[*file].now.len())
+            .sum()
     }
 
     fn grow(&mut self, file: usize, len: usize) -> io::Result<()> {
@@ -270,7 +273,10 @@ impl File for Open {
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         let inner = self.0.lock();
-        let from = inner.files[self.1].now.get(at as usize..).unwrap_or_default();
+        let from = inner.files[self.1]
+            .now
+            .get(at as usize..)
+            .unwrap_or_default();
         let count = from.len().min(bytes.len());
         bytes[..count].copy_from_slice(&from[..count]);
         Ok(count)
