@@ -2,6 +2,7 @@
 
 mod purge;
 mod random;
+mod vanish;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
