@@ -13,6 +13,7 @@ pub mod nip40;
 pub mod nip42;
 pub mod nip62;
 pub mod nip70;
+pub mod nip77;
 pub mod nip89;
 pub mod nip90;
 pub mod nip98;

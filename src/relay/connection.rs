@@ -30,16 +30,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Rejection, Shared,
     client::{Client, Reached},
-    ingest::{Origin, Reply},
+    ingest::{Accepted, Examined, Origin, Reply},
+    negotiation::Negotiator,
     outbox::Outbox,
     subscription::Reader,
 };
-use crate::{
-    nips::{
-        nip01::{self, ClientMessage, MessageError, write},
-        nip42,
-    },
-    store::Record,
+use crate::nips::{
+    nip01::{self, ClientMessage, MessageError, write},
+    nip42,
 };
 
 /// Frames and bytes that are read before they are answered.
@@ -86,16 +84,14 @@ impl AsyncWrite for ReadSide {
     }
 }
 
-/// What an event's frame turned out to be.
-enum Examined {
-    Record(Record),
-    Refused(Option<EventId>, Rejection),
-}
+/// What an event's frame turned out to be, or whose it was and why it is refused.
+type Outcome = Result<Examined, (Option<EventId>, Rejection)>;
 
 struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
     reader: Reader,
+    negotiator: Negotiator,
 }
 
 /// Serves an upgraded connection until it ends or the relay stops.
@@ -141,6 +137,7 @@ pub(super) async fn run(
         shared: Arc::clone(&shared),
         client: Arc::clone(&client),
         reader: Reader::new(Arc::clone(&shared), Arc::clone(&client)),
+        negotiator: Negotiator::new(Arc::clone(&shared), Arc::clone(&client)),
     };
     tokio::select! {
         () = connection.read(&mut frames) => {}
@@ -292,21 +289,26 @@ impl Connection {
         }
     }
 
-    async fn submit(&self, examined: Examined) {
-        match examined {
-            Examined::Record(record) => {
-                let id = record.event.id;
+    async fn submit(&self, outcome: Outcome) {
+        let (id, refused) = match outcome {
+            Ok(Examined::New(admitted)) => {
+                let id = admitted.record.event.id;
                 let reply = Reply::Client(Arc::clone(&self.client));
-                if let Err(rejection) = self.shared.ingest.submit(record, reply).await {
-                    self.client
-                        .send(&write::ok(&id, false, &rejection.to_wire()));
+                match self.shared.ingest.submit(*admitted, reply).await {
+                    Ok(()) => return,
+                    Err(rejection) => (Some(id), rejection),
                 }
             }
-            Examined::Refused(Some(id), rejection) => {
-                self.client
-                    .send(&write::ok(&id, false, &rejection.to_wire()));
+            Ok(Examined::Known(id)) => {
+                let message = Accepted::Duplicate.message();
+                self.client.send(&write::ok(&id, true, message));
+                return;
             }
-            Examined::Refused(None, rejection) => self.notice(&rejection.to_wire()),
+            Err(refused) => refused,
+        };
+        match id {
+            Some(id) => self.client.send(&write::ok(&id, false, &refused.to_wire())),
+            None => self.notice(&refused.to_wire()),
         }
     }
 
@@ -334,6 +336,13 @@ impl Connection {
                 self.shared.hub.close(&self.client, &subscription);
             }
             Ok(ClientMessage::Auth(raw)) => self.authenticate(raw.get()),
+            Ok(ClientMessage::Negentropy(message)) => self.negotiator.hear(message),
+            Err(MessageError::Negentropy(error)) => match error.subscription() {
+                Some(name) => self
+                    .negotiator
+                    .refuse(name, &Rejection::Negentropy(error.to_string())),
+                None => self.notice(&format!("invalid: {error}")),
+            },
             Err(MessageError::Filter {
                 subscription,
                 source,
@@ -380,19 +389,14 @@ fn is_event(text: &str) -> bool {
 }
 
 /// Runs off the connection's task for runs of events.
-fn examine(shared: &Shared, client: &Client, text: &str) -> Examined {
+fn examine(shared: &Shared, client: &Client, text: &str) -> Outcome {
+    let malformed = |reason: String| (None, Rejection::Malformed(reason));
     let json = match ClientMessage::parse(text) {
         Ok(ClientMessage::Event(raw)) => raw.get(),
-        Ok(_) => {
-            return Examined::Refused(None, Rejection::Malformed("not an EVENT".to_owned()));
-        }
-        Err(error) => return Examined::Refused(None, Rejection::Malformed(error.to_string())),
+        Ok(_) => return Err(malformed("not an EVENT".to_owned())),
+        Err(error) => return Err(malformed(error.to_string())),
     };
-    match shared
+    shared
         .ingest
         .examine_json(json, Origin::Client(client), now())
-    {
-        Ok(record) => Examined::Record(record),
-        Err((id, rejection)) => Examined::Refused(id, rejection),
-    }
 }
