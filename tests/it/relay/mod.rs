@@ -4,8 +4,16 @@ mod access;
 mod flow;
 mod http;
 mod protocol;
+mod sync;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use nostr::{Event, Filter, JsonUtil, Keys, Timestamp};
