@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use nostr::EventId;
+use nostr::{EventId, PublicKey};
 use tokio::sync::watch;
-use treefort::store::{Error, EventStore, Hit, Outcome, Query, Record, Stored};
+use treefort::store::{Check, Error, EventStore, Hit, Outcome, Query, Record, Stored};
 
 pub(crate) struct NullStore {
     last: AtomicU64,
@@ -31,6 +31,10 @@ impl EventStore for NullStore {
     }
 
     fn expire(&self, _now: u64, _max: usize) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    fn vanish(&self, _author: &PublicKey, _until: u64) -> Result<usize, Error> {
         Ok(0)
     }
 
@@ -68,6 +72,14 @@ impl EventStore for NullStore {
 
     fn read_after(&self, _seq: u64, _max: usize) -> Result<Vec<Stored>, Error> {
         Ok(Vec::new())
+    }
+
+    fn check(&self) -> Result<Check, Error> {
+        Ok(Check::default())
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     fn last_seq(&self) -> u64 {

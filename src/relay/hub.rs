@@ -9,12 +9,13 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use bytes::Bytes;
-use nostr::{Event, EventId, Filter, PublicKey};
+use nostr::{Event, EventId, Filter, PublicKey, Timestamp};
 
-use super::client::Client;
+use super::{client::Client, ephemeral::Ring};
 use crate::{
     nips::nip01::{self, write},
     store::{EventStore, Record},
@@ -31,12 +32,12 @@ pub(super) struct Hub {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     next: u64,
     subscriptions: HashMap<u64, Subscription>,
     names: HashMap<u64, HashMap<String, u64>>,
     index: Index,
+    ephemeral: Ring,
 }
 
 struct Subscription {
@@ -45,6 +46,8 @@ struct Subscription {
     /// `["EVENT","name",`
     prefix: String,
     filters: Vec<Filter>,
+    /// What the filters take.
+    bytes: usize,
     /// Stored events up to here are the query's, later ones are live.
     after: u64,
     /// Live events that wait for EOSE; `None` once it was sent.
@@ -58,13 +61,21 @@ pub(super) struct Registered {
     pub(super) slot: u64,
     /// Stored events up to here are the query's, later ones are live.
     pub(super) up_to: u64,
+    /// Ephemeral events that came shortly before.
+    pub(super) missed: Vec<Arc<Record>>,
 }
 
 impl Hub {
-    pub(super) fn new(store: Arc<dyn EventStore>) -> Self {
+    pub(super) fn new(store: Arc<dyn EventStore>, ephemeral: Ring) -> Self {
         Self {
             store,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                next: 0,
+                subscriptions: HashMap::new(),
+                names: HashMap::new(),
+                index: Index::default(),
+                ephemeral,
+            }),
         }
     }
 
@@ -72,11 +83,16 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many subscriptions a client has, not counting one name.
-    pub(super) fn open(&self, client: &Client, except: &str) -> usize {
+    /// How many subscriptions a client has, and how many bytes their filters take, not counting one name.
+    pub(super) fn open(&self, client: &Client, except: &str) -> (usize, usize) {
         let state = self.lock();
-        state.names.get(&client.id).map_or(0, |names| {
-            names.len() - usize::from(names.contains_key(except))
+        let Some(names) = state.names.get(&client.id) else {
+            return (0, 0);
+        };
+        let others = names.iter().filter(|(name, _)| *name != except);
+        others.fold((0, 0), |(count, bytes), (_, slot)| {
+            let taken = state.subscriptions.get(slot).map_or(0, |one| one.bytes);
+            (count + 1, bytes + taken)
         })
     }
 
@@ -93,6 +109,8 @@ impl Hub {
         state.next += 1;
         // Read under the lock: what was fanned out before was committed before.
         let after = self.store.last_seq();
+        let unix = Timestamp::now().as_secs();
+        let missed = state.ephemeral.missed(&filters, Instant::now(), unix);
         for filter in &filters {
             state.index.insert(slot, filter);
         }
@@ -102,6 +120,7 @@ impl Hub {
                 client: Arc::clone(client),
                 name: name.to_owned(),
                 prefix: write::event_prefix(name),
+                bytes: bytes(&filters),
                 filters,
                 after,
                 waiting: Some(Vec::new()),
@@ -113,7 +132,11 @@ impl Hub {
             .entry(client.id)
             .or_default()
             .insert(name.to_owned(), slot);
-        Registered { slot, up_to: after }
+        Registered {
+            slot,
+            up_to: after,
+            missed,
+        }
     }
 
     /// Sends stored events of a subscription; false when it was closed or replaced meanwhile.
@@ -185,8 +208,14 @@ impl Hub {
             let State {
                 subscriptions,
                 index,
+                ephemeral,
                 ..
             } = &mut *state;
+            if item.seq.is_some() {
+                ephemeral.obsolete(&item.record.event);
+            } else if !ephemeral.take(&item.record, Instant::now()) {
+                continue;
+            }
             for slot in index.candidates(&item.record.event) {
                 if let Some(subscription) = subscriptions.get_mut(&slot)
                     && subscription.deliver(item)
@@ -202,6 +231,22 @@ impl Hub {
             client.outbox.flush();
         }
     }
+}
+
+/// Roughly the bytes that filters take, with their places in the index.
+pub(super) fn bytes(filters: &[Filter]) -> usize {
+    /// A value in a set, and a slot in the index under it.
+    const VALUE: usize = 96;
+    let one = |filter: &Filter| {
+        let ids = filter.ids.as_ref().map_or(0, |ids| ids.len());
+        let authors = filter.authors.as_ref().map_or(0, |authors| authors.len());
+        let kinds = filter.kinds.as_ref().map_or(0, |kinds| kinds.len());
+        let tags = filter.generic_tags.values().flatten();
+        let tags: usize = tags.map(|value| 2 * value.len() + VALUE).sum();
+        let text = filter.search.as_ref().map_or(0, String::len);
+        size_of::<Filter>() + (ids + authors + kinds) * VALUE + tags + text
+    };
+    filters.iter().map(one).sum()
 }
 
 impl State {

@@ -66,9 +66,39 @@ pub enum Rejection {
     /// Too many keys.
     #[error("a connection authenticates as at most {0} keys")]
     TooManyKeys(usize),
+    /// The filters of all subscriptions take too much.
+    #[error("the filters of a connection take at most {0} bytes")]
+    TooMuchFiltered(usize),
+    /// More messages than the rate.
+    #[error("slow down: at most {0} messages a second")]
+    TooFast(u32),
+    /// More events of one author than the rate.
+    #[error("slow down: at most {0} events a second by one author")]
+    KeyTooFast(u32),
+    /// The disk has too little room.
+    #[error("the disk is almost full, nothing more is taken until there is room")]
+    DiskFull,
     /// The filter is not one.
     #[error("{0}")]
     Filter(String),
+    /// More events than one reconciliation compares (NIP-77).
+    #[error("more than {0} events match; ask about fewer at a time")]
+    TooMuch(usize),
+    /// Too many reconciliations on one connection.
+    #[error("a connection has at most {0} reconciliations")]
+    TooManyReconciliations(usize),
+    /// Too much is being reconciled, over all connections.
+    #[error("too much is being reconciled; try again later")]
+    Busy,
+    /// A message for a reconciliation that is not open.
+    #[error("this reconciliation is not open")]
+    NotOpen,
+    /// A reconciliation that went silent.
+    #[error("you took too long to respond")]
+    Silent,
+    /// Not a message of negentropy.
+    #[error("{0}")]
+    Negentropy(String),
     /// The query took too long.
     #[error("the query took too long")]
     Deadline,
@@ -84,7 +114,15 @@ impl Rejection {
     /// Whether the same event may be accepted later: the refusal says nothing about the event.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store | Self::Stopping | Self::Deadline)
+        matches!(
+            self,
+            Self::Store
+                | Self::Stopping
+                | Self::Deadline
+                | Self::DiskFull
+                | Self::TooFast(_)
+                | Self::KeyTooFast(_)
+        )
     }
 
     /// The machine-readable prefix of NIP-01 and NIP-42.
@@ -92,7 +130,7 @@ impl Rejection {
     pub fn prefix(&self) -> &'static str {
         match self {
             Self::Superseded => "duplicate",
-            Self::Deleted => "blocked",
+            Self::Deleted | Self::TooMuch(_) => "blocked",
             Self::Expired
             | Self::Malformed(_)
             | Self::TooLong(_)
@@ -105,8 +143,16 @@ impl Rejection {
             | Self::AuthEvent
             | Self::Auth(_)
             | Self::TooManyFilters(_)
-            | Self::Filter(_) => "invalid",
-            Self::TooManySubscriptions(_) | Self::TooManyKeys(_) => "rate-limited",
+            | Self::Filter(_)
+            | Self::Negentropy(_) => "invalid",
+            Self::TooManySubscriptions(_)
+            | Self::TooManyKeys(_)
+            | Self::TooMuchFiltered(_)
+            | Self::TooFast(_)
+            | Self::KeyTooFast(_)
+            | Self::TooManyReconciliations(_)
+            | Self::Busy => "rate-limited",
+            Self::NotOpen | Self::Silent => "closed",
             Self::Protected {
                 authenticated: false,
             }
@@ -116,7 +162,7 @@ impl Rejection {
                 authenticated: true,
             }
             | Self::NotAdmitted => "restricted",
-            Self::Deadline | Self::Store | Self::Stopping => "error",
+            Self::Deadline | Self::Store | Self::Stopping | Self::DiskFull => "error",
         }
     }
 

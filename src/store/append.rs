@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use nostr::{Event, EventId, PublicKey};
 
 use super::{
-    Error, Outcome, Record, Stored, index,
+    Error, Outcome, Record, Stored, index, vanish,
     view::{Address, Dead, View},
 };
 use crate::nips::{kind, nip01, nip09, nip09::Target};
@@ -102,6 +102,9 @@ impl<'a, V: View> Pending<'_, 'a, V> {
             Some(Dead::Purged) => return Ok(Outcome::Deleted),
             Some(Dead::Deleted) if nip09::is_deletable(event.kind) => return Ok(Outcome::Deleted),
             _ => {}
+        }
+        if vanish::is_forgotten(self.view, event)? {
+            return Ok(Outcome::Deleted);
         }
         let address = nip01::identifier(event)
             .map(|identifier| (event.kind, event.pubkey, identifier.to_owned()));

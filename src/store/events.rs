@@ -18,9 +18,9 @@ use nostr::{EventId, PublicKey};
 use tokio::sync::watch;
 
 use super::{
-    Error, EventStore, Hit, Outcome, Query, Record, Stored, commit, erase,
+    Check, Error, EventStore, Hit, Outcome, Query, Record, Stored, check, commit, erase,
     index::{Key, Keyer},
-    purge, query,
+    purge, query, vanish,
     view::{Address, Dead, View, parse},
 };
 
@@ -66,7 +66,7 @@ impl FjallStore {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| match source {
             fjall::Error::Locked => Error::Locked(path.to_owned()),
-            fjall::Error::InvalidVersion(found) => Error::Version {
+            fjall::Error::InvalidVersion(Some(found)) => Error::Version {
                 path: path.to_owned(),
                 found: format!("{found:?}"),
             },
@@ -110,7 +110,7 @@ impl FjallStore {
                     .map_err(|_| Error::Meta(META_SEQ))?,
             ),
         };
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             events: db.keyspace("events-1", options).map_err(failed)?,
             index: db.keyspace("index-1", options).map_err(failed)?,
@@ -120,7 +120,9 @@ impl FjallStore {
             writer: Mutex::new(()),
             last: AtomicU64::new(last),
             changed: watch::Sender::new(last),
-        })
+        };
+        vanish::go_on(&store)?;
+        Ok(store)
     }
 
     /// Publishes that everything up to a sequence number is committed.
@@ -171,6 +173,11 @@ impl View for Frozen<'_> {
         }))
     }
 
+    fn forgotten_until(&self, author: &PublicKey) -> Result<Option<u64>, Error> {
+        let found = self.snapshot.get(&self.store.meta, vanish::key(author))?;
+        vanish::read(found.as_deref())
+    }
+
     fn dead_until(&self, address: &Address) -> Result<Option<u64>, Error> {
         let key = commit::dead_address_key(address);
         match self.snapshot.get(&self.store.meta, key)? {
@@ -204,6 +211,11 @@ impl EventStore for FjallStore {
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         commit::expire(self, now, max)
+    }
+
+    fn vanish(&self, author: &PublicKey, until: u64) -> Result<usize, Error> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        vanish::vanish(self, author, until)
     }
 
     fn purge(&self, ids: &[EventId], note: &[u8]) -> Result<usize, Error> {
@@ -263,8 +275,21 @@ impl EventStore for FjallStore {
         Ok(rows)
     }
 
+    fn check(&self) -> Result<Check, Error> {
+        check::fjall(self)
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        check::compact(self)
+    }
+
     fn last_seq(&self) -> u64 {
         self.last.load(Ordering::Acquire)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

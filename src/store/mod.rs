@@ -6,6 +6,7 @@
 
 mod append;
 pub mod blobs;
+mod check;
 mod commit;
 mod erase;
 pub mod events;
@@ -18,15 +19,24 @@ mod query;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod vanish;
 mod view;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use nostr::{Event, EventId, Filter, JsonUtil, Kind};
+use nostr::{Event, EventId, Filter, JsonUtil, Kind, PublicKey};
 use tokio::sync::watch;
 
-pub use self::{events::FjallStore, feed::Feed, log::LogStore};
+pub use self::{
+    check::{Check, Faults, sound},
+    events::FjallStore,
+    feed::Feed,
+    log::LogStore,
+};
 
 /// An event on its way into the store, with its canonical JSON.
 #[derive(Debug, Clone)]
@@ -58,7 +68,7 @@ pub enum Outcome {
     Duplicate,
     /// A newer version of its address is stored.
     Superseded,
-    /// Its author deleted it (NIP-09), or the owner purged it.
+    /// Its author deleted it (NIP-09) or vanished (NIP-62), or the owner purged it.
     Deleted,
     /// Its `created_at` lies beyond what the index can hold (`u32::MAX`).
     Unrepresentable,
@@ -128,7 +138,7 @@ impl<'a> Query<'a> {
             up_to: u64::MAX,
             now,
             visible: &|_| true,
-            guarded: |_| false,
+            guarded: |_| true,
             deadline: None,
             budget: usize::MAX,
         }
@@ -152,9 +162,18 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the storage fails.
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error>;
 
+    /// Removes everything by an author up to a time (NIP-62), deletions too, and gift wraps that name it, up to that time
+    /// too; gives how many there were. Nothing of that is accepted again ([`Outcome::Deleted`]). Requests to vanish
+    /// themselves (kind 62) are the exception: they stay and are accepted. All of it is durable when this returns; after a
+    /// crash before that, the store goes on by itself, or nothing has happened.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn vanish(&self, author: &PublicKey, until: u64) -> Result<usize, Error>;
+
     /// Removes events with all of their index entries, whatever their kind, and keeps only their ids, under which
     /// nothing is accepted any more. All of it is one durable commit, with `note` for who goes on after a crash
-    /// ([`EventStore::purging`]); gives how many there were.
+    /// ([`EventStore::purging`]), which an empty one does not replace; gives how many there were.
     ///
     /// # Errors
     /// When the storage fails; then nothing is removed.
@@ -197,6 +216,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the storage fails.
     fn get(&self, id: &EventId) -> Result<Option<Stored>, Error>;
 
+    /// Whether an event is stored, by its id.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn has(&self, id: &EventId) -> Result<bool, Error> {
+        Ok(self.get(id)?.is_some())
+    }
+
     /// The JSON of one row.
     ///
     /// # Errors
@@ -209,8 +236,25 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the storage fails.
     fn read_after(&self, seq: u64, max: usize) -> Result<Vec<Stored>, Error>;
 
+    /// Looks at everything that is stored, and at what leads to it. Takes as long as it takes to verify all of it.
+    ///
+    /// # Errors
+    /// When the storage fails; what is merely wrong is in the answer.
+    fn check(&self) -> Result<Check, Error>;
+
+    /// Gives back the disk space of what was removed.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn compact(&self) -> Result<(), Error>;
+
     /// The highest sequence number that was ever committed; 0 when there is none.
     fn last_seq(&self) -> u64;
+
+    /// The folder that it is in, for who looks whether its disk has room.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 
     /// Changes whenever something was committed.
     fn watch(&self) -> watch::Receiver<u64>;

@@ -38,6 +38,9 @@ pub(super) trait View {
     /// Up to which time versions of an address are deleted.
     fn dead_until(&self, address: &Address) -> Result<Option<u64>, Error>;
 
+    /// Up to which time an author asked to be forgotten.
+    fn forgotten_until(&self, author: &PublicKey) -> Result<Option<u64>, Error>;
+
     /// The first row below a prefix of which something is true.
     fn first(
         &self,

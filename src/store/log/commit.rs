@@ -16,6 +16,7 @@ use crate::store::{
     Error, Outcome, Record,
     append::{self, Changes, time},
     index::{self, Key, Keyer},
+    vanish,
     view::{Dead, View as _},
 };
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub(super) fn dead_key(keyer: Keyer, entry: &Entry<'_>) -> Option<Key> {
 }
 
 /// Collects what a commit writes.
-struct Commit {
+pub(super) struct Commit {
     payload: Payload,
     keys: Vec<Word>,
     removed: Vec<u64>,
@@ -53,7 +54,7 @@ struct Commit {
 }
 
 impl Commit {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             payload: Payload::default(),
             keys: Vec::new(),
@@ -67,12 +68,12 @@ impl Commit {
         self.removed.push(seq);
     }
 
-    fn note(&mut self, note: Option<&[u8]>) {
+    pub(super) fn note(&mut self, note: Option<&[u8]>) {
         self.payload.push(Entry::Note(note));
         self.note = Some(note.map(<[u8]>::to_vec));
     }
 
-    fn dead(&mut self, keyer: Keyer, entry: Entry<'_>) {
+    pub(super) fn dead(&mut self, keyer: Keyer, entry: Entry<'_>) {
         self.keys
             .extend(dead_key(keyer, &entry).map(|key| word(&key)));
         self.payload.push(entry);
@@ -148,7 +149,9 @@ impl Log {
                 commit.dead(self.keyer, Entry::DeadId { dead, id, author });
             }
         }
-        commit.note(Some(note));
+        if !note.is_empty() || writer.note.is_none() {
+            commit.note(Some(note));
+        }
         let last = snapshot.last;
         drop(snapshot);
         self.commit(&mut writer, commit, last, &[])?;
@@ -163,20 +166,16 @@ impl Log {
         self.commit(&mut writer, commit, last, &[])
     }
 
-    /// Commits the removal of rows of an author who vanished, after which nothing of theirs is taken.
-    pub(super) fn vanish(
-        &self,
-        author: &PublicKey,
-        until: u64,
-        rows: impl FnOnce(&super::snapshot::Snapshot<'_>) -> Result<Vec<u64>, Error>,
-    ) -> Result<usize, Error> {
+    pub(super) fn vanish(&self, author: &PublicKey, until: u64) -> Result<usize, Error> {
         self.make_room()?;
         let mut writer = self.writer();
         let snapshot = self.snapshot();
+        let until = until.max(snapshot.forgotten_until(author)?.unwrap_or(0));
         let mut commit = Commit::new();
-        rows(&snapshot)?
-            .into_iter()
-            .for_each(|seq| commit.remove(seq));
+        vanish::rows(&snapshot, author, until, |seq, _| {
+            commit.remove(seq);
+            Ok(())
+        })?;
         let (author, count, last) = (*author, commit.removed.len(), snapshot.last);
         drop(snapshot);
         commit.dead(self.keyer, Entry::Vanished { author, until });
@@ -185,7 +184,7 @@ impl Log {
     }
 
     /// Writes one frame, and shows it to readers when it is durable.
-    fn commit(
+    pub(super) fn commit(
         &self,
         writer: &mut Writer,
         mut commit: Commit,
@@ -264,7 +263,7 @@ impl Log {
     }
 
     /// Waits for complete tables to be written, when many wait.
-    fn make_room(&self) -> Result<(), Error> {
+    pub(super) fn make_room(&self) -> Result<(), Error> {
         if self.state().full.len() >= WAITING {
             self.flush()?;
         }

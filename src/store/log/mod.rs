@@ -15,7 +15,7 @@
 //! the fields of [`Log`].
 
 mod bloom;
-
+mod check;
 mod commit;
 mod compact;
 mod disk;
@@ -23,6 +23,7 @@ mod frame;
 mod frames;
 mod keys;
 mod manifest;
+mod migrate;
 mod recover;
 mod rows;
 mod run;
@@ -46,7 +47,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use nostr::EventId;
+use nostr::{EventId, PublicKey};
 use tokio::sync::watch;
 
 use self::{
@@ -56,7 +57,7 @@ use self::{
     tail::Writer,
 };
 use super::{
-    Error, EventStore, Hit, Outcome, Query, Record, Stored,
+    Check, Error, EventStore, Hit, Outcome, Query, Record, Stored,
     index::Keyer,
     query,
     view::{View as _, parse},
@@ -217,13 +218,24 @@ impl LogStore {
     /// Opens the store in a directory, or creates it.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another program has it open, [`Error::Version`] and [`Error::Foreign`] when another
-    /// version wrote it, [`Error::Damaged`] when it cannot be read.
+    /// [`Error::Locked`] when another program has it open, [`Error::Version`] when another version wrote it,
+    /// [`Error::Damaged`] when it cannot be read. What fjall holds there is taken over.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::with(path, Options::default())
     }
 
     fn with(path: &Path, options: Options) -> Result<Self, Error> {
+        migrate::go_on(path)?;
+        match Self::begin(path, options) {
+            Err(Error::Foreign(_)) => {
+                migrate::from_fjall(path, options)?;
+                Self::begin(path, options)
+            }
+            result => result,
+        }
+    }
+
+    fn begin(path: &Path, options: Options) -> Result<Self, Error> {
         let folder = Folder::open(path)?;
         let lock = fs::OpenOptions::new()
             .write(true)
@@ -272,6 +284,10 @@ impl EventStore for LogStore {
         self.log.expire(now, max)
     }
 
+    fn vanish(&self, author: &PublicKey, until: u64) -> Result<usize, Error> {
+        self.log.vanish(author, until)
+    }
+
     fn purge(&self, ids: &[EventId], note: &[u8]) -> Result<usize, Error> {
         self.log.purge(ids, note)
     }
@@ -306,6 +322,18 @@ impl EventStore for LogStore {
 
     fn read_after(&self, seq: u64, max: usize) -> Result<Vec<Stored>, Error> {
         self.log.read_after(seq, max)
+    }
+
+    fn check(&self) -> Result<Check, Error> {
+        self.log.check()
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        self.log.compact()
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.log.path)
     }
 
     fn last_seq(&self) -> u64 {

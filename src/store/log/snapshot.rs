@@ -50,11 +50,6 @@ impl Log {
 }
 
 impl Snapshot<'_> {
-    /// Up to which time nothing by an author is taken any more.
-    pub(super) fn gone_until(&self, author: &PublicKey) -> Result<Option<u64>, Error> {
-        self.latest(self.log.keyer.vanished(author, 0))
-    }
-
     /// The latest time of keys that differ in nothing else.
     fn latest(&self, of: Key) -> Result<Option<u64>, Error> {
         let (from, to) = index::whole(&index::prefix(&of));
@@ -98,6 +93,15 @@ impl View for Snapshot<'_> {
             }
         }
         Ok(None)
+    }
+
+    fn forgotten_until(&self, author: &PublicKey) -> Result<Option<u64>, Error> {
+        let found = self.latest(self.log.keyer.vanished(author, 0))?;
+        // Times of events end there.
+        Ok(found.map(|until| match until == u64::from(u32::MAX) {
+            true => u64::MAX,
+            false => until,
+        }))
     }
 
     fn dead_until(&self, address: &Address) -> Result<Option<u64>, Error> {

@@ -1,7 +1,9 @@
 //! The store's rules, one by one.
 
+mod check;
 mod purge;
 pub(super) mod random;
+mod vanish;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 

@@ -25,6 +25,7 @@ pub(in crate::store) struct Naive {
     dead: HashSet<(String, String)>,
     dead_addresses: Vec<(String, u64)>,
     pub(in crate::store) purged: HashSet<EventId>,
+    vanished: Vec<(nostr::PublicKey, u64)>,
 }
 
 fn address(event: &Event) -> Option<String> {
@@ -41,6 +42,11 @@ impl Naive {
             return "duplicate";
         }
         if self.purged.contains(&event.id) {
+            return "deleted";
+        }
+        let at = event.created_at.as_secs();
+        let mut vanished = self.vanished.iter();
+        if vanished.any(|(author, until)| *author == event.pubkey && at <= *until) {
             return "deleted";
         }
         let own = (event.id.to_hex(), event.pubkey.to_hex());
@@ -96,6 +102,12 @@ impl Naive {
         }
         self.events.push(event.clone());
         "new"
+    }
+
+    pub(in crate::store) fn vanish(&mut self, author: &nostr::PublicKey, until: u64) {
+        let goes = |event: &Event| event.pubkey == *author && event.created_at.as_secs() <= until;
+        self.events.retain(|event| !goes(event));
+        self.vanished.push((*author, until));
     }
 
     pub(in crate::store) fn query(&self, filters: &[Filter], now: u64) -> Vec<EventId> {

@@ -131,3 +131,49 @@ fn agrees_with_fjall_on_random_operations() {
     };
     assert_eq!(all(&log), all(&fjall));
 }
+
+#[test]
+fn what_fjall_holds_is_taken_over_with_its_numbers_and_tombstones() {
+    let mut random = Random(3);
+    let keys: Vec<Keys> = (0..5).map(|_| Keys::generate()).collect();
+    let home = tempfile::tempdir().unwrap();
+    let (path, twin) = (home.path().join("events"), home.path().join("twin"));
+    let (fjall, naive) = (
+        FjallStore::open(&path).unwrap(),
+        FjallStore::open(&twin).unwrap(),
+    );
+    let mut known: Vec<Event> = Vec::new();
+    for _ in 0..60 {
+        for _ in 0..30 {
+            known.push(event(&mut random, &keys, &known));
+        }
+        let batch = records(&known[known.len() - 30..]);
+        let purged = [random.pick(&known).id];
+        for store in [&fjall, &naive] {
+            store.append(&batch).unwrap();
+            store.purge(&purged, b"why").unwrap();
+            store.expire(100, 10).unwrap();
+        }
+    }
+    drop(fjall);
+    // A crash left a log that is not complete.
+    drop(LogStore::begin(&home.path().join("events.new"), SMALL).unwrap());
+    let log = LogStore::with(&path, SMALL).unwrap();
+    let all = |store: &dyn EventStore| -> Vec<(u64, EventId)> {
+        let rows = store.read_after(0, usize::MAX).unwrap();
+        rows.iter().map(|row| (row.seq, row.event.id)).collect()
+    };
+    assert_eq!(all(&log), all(&naive));
+    assert_eq!(log.last_seq(), naive.last_seq());
+    assert_eq!(log.purging().unwrap().as_deref(), Some(&b"why"[..]));
+    assert_whole(&log.log);
+    drop(log);
+    // The crash came between the renames.
+    std::fs::rename(&path, home.path().join("events.new")).unwrap();
+    std::fs::create_dir(home.path().join("events.old")).unwrap();
+    let log = LogStore::with(&path, SMALL).unwrap();
+    assert_eq!(all(&log), all(&naive));
+    assert!(!home.path().join("events.old").exists());
+    let batch = records(&known);
+    assert_eq!(log.append(&batch).unwrap(), naive.append(&batch).unwrap());
+}

@@ -13,6 +13,7 @@ enum Deed {
     Append(Vec<Event>),
     Expire(u64),
     Purge(Vec<EventId>),
+    Vanish(nostr::PublicKey, u64),
     Upkeep,
     Compact,
     Erase,
@@ -24,6 +25,10 @@ fn deed(random: &mut Random, keys: &[Keys], known: &mut Vec<Event>) -> Deed {
         1 if !known.is_empty() => {
             let count = random.below(4);
             Deed::Purge((0..count).map(|_| random.pick(known).id).collect())
+        }
+        2 if random.below(3) == 0 => {
+            let until = 100 + random.below(6) as u64;
+            Deed::Vanish(random.pick(keys).public_key(), until)
         }
         2..=6 => Deed::Upkeep,
         7 => Deed::Compact,
@@ -55,6 +60,7 @@ impl Deed {
                 naive.events.retain(|event| !there.contains(&event.id));
                 naive.purged.extend(there);
             }
+            Self::Vanish(author, until) => naive.vanish(author, *until),
             Self::Upkeep | Self::Compact | Self::Erase => {}
         }
     }
@@ -64,6 +70,7 @@ impl Deed {
             Self::Append(events) => log.append(&records(events)).map(drop),
             Self::Expire(now) => log.expire(*now, 1000).map(drop),
             Self::Purge(ids) => log.purge(ids, b"note").map(drop),
+            Self::Vanish(author, until) => log.vanish(author, *until).map(drop),
             Self::Upkeep => log.upkeep(),
             Self::Compact => log.compact(),
             Self::Erase => log.erase().map(drop),
