@@ -57,6 +57,11 @@ pub(super) fn go_on(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether it is fjall that has a folder.
+pub(super) fn is_fjall(path: &Path) -> bool {
+    path.join("version").is_file() && path.join("keyspaces").is_dir()
+}
+
 /// Makes a log of what fjall holds in a folder, and puts it there.
 pub(super) fn from_fjall(path: &Path, options: Options) -> Result<(), Error> {
     tracing::info!("the events move into a store of another format; this takes a moment");

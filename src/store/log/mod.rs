@@ -11,6 +11,9 @@
 //!   Opening reads the log from there ([`recover`]). Runs and rows that are damaged are made again from all of it.
 //! - **Space.** A segment of which more than half is gone is written anew under the same sequence numbers ([`compact`]).
 //!
+//! Beside fjall in one run, two busy cores, 100,000 events: 11 against 23 µs of processor time an event over verifying
+//! alone, and a third of the time for queries by id, by author and kind, and by tag (`cargo bench --bench relay`).
+//!
 //! Readers see the store as it was after one commit ([`snapshot`]) and hold nobody up. Locks are taken in the order of
 //! the fields of [`Log`].
 
@@ -227,7 +230,7 @@ impl LogStore {
     fn with(path: &Path, options: Options) -> Result<Self, Error> {
         migrate::go_on(path)?;
         match Self::begin(path, options) {
-            Err(Error::Foreign(_)) => {
+            Err(Error::Foreign(_)) if migrate::is_fjall(path) => {
                 migrate::from_fjall(path, options)?;
                 Self::begin(path, options)
             }

@@ -15,6 +15,9 @@ use super::{disk::File, keys::Levels, manifest::Position, table::Table};
 /// Marks the place of a row that was removed.
 pub(super) const REMOVED: u32 = 1 << 31;
 
+/// So many sequence numbers without rows may lie between two of the newest rows.
+const GAP: u64 = 1024;
+
 /// A part of the log, and where its rows are.
 pub(super) struct Segment {
     /// Its file's number.
@@ -83,7 +86,9 @@ pub(super) struct Recent {
 
 impl Recent {
     pub(super) fn add(&mut self, seq: u64, json: Bytes, most: usize) {
-        if self.rows.is_empty() {
+        let next = self.first + self.rows.len() as u64;
+        if self.rows.is_empty() || seq.saturating_sub(next) > GAP {
+            self.clear();
             self.first = seq;
         }
         // Numbers that are not rows.

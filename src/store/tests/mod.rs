@@ -323,12 +323,12 @@ fn another_format_is_refused() {
 }
 
 #[test]
-fn what_was_written_before_the_first_release_is_refused_and_left_alone() {
+fn a_folder_of_something_else_is_refused_and_left_alone() {
     let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("0.jnl"), "x").unwrap();
+    std::fs::write(home.path().join("notes.txt"), "x").unwrap();
     let error = Store::open(home.path()).unwrap_err();
     assert!(matches!(error, Error::Foreign(_)), "{error}");
-    assert!(home.path().join("0.jnl").exists());
+    assert!(home.path().join("notes.txt").exists());
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
                 disk.room_for(None);
                 disk.fail_syncs(false);
                 // What was refused last would be there after all, when the program ended before it wrote again.
-                log.purge(&[], b"").unwrap();
+                log.purged().unwrap();
                 drop(log);
                 log = open(&disk).unwrap();
                 assert_whole(&log);
