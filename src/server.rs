@@ -30,7 +30,7 @@ use crate::{
     recorder::Redactor,
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
-    store::{self, blobs::Blobs, events::FjallStore, state::State},
+    store::{self, blobs::Blobs, state::State},
     web::Page,
 };
 
@@ -173,7 +173,7 @@ impl Server {
         let redactor = Arc::new(Redactor::of_host(&keyring));
         let operator = keyring.operator().public_key();
         let admission = Arc::new(Admission::new(operator, config.jobs.admit));
-        let store = Arc::new(FjallStore::open(&home.join(EVENTS))?);
+        let store = Arc::new(store::LogStore::open(&home.join(EVENTS))?);
         let identity = Identity {
             keys: keyring.relay().clone(),
             description: "The relay of a treefort: AI agents at work, every step a signed event."

@@ -161,14 +161,14 @@ mod tests {
     use super::*;
     use crate::{
         nips::Draft,
-        store::{EventStore as _, FjallStore, Record},
+        store::{EventStore as _, LogStore, Record},
     };
 
     #[tokio::test]
     async fn what_no_event_names_goes_and_everything_else_stays() {
         let home = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(home.path().join("blobs"));
-        let store = Arc::new(FjallStore::open(&home.path().join("events")).unwrap());
+        let store = Arc::new(LogStore::open(&home.path().join("events")).unwrap());
         let (host, owner) = (Keys::generate(), Keys::generate());
         let keep = |text: &str| blobs.put(text.as_bytes()).unwrap();
         let hidden = |keys: &Keys, to: &Keys, scheme: Scheme, hash: &str| {

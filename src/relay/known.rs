@@ -67,14 +67,14 @@ mod tests {
     use super::*;
     use crate::{
         nips::Draft,
-        store::{FjallStore, Record},
+        store::{LogStore, Record},
     };
     use nostr::Keys;
 
     #[test]
     fn only_what_may_be_there_is_asked_for() {
         let home = tempfile::tempdir().unwrap();
-        let store = FjallStore::open(home.path()).unwrap();
+        let store = LogStore::open(home.path()).unwrap();
         let keys = Keys::generate();
         let note = |at: u64| {
             Draft::new(1)

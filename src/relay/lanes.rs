@@ -197,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_query_that_needs_longer_goes_on_among_the_slow_ones() {
         let home = tempfile::tempdir().unwrap();
-        let store = Arc::new(store::FjallStore::open(home.path()).unwrap());
+        let store = Arc::new(store::LogStore::open(home.path()).unwrap());
         let keys = nostr::Keys::generate();
         let admission = Admission::new(keys.public_key(), Admit::Owner);
         let identity = Identity {

@@ -18,7 +18,7 @@ use crate::{
     keys::{Admission, Keyring},
     nips::kind,
     relay::{Accepted, Identity, Rejection, Relay},
-    store::{self, Check, EventStore, FjallStore, state::State},
+    store::{self, Check, EventStore, LogStore, state::State},
 };
 
 /// Lines that are taken in together: what is committed at once is waited for once.
@@ -97,7 +97,7 @@ impl Offline {
         }
         Ok(Self {
             home: home.to_owned(),
-            store: Arc::new(FjallStore::open(&path)?),
+            store: Arc::new(LogStore::open(&path)?),
             _lock: lock,
         })
     }

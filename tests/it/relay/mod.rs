@@ -32,7 +32,7 @@ use treefort::{
     keys::{Admission, Admit},
     nips::Draft,
     relay::{Accepted, Config, Identity, Read, Rejection, Relay},
-    store::FjallStore,
+    store::LogStore,
 };
 
 struct Bus {
@@ -48,7 +48,7 @@ struct Bus {
 impl Bus {
     async fn start(config: Config) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let store = Arc::new(FjallStore::open(&home.path().join("events")).unwrap());
+        let store = Arc::new(LogStore::open(&home.path().join("events")).unwrap());
         let operator = Keys::generate();
         let identity = Keys::generate();
         let admission = Arc::new(Admission::new(operator.public_key(), Admit::Owner));
