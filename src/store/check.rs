@@ -86,10 +86,10 @@ enum Row {
 
 /// Looks at all rows, and at all index entries that lead to rows, in order. What is cut off in the middle of either is
 /// damaged.
-pub(super) fn check<'a, V: View + Sync, E: std::fmt::Display>(
-    view: &'a V,
+pub(super) fn check<V: View + Sync, E: std::fmt::Display>(
+    view: &V,
     mut rows: impl Iterator<Item = Result<(u64, Bytes), E>>,
-    entries: impl Fn() -> Result<Box<dyn Iterator<Item = Result<Key, E>> + 'a>, Error>,
+    entries: impl Fn() -> Result<Box<dyn Iterator<Item = Result<Key, E>>>, Error>,
 ) -> Result<Check, Error> {
     let mut found = Check::default();
     let mut matched = 0;
