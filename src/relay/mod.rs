@@ -8,10 +8,14 @@ mod bulk;
 mod client;
 pub mod config;
 mod connection;
+mod ephemeral;
 mod front;
 mod http;
 mod hub;
 mod ingest;
+mod known;
+mod lanes;
+mod negotiation;
 mod origin;
 mod outbox;
 mod rate;
@@ -29,11 +33,10 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use nostr::{Event, EventId, Filter, JsonUtil, Keys, PublicKey, Timestamp};
+use nostr::{Event, EventId, Filter, JsonUtil, Keys, Timestamp};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot},
@@ -49,19 +52,22 @@ pub use self::{
     rejection::Rejection,
 };
 use self::{
+    ephemeral::Ring,
     hub::Hub,
-    ingest::{Ingest, Origin, Reply},
+    ingest::{Examined, Ingest, Origin, Reply},
+    known::Known,
+    lanes::Lanes,
     rate::Rates,
     writer::{Command, Writer},
 };
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Hit, Query},
+    store::{self, EventStore, Feed, Query},
 };
 
-/// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
-const QUERY_BUDGET: usize = 2 << 20;
+/// How many of the largest reconciliations there is room for at the same time.
+const RECONCILIATIONS: usize = 4;
 
 /// Who the relay is (NIP-11).
 #[derive(Debug, Clone)]
@@ -125,7 +131,9 @@ struct Shared {
     hub: Arc<Hub>,
     ingest: Ingest,
     commands: mpsc::Sender<Command>,
-    queries: Semaphore,
+    lanes: Lanes,
+    /// Events that may be in reconciliations, over all connections.
+    reconciling: Arc<Semaphore>,
     rates: Rates,
     clients: AtomicU64,
     connections: Places,
@@ -147,7 +155,7 @@ impl Relay {
     /// Starts the writer. Connections are served by [`Relay::run`] or [`Relay::serve`].
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// When a thread cannot be started, or the store fails.
     pub fn start(
         config: Config,
         store: Arc<dyn EventStore>,
@@ -155,7 +163,10 @@ impl Relay {
         admission: Arc<Admission>,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
-        let hub = Arc::new(Hub::new(Arc::clone(&store)));
+        let replay = Duration::from_secs(config.ephemeral_replay_s);
+        let ring = Ring::new(replay, config.max_ephemeral_bytes);
+        let hub = Arc::new(Hub::new(Arc::clone(&store), ring));
+        let known = Arc::new(Known::new(&*store)?);
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
@@ -164,14 +175,26 @@ impl Relay {
             broken.clone(),
             Arc::clone(&store),
             Arc::clone(&hub),
+            Arc::clone(&known),
             Arc::clone(&in_flight),
+            admission.operator(),
             receiver,
         )
         .map_err(Error::Thread)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
-                queries: Semaphore::new(config.max_queries.max(1)),
+                ingest: Ingest::new(
+                    Arc::clone(&config),
+                    Arc::clone(&store),
+                    known,
+                    commands.clone(),
+                    in_flight,
+                ),
+                lanes: Lanes::new(config.max_queries),
+                reconciling: Arc::new(Semaphore::new(
+                    (config.max_negentropy.saturating_mul(RECONCILIATIONS))
+                        .min(Semaphore::MAX_PERMITS),
+                )),
                 rates: Rates::new(&config),
                 connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
@@ -197,10 +220,14 @@ impl Relay {
     pub async fn publish(&self, event: Event) -> Result<Accepted, Rejection> {
         let ingest = &self.shared.ingest;
         let mut in_flight = ingest.announce(1);
-        let record = ingest.examine(event, Origin::Internal, Timestamp::now().as_secs())?;
+        let now = Timestamp::now().as_secs();
+        let examined = ingest.examine(event, Origin::Internal, now)?;
         in_flight.done();
+        let Examined::New(admitted) = examined else {
+            return Ok(Accepted::Duplicate);
+        };
         let (sender, receiver) = oneshot::channel();
-        ingest.submit(record, Reply::Task(sender)).await?;
+        ingest.submit(*admitted, Reply::Task(sender)).await?;
         receiver.await.map_err(|_| Rejection::Stopping)?
     }
 
@@ -273,6 +300,13 @@ impl Relay {
     /// When the store fails.
     pub async fn erase(&self) -> Result<bool, Error> {
         self.shared.blocking(|store| Ok(store.erase()?)).await
+    }
+
+    /// Whether an event asks this relay to forget its author (NIP-62).
+    #[must_use]
+    pub fn is_asked_to_forget(&self, event: &Event) -> bool {
+        let ingest = &self.shared.ingest;
+        ingest.is_asked_to_forget(event, Origin::Internal)
     }
 
     /// How many stored events match; a `limit` does not apply.
@@ -370,10 +404,6 @@ impl Shared {
         self.clients.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_secs(self.config.query_timeout_s)
-    }
-
     /// Runs something on the store off the async threads.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -383,57 +413,5 @@ impl Shared {
         tokio::task::spawn_blocking(move || work(&*store))
             .await
             .map_err(|_| Error::Stopping)?
-    }
-
-    /// The stored part of a subscription, for holders of `keys`.
-    async fn hits(
-        &self,
-        filters: Vec<Filter>,
-        up_to: u64,
-        keys: Vec<PublicKey>,
-    ) -> Result<Vec<Hit>, Error> {
-        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
-        let (default_limit, max_limit) = (self.config.default_limit, self.config.max_limit);
-        let deadline = self.deadline();
-        self.blocking(move |store| {
-            Ok(store.query(&Query {
-                filters: &filters,
-                default_limit,
-                max_limit,
-                up_to,
-                now: Timestamp::now().as_secs(),
-                visible: &|event| client::visible_to(event, &keys),
-                deadline: Some(deadline),
-                budget: QUERY_BUDGET,
-            })?)
-        })
-        .await
-    }
-
-    /// The JSON of a row, if it still exists.
-    async fn read(&self, seq: u64) -> Result<Option<Bytes>, Error> {
-        self.blocking(move |store| Ok(store.read(seq)?)).await
-    }
-
-    /// Counts what holders of `keys` may see; everything when there are none to ask for.
-    async fn count(
-        &self,
-        filters: Vec<Filter>,
-        keys: Option<Vec<PublicKey>>,
-    ) -> Result<u64, Error> {
-        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
-        let deadline = self.deadline();
-        self.blocking(move |store| {
-            let visible = |event: &Event| {
-                keys.as_ref()
-                    .is_none_or(|keys| client::visible_to(event, keys))
-            };
-            Ok(store.count(&Query {
-                visible: &visible,
-                deadline: Some(deadline),
-                ..Query::all(&filters, Timestamp::now().as_secs())
-            })?)
-        })
-        .await
     }
 }

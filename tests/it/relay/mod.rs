@@ -6,8 +6,16 @@ mod flow;
 mod http;
 mod limits;
 mod protocol;
+mod sync;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use nostr::{Event, Filter, JsonUtil, Keys, Timestamp};
