@@ -34,10 +34,14 @@ impl Error {
         while let Some(error) = cause {
             // What a transparent wrapper wraps is not in the chain.
             let inner: &(dyn StdError + 'static) =
-                match (error.downcast_ref(), error.downcast_ref()) {
-                    (Some(coordinator::Error::State(state)), _) => state,
-                    (_, Some(relay::Error::Store(store))) => store,
-                    _ => error,
+                if let Some(Self::State(state)) = error.downcast_ref() {
+                    state
+                } else if let Some(coordinator::Error::State(state)) = error.downcast_ref() {
+                    state
+                } else if let Some(relay::Error::Store(store)) = error.downcast_ref() {
+                    store
+                } else {
+                    error
                 };
             if let Some(store) = inner.downcast_ref() {
                 is_store = true;
