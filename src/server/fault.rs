@@ -43,6 +43,7 @@ impl Error {
                 } else {
                     error
                 };
+            is_store |= inner.is::<StateError>();
             if let Some(store) = inner.downcast_ref() {
                 is_store = true;
                 match store {

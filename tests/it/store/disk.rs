@@ -73,6 +73,14 @@ impl Fort {
     }
 }
 
+impl Drop for Fort {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A disk of its own, of so many MiB; `None` for whoever may not make one.
 struct Disk(tempfile::TempDir);
 
