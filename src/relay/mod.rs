@@ -58,7 +58,7 @@ use self::{
     known::Known,
     lanes::Lanes,
     rate::Rates,
-    writer::{Command, Writer},
+    writer::{Command, Owner, Writer},
 };
 use crate::{
     keys::Admission,
@@ -171,13 +171,15 @@ impl Relay {
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
         let threads = Writer::start(
-            config.min_free_mb << 20,
+            Owner {
+                key: admission.operator(),
+                min_free: config.min_free_mb.saturating_mul(1 << 20),
+            },
             broken.clone(),
             Arc::clone(&store),
             Arc::clone(&hub),
             Arc::clone(&known),
             Arc::clone(&in_flight),
-            admission.operator(),
             receiver,
         )
         .map_err(Error::Thread)?;

@@ -61,6 +61,13 @@ pub(super) enum Command {
     Stop,
 }
 
+/// Whose relay it is, and what is to stay free of the disk.
+pub(super) struct Owner {
+    pub(super) key: PublicKey,
+    /// Bytes.
+    pub(super) min_free: u64,
+}
+
 pub(super) struct Writer {
     room: Room,
     /// Cancelled when the store could not be written.
@@ -79,13 +86,12 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
     pub(super) fn start(
-        min_free: u64,
+        owner: Owner,
         broken: CancellationToken,
         store: Arc<dyn EventStore>,
         hub: Arc<Hub>,
         known: Arc<Known>,
         in_flight: Arc<AtomicUsize>,
-        operator: PublicKey,
         commands: mpsc::Receiver<Command>,
     ) -> std::io::Result<[JoinHandle<()>; 2]> {
         let (fan_out, batches) = mpsc::sync_channel::<Vec<Item>>(FAN_OUT_QUEUE);
@@ -102,13 +108,13 @@ impl Writer {
                 })?
         };
         let writer = Self {
-            room: Room::new(store.folder(), min_free),
+            room: Room::new(store.folder(), owner.min_free),
             broken,
             store,
             hub,
             known,
             in_flight,
-            operator,
+            operator: owner.key,
             fan_out,
             behind,
         };
