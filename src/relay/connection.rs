@@ -33,11 +33,12 @@ use super::{
     ingest::{Accepted, Examined, Origin, Reply},
     negotiation::Negotiator,
     outbox::Outbox,
+    rate::Patience,
     subscription::Reader,
 };
 use crate::nips::{
     nip01::{self, ClientMessage, MessageError, write},
-    nip42,
+    nip42, nip77,
 };
 
 /// Frames and bytes that are read before they are answered.
@@ -91,6 +92,7 @@ struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
     reader: Reader,
+    patience: Patience,
     negotiator: Negotiator,
 }
 
@@ -137,6 +139,7 @@ pub(super) async fn run(
         shared: Arc::clone(&shared),
         client: Arc::clone(&client),
         reader: Reader::new(Arc::clone(&shared), Arc::clone(&client)),
+        patience: Patience::new(&shared.config),
         negotiator: Negotiator::new(Arc::clone(&shared), Arc::clone(&client)),
     };
     tokio::select! {
@@ -229,8 +232,11 @@ impl Connection {
     }
 
     /// Answers a run of frames in order; neighbouring events are verified together.
-    async fn answer(&mut self, run: Vec<Message>) {
+    async fn answer(&mut self, mut run: Vec<Message>) {
         let mut events = Vec::new();
+        let reached = &self.client.reached;
+        let granted = self.shared.rates.messages(reached, run.len());
+        let refused = run.split_off(granted);
         for frame in run {
             match frame {
                 Message::Text(text) if is_event(&text) => events.push(text),
@@ -246,13 +252,59 @@ impl Connection {
             }
         }
         self.events(events).await;
+        if !refused.is_empty() {
+            self.slow_down(refused).await;
+        }
+    }
+
+    /// Refuses what came too fast, and reads nothing for a while.
+    async fn slow_down(&mut self, refused: Vec<Message>) {
+        let (rejection, wait) = (self.shared.rates).too_fast(&self.client.reached, refused.len());
+        let wire = rejection.to_wire();
+        for frame in refused {
+            let Message::Text(text) = frame else {
+                continue;
+            };
+            let answer = match ClientMessage::parse(&text) {
+                Ok(ClientMessage::Event(raw) | ClientMessage::Auth(raw)) => {
+                    nip01::claimed_id(raw.get()).map(|id| write::ok(&id, false, &wire))
+                }
+                Ok(
+                    ClientMessage::Req { subscription, .. }
+                    | ClientMessage::Count { subscription, .. },
+                ) => {
+                    self.shared.hub.close(&self.client, &subscription);
+                    Some(write::closed(&subscription, &wire))
+                }
+                // Costs nothing, and leaves less to do.
+                Ok(ClientMessage::Close(subscription)) => {
+                    self.shared.hub.close(&self.client, &subscription);
+                    continue;
+                }
+                Ok(ClientMessage::Negentropy(message)) => {
+                    match message {
+                        nip77::Message::Open { subscription, .. }
+                        | nip77::Message::Message { subscription, .. } => {
+                            self.negotiator.refuse(&subscription, &rejection);
+                        }
+                        close @ nip77::Message::Close(_) => self.negotiator.hear(close),
+                    }
+                    continue;
+                }
+                Err(_) => None,
+            };
+            let answer = answer.unwrap_or_else(|| write::notice(&wire));
+            self.client.outbox.text(&[answer.as_bytes()]);
+        }
+        self.client.outbox.flush();
+        tokio::time::sleep(wait).await;
     }
 
     fn notice(&self, text: &str) {
         self.client.send(&write::notice(text));
     }
 
-    async fn events(&self, mut texts: Vec<Utf8Bytes>) {
+    async fn events(&mut self, mut texts: Vec<Utf8Bytes>) {
         match texts.len() {
             0 => {}
             1 => {
@@ -289,12 +341,21 @@ impl Connection {
         }
     }
 
-    async fn submit(&self, outcome: Outcome) {
+    async fn submit(&mut self, outcome: Outcome) {
         let (id, refused) = match outcome {
             Ok(Examined::New(admitted)) => {
-                let id = admitted.record.event.id;
+                let event = &admitted.record.event;
+                let id = event.id;
+                let fits = self
+                    .shared
+                    .rates
+                    .author(&self.client.reached, &event.pubkey);
                 let reply = Reply::Client(Arc::clone(&self.client));
-                match self.shared.ingest.submit(*admitted, reply).await {
+                let submitted = match fits {
+                    Ok(()) => self.shared.ingest.submit(*admitted, reply).await,
+                    Err(rejection) => Err(rejection),
+                };
+                match submitted {
                     Ok(()) => return,
                     Err(rejection) => (Some(id), rejection),
                 }
@@ -309,6 +370,11 @@ impl Connection {
         match id {
             Some(id) => self.client.send(&write::ok(&id, false, &refused.to_wire())),
             None => self.notice(&refused.to_wire()),
+        }
+        if matches!(refused, Rejection::Id | Rejection::Signature) && !self.patience.another() {
+            let why = "rate-limited: too many events with a wrong signature";
+            self.notice(why);
+            self.client.outbox.close(1008, why);
         }
     }
 

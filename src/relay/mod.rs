@@ -4,6 +4,7 @@
 //! in `ingest`, is committed by the one writer, and only then acknowledged and fanned out. Readers either
 //! get everything or are closed with a reason.
 
+mod bulk;
 mod client;
 pub mod config;
 mod connection;
@@ -17,7 +18,9 @@ mod lanes;
 mod negotiation;
 mod origin;
 mod outbox;
+mod rate;
 mod rejection;
+mod room;
 mod subscription;
 mod verify;
 mod writer;
@@ -54,6 +57,7 @@ use self::{
     ingest::{Examined, Ingest, Origin, Reply},
     known::Known,
     lanes::Lanes,
+    rate::Rates,
     writer::{Command, Writer},
 };
 use crate::{
@@ -130,6 +134,7 @@ struct Shared {
     lanes: Lanes,
     /// Events that may be in reconciliations, over all connections.
     reconciling: Arc<Semaphore>,
+    rates: Rates,
     clients: AtomicU64,
     connections: Places,
     foreign: Arc<Semaphore>,
@@ -166,6 +171,7 @@ impl Relay {
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
         let threads = Writer::start(
+            config.min_free_mb << 20,
             broken.clone(),
             Arc::clone(&store),
             Arc::clone(&hub),
@@ -189,6 +195,7 @@ impl Relay {
                     (config.max_negentropy.saturating_mul(RECONCILIATIONS))
                         .min(Semaphore::MAX_PERMITS),
                 )),
+                rates: Rates::new(&config),
                 connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
                 config,

@@ -66,6 +66,18 @@ pub enum Rejection {
     /// Too many keys.
     #[error("a connection authenticates as at most {0} keys")]
     TooManyKeys(usize),
+    /// The filters of all subscriptions take too much.
+    #[error("the filters of a connection take at most {0} bytes")]
+    TooMuchFiltered(usize),
+    /// More messages than the rate.
+    #[error("slow down: at most {0} messages a second")]
+    TooFast(u32),
+    /// More events of one author than the rate.
+    #[error("slow down: at most {0} events a second by one author")]
+    KeyTooFast(u32),
+    /// The disk has too little room.
+    #[error("the disk is almost full, nothing more is taken until there is room")]
+    DiskFull,
     /// The filter is not one.
     #[error("{0}")]
     Filter(String),
@@ -102,7 +114,15 @@ impl Rejection {
     /// Whether the same event may be accepted later: the refusal says nothing about the event.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store | Self::Stopping | Self::Deadline)
+        matches!(
+            self,
+            Self::Store
+                | Self::Stopping
+                | Self::Deadline
+                | Self::DiskFull
+                | Self::TooFast(_)
+                | Self::KeyTooFast(_)
+        )
     }
 
     /// The machine-readable prefix of NIP-01 and NIP-42.
@@ -127,6 +147,9 @@ impl Rejection {
             | Self::Negentropy(_) => "invalid",
             Self::TooManySubscriptions(_)
             | Self::TooManyKeys(_)
+            | Self::TooMuchFiltered(_)
+            | Self::TooFast(_)
+            | Self::KeyTooFast(_)
             | Self::TooManyReconciliations(_)
             | Self::Busy => "rate-limited",
             Self::NotOpen | Self::Silent => "closed",
@@ -139,7 +162,7 @@ impl Rejection {
                 authenticated: true,
             }
             | Self::NotAdmitted => "restricted",
-            Self::Deadline | Self::Store | Self::Stopping => "error",
+            Self::Deadline | Self::Store | Self::Stopping | Self::DiskFull => "error",
         }
     }
 

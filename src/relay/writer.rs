@@ -22,6 +22,7 @@ use super::{
     hub::{Hub, Item},
     ingest::Reply,
     known::Known,
+    room::Room,
 };
 use crate::{
     nips::nip01::write,
@@ -61,6 +62,7 @@ pub(super) enum Command {
 }
 
 pub(super) struct Writer {
+    room: Room,
     /// Cancelled when the store could not be written.
     broken: CancellationToken,
     store: Arc<dyn EventStore>,
@@ -77,6 +79,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
     pub(super) fn start(
+        min_free: u64,
         broken: CancellationToken,
         store: Arc<dyn EventStore>,
         hub: Arc<Hub>,
@@ -99,6 +102,7 @@ impl Writer {
                 })?
         };
         let writer = Self {
+            room: Room::new(store.folder(), min_free),
             broken,
             store,
             hub,
@@ -114,7 +118,7 @@ impl Writer {
         Ok([writer, publisher])
     }
 
-    fn run(self, commands: &mpsc::Receiver<Command>) {
+    fn run(mut self, commands: &mpsc::Receiver<Command>) {
         let mut collected = Instant::now();
         loop {
             let next = commands.recv_timeout(COLLECT_EVERY);
@@ -171,20 +175,24 @@ impl Writer {
         (batch, None)
     }
 
-    fn commit(&self, batch: Vec<Job>) {
+    fn commit(&mut self, batch: Vec<Job>) {
+        let takes = self.room.look();
         let mut records = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
+        let mut stored: Vec<Record> = Vec::with_capacity(batch.len());
         let vanish = batch.iter().any(|job| job.vanish);
         for job in batch {
-            replies.push((job.reply, job.record.event.id));
+            let fate = match job.record.event.kind.is_ephemeral() {
+                true => Ok(()),
+                false => takes.admit(&job),
+            };
+            if fate.is_ok() && !job.record.event.kind.is_ephemeral() {
+                stored.push(job.record.clone());
+            }
+            replies.push((job.reply, job.record.event.id, fate));
             records.push(job.record);
         }
         let vanishing = records.first().filter(|_| vanish).map(|job| &job.event);
-        let stored: Vec<Record> = records
-            .iter()
-            .filter(|record| !record.event.kind.is_ephemeral())
-            .cloned()
-            .collect();
         let outcomes = if stored.is_empty() {
             Ok(Vec::new())
         } else {
@@ -208,11 +216,11 @@ impl Writer {
         .into_iter();
         let mut items = Vec::with_capacity(records.len());
         let mut answered: Vec<Arc<Client>> = Vec::new();
-        for (record, (reply, id)) in records.into_iter().zip(replies) {
-            let result = if record.event.kind.is_ephemeral() {
-                Ok(Accepted::Ephemeral)
-            } else {
-                verdict(outcomes.next())
+        for (record, (reply, id, fate)) in records.into_iter().zip(replies) {
+            let result = match fate {
+                Err(rejection) => Err(rejection),
+                Ok(()) if record.event.kind.is_ephemeral() => Ok(Accepted::Ephemeral),
+                Ok(()) => verdict(outcomes.next()),
             };
             let seq = match result {
                 Ok(Accepted::New { seq }) => {
