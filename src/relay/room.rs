@@ -20,7 +20,7 @@ pub(super) struct Room {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     All,
-    /// Deletions, and what this program says.
+    /// Deletions, requests to vanish, and what this program says.
     Urgent,
     Nothing,
 }
@@ -58,11 +58,9 @@ impl Room {
 impl Takes {
     /// Whether an event may be stored.
     pub(super) fn admit(self, job: &Job) -> Result<(), Rejection> {
-        let makes_room = matches!(
-            job.record.event.kind.as_u16(),
-            kind::DELETION | kind::VANISH
-        );
-        let urgent = makes_room || matches!(job.reply, Reply::Task(_));
+        let urgent = job.vanish
+            || matches!(job.reply, Reply::Task(_))
+            || job.record.event.kind.as_u16() == kind::DELETION;
         match self {
             Self::All => Ok(()),
             Self::Urgent if urgent => Ok(()),
