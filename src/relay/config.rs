@@ -57,6 +57,8 @@ pub struct Config {
     pub handshake_timeout_s: u64,
     /// Seconds without a sign of life after which a connection is closed; half of it after which we ask.
     pub idle_timeout_s: u64,
+    /// Whether clients can search (NIP-50).
+    pub search: bool,
 }
 
 impl Default for Config {
@@ -81,6 +83,7 @@ impl Default for Config {
             query_timeout_s: 30,
             handshake_timeout_s: 10,
             idle_timeout_s: 300,
+            search: true,
         }
     }
 }

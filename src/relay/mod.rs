@@ -20,8 +20,9 @@ mod writer;
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -53,7 +54,7 @@ use self::{
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Hit, Query},
+    store::{self, EventStore, Feed, Hit, Query, Search, search},
 };
 
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
@@ -77,6 +78,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The search.
+    #[error(transparent)]
+    Search(#[from] search::Error),
     /// A stored event could not be read.
     #[error("a stored event is damaged")]
     Damaged(#[source] nostr::event::Error),
@@ -88,7 +92,14 @@ pub enum Error {
 impl From<&Error> for Rejection {
     fn from(error: &Error) -> Self {
         match error {
-            Error::Store(store::Error::Deadline) => Self::Deadline,
+            Error::Store(store::Error::Deadline)
+            | Error::Search(
+                search::Error::Deadline | search::Error::Store(store::Error::Deadline),
+            ) => Self::Deadline,
+            Error::Search(search::Error::Behind) => Self::SearchBehind,
+            Error::Search(error @ (search::Error::TooMany | search::Error::Mixed)) => {
+                Self::Uncountable(error.to_string())
+            }
             Error::Stopping => Self::Stopping,
             error => {
                 tracing::error!(error = error as &dyn std::error::Error, "a query failed");
@@ -122,6 +133,8 @@ struct Shared {
     ingest: Ingest,
     commands: mpsc::Sender<Command>,
     queries: Semaphore,
+    /// Missing when there is none.
+    search: OnceLock<Arc<Search>>,
     clients: AtomicU64,
     connections: Places,
     foreign: Arc<Semaphore>,
@@ -166,6 +179,7 @@ impl Relay {
             shared: Arc::new(Shared {
                 ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
                 queries: Semaphore::new(config.max_queries.max(1)),
+                search: OnceLock::new(),
                 connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
                 config,
@@ -181,6 +195,19 @@ impl Relay {
                 threads: Mutex::new(threads.into()),
             }),
         })
+    }
+
+    /// Offers the search of NIP-50, with its index in a folder of its own, unless the configuration says no.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn offer_search(&self, folder: PathBuf) -> Result<(), Error> {
+        if self.shared.config.search {
+            let search = Search::start(folder, Arc::clone(&self.shared.store));
+            // Only one is kept; there is one caller.
+            let _ = (self.shared.search).set(Arc::new(search.map_err(Error::Thread)?));
+        }
+        Ok(())
     }
 
     /// Publishes an event of this program; returns after the durable commit.
@@ -265,7 +292,12 @@ impl Relay {
     /// # Errors
     /// When the store fails.
     pub async fn erase(&self) -> Result<bool, Error> {
-        self.shared.blocking(|store| Ok(store.erase()?)).await
+        let erased = self.shared.blocking(|store| Ok(store.erase()?)).await?;
+        // Last, so that nothing of what goes is taken in again.
+        if let Some(search) = self.shared.search.get() {
+            search.erase().await?;
+        }
+        Ok(erased)
     }
 
     /// How many stored events match; a `limit` does not apply.
@@ -345,7 +377,11 @@ impl Relay {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        let search = self.shared.search.get().cloned();
         let joined = tokio::task::spawn_blocking(move || {
+            if let Some(search) = search {
+                search.stop();
+            }
             for thread in threads {
                 if thread.join().is_err() {
                     tracing::error!("a thread of the relay panicked");
@@ -385,11 +421,12 @@ impl Shared {
         up_to: u64,
         keys: Vec<PublicKey>,
     ) -> Result<Vec<Hit>, Error> {
+        let search = self.search(&filters, up_to).await?;
         let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
         let (default_limit, max_limit) = (self.config.default_limit, self.config.max_limit);
         let deadline = self.deadline();
         self.blocking(move |store| {
-            Ok(store.query(&Query {
+            let query = Query {
                 filters: &filters,
                 default_limit,
                 max_limit,
@@ -398,9 +435,25 @@ impl Shared {
                 visible: &|event| client::visible_to(event, &keys),
                 deadline: Some(deadline),
                 budget: QUERY_BUDGET,
-            })?)
+            };
+            Ok(match search {
+                Some(search) => search.find(&query)?,
+                None => store.query(&query)?,
+            })
         })
         .await
+    }
+
+    /// Who answers these filters, if one of them searches; everything up to `up_to` can be found then.
+    async fn search(&self, filters: &[Filter], up_to: u64) -> Result<Option<Arc<Search>>, Error> {
+        if filters.iter().all(|filter| filter.search.is_none()) {
+            return Ok(None);
+        }
+        let Some(search) = self.search.get() else {
+            return Ok(None);
+        };
+        search.reached(up_to).await?;
+        Ok(Some(Arc::clone(search)))
     }
 
     /// The JSON of a row, if it still exists.
@@ -414,6 +467,7 @@ impl Shared {
         filters: Vec<Filter>,
         keys: Option<Vec<PublicKey>>,
     ) -> Result<u64, Error> {
+        let search = self.search(&filters, self.store.last_seq()).await?;
         let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
         let deadline = self.deadline();
         self.blocking(move |store| {
@@ -421,11 +475,15 @@ impl Shared {
                 keys.as_ref()
                     .is_none_or(|keys| client::visible_to(event, keys))
             };
-            Ok(store.count(&Query {
+            let query = Query {
                 visible: &visible,
                 deadline: Some(deadline),
                 ..Query::all(&filters, Timestamp::now().as_secs())
-            })?)
+            };
+            Ok(match search {
+                Some(search) => search.count(&query)?,
+                None => store.count(&query)?,
+            })
         })
         .await
     }

@@ -69,6 +69,15 @@ pub enum Rejection {
     /// The filter is not one.
     #[error("{0}")]
     Filter(String),
+    /// This relay has no search (NIP-50).
+    #[error("this relay does not search")]
+    NoSearch,
+    /// The search has not taken in everything yet.
+    #[error("the search index is being built; ask again in a moment")]
+    SearchBehind,
+    /// No exact count can be given.
+    #[error("{0}")]
+    Uncountable(String),
     /// The query took too long.
     #[error("the query took too long")]
     Deadline,
@@ -84,7 +93,10 @@ impl Rejection {
     /// Whether the same event may be accepted later: the refusal says nothing about the event.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store | Self::Stopping | Self::Deadline)
+        matches!(
+            self,
+            Self::Store | Self::Stopping | Self::Deadline | Self::SearchBehind
+        )
     }
 
     /// The machine-readable prefix of NIP-01 and NIP-42.
@@ -116,7 +128,8 @@ impl Rejection {
                 authenticated: true,
             }
             | Self::NotAdmitted => "restricted",
-            Self::Deadline | Self::Store | Self::Stopping => "error",
+            Self::NoSearch | Self::Uncountable(_) => "unsupported",
+            Self::Deadline | Self::Store | Self::Stopping | Self::SearchBehind => "error",
         }
     }
 

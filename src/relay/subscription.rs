@@ -108,6 +108,11 @@ impl Reader {
         if filters.len() > self.shared.config.max_filters {
             return Err(Rejection::TooManyFilters(self.shared.config.max_filters));
         }
+        if self.shared.search.get().is_none()
+            && filters.iter().any(|filter| filter.search.is_some())
+        {
+            return Err(Rejection::NoSearch);
+        }
         self.client.may_read()?;
         if client::only_private(filters) && self.client.keys().is_empty() {
             return Err(Rejection::GiftWraps);

@@ -12,6 +12,7 @@ pub mod feed;
 mod index;
 mod purge;
 mod query;
+pub mod search;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use nostr::{Event, EventId, Filter, JsonUtil};
 use tokio::sync::watch;
 
-pub use self::{events::FjallStore, feed::Feed};
+pub use self::{events::FjallStore, feed::Feed, search::Search};
 
 /// An event on its way into the store, with its canonical JSON.
 #[derive(Debug, Clone)]
