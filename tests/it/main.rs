@@ -17,6 +17,7 @@ mod crash;
 mod escape;
 mod failures;
 mod foreign;
+mod fuzz;
 mod harness;
 mod jobs;
 mod llama;
