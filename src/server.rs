@@ -2,6 +2,9 @@
 //!
 //! [`Server::bind`] → [`Server::run`]. Every task that is started here ends here.
 
+mod fault;
+mod offline;
+
 use std::{
     fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -31,12 +34,19 @@ use crate::{
     web::Page,
 };
 
+pub use self::{
+    fault::Fault,
+    offline::{Exported, Imported, Offline},
+};
 pub use crate::coordinator::Role;
 
 /// The file in a home that says where its treefort is.
 pub const RUN_FILE: &str = "run.json";
 /// The file in a home that its treefort holds locked.
 pub const LOCK_FILE: &str = "lock";
+
+/// The folder in a home that holds the record.
+const EVENTS: &str = "events";
 
 /// Where a running treefort is, for programs of the same owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +112,18 @@ pub enum Error {
     /// The coordinator.
     #[error("the coordinator failed")]
     Coordinator(#[from] coordinator::Error),
+    /// The home has no record.
+    #[error("there is nothing in {}", path.display())]
+    NoRecord {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// Entries were to be taken in while jobs wait to be looked at.
+    #[error("jobs wait to be done")]
+    JobsWait,
+    /// The lines to take in cannot be read.
+    #[error("what was to be taken in cannot be read")]
+    Lines(#[source] io::Error),
 }
 
 /// A treefort that is ready to serve.
@@ -151,7 +173,7 @@ impl Server {
         let redactor = Arc::new(Redactor::of_host(&keyring));
         let operator = keyring.operator().public_key();
         let admission = Arc::new(Admission::new(operator, config.jobs.admit));
-        let store = Arc::new(FjallStore::open(&home.join("events"))?);
+        let store = Arc::new(FjallStore::open(&home.join(EVENTS))?);
         let identity = Identity {
             keys: keyring.relay().clone(),
             description: "The relay of a treefort: AI agents at work, every step a signed event."

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use nostr::EventId;
 use tokio::sync::watch;
-use treefort::store::{Error, EventStore, Hit, Outcome, Query, Record, Stored};
+use treefort::store::{Check, Error, EventStore, Hit, Outcome, Query, Record, Stored};
 
 pub(crate) struct NullStore {
     last: AtomicU64,
@@ -68,6 +68,14 @@ impl EventStore for NullStore {
 
     fn read_after(&self, _seq: u64, _max: usize) -> Result<Vec<Stored>, Error> {
         Ok(Vec::new())
+    }
+
+    fn check(&self) -> Result<Check, Error> {
+        Ok(Check::default())
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     fn last_seq(&self) -> u64 {

@@ -22,6 +22,9 @@ use crate::{
 /// The heading of what a sandbox does and does not do.
 const HOLDS: &str = "What holds an agent, and what does not";
 
+/// Below so many MiB, no disk is any good, whatever the configuration says.
+const LEAST_FREE_MB: u64 = 32;
+
 /// Checks everything that a job needs, and says how to repair what is not right.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -53,6 +56,7 @@ enum Found {
 /// The first thing that is not right, with its class.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let mut checks = vec![home_check(&context.home)];
+    checks.extend(disk_check(&context.home));
     checks.push(running_check(&context.home).await);
     let reached = launch::with(context, async |connection| {
         let report = status::report(connection).await?;
@@ -241,6 +245,33 @@ fn home_check(home: &Home) -> Check {
         what: "home",
         found,
     }
+}
+
+/// Whether there is room where the home is; nothing where that cannot be asked.
+#[cfg(unix)]
+fn disk_check(home: &Home) -> Option<Check> {
+    let disk = rustix::fs::statvfs(home.dir()).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
+    let config = Config::load(home.dir()).unwrap_or_default();
+    let needed = config.relay.min_free_mb.max(LEAST_FREE_MB);
+    let found = if free < needed {
+        Found::Wrong(
+            Kind::Failed,
+            format!("only {free} MiB are free; treefort keeps nothing new below {needed} MiB"),
+            "make room: treefort clean, docker image prune, or whatever else takes it".to_owned(),
+        )
+    } else {
+        Found::Fine(format!("{:.1} GiB are free", free as f64 / 1024.0))
+    };
+    Some(Check {
+        what: "disk",
+        found,
+    })
+}
+
+#[cfg(not(unix))]
+fn disk_check(_home: &Home) -> Option<Check> {
+    None
 }
 
 /// Whether a treefort runs, and whether what listens is that one.

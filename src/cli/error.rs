@@ -387,6 +387,57 @@ pub enum Problem {
         /// The store.
         path: String,
     },
+    /// A store of the home is of another version.
+    #[error(
+        "{what} in '{path}' is of format {found}, which this version of treefort does not read"
+    )]
+    OtherVersion {
+        /// What it holds.
+        what: &'static str,
+        /// The store.
+        path: String,
+        /// Its format.
+        found: String,
+    },
+    /// A store of the home cannot be used because of where it is.
+    #[error("{what} in '{path}' cannot be used: {why}")]
+    Unusable {
+        /// What it holds.
+        what: &'static str,
+        /// The store.
+        path: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// The home has no record yet.
+    #[error("there is no record in '{0}' yet")]
+    NoRecord(String),
+    /// What is stored is not all right.
+    #[error(
+        "the record is damaged: {unreadable} entries cannot be read, {unfound} are not found by all that should lead to them, {loose} index rows lead to nothing"
+    )]
+    NotWhole {
+        /// Entries that cannot be read.
+        unreadable: u64,
+        /// Entries that are not found.
+        unfound: u64,
+        /// Index rows that lead to nothing.
+        loose: u64,
+    },
+    /// Entries could not be written out.
+    #[error("{0} entries could not be read and are left out")]
+    LeftOut(u64),
+    /// Lines were not taken in because they are not right.
+    #[error("{count} lines are not right; the first of them is line {line}")]
+    WrongLines {
+        /// How many.
+        count: u64,
+        /// The first of them.
+        line: u64,
+    },
+    /// Jobs would be passed over.
+    #[error("nothing was taken in: there are jobs that treefort has not looked at yet")]
+    JobsWait,
     /// The disk takes no more.
     #[error("the record cannot be written any more; what was written is safe")]
     Unwritable,

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     keys::{Keyring, KeyringError},
-    server::{self, Role, Server},
+    server::{self, Fault, Role, Server},
 };
 
 /// How long another treefort of this home may take to start or to stop.
@@ -357,18 +357,43 @@ pub(super) fn not_started(home: &Home, error: server::Error) -> CommandError {
         error = &error as &dyn std::error::Error,
         "a store was not opened"
     );
-    let path = home.dir().join(file);
-    let path = path.display();
-    CommandError::new(
-        Kind::Failed,
-        Problem::Damaged {
-            what,
-            path: path.to_string(),
-        },
-    )
-    .hint(format!(
-        "put a copy of it back, or begin anew: mv '{path}' '{path}.damaged' (--verbose says what is wrong with it)"
-    ))
+    let path = home.dir().join(file).display().to_string();
+    let fault = error.fault().unwrap_or(Fault::Damaged);
+    let (why, hint) = match fault {
+        Fault::Version(found) => {
+            return CommandError::new(Kind::Failed, Problem::OtherVersion { what, path, found })
+                .hint("use the version of treefort that wrote it; with that one, `treefort store export FILE` writes what this one takes in with `treefort store import FILE`");
+        }
+        Fault::Damaged => {
+            let hint = format!(
+                "put a copy of it back, or begin anew: mv '{path}' '{path}.damaged' (--verbose says what is wrong with it)"
+            );
+            return CommandError::new(Kind::Failed, Problem::Damaged { what, path }).hint(hint);
+        }
+        Fault::Full => (
+            "the disk is full",
+            "make room on the disk, then try again: nothing that was kept is lost".to_owned(),
+        ),
+        Fault::ReadOnly => (
+            "the disk can only be read",
+            format!(
+                "let treefort write there again, or copy '{}' to where it can and name it with --home",
+                home.dir().display()
+            ),
+        ),
+        Fault::Denied => (
+            "its files are not yours to read and write",
+            format!(
+                "make them yours: sudo chown -R \"$(id -un)\" '{}'",
+                home.dir().display()
+            ),
+        ),
+        Fault::InUse => (
+            "another program has it open",
+            "stop that program, then try again".to_owned(),
+        ),
+    };
+    CommandError::new(Kind::Failed, Problem::Unusable { what, path, why }).hint(hint)
 }
 
 impl From<server::Error> for CommandError {
@@ -379,6 +404,11 @@ impl From<server::Error> for CommandError {
             server::Error::Running { .. } => Self::new(Kind::Failed, error).hint(
                 "`treefort status` shows it; `--home DIR` gives another one a home of its own",
             ),
+            server::Error::Home { source, .. }
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Self::new(Kind::Failed, error).hint("make room on the disk, then try again")
+            }
             server::Error::Home { path, .. } => {
                 let hint = format!("make sure that you may read and write '{}'", path.display());
                 Self::new(Kind::Failed, error).hint(hint)
@@ -390,6 +420,11 @@ impl From<server::Error> for CommandError {
             }
             server::Error::Broken => Self::new(Kind::Failed, Problem::Unwritable)
                 .hint("look whether the disk is full, then start treefort again"),
+            server::Error::NoRecord { path } => {
+                let path = path.display().to_string();
+                Self::new(Kind::Failed, Problem::NoRecord(path))
+                    .hint("`--home DIR` names another home; treefort makes its record when it first starts")
+            }
             server::Error::Relay(_) | server::Error::Coordinator(_) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "treefort failed");
                 Self::new(Kind::Failed, Problem::Inside).hint("--verbose says more")

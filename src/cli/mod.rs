@@ -1,6 +1,6 @@
 //! The command line: clap's derive, one file a command.
 //!
-//! Every command but `up`, `verify FILE`, `key` and `agent` talks to treefort as a Nostr client ([`client`]), which
+//! Every command but `up`, `verify FILE`, `key`, `store` and `agent` talks to treefort as a Nostr client ([`client`]), which
 //! proves that any client can do what ours does. Data goes to stdout, progress and logs to stderr; a failure
 //! is a [`error::CommandError`] with a documented exit code. What comes from an event reaches a terminal
 //! through [`text`] only.
@@ -25,6 +25,7 @@ pub mod purge;
 pub mod render;
 pub mod run;
 pub mod status;
+pub mod store;
 pub mod text;
 pub mod timeline;
 pub mod up;
@@ -95,6 +96,7 @@ enum Work {
     Verify(verify::Args),
     Export(export::Args),
     Purge(purge::Args),
+    Store(store::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
     Key(key::Args),
@@ -238,6 +240,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Verify(args) => verify::run(args, &context).boxed(),
         Work::Export(args) => export::run(args, &context).boxed(),
         Work::Purge(args) => purge::run(args, &context).boxed(),
+        Work::Store(args) => store::run(args, &context).boxed(),
         Work::Doctor(args) => doctor::run(args, &context).boxed(),
         Work::Demo(args) => demo::run(args, &context).boxed(),
         Work::Key(args) => key::run(args, &context).boxed(),

@@ -76,6 +76,12 @@ pub fn columns() -> usize {
     columns_if(is_terminal())
 }
 
+/// Whether a person sees progress as it happens.
+#[must_use]
+pub fn is_terminal_for_progress() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// The columns to wrap progress to.
 #[must_use]
 pub fn progress_columns() -> usize {

@@ -174,7 +174,7 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 fn row(name: &str, value: &str) -> std::io::Result<()> {
     let dim = anstyle::Style::new().dimmed();
-    output::line(format!("  {dim}{name:<11}{dim:#} {value}"))
+    output::row(&format!("  {dim}{name:<11}{dim:#} "), value)
 }
 
 #[cfg(test)]

@@ -128,40 +128,53 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
     }
     for (key, report) in &findings.sessions {
         let ended = if report.ended { "" } else { ", still going on" };
-        output::line(format!(
-            "✓ session {}: {}, {}, {}, {}{ended}",
-            short(&key.to_hex()),
-            render::plural(report.records, "record"),
-            render::plural(report.actions, "action"),
-            render::plural(report.checkpoints, "checkpoint"),
-            render::plural(report.errors, "problem"),
-        ))?;
+        output::row(
+            "✓ ",
+            &format!(
+                "session {}: {}, {}, {}, {}{ended}",
+                short(&key.to_hex()),
+                render::plural(report.records, "record"),
+                render::plural(report.actions, "action"),
+                render::plural(report.checkpoints, "checkpoint"),
+                render::plural(report.errors, "problem"),
+            ),
+        )?;
     }
     for problem in &findings.problems {
-        output::line(format!("✗ {problem}"))?;
+        output::row("✗ ", problem)?;
     }
     if findings.problems.is_empty() {
-        output::line(format!("✓ {}", summary(findings)))?;
+        output::row("✓ ", &summary(findings))?;
     }
     if findings.words > 0 {
-        output::line(format!(
-            "! {} of a private job in the clear: its owner added it, and the signatures cover only what it was encrypted to",
-            render::plural(findings.words, "text")
-        ))?;
+        output::row(
+            "! ",
+            &format!(
+                "{} of a private job in the clear: its owner added it, and the signatures cover only what it was encrypted to",
+                render::plural(findings.words, "text")
+            ),
+        )?;
     }
     if findings.strays > 0 {
-        output::line(format!(
-            "! {} of somebody who has nothing to do with these sessions: anybody can have put that in",
-            match findings.strays {
-                1 => "1 entry".to_owned(),
-                n => format!("{n} entries"),
-            }
-        ))?;
+        output::row(
+            "! ",
+            &format!(
+                "{} of somebody who has nothing to do with these sessions: anybody can have put that in",
+                match findings.strays {
+                    1 => "1 entry".to_owned(),
+                    n => format!("{n} entries"),
+                }
+            ),
+        )?;
     }
     match findings.page {
-        Some(true) => output::line("✓ the page around it is the one that this treefort writes")?,
-        Some(false) => output::line(
-            "! the page around it is not the one that this treefort writes: it is of another version, or was changed, \
+        Some(true) => output::row(
+            "✓ ",
+            "the page around it is the one that this treefort writes",
+        )?,
+        Some(false) => output::row(
+            "! ",
+            "the page around it is not the one that this treefort writes: it is of another version, or was changed, \
              and may show something else than the record that was checked here",
         )?,
         None => {}

@@ -1,7 +1,7 @@
 //! One connection as the rest of the relay sees it: what it may do, which keys it proved, its outbox.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -21,6 +21,8 @@ const EPHEMERAL_GIFT_WRAP: u16 = 21059;
 /// How a connection reached us.
 #[derive(Debug, Clone)]
 pub(super) struct Reached {
+    /// The address of the other end.
+    pub(super) peer: IpAddr,
     /// Our end.
     pub(super) local: SocketAddr,
     /// The `Host` header.

@@ -57,6 +57,20 @@ pub struct Config {
     pub handshake_timeout_s: u64,
     /// Seconds without a sign of life after which a connection is closed; half of it after which we ask.
     pub idle_timeout_s: u64,
+    /// Messages a second of all programs of this machine together, for each of its addresses; 0 is no limit.
+    pub max_local_rate: u32,
+    /// Messages a second from one address of another machine, and of all web pages of other origins together.
+    pub max_foreign_rate: u32,
+    /// Events a second by one author that come from other machines and pages of other origins.
+    pub max_key_rate: u32,
+    /// For how many seconds' worth of these rates may come at once.
+    pub rate_burst_s: u32,
+    /// Events with a wrong id or signature that a connection may send in a minute; 0 is no limit.
+    pub max_wrong_signatures: u32,
+    /// Bytes that the filters of one connection's subscriptions may take.
+    pub max_filter_bytes: usize,
+    /// MiB that have to be free on the disk for anything to be taken; 0 does not look.
+    pub min_free_mb: u64,
     /// Whether clients can search (NIP-50).
     pub search: bool,
 }
@@ -83,6 +97,13 @@ impl Default for Config {
             query_timeout_s: 30,
             handshake_timeout_s: 10,
             idle_timeout_s: 300,
+            max_local_rate: 200_000,
+            max_foreign_rate: 50,
+            max_key_rate: 20,
+            rate_burst_s: 10,
+            max_wrong_signatures: 60,
+            max_filter_bytes: 4 << 20,
+            min_free_mb: 128,
             search: true,
         }
     }

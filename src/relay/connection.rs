@@ -32,6 +32,7 @@ use super::{
     client::{Client, Reached},
     ingest::{Origin, Reply},
     outbox::Outbox,
+    rate::Patience,
     subscription::Reader,
 };
 use crate::{
@@ -96,6 +97,7 @@ struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
     reader: Reader,
+    patience: Patience,
 }
 
 /// Serves an upgraded connection until it ends or the relay stops.
@@ -141,6 +143,7 @@ pub(super) async fn run(
         shared: Arc::clone(&shared),
         client: Arc::clone(&client),
         reader: Reader::new(Arc::clone(&shared), Arc::clone(&client)),
+        patience: Patience::new(&shared.config),
     };
     tokio::select! {
         () = connection.read(&mut frames) => {}
@@ -232,8 +235,11 @@ impl Connection {
     }
 
     /// Answers a run of frames in order; neighbouring events are verified together.
-    async fn answer(&mut self, run: Vec<Message>) {
+    async fn answer(&mut self, mut run: Vec<Message>) {
         let mut events = Vec::new();
+        let reached = &self.client.reached;
+        let granted = self.shared.rates.messages(reached, run.len());
+        let refused = run.split_off(granted);
         for frame in run {
             match frame {
                 Message::Text(text) if is_event(&text) => events.push(text),
@@ -249,13 +255,49 @@ impl Connection {
             }
         }
         self.events(events).await;
+        if !refused.is_empty() {
+            self.slow_down(refused).await;
+        }
+    }
+
+    /// Refuses what came too fast, and reads nothing for a while.
+    async fn slow_down(&self, refused: Vec<Message>) {
+        let (rejection, wait) = (self.shared.rates).too_fast(&self.client.reached, refused.len());
+        let wire = rejection.to_wire();
+        for frame in refused {
+            let Message::Text(text) = frame else {
+                continue;
+            };
+            let answer = match ClientMessage::parse(&text) {
+                Ok(ClientMessage::Event(raw) | ClientMessage::Auth(raw)) => {
+                    nip01::claimed_id(raw.get()).map(|id| write::ok(&id, false, &wire))
+                }
+                Ok(
+                    ClientMessage::Req { subscription, .. }
+                    | ClientMessage::Count { subscription, .. },
+                ) => {
+                    self.shared.hub.close(&self.client, &subscription);
+                    Some(write::closed(&subscription, &wire))
+                }
+                // Costs nothing, and leaves less to do.
+                Ok(ClientMessage::Close(subscription)) => {
+                    self.shared.hub.close(&self.client, &subscription);
+                    continue;
+                }
+                Err(_) => None,
+            };
+            let answer = answer.unwrap_or_else(|| write::notice(&wire));
+            self.client.outbox.text(&[answer.as_bytes()]);
+        }
+        self.client.outbox.flush();
+        tokio::time::sleep(wait).await;
     }
 
     fn notice(&self, text: &str) {
         self.client.send(&write::notice(text));
     }
 
-    async fn events(&self, mut texts: Vec<Utf8Bytes>) {
+    async fn events(&mut self, mut texts: Vec<Utf8Bytes>) {
         match texts.len() {
             0 => {}
             1 => {
@@ -292,12 +334,18 @@ impl Connection {
         }
     }
 
-    async fn submit(&self, examined: Examined) {
+    async fn submit(&mut self, examined: Examined) {
         match examined {
             Examined::Record(record) => {
                 let id = record.event.id;
+                let author = &record.event.pubkey;
+                let fits = self.shared.rates.author(&self.client.reached, author);
                 let reply = Reply::Client(Arc::clone(&self.client));
-                if let Err(rejection) = self.shared.ingest.submit(record, reply).await {
+                let submitted = match fits {
+                    Ok(()) => self.shared.ingest.submit(record, reply).await,
+                    Err(rejection) => Err(rejection),
+                };
+                if let Err(rejection) = submitted {
                     self.client
                         .send(&write::ok(&id, false, &rejection.to_wire()));
                 }
@@ -305,6 +353,13 @@ impl Connection {
             Examined::Refused(Some(id), rejection) => {
                 self.client
                     .send(&write::ok(&id, false, &rejection.to_wire()));
+                if matches!(rejection, Rejection::Id | Rejection::Signature)
+                    && !self.patience.another()
+                {
+                    let why = "rate-limited: too many events with a wrong signature";
+                    self.notice(why);
+                    self.client.outbox.close(1008, why);
+                }
             }
             Examined::Refused(None, rejection) => self.notice(&rejection.to_wire()),
         }

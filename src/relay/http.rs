@@ -107,6 +107,7 @@ pub(super) async fn serve(
             shared.open.fetch_add(1, Ordering::Relaxed);
             let _open = Open(shared);
             let reached = Reached {
+                peer: peer.ip(),
                 local,
                 host: sender.host,
                 trusted: sender.trusted,

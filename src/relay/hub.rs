@@ -49,6 +49,8 @@ struct Subscription {
     /// `["EVENT","name",`
     prefix: String,
     filters: Vec<Wanted>,
+    /// What the filters take.
+    bytes: usize,
     /// Stored events up to here are the query's, later ones are live.
     after: u64,
     /// Live events that wait for EOSE; `None` once it was sent.
@@ -96,11 +98,16 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many subscriptions a client has, not counting one name.
-    pub(super) fn open(&self, client: &Client, except: &str) -> usize {
+    /// How many subscriptions a client has, and how many bytes their filters take, not counting one name.
+    pub(super) fn open(&self, client: &Client, except: &str) -> (usize, usize) {
         let state = self.lock();
-        state.names.get(&client.id).map_or(0, |names| {
-            names.len() - usize::from(names.contains_key(except))
+        let Some(names) = state.names.get(&client.id) else {
+            return (0, 0);
+        };
+        let others = names.iter().filter(|(name, _)| *name != except);
+        others.fold((0, 0), |(count, bytes), (_, slot)| {
+            let taken = state.subscriptions.get(slot).map_or(0, |one| one.bytes);
+            (count + 1, bytes + taken)
         })
     }
 
@@ -126,6 +133,7 @@ impl Hub {
                 client: Arc::clone(client),
                 name: name.to_owned(),
                 prefix: write::event_prefix(name),
+                bytes: bytes(&filters),
                 filters: filters.into_iter().map(Wanted::new).collect(),
                 after,
                 waiting: Some(Vec::new()),
@@ -227,6 +235,22 @@ impl Hub {
             client.outbox.flush();
         }
     }
+}
+
+/// Roughly the bytes that filters take, with their places in the index.
+pub(super) fn bytes(filters: &[Filter]) -> usize {
+    /// A value in a set, and a slot in the index under it.
+    const VALUE: usize = 96;
+    let one = |filter: &Filter| {
+        let ids = filter.ids.as_ref().map_or(0, |ids| ids.len());
+        let authors = filter.authors.as_ref().map_or(0, |authors| authors.len());
+        let kinds = filter.kinds.as_ref().map_or(0, |kinds| kinds.len());
+        let tags = filter.generic_tags.values().flatten();
+        let tags: usize = tags.map(|value| 2 * value.len() + VALUE).sum();
+        let text = filter.search.as_ref().map_or(0, String::len);
+        size_of::<Filter>() + (ids + authors + kinds) * VALUE + tags + text
+    };
+    filters.iter().map(one).sum()
 }
 
 impl State {

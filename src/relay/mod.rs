@@ -4,6 +4,7 @@
 //! in `ingest`, is committed by the one writer, and only then acknowledged and fanned out. Readers either
 //! get everything or are closed with a reason.
 
+mod bulk;
 mod client;
 pub mod config;
 mod connection;
@@ -13,7 +14,9 @@ mod hub;
 mod ingest;
 mod origin;
 mod outbox;
+mod rate;
 mod rejection;
+mod room;
 mod subscription;
 mod verify;
 mod writer;
@@ -49,6 +52,7 @@ pub use self::{
 use self::{
     hub::Hub,
     ingest::{Ingest, Origin, Reply},
+    rate::Rates,
     writer::{Command, Writer},
 };
 use crate::{
@@ -135,6 +139,7 @@ struct Shared {
     queries: Semaphore,
     /// Missing when there is none.
     search: OnceLock<Arc<Search>>,
+    rates: Rates,
     clients: AtomicU64,
     connections: Places,
     foreign: Arc<Semaphore>,
@@ -168,6 +173,7 @@ impl Relay {
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
         let threads = Writer::start(
+            config.min_free_mb << 20,
             broken.clone(),
             Arc::clone(&store),
             Arc::clone(&hub),
@@ -180,6 +186,7 @@ impl Relay {
                 ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
                 queries: Semaphore::new(config.max_queries.max(1)),
                 search: OnceLock::new(),
+                rates: Rates::new(&config),
                 connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
                 config,

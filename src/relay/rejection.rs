@@ -66,6 +66,18 @@ pub enum Rejection {
     /// Too many keys.
     #[error("a connection authenticates as at most {0} keys")]
     TooManyKeys(usize),
+    /// The filters of all subscriptions take too much.
+    #[error("the filters of a connection take at most {0} bytes")]
+    TooMuchFiltered(usize),
+    /// More messages than the rate.
+    #[error("slow down: at most {0} messages a second")]
+    TooFast(u32),
+    /// More events of one author than the rate.
+    #[error("slow down: at most {0} events a second by one author")]
+    KeyTooFast(u32),
+    /// The disk has too little room.
+    #[error("the disk is almost full, nothing more is taken until there is room")]
+    DiskFull,
     /// The filter is not one.
     #[error("{0}")]
     Filter(String),
@@ -95,7 +107,13 @@ impl Rejection {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::Store | Self::Stopping | Self::Deadline | Self::SearchBehind
+            Self::Store
+                | Self::Stopping
+                | Self::Deadline
+                | Self::SearchBehind
+                | Self::DiskFull
+                | Self::TooFast(_)
+                | Self::KeyTooFast(_)
         )
     }
 
@@ -118,7 +136,11 @@ impl Rejection {
             | Self::Auth(_)
             | Self::TooManyFilters(_)
             | Self::Filter(_) => "invalid",
-            Self::TooManySubscriptions(_) | Self::TooManyKeys(_) => "rate-limited",
+            Self::TooManySubscriptions(_)
+            | Self::TooManyKeys(_)
+            | Self::TooMuchFiltered(_)
+            | Self::TooFast(_)
+            | Self::KeyTooFast(_) => "rate-limited",
             Self::Protected {
                 authenticated: false,
             }
@@ -129,7 +151,11 @@ impl Rejection {
             }
             | Self::NotAdmitted => "restricted",
             Self::NoSearch | Self::Uncountable(_) => "unsupported",
-            Self::Deadline | Self::Store | Self::Stopping | Self::SearchBehind => "error",
+            Self::Deadline
+            | Self::Store
+            | Self::Stopping
+            | Self::SearchBehind
+            | Self::DiskFull => "error",
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{
     Rejection, Shared,
     client::{self, Client},
+    hub,
 };
 use crate::{nips::nip01::write, store::Hit};
 
@@ -43,10 +44,14 @@ impl Reader {
 
     /// Answers a REQ.
     pub(super) async fn subscribe(&mut self, name: String, filters: Vec<Filter>) {
-        let most = self.shared.config.max_subscriptions;
+        let config = &self.shared.config;
+        let (most, most_bytes) = (config.max_subscriptions, config.max_filter_bytes);
         let admitted = self.admit(&filters).and_then(|()| {
-            if self.shared.hub.open(&self.client, &name) >= most {
+            let (open, bytes) = self.shared.hub.open(&self.client, &name);
+            if open >= most {
                 Err(Rejection::TooManySubscriptions(most))
+            } else if bytes + hub::bytes(&filters) > most_bytes {
+                Err(Rejection::TooMuchFiltered(most_bytes))
             } else {
                 Ok(())
             }

@@ -21,6 +21,7 @@ use super::{
     client::Client,
     hub::{Hub, Item},
     ingest::Reply,
+    room::Room,
 };
 use crate::{
     nips::nip01::write,
@@ -58,6 +59,7 @@ pub(super) enum Command {
 }
 
 pub(super) struct Writer {
+    room: Room,
     /// Cancelled when the store could not be written.
     broken: CancellationToken,
     store: Arc<dyn EventStore>,
@@ -71,6 +73,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
     pub(super) fn start(
+        min_free: u64,
         broken: CancellationToken,
         store: Arc<dyn EventStore>,
         hub: Arc<Hub>,
@@ -91,6 +94,7 @@ impl Writer {
                 })?
         };
         let writer = Self {
+            room: Room::new(store.folder(), min_free),
             broken,
             store,
             hub,
@@ -104,7 +108,7 @@ impl Writer {
         Ok([writer, publisher])
     }
 
-    fn run(self, commands: &mpsc::Receiver<Command>) {
+    fn run(mut self, commands: &mpsc::Receiver<Command>) {
         let mut collected = Instant::now();
         loop {
             let next = commands.recv_timeout(COLLECT_EVERY);
@@ -150,18 +154,22 @@ impl Writer {
         (batch, false)
     }
 
-    fn commit(&self, batch: Vec<Job>) {
+    fn commit(&mut self, batch: Vec<Job>) {
+        let takes = self.room.look();
         let mut records = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
+        let mut stored: Vec<Record> = Vec::with_capacity(batch.len());
         for job in batch {
-            replies.push((job.reply, job.record.event.id));
+            let fate = match job.record.event.kind.is_ephemeral() {
+                true => Ok(()),
+                false => takes.admit(&job),
+            };
+            if fate.is_ok() && !job.record.event.kind.is_ephemeral() {
+                stored.push(job.record.clone());
+            }
+            replies.push((job.reply, job.record.event.id, fate));
             records.push(job.record);
         }
-        let stored: Vec<Record> = records
-            .iter()
-            .filter(|record| !record.event.kind.is_ephemeral())
-            .cloned()
-            .collect();
         let outcomes = if stored.is_empty() {
             Ok(Vec::new())
         } else {
@@ -181,11 +189,11 @@ impl Writer {
         .into_iter();
         let mut items = Vec::with_capacity(records.len());
         let mut answered: Vec<Arc<Client>> = Vec::new();
-        for (record, (reply, id)) in records.into_iter().zip(replies) {
-            let result = if record.event.kind.is_ephemeral() {
-                Ok(Accepted::Ephemeral)
-            } else {
-                verdict(outcomes.next())
+        for (record, (reply, id, fate)) in records.into_iter().zip(replies) {
+            let result = match fate {
+                Err(rejection) => Err(rejection),
+                Ok(()) if record.event.kind.is_ephemeral() => Ok(Accepted::Ephemeral),
+                Ok(()) => verdict(outcomes.next()),
             };
             let seq = match result {
                 Ok(Accepted::New { seq }) => Some(seq),

@@ -70,12 +70,12 @@ pub(super) fn erase(store: &FjallStore) -> Result<bool, Error> {
     }
 }
 
-fn keyspaces(store: &FjallStore) -> [&Keyspace; 3] {
+pub(super) fn keyspaces(store: &FjallStore) -> [&Keyspace; 3] {
     [&store.events, &store.index, &store.meta]
 }
 
 /// What is in memory becomes tables. One that does not in time, as on a full disk, is seen in the end.
-fn flush(of: &[&Keyspace]) -> Result<(), Error> {
+pub(super) fn flush(of: &[&Keyspace]) -> Result<(), Error> {
     let began = Instant::now();
     for keyspace in of {
         keyspace.rotate_memtable()?;
@@ -89,7 +89,7 @@ fn flush(of: &[&Keyspace]) -> Result<(), Error> {
 
 /// Writes that change nothing: fjall looks at what can go when a memtable becomes a table. Every keyspace gets one, since
 /// a compaction forgets up to which write a keyspace is in tables, and journals stay until that is known again.
-fn touch(store: &FjallStore) -> Result<(), Error> {
+pub(super) fn touch(store: &FjallStore) -> Result<(), Error> {
     store.events.remove(u64::MAX.to_be_bytes())?;
     store.index.remove([u8::MAX; 16])?;
     store.meta.remove(KEY)?;

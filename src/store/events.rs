@@ -18,7 +18,7 @@ use nostr::{Event, EventId, JsonUtil};
 use tokio::sync::watch;
 
 use super::{
-    Error, EventStore, Hit, Outcome, Query, Record, Stored, append, erase,
+    Check, Error, EventStore, Hit, Outcome, Query, Record, Stored, append, check, erase,
     index::{self, Keyer},
     purge, query,
 };
@@ -65,7 +65,7 @@ impl FjallStore {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| match source {
             fjall::Error::Locked => Error::Locked(path.to_owned()),
-            fjall::Error::InvalidVersion(found) => Error::Version {
+            fjall::Error::InvalidVersion(Some(found)) => Error::Version {
                 path: path.to_owned(),
                 found: format!("{found:?}"),
             },
@@ -234,8 +234,21 @@ impl EventStore for FjallStore {
         Ok(rows)
     }
 
+    fn check(&self) -> Result<Check, Error> {
+        check::check(self)
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        check::compact(self)
+    }
+
     fn last_seq(&self) -> u64 {
         self.last.load(Ordering::Acquire)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -6,6 +6,7 @@
 
 mod append;
 pub mod blobs;
+mod check;
 mod erase;
 pub mod events;
 pub mod feed;
@@ -17,13 +18,21 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use nostr::{Event, EventId, Filter, JsonUtil};
 use tokio::sync::watch;
 
-pub use self::{events::FjallStore, feed::Feed, search::Search};
+pub use self::{
+    check::{Check, Faults, sound},
+    events::FjallStore,
+    feed::Feed,
+    search::Search,
+};
 
 /// An event on its way into the store, with its canonical JSON.
 #[derive(Debug, Clone)]
@@ -203,8 +212,25 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the storage fails.
     fn read_after(&self, seq: u64, max: usize) -> Result<Vec<Stored>, Error>;
 
+    /// Looks at everything that is stored, and at what leads to it. Takes as long as it takes to verify all of it.
+    ///
+    /// # Errors
+    /// When the storage fails; what is merely wrong is in the answer.
+    fn check(&self) -> Result<Check, Error>;
+
+    /// Gives back the disk space of what was removed.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn compact(&self) -> Result<(), Error>;
+
     /// The highest sequence number that was ever committed; 0 when there is none.
     fn last_seq(&self) -> u64;
+
+    /// The folder that it is in, for who looks whether its disk has room.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 
     /// Changes whenever something was committed.
     fn watch(&self) -> watch::Receiver<u64>;

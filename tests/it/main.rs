@@ -29,6 +29,7 @@ mod opencode;
 mod relay;
 mod sandbox;
 mod secrets;
+mod store;
 mod terminal;
 mod tidy;
 mod vectors;

@@ -1,5 +1,6 @@
 //! The store's rules, one by one.
 
+mod check;
 mod purge;
 mod random;
 

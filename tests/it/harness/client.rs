@@ -109,6 +109,22 @@ impl Client {
         false
     }
 
+    /// Publishes an event; whether it was taken and the relay's words, or nothing when it hung up.
+    pub(crate) async fn outcome(&mut self, event: &Event) -> Option<(bool, String)> {
+        let frame = Message::text(format!("[\"EVENT\",{}]", event.as_json()));
+        self.socket.send(frame).await.ok()?;
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.socket.next());
+            let Message::Text(text) = next.await.expect("an answer or an end")?.ok()? else {
+                continue;
+            };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            if value[0] == "OK" && value[1] == event.id.to_hex() {
+                return Some((value[2] == true, value[3].as_str().unwrap().to_owned()));
+            }
+        }
+    }
+
     /// Everything stored that matches.
     pub(crate) async fn query(&mut self, filter: Value) -> Vec<Event> {
         self.raw(json!(["REQ", "query", filter]).to_string()).await;

@@ -1,8 +1,10 @@
 //! The relay over the wire: raw WebSocket frames and raw HTTP against a relay in this process.
 
 mod access;
+mod attacks;
 mod flow;
 mod http;
+mod limits;
 mod protocol;
 mod search;
 
@@ -224,6 +226,20 @@ impl Client {
         let answer = self.next().await;
         assert_eq!(answer[0], "CLOSED", "{answer}");
         answer[2].as_str().unwrap().to_owned()
+    }
+
+    /// Reads on until the relay hangs up; the code and the reason that it gave.
+    async fn end(&mut self) -> Option<(u16, String)> {
+        loop {
+            let frame = tokio::time::timeout(Duration::from_secs(20), self.socket.next());
+            match frame.await.expect("an end") {
+                Some(Ok(Message::Close(frame))) => {
+                    return frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
     }
 
     async fn auth(&mut self, keys: &Keys) -> (bool, String) {

@@ -6,9 +6,9 @@ import { useEffect, useId, useRef } from "preact/hooks";
 import { visible } from "../story/text";
 import { words } from "../words/app";
 import { clock, words as story } from "../words/story";
+import type { Question } from "./conversations";
 import { onKeys } from "./keys";
 import { now } from "./state";
-import type { Question } from "./store";
 import * as tasks from "./tasks";
 import { Button, Problem, sentence } from "./ui";
 

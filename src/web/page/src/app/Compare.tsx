@@ -10,16 +10,16 @@ import { Prose } from "../story/parts";
 import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
-import { agentNamed, agentTitle } from "./choice";
+import { Asks } from "./Asks";
 import { Changed } from "./Changed";
+import { agentNamed, agentTitle } from "./choice";
+import { isOpen } from "./conversations";
 import { Feed } from "./feed";
 import { Progress } from "./Progress";
 import { go, hrefs } from "./route";
 import { titleOf } from "./Sessions";
 import { now, store } from "./state";
-import { isOpen } from "./store";
 import * as tasks from "./tasks";
-import { Asks } from "./Asks";
 import { Busy, Button, Chip, sentence } from "./ui";
 
 /** How much of an answer is shown here. */

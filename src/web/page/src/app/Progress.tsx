@@ -4,9 +4,9 @@ import { type NEvent, value } from "../nostr/records";
 import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
+import { isOpen, type Job } from "./conversations";
 import type { Feed } from "./feed";
 import { conversations, now, status, store } from "./state";
-import { isOpen, type Job } from "./store";
 
 /** A record in one line, as every client can show it. */
 const alt = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);

@@ -5,9 +5,9 @@ import { useEffect } from "preact/hooks";
 
 import type { PurgeAnswer } from "../nostr/workspace";
 import { words } from "../words/app";
+import { type Conversation, isOpen } from "./conversations";
 import { go, hrefs, route } from "./route";
 import { titleOf } from "./Sessions";
-import { type Conversation, isOpen } from "./store";
 import * as tasks from "./tasks";
 import { Busy, Button, Dialog, Problem, sentence } from "./ui";
 

@@ -14,6 +14,7 @@ import { ask } from "./ask";
 import { Asks } from "./Asks";
 import { Attachments } from "./attach";
 import { agentNamed, agentTitle, blindTo, blindWords, usual } from "./choice";
+import { type Conversation, isOpen, type Job } from "./conversations";
 import { Feed } from "./feed";
 import { Field } from "./field";
 import { FilesDialog, type LooksAt } from "./FilesDialog";
@@ -30,7 +31,6 @@ import { hidesStory, showSide, showsSide, Side } from "./Side";
 import { anew } from "./Start";
 import { me, store } from "./state";
 import { openLater } from "./tabs";
-import { type Conversation, isOpen, type Job } from "./store";
 import * as tasks from "./tasks";
 import { Busy, Button, Chip, Problem, Said, sentence } from "./ui";
 

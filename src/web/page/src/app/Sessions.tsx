@@ -6,12 +6,12 @@ import { useEffect } from "preact/hooks";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
 import { agentTitle } from "./choice";
+import { type Conversation, isOpen } from "./conversations";
 import { Icon } from "./icons";
 import { onKeys, step } from "./keys";
 import { purging } from "./Purge";
 import { go, hrefs, MAX_COMPARED } from "./route";
 import { conversations, now, store } from "./state";
-import { type Conversation, isOpen } from "./store";
 import { Busy, Button, Chip } from "./ui";
 
 /** How many are drawn at a time. */

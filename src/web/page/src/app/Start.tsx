@@ -139,6 +139,7 @@ export function Start() {
         focus
         middle={
           <div class="choices">
+            {chosen.length === 0 && <Coming />}
             {chosen.map((choice, at) => (
               <div class="choice" key={at}>
                 <ChoiceFields choice={choice} onChange={(choice) => change(at, choice)} />
@@ -156,7 +157,7 @@ export function Start() {
                 )}
               </div>
             ))}
-            <p class="hint">{explain(chosen, onFiles, canAsk)}</p>
+            <p class="hint">{explain(chosen, onFiles, canAsk) || "\u00a0"}</p>
             {blind !== undefined && (
               <div class="note warn" role="alert">
                 <p>
@@ -183,6 +184,7 @@ export function Start() {
         )}
         <span class="gap" />
       </Field>
+      {chosen.length === 0 && status.value === undefined && <PresetsComing />}
       {chosen.length === 1 && <Presets away={text.value !== ""} pick={() => (picking.value = true)} />}
       {picking.value && <FolderPicker onChoose={chooseFolder} onClose={() => (picking.value = false)} />}
     </div>
@@ -208,6 +210,33 @@ function explain(chosen: Choice[], onFiles: boolean, canAsk: boolean): string {
   if (asks.value && canAsk) said.push(words.start.askOn);
   if (chosen.some((choice) => isElsewhere(modelParam(choice) ?? ""))) said.push(words.start.cloud);
   return said.join(" ");
+}
+
+/** The place of the choices before it is known which there are, so that nothing moves when they come. */
+function Coming() {
+  return (
+    <div class="choice coming" aria-hidden="true">
+      <span class="pill" />
+      <span class="muted">{words.start.with}</span>
+      <span class="pill" />
+      <span class="pill">{words.start.folderNone}</span>
+    </div>
+  );
+}
+
+/** The place of the presets, likewise. */
+function PresetsComing() {
+  return (
+    <div class="presets coming" aria-hidden="true">
+      {[words.start.talk, words.start.build, words.start.work].map(({ title, text }) => (
+        <div key={title}>
+          <Icon name="add" />
+          <strong>{title}</strong>
+          <span>{text}</span>
+        </div>
+      ))}
+    </div>
+  );
 }
 
 function Presets({ away, pick }: { away: boolean; pick: () => void }) {

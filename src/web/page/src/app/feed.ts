@@ -5,7 +5,8 @@ import { computed, type ReadonlySignal, signal } from "@preact/signals";
 
 import { isPrivate, kind, label, type NEvent, type NFilter, number, RECORDS, seq, tag, value } from "../nostr/records";
 import type { Listening, Relay } from "../nostr/relay";
-import type { Conversation, Job, Store } from "./store";
+import type { Conversation, Job } from "./conversations";
+import type { Store } from "./store";
 
 /** Records that are loaded at a time; older ones come when they are asked for. */
 const PAGE = 1000;

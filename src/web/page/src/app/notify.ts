@@ -3,11 +3,11 @@
 import { effect, signal } from "@preact/signals";
 
 import { words } from "../words/app";
+import { isOpen, type JobState } from "./conversations";
 import { preference } from "./keep";
 import { hrefs, route } from "./route";
 import { titleOf } from "./Sessions";
 import { announcement, conversations, door, store } from "./state";
-import { isOpen, type JobState } from "./store";
 
 const wanted = preference("notify");
 export const denied = signal(false);

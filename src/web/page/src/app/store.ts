@@ -3,57 +3,10 @@
 import { computed, signal } from "@preact/signals";
 
 import { decrypt } from "../nostr/api";
-import { type Feedback, feedback, prompt, requestTags } from "../nostr/jobs";
-import { isHex, isPrivate, JOBS, kind, label, type NEvent, type NFilter, params, RECORDS, RESULTS, tag, tags, value } from "../nostr/records";
+import { type Feedback, feedback } from "../nostr/jobs";
+import { isHex, isPrivate, JOBS, kind, label, type NEvent, type NFilter, RECORDS, RESULTS, tag, tags, value } from "../nostr/records";
 import type { Relay } from "../nostr/relay";
-
-/** How a job stands. */
-export type JobState = "waiting" | "working" | "asking" | "paused" | "done" | "failed" | "stopped";
-
-/** A question of an agent that its owner has not answered. */
-export interface Question {
-  id: string;
-  job: string;
-  text: string;
-  options: { id: string; kind: string; name: string }[];
-  /** When time answers it, in Unix seconds. */
-  until: number | undefined;
-}
-
-/** One job. */
-export interface Job {
-  id: string;
-  /** The request; missing when its owner withdrew it. */
-  event: NEvent | undefined;
-  /** What the session was given, for a request that is gone. */
-  inner: NEvent | undefined;
-  at: number;
-  state: JobState;
-  /** What was last said about it. */
-  said: Feedback | undefined;
-  saidAt: number;
-  /** The text so far, as the coordinator repeats it now and then. */
-  partial: string | undefined;
-  result: NEvent | undefined;
-  endedAt: number | undefined;
-}
-
-/** Jobs that go on from each other. */
-export interface Conversation {
-  /** The first job's id, by which it is known. */
-  id: string;
-  jobs: Job[];
-  title: string;
-  project: string | undefined;
-  agent: string | undefined;
-  model: string | undefined;
-  hidden: boolean;
-  task: boolean;
-  /** When anything was last heard of it. */
-  at: number;
-  state: JobState;
-  question: Question | undefined;
-}
+import { type Conversation, grouped, type Job, type Question } from "./conversations";
 
 /** How many requests are loaded at a time. */
 const PAGE = 300;
@@ -80,13 +33,13 @@ export class Store {
   readonly plain = new Map<string, string | null>();
   private readonly questions = new Map<string, Question>();
   private readonly answered = new Set<string>();
-  private readonly resultOf = new Map<string, string>();
+  readonly resultOf = new Map<string, string>();
   private readonly withdrawn = new Map<string, NEvent>();
   private readonly lookedUp = new Set<string>();
   /** Jobs that their owner deleted for good; nothing of them is taken in again. */
   private readonly purged = new Set<string>();
   /** The jobs that were handed to a session, in order; what nobody handed a job to is no session. */
-  private readonly handed = new Map<string, string[]>();
+  readonly handed = new Map<string, string[]>();
   private readonly inner = new Map<string, NEvent>();
   private readonly paused = new Map<string, boolean>();
   private readonly earlyActions = new Map<string, NEvent[]>();
@@ -97,7 +50,7 @@ export class Store {
 
   readonly conversations = computed<Conversation[]>(() => {
     void this.version.value;
-    return this.group();
+    return grouped(this);
   });
 
   constructor(
@@ -462,67 +415,6 @@ export class Store {
       this.version.value += 1;
     }, 16);
   }
-
-  private group(): Conversation[] {
-    const root = (job: Job): string => {
-      let at: Job = job;
-      for (const seen = new Set<string>([job.id]); ; ) {
-        const before = this.before(at);
-        if (before === undefined || seen.has(before.id)) return at.id;
-        seen.add(before.id);
-        at = before;
-      }
-    };
-    const groups = new Map<string, Job[]>();
-    for (const job of this.jobs.values()) {
-      const id = root(job);
-      const group = groups.get(id);
-      if (group === undefined) groups.set(id, [job]);
-      else group.push(job);
-    }
-    // Views draw again what is another object.
-    const made = [...groups.entries()].map(([id, jobs]) => this.describe(id, jobs.map((job) => ({ ...job }))));
-    return made.sort((a, b) => b.at - a.at || (a.id < b.id ? -1 : 1));
-  }
-
-  private before(job: Job): Job | undefined {
-    if (job.event === undefined) {
-      const session = job.inner === undefined ? undefined : value(job.inner, "p");
-      const siblings = session === undefined ? undefined : this.handed.get(session);
-      const at = siblings?.indexOf(job.id) ?? -1;
-      const id = at > 0 ? siblings?.[at - 1] : undefined;
-      return id === undefined ? undefined : this.jobs.get(id);
-    }
-    for (const [name, id] of requestTags(job.event, this.plain.get(job.id))) {
-      if (name !== "e" || id === undefined) continue;
-      const before = this.jobs.get(this.resultOf.get(id) ?? id);
-      if (before !== undefined) return before;
-    }
-    return undefined;
-  }
-
-  private describe(id: string, jobs: Job[]): Conversation {
-    jobs.sort((a, b) => a.at - b.at || (a.id === id ? -1 : b.id === id ? 1 : 0));
-    const said = jobs.map((job) => (job.event === undefined ? [] : requestTags(job.event, this.plain.get(job.id))));
-    const last = <T>(read: (tags: string[][]) => T | undefined): T | undefined =>
-      said.reduce<T | undefined>((found, tags) => read(tags) ?? found, undefined);
-    const first = jobs[0];
-    const newest = jobs.at(-1);
-    const source = first?.event ?? first?.inner;
-    return {
-      id,
-      jobs,
-      title: source === undefined ? "" : (prompt(source, this.plain.get(source.id)) ?? ""),
-      project: last((tags) => params(tags, "workspace")),
-      agent: last((tags) => params(tags, "agent")),
-      model: last((tags) => params(tags, "model")),
-      hidden: jobs.some((job) => tag((job.event ?? job.inner) as NEvent, "encrypted") !== undefined),
-      task: jobs.some((job) => job.event?.kind === kind.taskJob),
-      at: Math.max(...jobs.map((job) => job.endedAt ?? job.saidAt)),
-      state: newest?.state ?? "waiting",
-      question: newest === undefined ? undefined : this.question(newest.id),
-    };
-  }
 }
 
 function questionOf(id: string, job: string, text: string, said: string[][]): Question {
@@ -535,9 +427,4 @@ function questionOf(id: string, job: string, text: string, said: string[][]): Qu
     options,
     until: Number.isSafeInteger(until) && until > 0 ? until : undefined,
   };
-}
-
-/** Whether a job goes on. */
-export function isOpen(state: JobState): boolean {
-  return state === "waiting" || state === "working" || state === "asking" || state === "paused";
 }

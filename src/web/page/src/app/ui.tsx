@@ -5,8 +5,8 @@ import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
 import { words } from "../words/app";
+import type { JobState } from "./conversations";
 import { Icon, type IconName } from "./icons";
-import type { JobState } from "./store";
 
 interface ButtonProps {
   children?: ComponentChildren;

@@ -1,0 +1,248 @@
+//! Whether everything that is stored is whole: every row an event that its author signed, every row found by every
+//! index, every index entry about a row. And giving disk space back.
+
+use std::{thread, time::Duration};
+
+use fjall::{Readable, Snapshot};
+use nostr::{Event, JsonUtil};
+
+use super::{Error, erase, events::FjallStore, index};
+
+/// How many of one fault are named.
+const NAMED: usize = 20;
+/// Rows that are looked at together, by as many threads as there are processors.
+const TOGETHER: usize = 2048;
+/// Bytes that have to be free to make a new journal.
+const FOR_A_JOURNAL: u64 = 256 << 20;
+/// How long old files may take to go.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What a look at everything that is stored found ([`super::EventStore::check`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Check {
+    /// Rows of the log.
+    pub events: u64,
+    /// Entries of the indexes.
+    pub entries: u64,
+    /// Events that an index does not lead to.
+    pub unindexed: Faults,
+    /// Index entries that lead to no event, or to one that they are not about.
+    pub dangling: Faults,
+    /// Rows that are no event, or whose id or signature is wrong, and what cannot be read at all.
+    pub damaged: Faults,
+}
+
+impl Check {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        [&self.unindexed, &self.dangling, &self.damaged]
+            .iter()
+            .all(|faults| faults.total == 0)
+    }
+}
+
+/// Faults of one kind: all are counted, the first are named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// How many.
+    pub total: u64,
+    /// Where the first of them are, in words.
+    pub first: Vec<String>,
+}
+
+impl Faults {
+    /// Counts one.
+    pub fn add(&mut self, name: impl FnOnce() -> String) {
+        self.total += 1;
+        if self.first.len() < NAMED {
+            self.first.push(name());
+        }
+    }
+}
+
+/// The event of a row, or what is wrong with it.
+///
+/// # Errors
+/// That the row is no event, or not what its author signed.
+pub fn sound(json: &[u8]) -> Result<Event, String> {
+    let event = Event::from_json(json).map_err(|error| error.to_string())?;
+    event.verify().map_err(|error| error.to_string())?;
+    Ok(event)
+}
+
+/// What one row turned out to be: how many index entries it has, or what is wrong.
+enum Row {
+    Indexed(u64),
+    Unindexed(u64, String),
+    Damaged(String),
+}
+
+pub(super) fn check(store: &FjallStore) -> Result<Check, Error> {
+    let snapshot = store.db.snapshot();
+    let mut found = Check::default();
+    let mut matched = 0;
+    let mut rows = snapshot.iter(&store.events);
+    loop {
+        let mut chunk = Vec::with_capacity(TOGETHER);
+        let mut unreadable = None;
+        for guard in rows.by_ref().take(TOGETHER) {
+            match guard.into_inner() {
+                Ok(row) => chunk.push(row),
+                Err(error) => {
+                    unreadable = Some(error);
+                    break;
+                }
+            }
+        }
+        found.events += chunk.len() as u64;
+        for row in look(store, &snapshot, &chunk)? {
+            match row {
+                Row::Indexed(keys) => matched += keys,
+                Row::Unindexed(keys, name) => {
+                    matched += keys;
+                    found.unindexed.add(|| name);
+                }
+                Row::Damaged(name) => found.damaged.add(|| name),
+            }
+        }
+        if let Some(error) = unreadable {
+            let after = found.events;
+            let rest = || format!("what comes after the first {after} cannot be read: {error}");
+            found.damaged.add(rest);
+            break;
+        }
+        if chunk.len() < TOGETHER {
+            break;
+        }
+    }
+    for guard in snapshot.iter(&store.index) {
+        match guard.key() {
+            Ok(_) => found.entries += 1,
+            Err(error) => {
+                found
+                    .damaged
+                    .add(|| format!("the index cannot be read: {error}"));
+                return Ok(found);
+            }
+        }
+    }
+    // An entry names its row, so that no two events share one: when as many are there as events have, all are right.
+    if found.entries != matched {
+        dangling(store, &snapshot, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Looks at rows, in their order.
+fn look(
+    store: &FjallStore,
+    snapshot: &Snapshot,
+    rows: &[(fjall::Slice, fjall::Slice)],
+) -> Result<Vec<Row>, Error> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = rows.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let parts: Vec<_> = rows
+            .chunks(share)
+            .map(|part| {
+                scope.spawn(|| {
+                    part.iter()
+                        .map(|(key, json)| one(store, snapshot, key, json))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(rows.len());
+        for part in parts {
+            all.extend(part.join().map_err(|_| Error::Stopped)?);
+        }
+        Ok(all)
+    })
+}
+
+fn one(store: &FjallStore, snapshot: &Snapshot, key: &[u8], json: &[u8]) -> Row {
+    let Ok(seq) = <[u8; 8]>::try_from(key).map(u64::from_be_bytes) else {
+        return Row::Damaged(format!("row {}", hex::encode(key)));
+    };
+    let event = match sound(json) {
+        Ok(event) => event,
+        Err(error) => return Row::Damaged(format!("row {seq}: {error}")),
+    };
+    let Ok(time) = u32::try_from(event.created_at.as_secs()) else {
+        return Row::Damaged(format!("row {seq}: its time is out of range"));
+    };
+    let (mut there, mut missing) = (0, 0);
+    for key in store.keyer.keys(&event, time, seq) {
+        match snapshot.contains_key(&store.index, key) {
+            Ok(true) => there += 1,
+            // A part of the index that cannot be read leads nowhere.
+            Ok(false) | Err(_) => missing += 1,
+        }
+    }
+    match missing {
+        0 => Row::Indexed(there),
+        _ => Row::Unindexed(there, format!("row {seq}, {}", event.id)),
+    }
+}
+
+/// Names the entries that are about nothing.
+fn dangling(store: &FjallStore, snapshot: &Snapshot, found: &mut Check) -> Result<(), Error> {
+    for guard in snapshot.iter(&store.index) {
+        let key = guard.key()?;
+        let name = || hex::encode(&key);
+        let Some((_, seq)) = index::parts(&key) else {
+            found.dangling.add(name);
+            continue;
+        };
+        // One that cannot be read is known to be damaged.
+        let Ok(row) = store.row(snapshot, seq) else {
+            continue;
+        };
+        let event = row.and_then(|json| Event::from_json(&*json).ok());
+        let is_its = event.is_some_and(|event| {
+            u32::try_from(event.created_at.as_secs()).is_ok_and(|time| {
+                let keys = store.keyer.keys(&event, time, seq);
+                keys.iter().any(|known| known[..] == *key)
+            })
+        });
+        if !is_its {
+            found
+                .dangling
+                .add(|| format!("{} leads to row {seq}", hex::encode(&key)));
+        }
+    }
+    Ok(())
+}
+
+/// Merges the tables, so that what was removed takes no room any more; where there is room for it, also with a new
+/// journal, which needs some for a moment.
+pub(super) fn compact(store: &FjallStore) -> Result<(), Error> {
+    if free(&store.path).is_none_or(|free| free > FOR_A_JOURNAL) {
+        // Who reads meanwhile keeps old files until it is done: they go with the next start.
+        let _all_gone = erase::erase(store)?;
+        return Ok(());
+    }
+    erase::flush(&erase::keyspaces(store))?;
+    for keyspace in erase::keyspaces(store) {
+        keyspace.major_compact()?;
+    }
+    // fjall looks at what can go when something becomes a table.
+    erase::touch(store)?;
+    let began = std::time::Instant::now();
+    while store.db.active_compactions() > 0 && began.elapsed() < SETTLE {
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn free(folder: &std::path::Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free(_folder: &std::path::Path) -> Option<u64> {
+    None
+}

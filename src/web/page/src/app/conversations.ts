@@ -1,0 +1,131 @@
+// Jobs that go on from each other, as the conversations that a person had.
+
+import { type Feedback, prompt, requestTags } from "../nostr/jobs";
+import { kind, type NEvent, params, tag, value } from "../nostr/records";
+
+/** How a job stands. */
+export type JobState = "waiting" | "working" | "asking" | "paused" | "done" | "failed" | "stopped";
+
+/** A question of an agent that its owner has not answered. */
+export interface Question {
+  id: string;
+  job: string;
+  text: string;
+  options: { id: string; kind: string; name: string }[];
+  /** When time answers it, in Unix seconds. */
+  until: number | undefined;
+}
+
+/** One job. */
+export interface Job {
+  id: string;
+  /** The request; missing when its owner withdrew it. */
+  event: NEvent | undefined;
+  /** What the session was given, for a request that is gone. */
+  inner: NEvent | undefined;
+  at: number;
+  state: JobState;
+  /** What was last said about it. */
+  said: Feedback | undefined;
+  saidAt: number;
+  /** The text so far, as the coordinator repeats it now and then. */
+  partial: string | undefined;
+  result: NEvent | undefined;
+  endedAt: number | undefined;
+}
+
+/** Jobs that go on from each other. */
+export interface Conversation {
+  /** The first job's id, by which it is known. */
+  id: string;
+  jobs: Job[];
+  title: string;
+  project: string | undefined;
+  agent: string | undefined;
+  model: string | undefined;
+  hidden: boolean;
+  task: boolean;
+  /** When anything was last heard of it. */
+  at: number;
+  state: JobState;
+  question: Question | undefined;
+}
+
+/** What conversations are made of. */
+export interface Known {
+  jobs: ReadonlyMap<string, Job>;
+  /** What encrypted events say. */
+  plain: ReadonlyMap<string, string | null>;
+  /** Each result's job. */
+  resultOf: ReadonlyMap<string, string>;
+  /** The jobs that were handed to each session, in order. */
+  handed: ReadonlyMap<string, string[]>;
+  question: (job: string) => Question | undefined;
+}
+
+/** Whether a job goes on. */
+export function isOpen(state: JobState): boolean {
+  return state === "waiting" || state === "working" || state === "asking" || state === "paused";
+}
+
+/** All jobs, those that go on from each other together, the last one heard of first. */
+export function grouped(known: Known): Conversation[] {
+  const root = (job: Job): string => {
+    let at: Job = job;
+    for (const seen = new Set<string>([job.id]); ; ) {
+      const earlier = before(known, at);
+      if (earlier === undefined || seen.has(earlier.id)) return at.id;
+      seen.add(earlier.id);
+      at = earlier;
+    }
+  };
+  const groups = new Map<string, Job[]>();
+  for (const job of known.jobs.values()) {
+    const id = root(job);
+    const group = groups.get(id);
+    if (group === undefined) groups.set(id, [job]);
+    else group.push(job);
+  }
+  // Views draw again what is another object.
+  const made = [...groups.entries()].map(([id, jobs]) => describe(known, id, jobs.map((job) => ({ ...job }))));
+  return made.sort((a, b) => b.at - a.at || (a.id < b.id ? -1 : 1));
+}
+
+function before(known: Known, job: Job): Job | undefined {
+  if (job.event === undefined) {
+    const session = job.inner === undefined ? undefined : value(job.inner, "p");
+    const siblings = session === undefined ? undefined : known.handed.get(session);
+    const at = siblings?.indexOf(job.id) ?? -1;
+    const id = at > 0 ? siblings?.[at - 1] : undefined;
+    return id === undefined ? undefined : known.jobs.get(id);
+  }
+  for (const [name, id] of requestTags(job.event, known.plain.get(job.id))) {
+    if (name !== "e" || id === undefined) continue;
+    const earlier = known.jobs.get(known.resultOf.get(id) ?? id);
+    if (earlier !== undefined) return earlier;
+  }
+  return undefined;
+}
+
+function describe(known: Known, id: string, jobs: Job[]): Conversation {
+  jobs.sort((a, b) => a.at - b.at || (a.id === id ? -1 : b.id === id ? 1 : 0));
+  const said = jobs.map((job) => (job.event === undefined ? [] : requestTags(job.event, known.plain.get(job.id))));
+  const last = <T>(read: (tags: string[][]) => T | undefined): T | undefined =>
+    said.reduce<T | undefined>((found, tags) => read(tags) ?? found, undefined);
+  const first = jobs[0];
+  const newest = jobs.at(-1);
+  const source = first?.event ?? first?.inner;
+  return {
+    id,
+    jobs,
+    title: source === undefined ? "" : (prompt(source, known.plain.get(source.id)) ?? ""),
+    project: last((tags) => params(tags, "workspace")),
+    agent: last((tags) => params(tags, "agent")),
+    model: last((tags) => params(tags, "model")),
+    hidden: jobs.some((job) => tag((job.event ?? job.inner) as NEvent, "encrypted") !== undefined),
+    task: jobs.some((job) => job.event?.kind === kind.taskJob),
+    at: Math.max(...jobs.map((job) => job.endedAt ?? job.saidAt)),
+    state: newest?.state ?? "waiting",
+    question: newest === undefined ? undefined : known.question(newest.id),
+  };
+}
