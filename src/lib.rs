@@ -50,6 +50,8 @@
 //! * **A job ends in exactly one result or one error**, whatever comes in whatever order and whenever the
 //!   host dies: `job::tests::every_order_of_inputs_ends_in_one_terminal_answer`, `crash::*`.
 //! * **A session has one start, one end, and a chain without gaps:** `recorder::log::tests::*`, `crash::*`.
+//! * **What is encrypted, gone or purged is not found, and no word of anything is in the search's files:**
+//!   `relay::search::*`.
 //! * **Secret keys stay in the keyring:** `secrets::*`. What the host signs is redacted first:
 //!   `recorder::redact::tests::*`.
 //! * **A container has no network, no capability and no writable place but its scratch space:**

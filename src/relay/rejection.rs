@@ -151,11 +151,9 @@ impl Rejection {
             }
             | Self::NotAdmitted => "restricted",
             Self::NoSearch | Self::Uncountable(_) => "unsupported",
-            Self::Deadline
-            | Self::Store
-            | Self::Stopping
-            | Self::SearchBehind
-            | Self::DiskFull => "error",
+            Self::Deadline | Self::Store | Self::Stopping | Self::SearchBehind | Self::DiskFull => {
+                "error"
+            }
         }
     }
 
