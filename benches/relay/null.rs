@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use nostr::EventId;
+use nostr::{EventId, PublicKey};
 use tokio::sync::watch;
 use treefort::store::{Check, Error, EventStore, Hit, Outcome, Query, Record, Stored};
 
@@ -31,6 +31,10 @@ impl EventStore for NullStore {
     }
 
     fn expire(&self, _now: u64, _max: usize) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    fn vanish(&self, _author: &PublicKey, _until: u64) -> Result<usize, Error> {
         Ok(0)
     }
 

@@ -138,6 +138,8 @@ impl Coordinator {
                 tasks.spawn(work.instrument(tracing::info_span!("coordinator")));
             }
         }
+        let erasing = purge::follow_vanishing(context.clone(), shutdown.clone());
+        tasks.spawn(erasing.instrument(tracing::info_span!("erasing")));
         let (status, stop) = (context, shutdown.clone());
         tasks.spawn(
             async move {

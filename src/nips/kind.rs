@@ -10,6 +10,8 @@ pub const PROFILE: u16 = 0;
 pub const NOTE: u16 = 1;
 /// Deletion request (NIP-09); from a customer on its own job, a cancellation (NIP-90).
 pub const DELETION: u16 = 5;
+/// Request to vanish (NIP-62).
+pub const VANISH: u16 = 62;
 /// Gift wrap (NIP-59).
 pub const GIFT_WRAP: u16 = 1059;
 /// Session start.

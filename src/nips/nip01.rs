@@ -10,7 +10,7 @@ use nostr::{Event, EventId, Filter, Kind, PublicKey, SingleLetterTag, Timestamp}
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::nip50;
+use super::{nip50, nip77};
 
 /// The longest subscription id.
 pub const MAX_SUBSCRIPTION_ID: usize = 64;
@@ -38,6 +38,8 @@ pub enum ClientMessage<'a> {
     Close(String),
     /// `["AUTH", <event>]` (NIP-42)
     Auth(&'a RawValue),
+    /// `["NEG-…", …]` (NIP-77)
+    Negentropy(nip77::Message),
 }
 
 /// Why a frame is not a message.
@@ -66,6 +68,9 @@ pub enum MessageError {
         /// What is wrong.
         source: FilterError,
     },
+    /// What is wrong with a message of NIP-77.
+    #[error(transparent)]
+    Negentropy(#[from] nip77::Error),
 }
 
 /// Why a filter is not one.
@@ -124,12 +129,13 @@ impl<'a> ClientMessage<'a> {
             "CLOSE" => Ok(Self::Close(subscription_id(
                 rest.first().ok_or(MessageError::Incomplete("CLOSE"))?,
             )?)),
+            verb if nip77::is_verb(verb) => Ok(Self::Negentropy(nip77::parse(verb, rest)?)),
             _ => Err(MessageError::UnknownVerb(verb.chars().take(32).collect())),
         }
     }
 }
 
-fn subscription_id(raw: &RawValue) -> Result<String, MessageError> {
+pub(super) fn subscription_id(raw: &RawValue) -> Result<String, MessageError> {
     let id: String = serde_json::from_str(raw.get()).map_err(|_| MessageError::SubscriptionId)?;
     if id.is_empty() || id.chars().count() > MAX_SUBSCRIPTION_ID {
         return Err(MessageError::SubscriptionId);

@@ -51,12 +51,12 @@ fn address(value: &str, author: &PublicKey) -> Option<Target> {
     }
 }
 
-/// Whether a kind can be deleted at all: deletion requests cannot, and session records only by the owner's
-/// own purge.
+/// Whether a kind can be deleted at all: deletion requests and requests to vanish (NIP-62) cannot, and session records
+/// only by the owner's own purge.
 #[must_use]
 pub fn is_deletable(kind: Kind) -> bool {
     let kind = kind.as_u16();
-    kind != kind::DELETION && !kind::RECORDS.contains(&kind)
+    kind != kind::DELETION && kind != kind::VANISH && !kind::RECORDS.contains(&kind)
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ pub fn check(
 
 /// Whether a relay URL leads to `host` or `host:port`; loopback names are one host. A name without a port is
 /// reached over the default port of either scheme, so that a proxy may add TLS.
-fn names(url: &str, known: &str) -> bool {
+#[must_use]
+pub fn names(url: &str, known: &str) -> bool {
     let (Ok(url), Ok(known)) = (Url::parse(url), Url::parse(&format!("ws://{known}"))) else {
         return false;
     };

@@ -6,9 +6,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Accepted, Rejection, Relay,
-    ingest::{Origin, Reply},
+    ingest::{Admitted, Examined, Origin, Reply},
 };
-use crate::store::Record;
 
 /// Events that one task verifies.
 const CHUNK: usize = 32;
@@ -43,7 +42,8 @@ impl Relay {
             for examined in examined {
                 in_flight.done();
                 waiting.push(match examined {
-                    Ok(record) => self.hand_over(record).await,
+                    Ok(Examined::New(admitted)) => self.hand_over(*admitted).await.map(Some),
+                    Ok(Examined::Known(_)) => Ok(None),
                     Err(rejection) => Err(rejection),
                 });
             }
@@ -51,14 +51,15 @@ impl Relay {
         let mut outcomes = Vec::with_capacity(count);
         for receiver in waiting {
             outcomes.push(match receiver {
-                Ok(receiver) => receiver.await.unwrap_or(Err(Rejection::Stopping)),
+                Ok(Some(receiver)) => receiver.await.unwrap_or(Err(Rejection::Stopping)),
+                Ok(None) => Ok(Accepted::Duplicate),
                 Err(rejection) => Err(rejection),
             });
         }
         outcomes
     }
 
-    fn examine(&self, line: &str, now: u64) -> Result<Record, Rejection> {
+    fn examine(&self, line: &str, now: u64) -> Result<Examined, Rejection> {
         let event =
             Event::from_json(line).map_err(|error| Rejection::Malformed(error.to_string()))?;
         self.shared.ingest.examine(event, Origin::Internal, now)
@@ -66,11 +67,11 @@ impl Relay {
 
     async fn hand_over(
         &self,
-        record: Record,
+        admitted: Admitted,
     ) -> Result<oneshot::Receiver<Result<Accepted, Rejection>>, Rejection> {
         let (sender, receiver) = oneshot::channel();
         let reply = Reply::Task(sender);
-        self.shared.ingest.submit(record, reply).await?;
+        self.shared.ingest.submit(admitted, reply).await?;
         Ok(receiver)
     }
 }

@@ -49,7 +49,7 @@ pub struct Config {
     pub default_limit: usize,
     /// Bytes that wait for a slow reader before it is closed.
     pub max_outbox_bytes: usize,
-    /// Queries that run at once.
+    /// Queries that run at once; one in four of these places is for those that go through much.
     pub max_queries: usize,
     /// Seconds after which a query is given up.
     pub query_timeout_s: u64,
@@ -71,6 +71,14 @@ pub struct Config {
     pub max_filter_bytes: usize,
     /// MiB that have to be free on the disk for anything to be taken; 0 does not look.
     pub min_free_mb: u64,
+    /// Seconds for which an ephemeral event is sent to subscribers that come after it.
+    pub ephemeral_replay_s: u64,
+    /// Bytes of ephemeral events that are kept for them.
+    pub max_ephemeral_bytes: usize,
+    /// The most events that one reconciliation (NIP-77) compares.
+    pub max_negentropy: usize,
+    /// Reconciliations of one connection at the same time.
+    pub max_negentropy_sessions: usize,
     /// Whether clients can search (NIP-50).
     pub search: bool,
 }
@@ -104,6 +112,10 @@ impl Default for Config {
             max_wrong_signatures: 60,
             max_filter_bytes: 4 << 20,
             min_free_mb: 128,
+            ephemeral_replay_s: 60,
+            max_ephemeral_bytes: 4 << 20,
+            max_negentropy: 250_000,
+            max_negentropy_sessions: 4,
             search: true,
         }
     }

@@ -30,17 +30,15 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Rejection, Shared,
     client::{Client, Reached},
-    ingest::{Origin, Reply},
+    ingest::{Accepted, Examined, Origin, Reply},
+    negotiation::Negotiator,
     outbox::Outbox,
     rate::Patience,
     subscription::Reader,
 };
-use crate::{
-    nips::{
-        nip01::{self, ClientMessage, MessageError, write},
-        nip42,
-    },
-    store::Record,
+use crate::nips::{
+    nip01::{self, ClientMessage, MessageError, write},
+    nip42, nip77,
 };
 
 /// Frames and bytes that are read before they are answered.
@@ -87,17 +85,15 @@ impl AsyncWrite for ReadSide {
     }
 }
 
-/// What an event's frame turned out to be.
-enum Examined {
-    Record(Record),
-    Refused(Option<EventId>, Rejection),
-}
+/// What an event's frame turned out to be, or whose it was and why it is refused.
+type Outcome = Result<Examined, (Option<EventId>, Rejection)>;
 
 struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
     reader: Reader,
     patience: Patience,
+    negotiator: Negotiator,
 }
 
 /// Serves an upgraded connection until it ends or the relay stops.
@@ -144,6 +140,7 @@ pub(super) async fn run(
         client: Arc::clone(&client),
         reader: Reader::new(Arc::clone(&shared), Arc::clone(&client)),
         patience: Patience::new(&shared.config),
+        negotiator: Negotiator::new(Arc::clone(&shared), Arc::clone(&client)),
     };
     tokio::select! {
         () = connection.read(&mut frames) => {}
@@ -261,7 +258,7 @@ impl Connection {
     }
 
     /// Refuses what came too fast, and reads nothing for a while.
-    async fn slow_down(&self, refused: Vec<Message>) {
+    async fn slow_down(&mut self, refused: Vec<Message>) {
         let (rejection, wait) = (self.shared.rates).too_fast(&self.client.reached, refused.len());
         let wire = rejection.to_wire();
         for frame in refused {
@@ -282,6 +279,16 @@ impl Connection {
                 // Costs nothing, and leaves less to do.
                 Ok(ClientMessage::Close(subscription)) => {
                     self.shared.hub.close(&self.client, &subscription);
+                    continue;
+                }
+                Ok(ClientMessage::Negentropy(message)) => {
+                    match message {
+                        nip77::Message::Open { subscription, .. }
+                        | nip77::Message::Message { subscription, .. } => {
+                            self.negotiator.refuse(&subscription, &rejection);
+                        }
+                        close @ nip77::Message::Close(_) => self.negotiator.hear(close),
+                    }
                     continue;
                 }
                 Err(_) => None,
@@ -334,34 +341,40 @@ impl Connection {
         }
     }
 
-    async fn submit(&mut self, examined: Examined) {
-        match examined {
-            Examined::Record(record) => {
-                let id = record.event.id;
-                let author = &record.event.pubkey;
-                let fits = self.shared.rates.author(&self.client.reached, author);
+    async fn submit(&mut self, outcome: Outcome) {
+        let (id, refused) = match outcome {
+            Ok(Examined::New(admitted)) => {
+                let event = &admitted.record.event;
+                let id = event.id;
+                let fits = self
+                    .shared
+                    .rates
+                    .author(&self.client.reached, &event.pubkey);
                 let reply = Reply::Client(Arc::clone(&self.client));
                 let submitted = match fits {
-                    Ok(()) => self.shared.ingest.submit(record, reply).await,
+                    Ok(()) => self.shared.ingest.submit(*admitted, reply).await,
                     Err(rejection) => Err(rejection),
                 };
-                if let Err(rejection) = submitted {
-                    self.client
-                        .send(&write::ok(&id, false, &rejection.to_wire()));
+                match submitted {
+                    Ok(()) => return,
+                    Err(rejection) => (Some(id), rejection),
                 }
             }
-            Examined::Refused(Some(id), rejection) => {
-                self.client
-                    .send(&write::ok(&id, false, &rejection.to_wire()));
-                if matches!(rejection, Rejection::Id | Rejection::Signature)
-                    && !self.patience.another()
-                {
-                    let why = "rate-limited: too many events with a wrong signature";
-                    self.notice(why);
-                    self.client.outbox.close(1008, why);
-                }
+            Ok(Examined::Known(id)) => {
+                let message = Accepted::Duplicate.message();
+                self.client.send(&write::ok(&id, true, message));
+                return;
             }
-            Examined::Refused(None, rejection) => self.notice(&rejection.to_wire()),
+            Err(refused) => refused,
+        };
+        match id {
+            Some(id) => self.client.send(&write::ok(&id, false, &refused.to_wire())),
+            None => self.notice(&refused.to_wire()),
+        }
+        if matches!(refused, Rejection::Id | Rejection::Signature) && !self.patience.another() {
+            let why = "rate-limited: too many events with a wrong signature";
+            self.notice(why);
+            self.client.outbox.close(1008, why);
         }
     }
 
@@ -389,6 +402,13 @@ impl Connection {
                 self.shared.hub.close(&self.client, &subscription);
             }
             Ok(ClientMessage::Auth(raw)) => self.authenticate(raw.get()),
+            Ok(ClientMessage::Negentropy(message)) => self.negotiator.hear(message),
+            Err(MessageError::Negentropy(error)) => match error.subscription() {
+                Some(name) => self
+                    .negotiator
+                    .refuse(name, &Rejection::Negentropy(error.to_string())),
+                None => self.notice(&format!("invalid: {error}")),
+            },
             Err(MessageError::Filter {
                 subscription,
                 source,
@@ -435,19 +455,14 @@ fn is_event(text: &str) -> bool {
 }
 
 /// Runs off the connection's task for runs of events.
-fn examine(shared: &Shared, client: &Client, text: &str) -> Examined {
+fn examine(shared: &Shared, client: &Client, text: &str) -> Outcome {
+    let malformed = |reason: String| (None, Rejection::Malformed(reason));
     let json = match ClientMessage::parse(text) {
         Ok(ClientMessage::Event(raw)) => raw.get(),
-        Ok(_) => {
-            return Examined::Refused(None, Rejection::Malformed("not an EVENT".to_owned()));
-        }
-        Err(error) => return Examined::Refused(None, Rejection::Malformed(error.to_string())),
+        Ok(_) => return Err(malformed("not an EVENT".to_owned())),
+        Err(error) => return Err(malformed(error.to_string())),
     };
-    match shared
+    shared
         .ingest
         .examine_json(json, Origin::Client(client), now())
-    {
-        Ok(record) => Examined::Record(record),
-        Err((id, rejection)) => Examined::Refused(id, rejection),
-    }
 }

@@ -37,7 +37,7 @@ use crate::nips::{
 };
 
 const PROOF_PATH: &str = "/.well-known/treefort";
-const NIPS: [u16; 10] = [1, 9, 11, 17, 40, 42, 45, 50, 59, 70];
+const NIPS: [u16; 12] = [1, 9, 11, 17, 40, 42, 45, 50, 59, 62, 70, 77];
 
 /// An upgrade that was answered and now has to be served.
 type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender, Place)>>>;
@@ -59,6 +59,7 @@ pub(super) async fn serve(
         tracing::warn!(%peer, "too many connections");
         return;
     };
+    shared.ingest.arrived(local);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }

@@ -10,12 +10,13 @@ use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use bytes::Bytes;
-use nostr::{Event, EventId, Filter, PublicKey};
+use nostr::{Event, EventId, Filter, PublicKey, Timestamp};
 
-use super::client::Client;
+use super::{client::Client, ephemeral::Ring};
 use crate::{
     nips::{
         nip01::{self, write},
@@ -35,12 +36,12 @@ pub(super) struct Hub {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     next: u64,
     subscriptions: HashMap<u64, Subscription>,
     names: HashMap<u64, HashMap<String, u64>>,
     index: Index,
+    ephemeral: Ring,
 }
 
 struct Subscription {
@@ -84,13 +85,21 @@ pub(super) struct Registered {
     pub(super) slot: u64,
     /// Stored events up to here are the query's, later ones are live.
     pub(super) up_to: u64,
+    /// Ephemeral events that came shortly before.
+    pub(super) missed: Vec<Arc<Record>>,
 }
 
 impl Hub {
-    pub(super) fn new(store: Arc<dyn EventStore>) -> Self {
+    pub(super) fn new(store: Arc<dyn EventStore>, ephemeral: Ring) -> Self {
         Self {
             store,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                next: 0,
+                subscriptions: HashMap::new(),
+                names: HashMap::new(),
+                index: Index::default(),
+                ephemeral,
+            }),
         }
     }
 
@@ -124,6 +133,8 @@ impl Hub {
         state.next += 1;
         // Read under the lock: what was fanned out before was committed before.
         let after = self.store.last_seq();
+        let unix = Timestamp::now().as_secs();
+        let missed = state.ephemeral.missed(&filters, Instant::now(), unix);
         for filter in &filters {
             state.index.insert(slot, filter);
         }
@@ -145,7 +156,11 @@ impl Hub {
             .entry(client.id)
             .or_default()
             .insert(name.to_owned(), slot);
-        Registered { slot, up_to: after }
+        Registered {
+            slot,
+            up_to: after,
+            missed,
+        }
     }
 
     /// Sends stored events of a subscription; false when it was closed or replaced meanwhile.
@@ -217,8 +232,14 @@ impl Hub {
             let State {
                 subscriptions,
                 index,
+                ephemeral,
                 ..
             } = &mut *state;
+            if item.seq.is_some() {
+                ephemeral.obsolete(&item.record.event);
+            } else if !ephemeral.take(&item.record, Instant::now()) {
+                continue;
+            }
             let words = EventWords::new();
             for slot in index.candidates(&item.record.event) {
                 if let Some(subscription) = subscriptions.get_mut(&slot)

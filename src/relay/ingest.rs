@@ -1,12 +1,15 @@
 //! The one door: every event passes [`Ingest::examine`] and then the writer, whoever sent it.
 //!
-//! Structure and limits come first, then id and signature, then policy; the writer decides on what
-//! depends on stored events, commits, answers and fans out.
+//! Structure and limits come first, then policy, then the id, then the signature, unless the event is stored already;
+//! the writer decides on what depends on stored events, commits, answers and fans out.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-    mpsc,
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use nostr::{Event, EventId, JsonUtil};
@@ -15,12 +18,13 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{
     Config, Rejection,
     client::Client,
+    known::Known,
     verify::Verifier,
     writer::{Command, Job},
 };
 use crate::{
-    nips::{kind, nip01, nip40, nip70},
-    store::Record,
+    nips::{kind, nip01, nip40, nip62, nip70},
+    store::{EventStore, Record},
 };
 
 /// Bytes of events that may wait for the writer, in KiB.
@@ -82,8 +86,27 @@ pub(super) enum Reply {
     Client(Arc<Client>),
 }
 
+/// What came out of an examination.
+pub(super) enum Examined {
+    /// An event for the writer.
+    New(Box<Admitted>),
+    /// One that is stored already.
+    Known(EventId),
+}
+
+/// An event that the writer may have.
+pub(super) struct Admitted {
+    pub(super) record: Record,
+    /// Its author asks this relay to forget it (NIP-62).
+    pub(super) vanish: bool,
+}
+
 pub(super) struct Ingest {
     config: Arc<Config>,
+    store: Arc<dyn EventStore>,
+    known: Arc<Known>,
+    /// Where connections arrive.
+    local: OnceLock<SocketAddr>,
     verifier: Verifier,
     commands: mpsc::Sender<Command>,
     queue: Arc<Semaphore>,
@@ -115,16 +138,26 @@ impl Drop for InFlight {
 impl Ingest {
     pub(super) fn new(
         config: Arc<Config>,
+        store: Arc<dyn EventStore>,
+        known: Arc<Known>,
         commands: mpsc::Sender<Command>,
         in_flight: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             config,
+            store,
+            known,
+            local: OnceLock::new(),
             verifier: Verifier::default(),
             commands,
             queue: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
             in_flight,
         }
+    }
+
+    /// Says where a connection arrived.
+    pub(super) fn arrived(&self, at: SocketAddr) {
+        self.local.get_or_init(|| at);
     }
 
     /// Announces verifications, so that the writer waits for them a moment.
@@ -147,7 +180,7 @@ impl Ingest {
         json: &str,
         origin: Origin<'_>,
         now: u64,
-    ) -> Result<Record, (Option<EventId>, Rejection)> {
+    ) -> Result<Examined, (Option<EventId>, Rejection)> {
         if json.len() > self.config.max_message_bytes {
             let rejection = Rejection::TooLong(self.config.max_message_bytes);
             return Err((nip01::claimed_id(json), rejection));
@@ -163,24 +196,62 @@ impl Ingest {
             .map_err(|rejection| (Some(id), rejection))
     }
 
-    /// Everything that can be said about an event without looking at stored ones.
+    /// Everything that can be said about an event without looking at other ones.
     pub(super) fn examine(
         &self,
         event: Event,
         origin: Origin<'_>,
         now: u64,
-    ) -> Result<Record, Rejection> {
+    ) -> Result<Examined, Rejection> {
         self.structure(&event, origin.room(), now)?;
-        self.verifier.check(&event)?;
         if let Origin::Client(client) = origin {
             policy(&event, client)?;
         }
+        if !event.verify_id() {
+            return Err(Rejection::Id);
+        }
+        if self.is_stored(&event)? {
+            return Ok(Examined::Known(event.id));
+        }
+        self.verifier.signature(&event)?;
+        let vanish = self.is_asked_to_forget(&event, origin);
         let record = Record::new(event);
         let most = self.config.max_message_bytes.saturating_mul(origin.room());
         if record.json.len() > most {
             return Err(Rejection::TooLong(most));
         }
-        Ok(record)
+        Ok(Examined::New(Box::new(Admitted { record, vanish })))
+    }
+
+    /// Whether an event is stored: its id is its hash, so nothing of it needs to be looked at again.
+    fn is_stored(&self, event: &Event) -> Result<bool, Rejection> {
+        if !self.known.may_have(event) {
+            return Ok(false);
+        }
+        self.store.has(&event.id).map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an event could not be looked up"
+            );
+            Rejection::Store
+        })
+    }
+
+    /// Whether an event names this relay, under any of its names, in a request to vanish.
+    pub(super) fn is_asked_to_forget(&self, event: &Event, origin: Origin<'_>) -> bool {
+        if event.kind.as_u16() != kind::VANISH {
+            return false;
+        }
+        let mut names: Vec<String> = self.config.hosts.clone();
+        names.extend(self.local.get().map(SocketAddr::to_string));
+        if let Origin::Client(client) = origin {
+            names.extend([
+                client.reached.local.to_string(),
+                client.reached.host.clone(),
+            ]);
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        nip62::asks(event, &names)
     }
 
     /// Limits and structure alone.
@@ -227,7 +298,8 @@ impl Ingest {
     }
 
     /// Hands an examined event to the writer, which answers after the commit. Waits while the queue is full.
-    pub(super) async fn submit(&self, record: Record, reply: Reply) -> Result<(), Rejection> {
+    pub(super) async fn submit(&self, admitted: Admitted, reply: Reply) -> Result<(), Rejection> {
+        let Admitted { record, vanish } = admitted;
         let weight = u32::try_from(record.json.len() / 1024 + 1)
             .unwrap_or(QUEUE_KIB)
             .min(QUEUE_KIB);
@@ -238,6 +310,7 @@ impl Ingest {
         self.commands
             .send(Command::Event(Box::new(Job {
                 record,
+                vanish,
                 reply,
                 _permit: permit,
             })))

@@ -8,10 +8,14 @@ mod bulk;
 mod client;
 pub mod config;
 mod connection;
+mod ephemeral;
 mod front;
 mod http;
 mod hub;
 mod ingest;
+mod known;
+mod lanes;
+mod negotiation;
 mod origin;
 mod outbox;
 mod rate;
@@ -30,11 +34,10 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use nostr::{Event, EventId, Filter, JsonUtil, Keys, PublicKey, Timestamp};
+use nostr::{Event, EventId, Filter, JsonUtil, Keys, Timestamp};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot},
@@ -50,19 +53,22 @@ pub use self::{
     rejection::Rejection,
 };
 use self::{
+    ephemeral::Ring,
     hub::Hub,
-    ingest::{Ingest, Origin, Reply},
+    ingest::{Examined, Ingest, Origin, Reply},
+    known::Known,
+    lanes::Lanes,
     rate::Rates,
     writer::{Command, Writer},
 };
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Hit, Query, Search, search},
+    store::{self, EventStore, Feed, Query, Search, search},
 };
 
-/// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
-const QUERY_BUDGET: usize = 2 << 20;
+/// How many of the largest reconciliations there is room for at the same time.
+const RECONCILIATIONS: usize = 4;
 
 /// Who the relay is (NIP-11).
 #[derive(Debug, Clone)]
@@ -93,13 +99,23 @@ pub enum Error {
     Stopping,
 }
 
+impl Error {
+    /// Whether a query took too long.
+    fn is_deadline(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(store::Error::Deadline)
+                | Self::Search(
+                    search::Error::Deadline | search::Error::Store(store::Error::Deadline)
+                )
+        )
+    }
+}
+
 impl From<&Error> for Rejection {
     fn from(error: &Error) -> Self {
         match error {
-            Error::Store(store::Error::Deadline)
-            | Error::Search(
-                search::Error::Deadline | search::Error::Store(store::Error::Deadline),
-            ) => Self::Deadline,
+            error if error.is_deadline() => Self::Deadline,
             Error::Search(search::Error::Behind) => Self::SearchBehind,
             Error::Search(error @ (search::Error::TooMany | search::Error::Mixed)) => {
                 Self::Uncountable(error.to_string())
@@ -136,9 +152,11 @@ struct Shared {
     hub: Arc<Hub>,
     ingest: Ingest,
     commands: mpsc::Sender<Command>,
-    queries: Semaphore,
+    lanes: Lanes,
     /// Missing when there is none.
     search: OnceLock<Arc<Search>>,
+    /// Events that may be in reconciliations, over all connections.
+    reconciling: Arc<Semaphore>,
     rates: Rates,
     clients: AtomicU64,
     connections: Places,
@@ -160,7 +178,7 @@ impl Relay {
     /// Starts the writer. Connections are served by [`Relay::run`] or [`Relay::serve`].
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// When a thread cannot be started, or the store fails.
     pub fn start(
         config: Config,
         store: Arc<dyn EventStore>,
@@ -168,7 +186,10 @@ impl Relay {
         admission: Arc<Admission>,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
-        let hub = Arc::new(Hub::new(Arc::clone(&store)));
+        let replay = Duration::from_secs(config.ephemeral_replay_s);
+        let ring = Ring::new(replay, config.max_ephemeral_bytes);
+        let hub = Arc::new(Hub::new(Arc::clone(&store), ring));
+        let known = Arc::new(Known::new(&*store)?);
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
@@ -177,14 +198,26 @@ impl Relay {
             broken.clone(),
             Arc::clone(&store),
             Arc::clone(&hub),
+            Arc::clone(&known),
             Arc::clone(&in_flight),
+            admission.operator(),
             receiver,
         )
         .map_err(Error::Thread)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                ingest: Ingest::new(Arc::clone(&config), commands.clone(), in_flight),
-                queries: Semaphore::new(config.max_queries.max(1)),
+                ingest: Ingest::new(
+                    Arc::clone(&config),
+                    Arc::clone(&store),
+                    known,
+                    commands.clone(),
+                    in_flight,
+                ),
+                lanes: Lanes::new(config.max_queries),
+                reconciling: Arc::new(Semaphore::new(
+                    (config.max_negentropy.saturating_mul(RECONCILIATIONS))
+                        .min(Semaphore::MAX_PERMITS),
+                )),
                 search: OnceLock::new(),
                 rates: Rates::new(&config),
                 connections: Places::new(config.max_connections),
@@ -224,10 +257,14 @@ impl Relay {
     pub async fn publish(&self, event: Event) -> Result<Accepted, Rejection> {
         let ingest = &self.shared.ingest;
         let mut in_flight = ingest.announce(1);
-        let record = ingest.examine(event, Origin::Internal, Timestamp::now().as_secs())?;
+        let now = Timestamp::now().as_secs();
+        let examined = ingest.examine(event, Origin::Internal, now)?;
         in_flight.done();
+        let Examined::New(admitted) = examined else {
+            return Ok(Accepted::Duplicate);
+        };
         let (sender, receiver) = oneshot::channel();
-        ingest.submit(record, Reply::Task(sender)).await?;
+        ingest.submit(*admitted, Reply::Task(sender)).await?;
         receiver.await.map_err(|_| Rejection::Stopping)?
     }
 
@@ -305,6 +342,13 @@ impl Relay {
             search.erase().await?;
         }
         Ok(erased)
+    }
+
+    /// Whether an event asks this relay to forget its author (NIP-62).
+    #[must_use]
+    pub fn is_asked_to_forget(&self, event: &Event) -> bool {
+        let ingest = &self.shared.ingest;
+        ingest.is_asked_to_forget(event, Origin::Internal)
     }
 
     /// How many stored events match; a `limit` does not apply.
@@ -406,10 +450,6 @@ impl Shared {
         self.clients.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_secs(self.config.query_timeout_s)
-    }
-
     /// Runs something on the store off the async threads.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -419,79 +459,5 @@ impl Shared {
         tokio::task::spawn_blocking(move || work(&*store))
             .await
             .map_err(|_| Error::Stopping)?
-    }
-
-    /// The stored part of a subscription, for holders of `keys`.
-    async fn hits(
-        &self,
-        filters: Vec<Filter>,
-        up_to: u64,
-        keys: Vec<PublicKey>,
-    ) -> Result<Vec<Hit>, Error> {
-        let search = self.search(&filters, up_to).await?;
-        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
-        let (default_limit, max_limit) = (self.config.default_limit, self.config.max_limit);
-        let deadline = self.deadline();
-        self.blocking(move |store| {
-            let query = Query {
-                filters: &filters,
-                default_limit,
-                max_limit,
-                up_to,
-                now: Timestamp::now().as_secs(),
-                visible: &|event| client::visible_to(event, &keys),
-                deadline: Some(deadline),
-                budget: QUERY_BUDGET,
-            };
-            Ok(match search {
-                Some(search) => search.find(&query)?,
-                None => store.query(&query)?,
-            })
-        })
-        .await
-    }
-
-    /// Who answers these filters, if one of them searches; everything up to `up_to` can be found then.
-    async fn search(&self, filters: &[Filter], up_to: u64) -> Result<Option<Arc<Search>>, Error> {
-        if filters.iter().all(|filter| filter.search.is_none()) {
-            return Ok(None);
-        }
-        let Some(search) = self.search.get() else {
-            return Ok(None);
-        };
-        search.reached(up_to).await?;
-        Ok(Some(Arc::clone(search)))
-    }
-
-    /// The JSON of a row, if it still exists.
-    async fn read(&self, seq: u64) -> Result<Option<Bytes>, Error> {
-        self.blocking(move |store| Ok(store.read(seq)?)).await
-    }
-
-    /// Counts what holders of `keys` may see; everything when there are none to ask for.
-    async fn count(
-        &self,
-        filters: Vec<Filter>,
-        keys: Option<Vec<PublicKey>>,
-    ) -> Result<u64, Error> {
-        let search = self.search(&filters, self.store.last_seq()).await?;
-        let _permit = self.queries.acquire().await.map_err(|_| Error::Stopping)?;
-        let deadline = self.deadline();
-        self.blocking(move |store| {
-            let visible = |event: &Event| {
-                keys.as_ref()
-                    .is_none_or(|keys| client::visible_to(event, keys))
-            };
-            let query = Query {
-                visible: &visible,
-                deadline: Some(deadline),
-                ..Query::all(&filters, Timestamp::now().as_secs())
-            };
-            Ok(match search {
-                Some(search) => search.count(&query)?,
-                None => store.count(&query)?,
-            })
-        })
-        .await
     }
 }

@@ -90,6 +90,24 @@ pub enum Rejection {
     /// No exact count can be given.
     #[error("{0}")]
     Uncountable(String),
+    /// More events than one reconciliation compares (NIP-77).
+    #[error("more than {0} events match; ask about fewer at a time")]
+    TooMuch(usize),
+    /// Too many reconciliations on one connection.
+    #[error("a connection has at most {0} reconciliations")]
+    TooManyReconciliations(usize),
+    /// Too much is being reconciled, over all connections.
+    #[error("too much is being reconciled; try again later")]
+    Busy,
+    /// A message for a reconciliation that is not open.
+    #[error("this reconciliation is not open")]
+    NotOpen,
+    /// A reconciliation that went silent.
+    #[error("you took too long to respond")]
+    Silent,
+    /// Not a message of negentropy.
+    #[error("{0}")]
+    Negentropy(String),
     /// The query took too long.
     #[error("the query took too long")]
     Deadline,
@@ -122,7 +140,7 @@ impl Rejection {
     pub fn prefix(&self) -> &'static str {
         match self {
             Self::Superseded => "duplicate",
-            Self::Deleted => "blocked",
+            Self::Deleted | Self::TooMuch(_) => "blocked",
             Self::Expired
             | Self::Malformed(_)
             | Self::TooLong(_)
@@ -135,12 +153,16 @@ impl Rejection {
             | Self::AuthEvent
             | Self::Auth(_)
             | Self::TooManyFilters(_)
-            | Self::Filter(_) => "invalid",
+            | Self::Filter(_)
+            | Self::Negentropy(_) => "invalid",
             Self::TooManySubscriptions(_)
             | Self::TooManyKeys(_)
             | Self::TooMuchFiltered(_)
             | Self::TooFast(_)
-            | Self::KeyTooFast(_) => "rate-limited",
+            | Self::KeyTooFast(_)
+            | Self::TooManyReconciliations(_)
+            | Self::Busy => "rate-limited",
+            Self::NotOpen | Self::Silent => "closed",
             Self::Protected {
                 authenticated: false,
             }

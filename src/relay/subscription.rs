@@ -1,4 +1,4 @@
-//! What one connection asks for: REQ and COUNT.
+//! What one connection asks for: REQ and COUNT, and who may ask.
 //!
 //! A subscription is registered at once, in the order of the client's messages; its stored events are read
 //! by a task, so that a long query holds up nothing else.
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{
     Rejection, Shared,
     client::{self, Client},
-    hub,
+    hub::{self, Registered},
 };
 use crate::{nips::nip01::write, store::Hit};
 
@@ -46,7 +46,7 @@ impl Reader {
     pub(super) async fn subscribe(&mut self, name: String, filters: Vec<Filter>) {
         let config = &self.shared.config;
         let (most, most_bytes) = (config.max_subscriptions, config.max_filter_bytes);
-        let admitted = self.admit(&filters).and_then(|()| {
+        let admitted = admit(&self.shared, &self.client, &filters).and_then(|()| {
             let (open, bytes) = self.shared.hub.open(&self.client, &name);
             if open >= most {
                 Err(Rejection::TooManySubscriptions(most))
@@ -68,9 +68,14 @@ impl Reader {
         let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
         self.tasks.spawn(async move {
             let slot = registered.slot;
+            // None when a filter has no limit.
+            let most: Option<usize> = filters.iter().map(|filter| filter.limit).sum();
             let hits = shared.hits(filters, registered.up_to, client.keys()).await;
             let sent = match hits {
-                Ok(hits) => stored(&shared, &client, slot, &hits).await,
+                Ok(mut hits) => {
+                    hits.extend(missed(registered, most, hits.len(), &client));
+                    stored(&shared, &client, slot, &hits).await
+                }
                 Err(error) => Err(Rejection::from(&error)),
             };
             match sent {
@@ -85,7 +90,7 @@ impl Reader {
 
     /// Answers a COUNT (NIP-45).
     pub(super) async fn count(&mut self, name: String, filters: Vec<Filter>) {
-        if let Err(rejection) = self.admit(&filters) {
+        if let Err(rejection) = admit(&self.shared, &self.client, &filters) {
             self.client
                 .send(&write::closed(&name, &rejection.to_wire()));
             return;
@@ -108,22 +113,41 @@ impl Reader {
             self.tasks.join_next().await;
         }
     }
+}
 
-    fn admit(&self, filters: &[Filter]) -> Result<(), Rejection> {
-        if filters.len() > self.shared.config.max_filters {
-            return Err(Rejection::TooManyFilters(self.shared.config.max_filters));
-        }
-        if self.shared.search.get().is_none()
-            && filters.iter().any(|filter| filter.search.is_some())
-        {
-            return Err(Rejection::NoSearch);
-        }
-        self.client.may_read()?;
-        if client::only_private(filters) && self.client.keys().is_empty() {
-            return Err(Rejection::GiftWraps);
-        }
-        Ok(())
+/// Whether a client may ask for this, in whatever way.
+pub(super) fn admit(shared: &Shared, client: &Client, filters: &[Filter]) -> Result<(), Rejection> {
+    if filters.len() > shared.config.max_filters {
+        return Err(Rejection::TooManyFilters(shared.config.max_filters));
     }
+    if shared.search.get().is_none() && filters.iter().any(|filter| filter.search.is_some()) {
+        return Err(Rejection::NoSearch);
+    }
+    client.may_read()?;
+    if client::only_private(filters) && client.keys().is_empty() {
+        return Err(Rejection::GiftWraps);
+    }
+    Ok(())
+}
+
+/// Ephemeral events that a subscription missed, as rows: what the client may see, and no more beside what is stored than
+/// the filters' limits allow.
+fn missed(
+    registered: Registered,
+    most: Option<usize>,
+    stored: usize,
+    client: &Client,
+) -> impl Iterator<Item = Hit> {
+    let mut missed = registered.missed;
+    missed.retain(|record| client.receives(&record.event));
+    let room = most.map_or(usize::MAX, |most| most.saturating_sub(stored));
+    let surplus = missed.len().saturating_sub(room);
+    missed.into_iter().skip(surplus).map(|record| Hit {
+        seq: 0,
+        created_at: record.event.created_at.as_secs(),
+        id: record.event.id,
+        json: Some(record.json.clone()),
+    })
 }
 
 /// Sends stored events as fast as the reader takes them, until the subscription is closed or replaced.

@@ -27,6 +27,11 @@ impl Verifier {
         if !event.verify_id() {
             return Err(Rejection::Id);
         }
+        self.signature(event)
+    }
+
+    /// Checks the signature of an event whose id is its hash.
+    pub(super) fn signature(&self, event: &Event) -> Result<(), Rejection> {
         let key = self.key(&event.pubkey)?;
         SECP256K1
             .verify_schnorr(&event.sig, &Message::from_digest(event.id.to_bytes()), &key)

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nostr::Timestamp;
+use nostr::{Event, PublicKey, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +21,12 @@ use super::{
     client::Client,
     hub::{Hub, Item},
     ingest::Reply,
+    known::Known,
     room::Room,
 };
 use crate::{
     nips::nip01::write,
-    store::{EventStore, Outcome, Record},
+    store::{self, EventStore, Outcome, Record},
 };
 
 /// How long a batch waits for verifications under way.
@@ -46,6 +47,8 @@ const COLLECT_MOST: usize = 1000;
 
 pub(super) struct Job {
     pub(super) record: Record,
+    /// Everything of its author goes first (NIP-62).
+    pub(super) vanish: bool,
     pub(super) reply: Reply,
     /// Room in the queue.
     pub(super) _permit: OwnedSemaphorePermit,
@@ -64,7 +67,10 @@ pub(super) struct Writer {
     broken: CancellationToken,
     store: Arc<dyn EventStore>,
     hub: Arc<Hub>,
+    known: Arc<Known>,
     in_flight: Arc<AtomicUsize>,
+    /// Whose removed events leave the disk too.
+    operator: PublicKey,
     fan_out: mpsc::SyncSender<Vec<Item>>,
     /// Batches that the fan-out thread has not finished.
     behind: Arc<AtomicUsize>,
@@ -77,7 +83,9 @@ impl Writer {
         broken: CancellationToken,
         store: Arc<dyn EventStore>,
         hub: Arc<Hub>,
+        known: Arc<Known>,
         in_flight: Arc<AtomicUsize>,
+        operator: PublicKey,
         commands: mpsc::Receiver<Command>,
     ) -> std::io::Result<[JoinHandle<()>; 2]> {
         let (fan_out, batches) = mpsc::sync_channel::<Vec<Item>>(FAN_OUT_QUEUE);
@@ -98,7 +106,9 @@ impl Writer {
             broken,
             store,
             hub,
+            known,
             in_flight,
+            operator,
             fan_out,
             behind,
         };
@@ -118,10 +128,15 @@ impl Writer {
             }
             match next {
                 Ok(Command::Event(first)) => {
-                    let (batch, stop) = self.gather(*first, commands);
-                    self.commit(batch);
-                    if stop {
-                        return;
+                    let mut first = Some(*first);
+                    while let Some(job) = first.take() {
+                        let (batch, then) = self.gather(job, commands);
+                        self.commit(batch);
+                        match then {
+                            Some(Command::Event(next)) => first = Some(*next),
+                            Some(Command::Stop) => return,
+                            None => {}
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -130,11 +145,17 @@ impl Writer {
         }
     }
 
-    fn gather(&self, first: Job, commands: &mpsc::Receiver<Command>) -> (Vec<Job>, bool) {
+    /// A batch, and what came that does not belong to it. A request to vanish is a batch of its own.
+    fn gather(
+        &self,
+        first: Job,
+        commands: &mpsc::Receiver<Command>,
+    ) -> (Vec<Job>, Option<Command>) {
         let deadline = Instant::now() + WAIT;
         let mut bytes = first.record.json.len();
+        let alone = first.vanish;
         let mut batch = vec![first];
-        while batch.len() < MOST && bytes < MOST_BYTES {
+        while !alone && batch.len() < MOST && bytes < MOST_BYTES {
             let next = match commands.try_recv() {
                 Ok(next) => Ok(next),
                 Err(_) if batch.len() >= ENOUGH || self.in_flight.load(Ordering::Relaxed) == 0 => {
@@ -143,15 +164,15 @@ impl Writer {
                 Err(_) => commands.recv_timeout(deadline.saturating_duration_since(Instant::now())),
             };
             match next {
-                Ok(Command::Event(job)) => {
+                Ok(Command::Event(job)) if !job.vanish => {
                     bytes += job.record.json.len();
                     batch.push(*job);
                 }
-                Ok(Command::Stop) => return (batch, true),
+                Ok(other) => return (batch, Some(other)),
                 Err(_) => break,
             }
         }
-        (batch, false)
+        (batch, None)
     }
 
     fn commit(&mut self, batch: Vec<Job>) {
@@ -159,6 +180,7 @@ impl Writer {
         let mut records = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
         let mut stored: Vec<Record> = Vec::with_capacity(batch.len());
+        let vanish = batch.iter().any(|job| job.vanish);
         for job in batch {
             let fate = match job.record.event.kind.is_ephemeral() {
                 true => Ok(()),
@@ -170,10 +192,15 @@ impl Writer {
             replies.push((job.reply, job.record.event.id, fate));
             records.push(job.record);
         }
+        let vanishing = records.first().filter(|_| vanish).map(|job| &job.event);
         let outcomes = if stored.is_empty() {
             Ok(Vec::new())
         } else {
-            self.store.append(&stored)
+            let forgotten = match vanishing {
+                Some(event) => self.forget(event),
+                None => Ok(()),
+            };
+            forgotten.and_then(|()| self.store.append(&stored))
         };
         let mut outcomes = match outcomes {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect::<Vec<_>>(),
@@ -196,7 +223,10 @@ impl Writer {
                 Ok(()) => verdict(outcomes.next()),
             };
             let seq = match result {
-                Ok(Accepted::New { seq }) => Some(seq),
+                Ok(Accepted::New { seq }) => {
+                    self.known.insert(&id);
+                    Some(seq)
+                }
                 _ => None,
             };
             if seq.is_some() || result == Ok(Accepted::Ephemeral) {
@@ -226,6 +256,22 @@ impl Writer {
             client.outbox.flush();
         }
         self.fan_out(items);
+    }
+
+    /// Removes what a request to vanish is about. That comes before the request itself is stored: whoever sent one that
+    /// a crash cut off was not told OK.
+    fn forget(&self, request: &Event) -> Result<(), store::Error> {
+        if self.store.has(&request.id)? {
+            return Ok(());
+        }
+        let author = request.pubkey;
+        let removed = self.store.vanish(&author, request.created_at.as_secs())?;
+        tracing::info!(removed, "a key asked to be forgotten");
+        // The coordinator erases the files when it sees the request, and after a crash when it sees this.
+        if author == self.operator {
+            self.store.purge(&[], b"")?;
+        }
+        Ok(())
     }
 
     fn fan_out(&self, items: Vec<Item>) {

@@ -14,7 +14,7 @@ use nostr::{
 use super::{
     Error, Outcome, Record, Stored,
     events::{FjallStore, META_SEQ, parse},
-    index,
+    index, vanish,
 };
 use crate::nips::{kind, nip01, nip09, nip09::Target};
 
@@ -130,6 +130,9 @@ impl<'a> Pending<'a> {
             Some(Dead::Purged) => return Ok(Outcome::Deleted),
             Some(Dead::Deleted) if nip09::is_deletable(event.kind) => return Ok(Outcome::Deleted),
             _ => {}
+        }
+        if vanish::is_forgotten(self.store, &self.snapshot, event)? {
+            return Ok(Outcome::Deleted);
         }
         let address = nip01::identifier(event)
             .map(|identifier| (event.kind, event.pubkey, identifier.to_owned()));

@@ -14,13 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
-use nostr::{Event, EventId, JsonUtil};
+use nostr::{Event, EventId, JsonUtil, PublicKey};
 use tokio::sync::watch;
 
 use super::{
     Check, Error, EventStore, Hit, Outcome, Query, Record, Stored, append, check, erase,
     index::{self, Keyer},
-    purge, query,
+    purge, query, vanish,
 };
 
 /// The format that this version reads and writes.
@@ -109,7 +109,7 @@ impl FjallStore {
                     .map_err(|_| Error::Meta(META_SEQ))?,
             ),
         };
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             events: db.keyspace("events-1", options).map_err(failed)?,
             index: db.keyspace("index-1", options).map_err(failed)?,
@@ -119,7 +119,9 @@ impl FjallStore {
             writer: Mutex::new(()),
             last: AtomicU64::new(last),
             changed: watch::Sender::new(last),
-        })
+        };
+        vanish::go_on(&store)?;
+        Ok(store)
     }
 
     /// Publishes that everything up to a sequence number is committed.
@@ -175,6 +177,11 @@ impl EventStore for FjallStore {
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         append::expire(self, now, max)
+    }
+
+    fn vanish(&self, author: &PublicKey, until: u64) -> Result<usize, Error> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        vanish::vanish(self, author, until)
     }
 
     fn purge(&self, ids: &[EventId], note: &[u8]) -> Result<usize, Error> {

@@ -17,6 +17,7 @@ pub mod search;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod vanish;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use nostr::{Event, EventId, Filter, JsonUtil};
+use nostr::{Event, EventId, Filter, JsonUtil, PublicKey};
 use tokio::sync::watch;
 
 pub use self::{
@@ -64,7 +65,7 @@ pub enum Outcome {
     Duplicate,
     /// A newer version of its address is stored.
     Superseded,
-    /// Its author deleted it (NIP-09), or the owner purged it.
+    /// Its author deleted it (NIP-09) or vanished (NIP-62), or the owner purged it.
     Deleted,
     /// Its `created_at` lies beyond what the index can hold (`u32::MAX`).
     Unrepresentable,
@@ -155,9 +156,18 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the storage fails.
     fn expire(&self, now: u64, max: usize) -> Result<usize, Error>;
 
+    /// Removes everything by an author up to a time (NIP-62), deletions too, and gift wraps that name it, up to that time
+    /// too; gives how many there were. Nothing of that is accepted again ([`Outcome::Deleted`]). Requests to vanish
+    /// themselves (kind 62) are the exception: they stay and are accepted. All of it is durable when this returns; after a
+    /// crash before that, the store goes on by itself, or nothing has happened.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn vanish(&self, author: &PublicKey, until: u64) -> Result<usize, Error>;
+
     /// Removes events with all of their index entries, whatever their kind, and keeps only their ids, under which
     /// nothing is accepted any more. All of it is one durable commit, with `note` for who goes on after a crash
-    /// ([`EventStore::purging`]); gives how many there were.
+    /// ([`EventStore::purging`]), which an empty one does not replace; gives how many there were.
     ///
     /// # Errors
     /// When the storage fails; then nothing is removed.
@@ -199,6 +209,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// When the storage fails.
     fn get(&self, id: &EventId) -> Result<Option<Stored>, Error>;
+
+    /// Whether an event is stored, by its id.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn has(&self, id: &EventId) -> Result<bool, Error> {
+        Ok(self.get(id)?.is_some())
+    }
 
     /// The JSON of one row.
     ///

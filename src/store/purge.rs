@@ -29,7 +29,9 @@ pub(super) fn purge(store: &FjallStore, ids: &[EventId], note: &[u8]) -> Result<
             batch.insert(&store.meta, dead_id_key(id, &stored.event.pubkey), PURGED);
         }
     }
-    batch.insert(&store.meta, NOTE, note);
+    if !note.is_empty() || noted(store)?.is_none() {
+        batch.insert(&store.meta, NOTE, note);
+    }
     batch.commit()?;
     Ok(seen.len())
 }

@@ -2,7 +2,8 @@
 //!
 //! What belongs to them is found first ([`belongs`]). Copies go before events, since that can be refused; then the events
 //! go in one commit that also notes what is left to do, so that a start after a crash goes on with it: the ledger,
-//! journals, keys, blobs, and the files in which the removed bytes still are. Whoever shows what is gone hears of it by
+//! journals, keys, blobs, and the files in which the removed bytes still are. That last part is also done when the
+//! operator asks this relay to forget everything (NIP-62). Whoever shows what is gone hears of it by
 //! deletions (NIP-09) under the keys that signed it.
 
 mod belongs;
@@ -15,6 +16,7 @@ use std::{
 
 use nostr::{Event, EventId, Keys, PublicKey};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use self::belongs::Belongings;
 use super::{
@@ -44,7 +46,7 @@ const AT_WORK: &str = "an agent is still at work on this: stop it first (`treefo
 const LEAVES: &str = "a session takes long to end; try again in a moment";
 
 /// What is left to do once the events are gone.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Left {
     v: u32,
     sessions: Vec<PublicKey>,
@@ -120,8 +122,50 @@ async fn finish_before(context: &Arc<Context>) -> Result<(), Failure> {
     else {
         return Ok(());
     };
-    let left = serde_json::from_slice(&note).map_err(|error| broken(&error))?;
-    finish(context, left).await.map(drop)
+    finish(context, read(&note)?).await.map(drop)
+}
+
+/// The relay notes nothing but that files are to be erased.
+fn read(note: &[u8]) -> Result<Left, Failure> {
+    match note {
+        [] => Ok(Left::default()),
+        note => serde_json::from_slice(note).map_err(|error| broken(&error)),
+    }
+}
+
+/// Takes what the operator asked this relay to forget (NIP-62) off the disk, too.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(super) async fn follow_vanishing(
+    context: Arc<Context>,
+    stop: CancellationToken,
+) -> Result<(), super::Error> {
+    let mut feed = context.relay.feed(context.relay.last_seq());
+    loop {
+        let batch = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            batch = feed.next() => batch?,
+        };
+        let asks = |event: &Event| {
+            event.pubkey == context.admission.operator() && context.relay.is_asked_to_forget(event)
+        };
+        if batch.iter().any(|stored| asks(&stored.event)) {
+            let _alone = context.purging.lock().await;
+            // A purge that ended meanwhile took the note with it, but not surely these bytes.
+            let erased = match context.relay.purging().await {
+                Ok(note) => match read(&note.unwrap_or_default()) {
+                    Ok(left) => finish(&context, left).await.map(drop),
+                    Err(failure) => Err(failure),
+                },
+                Err(error) => Err(broken(&error)),
+            };
+            if let Err(failure) = erased {
+                let reason = failure.sentence;
+                tracing::error!(reason, "what was forgotten is not all off the disk");
+            }
+        }
+    }
 }
 
 /// Everything after the commit; may be done again. Gives how many blobs went and whether all bytes are off the disk.

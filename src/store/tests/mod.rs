@@ -3,6 +3,7 @@
 mod check;
 mod purge;
 mod random;
+mod vanish;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 

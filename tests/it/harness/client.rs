@@ -17,35 +17,72 @@ pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Who speaks.
     pub(crate) keys: Keys,
+    /// The relay's challenge (NIP-42), once it came.
+    pub(crate) challenge: Option<String>,
 }
 
 impl Client {
     pub(crate) async fn connect(address: &str, keys: Keys) -> Self {
-        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/"))
-            .await
-            .unwrap();
-        Self { socket, keys }
+        let url = format!("ws://{address}/");
+        Self::connect_to(&url, keys).await.unwrap()
+    }
+
+    /// The same to any relay, which may refuse.
+    pub(crate) async fn connect_to(url: &str, keys: Keys) -> Result<Self, String> {
+        let connected = tokio_tungstenite::connect_async(url).await;
+        let (socket, _) = connected.map_err(|error| error.to_string())?;
+        Ok(Self {
+            socket,
+            keys,
+            challenge: None,
+        })
     }
 
     /// Sends a frame as it is.
     pub(crate) async fn raw(&mut self, text: String) {
-        self.socket.send(Message::text(text)).await.unwrap();
+        self.say(text).await.unwrap();
+    }
+
+    /// Sends a frame to a relay that may have gone.
+    pub(crate) async fn say(&mut self, text: String) -> Result<(), String> {
+        let sent = self.socket.send(Message::text(text)).await;
+        sent.map_err(|error| error.to_string())
     }
 
     /// The next message of the relay, but for the challenge at the beginning.
     pub(crate) async fn next(&mut self) -> Value {
+        self.hear(PATIENCE).await.unwrap()
+    }
+
+    /// The next message, but for a challenge, or why there is none.
+    pub(crate) async fn hear(&mut self, patience: Duration) -> Result<Value, String> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next())
-                .await
-                .expect("the relay says nothing")
-                .expect("the relay closed the connection")
-                .unwrap();
-            let Message::Text(text) = message else {
-                continue;
-            };
-            let value: Value = serde_json::from_str(&text).unwrap();
+            let value = self.hear_any(patience).await?;
             if value[0] != "AUTH" {
-                return value;
+                return Ok(value);
+            }
+        }
+    }
+
+    /// The next message, also when it is a challenge, or why there is none.
+    pub(crate) async fn hear_any(&mut self, patience: Duration) -> Result<Value, String> {
+        loop {
+            let message = tokio::time::timeout(patience, self.socket.next())
+                .await
+                .map_err(|_| "the relay says nothing".to_owned())?
+                .ok_or("the relay closed the connection")?
+                .map_err(|error| format!("the connection broke: {error}"))?;
+            match message {
+                Message::Text(text) => {
+                    let value: Value = serde_json::from_str(&text)
+                        .map_err(|error| format!("not JSON: {error}"))?;
+                    if value[0] == "AUTH" {
+                        self.challenge = value[1].as_str().map(str::to_owned);
+                    }
+                    return Ok(value);
+                }
+                Message::Close(frame) => return Err(format!("the relay closes: {frame:?}")),
+                _ => {}
             }
         }
     }

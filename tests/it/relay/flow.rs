@@ -181,3 +181,66 @@ async fn pings_are_answered() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quick_query_does_not_wait_for_those_that_go_through_everything() {
+    let bus = Bus::start(Config {
+        max_queries: 1,
+        ..Config::default()
+    })
+    .await;
+    let keys = Keys::generate();
+    let wanted = note(&keys, "wanted");
+    bus.relay.publish(wanted.clone()).await.unwrap();
+    for n in 0..1500 {
+        bus.relay
+            .publish(note(&keys, &n.to_string()))
+            .await
+            .unwrap();
+    }
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut scans = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let mut client = bus.client().await;
+        for n in 0..10 {
+            let name = format!("{n}");
+            client.send(json!(["COUNT", name, {"kinds": [1]}])).await;
+        }
+        let answered = Arc::clone(&answered);
+        scans.spawn(async move {
+            for _ in 0..10 {
+                assert_eq!(client.next().await[2]["count"], 1501);
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let mut quick = bus.client().await;
+    while answered.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let before = answered.load(Ordering::Relaxed);
+    let found = quick.req("q", &[json!({"ids": [wanted.id]})]).await;
+    let meanwhile = answered.load(Ordering::Relaxed) - before;
+    assert_eq!(found, [wanted.id.to_hex()]);
+    assert!(meanwhile < 10, "it waited for {meanwhile} of 40");
+    while let Some(scan) = scans.join_next().await {
+        scan.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn ephemeral_events_are_repeated_for_their_time_only() {
+    let bus = Bus::start(Config {
+        ephemeral_replay_s: 1,
+        ..Config::default()
+    })
+    .await;
+    let mut client = bus.client().await;
+    let event = Draft::new(24135).sign(&Keys::generate(), now()).unwrap();
+    assert!(client.publish(&event).await.0);
+    let filter = json!({"kinds": [24135]});
+    let id = event.id.to_hex();
+    assert_eq!(client.req("a", std::slice::from_ref(&filter)).await, [id]);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(client.req("b", &[filter]).await.is_empty());
+}

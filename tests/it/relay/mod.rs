@@ -7,8 +7,17 @@ mod http;
 mod limits;
 mod protocol;
 mod search;
+mod sync;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use nostr::{Event, Filter, JsonUtil, Keys, Timestamp};

@@ -212,6 +212,10 @@ async fn the_other_fields_of_a_filter_hold_too_and_so_does_a_count() {
     assert_eq!(client.counted(&union).await[2]["count"], 3);
     let mixed = [json!({"search": "lighthouse"}), json!({"kinds": [7]})];
     let refused = client.counted(&mixed).await;
+    client
+        .send(json!(["NEG-OPEN", "n", {"search": "lighthouse"}, "6100000200"]))
+        .await;
+    assert_eq!(client.next().await[0], "NEG-ERR");
     assert_eq!(refused[0], "CLOSED");
     assert!(refused[2].as_str().unwrap().starts_with("unsupported:"));
     tokio::time::sleep(Duration::from_secs(3)).await;
