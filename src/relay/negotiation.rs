@@ -95,6 +95,11 @@ impl Negotiator {
         self.open.remove(name);
         self.open.retain(|_, open| !open.task.is_finished());
         admit(&self.shared, &self.client, std::slice::from_ref(&filter))?;
+        if filter.search.is_some() {
+            return Err(Rejection::Negentropy(
+                "a reconciliation does not search".to_owned(),
+            ));
+        }
         let most = self.shared.config.max_negentropy_sessions;
         if self.open.len() >= most {
             return Err(Rejection::TooManyReconciliations(most));

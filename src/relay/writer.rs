@@ -117,13 +117,13 @@ impl Writer {
                 })?
         };
         let writer = Self {
-            room: Room::new(store.folder(), owner.min_free),
+            room: Room::new(store.folder(), min_free),
             broken,
             store,
             hub,
             known,
             in_flight,
-            operator: owner.key,
+            operator,
             fan_out,
             behind,
         };

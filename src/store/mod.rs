@@ -13,6 +13,7 @@ pub mod feed;
 mod index;
 mod purge;
 mod query;
+pub mod search;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use self::{
     check::{Check, Faults, sound},
     events::FjallStore,
     feed::Feed,
+    search::Search,
 };
 
 /// An event on its way into the store, with its canonical JSON.
