@@ -25,7 +25,7 @@
 //! |---|---|
 //! | [`nips`] | the wire: kinds, drafts, NIP-90, session records; no I/O |
 //! | [`keys`] | keyring, admission |
-//! | [`store`] | events and their feed (fjall), the coordinator's state (sled), blobs |
+//! | [`store`] | events and their feed (fjall), the search over them, the coordinator's state (sled), blobs |
 //! | [`relay`] | connections, the one door, the writer, live subscriptions, its HTTP |
 //! | [`job`] | the life of a job, pure |
 //! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |
@@ -50,6 +50,8 @@
 //! * **A job ends in exactly one result or one error**, whatever comes in whatever order and whenever the
 //!   host dies: `job::tests::every_order_of_inputs_ends_in_one_terminal_answer`, `crash::*`.
 //! * **A session has one start, one end, and a chain without gaps:** `recorder::log::tests::*`, `crash::*`.
+//! * **What is encrypted, gone or purged is not found, and no word of anything is in the search's files:**
+//!   `relay::search::*`.
 //! * **Secret keys stay in the keyring:** `secrets::*`. What the host signs is redacted first:
 //!   `recorder::redact::tests::*`.
 //! * **A container has no network, no capability and no writable place but its scratch space:**

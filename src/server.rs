@@ -180,6 +180,7 @@ impl Server {
                 .to_owned(),
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
+        relay.offer_search(home.join("search"))?;
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
         let runtime: Arc<dyn Runtime> =
             Arc::new(ChosenRuntime::new(&home_id, home, &config.sandbox));

@@ -19,7 +19,7 @@ pub(crate) fn run(folder: Option<PathBuf>, fjall: bool) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let store: Arc<dyn EventStore> = match folder {
+        let store: Arc<dyn EventStore> = match &folder {
             Some(folder) if fjall => Arc::new(FjallStore::open(&folder.join("events")).unwrap()),
             Some(folder) => Arc::new(LogStore::open(&folder.join("events")).unwrap()),
             None => Arc::new(NullStore::new()),
@@ -31,6 +31,12 @@ pub(crate) fn run(folder: Option<PathBuf>, fjall: bool) {
             description: String::new(),
         };
         let relay = Relay::start(Config::default(), store, identity, admission).unwrap();
+        // To see what the search costs: `TREEFORT_BENCH_NO_SEARCH=1 cargo bench --bench relay`.
+        if let Some(folder) = folder
+            && std::env::var_os("TREEFORT_BENCH_NO_SEARCH").is_none()
+        {
+            relay.offer_search(folder.join("search")).unwrap();
+        }
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();

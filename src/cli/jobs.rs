@@ -1,15 +1,19 @@
 //! `treefort jobs`: what was asked, and how it went.
 
-use nostr::{JsonUtil as _, Timestamp};
+use std::collections::HashSet;
+
+use nostr::{Event, EventId, Filter, JsonUtil as _, Kind, PublicKey, Timestamp};
 use serde_json::json;
 
 use super::{
     Context,
+    client::{self, Client},
     error::CommandError,
     gather, launch, output,
     text::{self, one_line, truncate},
     view::{self, JobState, short},
 };
+use crate::nips::kind;
 
 /// Columns of a line at most, also in a file.
 const WIDEST: usize = 120;
@@ -20,6 +24,10 @@ pub struct Args {
     /// How many.
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    /// Only jobs with all of these words in them: in what was asked, done or answered. Case and accents do not count.
+    /// What is private is not searched.
+    #[arg(long, short = 's', value_name = "WORDS")]
+    search: Option<String>,
     /// Also what you asked for with copies: undo, diff, apply and the like.
     #[arg(long)]
     all: bool,
@@ -37,10 +45,23 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         let coordinator = connection.coordinator();
         let operator = connection.keyring.operator().public_key();
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        let jobs = gather::jobs(&mut connection.client, coordinator, Some(limit), args.all).await?;
+        let client = &mut connection.client;
+        let jobs = match &args.search {
+            None => gather::jobs(client, coordinator, Some(limit), args.all).await?,
+            Some(words) => {
+                let found = with_words(client, coordinator, words).await?;
+                let mut jobs = gather::jobs(client, coordinator, None, args.all).await?;
+                jobs.retain(|job| found.contains(&job.id));
+                jobs.truncate(limit);
+                jobs
+            }
+        };
         let now = Timestamp::now().as_secs();
         if jobs.is_empty() && !args.json {
-            output::progress("No jobs yet. Ask something: treefort run \"a question\"");
+            output::progress(match args.search {
+                None => "No jobs yet. Ask something: treefort run \"a question\"",
+                Some(_) => "No job has all of these words.",
+            });
         }
         for job in jobs {
             let keys = connection.keyring.operator();
@@ -87,6 +108,29 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Ok(())
     })
     .await
+}
+
+/// The jobs with these words in their requests, records and results (NIP-50): the best of these, as many as the relay
+/// gives at once.
+async fn with_words(
+    client: &mut Client,
+    coordinator: PublicKey,
+    words: &str,
+) -> Result<HashSet<EventId>, client::Error> {
+    let kinds = [kind::TEXT_GENERATION, kind::AGENT_TASK].map(|asked| [asked, asked + 1000]);
+    let records = kind::SESSION_START..=kind::SESSION_END;
+    let filter = Filter::new()
+        .kinds(kinds.into_iter().flatten().chain(records).map(Kind::from))
+        .search(words);
+    let found = client.newest(filter, usize::MAX).await?;
+    let of = |event: &Event| {
+        let root = view::ids(event, "E").next();
+        match kind::is_job_request(event.kind) && event.pubkey != coordinator {
+            true => Some(event.id),
+            false => root.or_else(|| view::ids(event, "e").next()),
+        }
+    };
+    Ok(found.iter().filter_map(of).collect())
 }
 
 fn describe(state: &JobState) -> (&'static str, &'static str, Option<&str>) {

@@ -11,6 +11,7 @@ pub mod nip10;
 pub mod nip11;
 pub mod nip40;
 pub mod nip42;
+pub mod nip50;
 pub mod nip62;
 pub mod nip70;
 pub mod nip77;

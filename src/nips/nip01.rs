@@ -10,7 +10,7 @@ use nostr::{Event, EventId, Filter, Kind, PublicKey, SingleLetterTag, Timestamp}
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::nip77;
+use super::{nip50, nip77};
 
 /// The longest subscription id.
 pub const MAX_SUBSCRIPTION_ID: usize = 64;
@@ -91,9 +91,9 @@ pub enum FilterError {
     /// `#` and more than one letter.
     #[error("only single-letter tags can be asked for, not {0:?}")]
     Tag(String),
-    /// NIP-50 is not served, and ignoring it would answer with events that do not match.
-    #[error("search is not supported")]
-    Search,
+    /// What to look for is too long (NIP-50).
+    #[error("{0}")]
+    Search(#[from] nip50::SearchError),
 }
 
 impl<'a> ClientMessage<'a> {
@@ -184,7 +184,11 @@ pub fn parse_filter(json: &str) -> Result<Filter, FilterError> {
             "since" => filter.since = Some(field::<Timestamp>(name, raw)?),
             "until" => filter.until = Some(field::<Timestamp>(name, raw)?),
             "limit" => filter.limit = Some(field::<usize>(name, raw)?),
-            "search" => return Err(FilterError::Search),
+            "search" => {
+                let text = field::<String>(name, raw)?;
+                // One that asks for nothing is none (NIP-50).
+                filter.search = nip50::Search::parse(&text)?.map(|_| text);
+            }
             tag => {
                 if let Some(letter) = tag.strip_prefix('#') {
                     let letter: SingleLetterTag = letter
@@ -210,11 +214,20 @@ fn field<'de, T: Deserialize<'de>>(name: &str, raw: &'de str) -> Result<T, Filte
 /// Whether an event matches a filter. Unlike `nostr::Filter::match_event`, an empty list matches nothing.
 #[must_use]
 pub fn matches(filter: &Filter, event: &Event) -> bool {
-    filter.search.is_none()
-        && filter
-            .ids
-            .as_ref()
-            .is_none_or(|ids| ids.contains(&event.id))
+    fields_match(filter, event)
+        && filter.search.as_ref().is_none_or(|text| {
+            nip50::Search::parse(text)
+                .is_ok_and(|search| search.is_none_or(|search| search.matches(event)))
+        })
+}
+
+/// Whether an event matches a filter, whatever it searches for.
+#[must_use]
+pub fn fields_match(filter: &Filter, event: &Event) -> bool {
+    filter
+        .ids
+        .as_ref()
+        .is_none_or(|ids| ids.contains(&event.id))
         && filter
             .kinds
             .as_ref()
@@ -237,8 +250,7 @@ pub fn matches(filter: &Filter, event: &Event) -> bool {
 /// Whether a filter can match anything at all.
 #[must_use]
 pub fn is_satisfiable(filter: &Filter) -> bool {
-    filter.search.is_none()
-        && filter.ids.as_ref().is_none_or(|set| !set.is_empty())
+    filter.ids.as_ref().is_none_or(|set| !set.is_empty())
         && filter.kinds.as_ref().is_none_or(|set| !set.is_empty())
         && filter.authors.as_ref().is_none_or(|set| !set.is_empty())
         && filter.generic_tags.values().all(|set| !set.is_empty())
@@ -377,7 +389,7 @@ mod tests {
             r#"["NOPE"]"#,
             r#"["REQ","a",[]]"#,
             r##"["REQ","a",{"#foo":["x"]}]"##,
-            r#"["REQ","a",{"search":"x"}]"#,
+            r#"["REQ","a",{"search":1}]"#,
             r#"["REQ","a",{"kinds":[70000]}]"#,
             r#"["REQ","a",{"limit":-1}]"#,
             r#"["REQ","a",{"ids":["abc"]}]"#,

@@ -36,6 +36,19 @@ use self::access::Keys;
 pub use self::files::{Files, Root};
 use crate::{loopback::Places, sandbox::Inward};
 
+/// The headers of a request as an app gets them, and those of an answer as a browser gets them, for the fuzzers
+/// (`tests/fuzz`); `None` when it leads elsewhere.
+#[doc(hidden)]
+#[must_use]
+pub fn passed_on(
+    headers: &hyper::HeaderMap,
+    host: &str,
+    port: u16,
+) -> (hyper::HeaderMap, Option<hyper::HeaderMap>) {
+    let inward = headers::inward(headers, host, port, false);
+    (inward, headers::outward(headers, host, port).ok())
+}
+
 /// Previews at once; the one that was used longest ago makes room.
 const MAX_PREVIEWS: usize = 16;
 /// Connections to one preview at once.

@@ -79,6 +79,8 @@ pub struct Config {
     pub max_negentropy: usize,
     /// Reconciliations of one connection at the same time.
     pub max_negentropy_sessions: usize,
+    /// Whether clients can search (NIP-50).
+    pub search: bool,
 }
 
 impl Default for Config {
@@ -114,6 +116,7 @@ impl Default for Config {
             max_ephemeral_bytes: 4 << 20,
             max_negentropy: 250_000,
             max_negentropy_sessions: 4,
+            search: true,
         }
     }
 }

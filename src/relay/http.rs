@@ -37,7 +37,7 @@ use crate::nips::{
 };
 
 const PROOF_PATH: &str = "/.well-known/treefort";
-const NIPS: [u16; 11] = [1, 9, 11, 17, 40, 42, 45, 59, 62, 70, 77];
+const NIPS: [u16; 12] = [1, 9, 11, 17, 40, 42, 45, 50, 59, 62, 70, 77];
 
 /// An upgrade that was answered and now has to be served.
 type Upgrade = Arc<Mutex<Option<(OnUpgrade, Sender, Place)>>>;
@@ -311,7 +311,9 @@ fn document(shared: &Shared, sender: &Sender) -> Reply {
         // Any web site may read this: it is not told whose relay it found.
         pubkey: sender.trusted.then(|| shared.admission.operator().to_hex()),
         self_key: shared.identity.keys.public_key().to_hex(),
-        supported_nips: NIPS.to_vec(),
+        supported_nips: (NIPS.into_iter())
+            .filter(|nip| *nip != 50 || shared.search.get().is_some())
+            .collect(),
         software: env!("CARGO_PKG_NAME"),
         version: sender.trusted.then_some(env!("CARGO_PKG_VERSION")),
         limitation: Limitation {

@@ -7,6 +7,7 @@
 //! after an acknowledgement finds what it wrote.
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -17,7 +18,10 @@ use nostr::{Event, EventId, Filter, PublicKey, Timestamp};
 
 use super::{client::Client, ephemeral::Ring};
 use crate::{
-    nips::nip01::{self, write},
+    nips::{
+        nip01::{self, write},
+        nip50,
+    },
     store::{EventStore, Record},
 };
 
@@ -45,7 +49,7 @@ struct Subscription {
     name: String,
     /// `["EVENT","name",`
     prefix: String,
-    filters: Vec<Filter>,
+    filters: Vec<Wanted>,
     /// What the filters take.
     bytes: usize,
     /// Stored events up to here are the query's, later ones are live.
@@ -54,6 +58,26 @@ struct Subscription {
     waiting: Option<Vec<Arc<Record>>>,
     waiting_bytes: usize,
 }
+
+/// A filter, with what it searches for (NIP-50) at hand.
+struct Wanted {
+    /// Without the search.
+    filter: Filter,
+    search: Option<nip50::Search>,
+}
+
+impl Wanted {
+    fn new(mut filter: Filter) -> Self {
+        let search = filter.search.take();
+        Self {
+            search: search.and_then(|text| nip50::Search::parse(&text).ok().flatten()),
+            filter,
+        }
+    }
+}
+
+/// The words of an event, read once for all who search, if anybody does.
+type EventWords = OnceCell<HashSet<String>>;
 
 /// What a query needs to continue where live events begin.
 pub(super) struct Registered {
@@ -121,7 +145,7 @@ impl Hub {
                 name: name.to_owned(),
                 prefix: write::event_prefix(name),
                 bytes: bytes(&filters),
-                filters,
+                filters: filters.into_iter().map(Wanted::new).collect(),
                 after,
                 waiting: Some(Vec::new()),
                 waiting_bytes: 0,
@@ -216,9 +240,10 @@ impl Hub {
             } else if !ephemeral.take(&item.record, Instant::now()) {
                 continue;
             }
+            let words = EventWords::new();
             for slot in index.candidates(&item.record.event) {
                 if let Some(subscription) = subscriptions.get_mut(&slot)
-                    && subscription.deliver(item)
+                    && subscription.deliver(item, &words)
                 {
                     touched
                         .entry(subscription.client.id)
@@ -266,8 +291,8 @@ impl State {
 
     fn drop_slot(&mut self, slot: u64) {
         if let Some(subscription) = self.subscriptions.remove(&slot) {
-            for filter in &subscription.filters {
-                self.index.remove(slot, filter);
+            for wanted in &subscription.filters {
+                self.index.remove(slot, &wanted.filter);
             }
         }
     }
@@ -275,12 +300,16 @@ impl State {
 
 impl Subscription {
     /// Whether something was added to the client's outbox.
-    fn deliver(&mut self, Item { seq, record }: &Item) -> bool {
+    fn deliver(&mut self, Item { seq, record }: &Item, words: &EventWords) -> bool {
+        let event = &record.event;
+        let matches = |wanted: &Wanted| {
+            nip01::fields_match(&wanted.filter, event)
+                && wanted.search.as_ref().is_none_or(|search| {
+                    search.is_within(words.get_or_init(|| nip50::set_of(event)))
+                })
+        };
         if seq.is_some_and(|seq| seq <= self.after)
-            || !self
-                .filters
-                .iter()
-                .any(|filter| nip01::matches(filter, &record.event))
+            || !self.filters.iter().any(matches)
             || !self.client.receives(&record.event)
         {
             return false;

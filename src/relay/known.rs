@@ -1,8 +1,8 @@
 //! Which events may be stored already, without asking the store for each new one.
 //!
 //! An event is not stored if it is newer than everything that was when the relay started and did not come since then. What
-//! came since is in a Bloom filter, which never misses one. Only for the rest the store is asked, which costs a tenth of a
-//! verification, and this a thousandth.
+//! came since is in a Bloom filter, which never misses one. Only for the rest the store is asked: that took half as long as
+//! verifying a signature (32 of 62 µs, 80,000 events in fjall, debug build), and this 0.2 µs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,12 +64,46 @@ fn places(id: &EventId) -> impl Iterator<Item = (usize, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
+        keys::{Admission, Admit},
         nips::Draft,
+        relay::{Accepted, Config, Identity, Rejection, Relay},
         store::{LogStore, Record},
     };
     use nostr::Keys;
+
+    #[tokio::test]
+    async fn what_is_stored_is_not_verified_again_after_a_restart_either() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Arc::new(LogStore::open(home.path()).unwrap());
+        let keys = Keys::generate();
+        let start = || {
+            let admission = Admission::new(keys.public_key(), Admit::Owner);
+            let identity = Identity {
+                keys: keys.clone(),
+                description: String::new(),
+            };
+            let store = Arc::clone(&store);
+            Relay::start(Config::default(), store, identity, Arc::new(admission)).unwrap()
+        };
+        let event = Draft::new(1).sign(&keys, 100).unwrap();
+        let mut unsigned = event.clone();
+        unsigned.sig = Draft::new(7).sign(&keys, 100).unwrap().sig;
+        let relay = start();
+        assert_eq!(
+            relay.publish(unsigned.clone()).await,
+            Err(Rejection::Signature)
+        );
+        relay.publish(event).await.unwrap();
+        for again in [relay, start()] {
+            let answer = again.publish(unsigned.clone()).await;
+            assert_eq!(answer, Ok(Accepted::Duplicate));
+            again.shutdown().await;
+        }
+    }
 
     #[test]
     fn only_what_may_be_there_is_asked_for() {

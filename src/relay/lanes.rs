@@ -15,7 +15,7 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use super::{Error, Shared, client};
 use crate::{
     nips::nip01,
-    store::{self, EventStore, Hit, Query},
+    store::{EventStore, Hit, Query, Search},
 };
 
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
@@ -74,11 +74,14 @@ fn is_long(filters: &[Filter]) -> bool {
 
 impl Shared {
     /// Runs a query in its lane; it gives up at the time that it is given.
-    async fn laned<T: Send + 'static>(
+    async fn laned<T: Send + 'static, E>(
         &self,
         long: bool,
-        work: impl Fn(&dyn EventStore, Instant) -> Result<T, store::Error> + Send + Sync + 'static,
-    ) -> Result<T, Error> {
+        work: impl Fn(&dyn EventStore, Instant) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, Error>
+    where
+        Error: From<E>,
+    {
         let timeout = Duration::from_secs(self.config.query_timeout_s);
         let work = Arc::new(work);
         if !long {
@@ -86,7 +89,7 @@ impl Shared {
             let place = place.map_err(|_| Error::Stopping)?;
             let (work, until) = (Arc::clone(&work), place.until);
             match self.blocking(move |store| Ok(work(store, until)?)).await {
-                Err(Error::Store(store::Error::Deadline)) => {}
+                Err(error) if error.is_deadline() => {}
                 done => return done,
             }
         }
@@ -103,9 +106,10 @@ impl Shared {
         up_to: u64,
         keys: Vec<PublicKey>,
     ) -> Result<Vec<Hit>, Error> {
+        let search = self.search(&filters, up_to).await?;
         let (default_limit, max_limit) = (self.config.default_limit, self.config.max_limit);
-        self.laned(false, move |store, until| {
-            store.query(&Query {
+        self.laned(false, move |store, until| -> Result<_, Error> {
+            let query = Query {
                 filters: &filters,
                 default_limit,
                 max_limit,
@@ -115,9 +119,25 @@ impl Shared {
                 guarded: client::is_private,
                 deadline: Some(until),
                 budget: QUERY_BUDGET,
+            };
+            Ok(match &search {
+                Some(search) => search.find(&query)?,
+                None => store.query(&query)?,
             })
         })
         .await
+    }
+
+    /// Who answers these filters, if one of them searches; everything up to `up_to` can be found then.
+    async fn search(&self, filters: &[Filter], up_to: u64) -> Result<Option<Arc<Search>>, Error> {
+        if filters.iter().all(|filter| filter.search.is_none()) {
+            return Ok(None);
+        }
+        let Some(search) = self.search.get() else {
+            return Ok(None);
+        };
+        search.reached(up_to).await?;
+        Ok(Some(Arc::clone(search)))
     }
 
     /// Ids and times of what holders of `keys` may see, at most `most`, without their JSON.
@@ -153,16 +173,22 @@ impl Shared {
         filters: Vec<Filter>,
         keys: Option<Vec<PublicKey>>,
     ) -> Result<u64, Error> {
-        self.laned(is_long(&filters), move |store, until| {
+        let search = self.search(&filters, self.store.last_seq()).await?;
+        let long = search.is_none() && is_long(&filters);
+        self.laned(long, move |store, until| -> Result<_, Error> {
             let visible = |event: &Event| {
                 keys.as_ref()
                     .is_none_or(|keys| client::visible_to(event, keys))
             };
-            store.count(&Query {
+            let query = Query {
                 visible: &visible,
                 guarded: client::is_private,
                 deadline: Some(until),
                 ..Query::all(&filters, Timestamp::now().as_secs())
+            };
+            Ok(match &search {
+                Some(search) => search.count(&query)?,
+                None => store.count(&query)?,
             })
         })
         .await
@@ -177,6 +203,7 @@ mod tests {
     use crate::{
         keys::{Admission, Admit},
         relay::{Config, Identity, Relay},
+        store,
     };
 
     #[tokio::test]

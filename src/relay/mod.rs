@@ -27,8 +27,9 @@ mod writer;
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -58,12 +59,12 @@ use self::{
     known::Known,
     lanes::Lanes,
     rate::Rates,
-    writer::{Command, Writer},
+    writer::{Command, Parts, Writer},
 };
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Query},
+    store::{self, EventStore, Feed, Query, Search, search},
 };
 
 /// How many of the largest reconciliations there is room for at the same time.
@@ -87,6 +88,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The search.
+    #[error(transparent)]
+    Search(#[from] search::Error),
     /// A stored event could not be read.
     #[error("a stored event is damaged")]
     Damaged(#[source] nostr::event::Error),
@@ -95,10 +99,27 @@ pub enum Error {
     Stopping,
 }
 
+impl Error {
+    /// Whether a query took too long.
+    fn is_deadline(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(store::Error::Deadline)
+                | Self::Search(
+                    search::Error::Deadline | search::Error::Store(store::Error::Deadline)
+                )
+        )
+    }
+}
+
 impl From<&Error> for Rejection {
     fn from(error: &Error) -> Self {
         match error {
-            Error::Store(store::Error::Deadline) => Self::Deadline,
+            error if error.is_deadline() => Self::Deadline,
+            Error::Search(search::Error::Behind) => Self::SearchBehind,
+            Error::Search(error @ (search::Error::TooMany | search::Error::Mixed)) => {
+                Self::Uncountable(error.to_string())
+            }
             Error::Stopping => Self::Stopping,
             error => {
                 tracing::error!(error = error as &dyn std::error::Error, "a query failed");
@@ -132,6 +153,8 @@ struct Shared {
     ingest: Ingest,
     commands: mpsc::Sender<Command>,
     lanes: Lanes,
+    /// Missing when there is none.
+    search: OnceLock<Arc<Search>>,
     /// Events that may be in reconciliations, over all connections.
     reconciling: Arc<Semaphore>,
     rates: Rates,
@@ -170,17 +193,16 @@ impl Relay {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
-        let threads = Writer::start(
-            config.min_free_mb << 20,
-            broken.clone(),
-            Arc::clone(&store),
-            Arc::clone(&hub),
-            Arc::clone(&known),
-            Arc::clone(&in_flight),
-            admission.operator(),
-            receiver,
-        )
-        .map_err(Error::Thread)?;
+        let parts = Parts {
+            store: Arc::clone(&store),
+            hub: Arc::clone(&hub),
+            known: Arc::clone(&known),
+            in_flight: Arc::clone(&in_flight),
+            broken: broken.clone(),
+            operator: admission.operator(),
+            min_free: config.min_free_mb.saturating_mul(1 << 20),
+        };
+        let threads = Writer::start(parts, receiver).map_err(Error::Thread)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 ingest: Ingest::new(
@@ -195,6 +217,7 @@ impl Relay {
                     (config.max_negentropy.saturating_mul(RECONCILIATIONS))
                         .min(Semaphore::MAX_PERMITS),
                 )),
+                search: OnceLock::new(),
                 rates: Rates::new(&config),
                 connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
@@ -211,6 +234,19 @@ impl Relay {
                 threads: Mutex::new(threads.into()),
             }),
         })
+    }
+
+    /// Offers the search of NIP-50, with its index in a folder of its own, unless the configuration says no.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn offer_search(&self, folder: PathBuf) -> Result<(), Error> {
+        if self.shared.config.search {
+            let search = Search::start(folder, Arc::clone(&self.shared.store));
+            // Only one is kept; there is one caller.
+            let _ = (self.shared.search).set(Arc::new(search.map_err(Error::Thread)?));
+        }
+        Ok(())
     }
 
     /// Publishes an event of this program; returns after the durable commit.
@@ -299,7 +335,12 @@ impl Relay {
     /// # Errors
     /// When the store fails.
     pub async fn erase(&self) -> Result<bool, Error> {
-        self.shared.blocking(|store| Ok(store.erase()?)).await
+        let erased = self.shared.blocking(|store| Ok(store.erase()?)).await?;
+        // Last, so that nothing of what goes is taken in again.
+        if let Some(search) = self.shared.search.get() {
+            search.erase().await?;
+        }
+        Ok(erased)
     }
 
     /// Whether an event asks this relay to forget its author (NIP-62).
@@ -386,7 +427,11 @@ impl Relay {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        let search = self.shared.search.get().cloned();
         let joined = tokio::task::spawn_blocking(move || {
+            if let Some(search) = search {
+                search.stop();
+            }
             for thread in threads {
                 if thread.join().is_err() {
                     tracing::error!("a thread of the relay panicked");

@@ -3,7 +3,11 @@
 //! Each reconciliation is a task that holds ids and times of what the client may see, with the rights of a REQ. They are
 //! bounded in number for a connection, in size each and together, and in time; the work is done off the async threads.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use nostr::Filter;
@@ -91,6 +95,11 @@ impl Negotiator {
         self.open.remove(name);
         self.open.retain(|_, open| !open.task.is_finished());
         admit(&self.shared, &self.client, std::slice::from_ref(&filter))?;
+        if filter.search.is_some() {
+            return Err(Rejection::Negentropy(
+                "a reconciliation does not search".to_owned(),
+            ));
+        }
         let most = self.shared.config.max_negentropy_sessions;
         if self.open.len() >= most {
             return Err(Rejection::TooManyReconciliations(most));
@@ -149,7 +158,11 @@ async fn reconcile(
     let frame = (shared.config.max_outbox_bytes / 8).clamp(LEAST_FRAME, FRAME);
     let mut sets = off(move || sets(&hits, frame, room)).await?;
     let mut next = first;
+    let timeout = Duration::from_secs(shared.config.query_timeout_s);
     loop {
+        // Not more at once than queries, whoever asks.
+        let place = shared.lanes.quick(Instant::now() + timeout).await;
+        let place = place.map_err(|_| Rejection::Stopping)?;
         let answer;
         (sets, answer) = off(move || {
             let answer = sets.ours.reconcile(&next);
@@ -158,6 +171,7 @@ async fn reconcile(
                 .map_err(|error| Rejection::Negentropy(error.to_string()))
         })
         .await?;
+        drop(place);
         if !client.outbox.room().await || client.may_read().is_err() {
             return Ok(());
         }

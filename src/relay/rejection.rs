@@ -81,6 +81,15 @@ pub enum Rejection {
     /// The filter is not one.
     #[error("{0}")]
     Filter(String),
+    /// This relay has no search (NIP-50).
+    #[error("this relay does not search")]
+    NoSearch,
+    /// The search has not taken in everything yet.
+    #[error("the search index is being built; ask again in a moment")]
+    SearchBehind,
+    /// No exact count can be given.
+    #[error("{0}")]
+    Uncountable(String),
     /// More events than one reconciliation compares (NIP-77).
     #[error("more than {0} events match; ask about fewer at a time")]
     TooMuch(usize),
@@ -119,6 +128,7 @@ impl Rejection {
             Self::Store
                 | Self::Stopping
                 | Self::Deadline
+                | Self::SearchBehind
                 | Self::DiskFull
                 | Self::TooFast(_)
                 | Self::KeyTooFast(_)
@@ -162,7 +172,10 @@ impl Rejection {
                 authenticated: true,
             }
             | Self::NotAdmitted => "restricted",
-            Self::Deadline | Self::Store | Self::Stopping | Self::DiskFull => "error",
+            Self::NoSearch | Self::Uncountable(_) => "unsupported",
+            Self::Deadline | Self::Store | Self::Stopping | Self::SearchBehind | Self::DiskFull => {
+                "error"
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Room {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     All,
-    /// Deletions, and what this program says.
+    /// Deletions, requests to vanish, and what this program says.
     Urgent,
     Nothing,
 }
@@ -58,8 +58,9 @@ impl Room {
 impl Takes {
     /// Whether an event may be stored.
     pub(super) fn admit(self, job: &Job) -> Result<(), Rejection> {
-        let urgent =
-            matches!(job.reply, Reply::Task(_)) || job.record.event.kind.as_u16() == kind::DELETION;
+        let urgent = job.vanish
+            || matches!(job.reply, Reply::Task(_))
+            || job.record.event.kind.as_u16() == kind::DELETION;
         match self {
             Self::All => Ok(()),
             Self::Urgent if urgent => Ok(()),

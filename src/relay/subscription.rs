@@ -120,6 +120,9 @@ pub(super) fn admit(shared: &Shared, client: &Client, filters: &[Filter]) -> Res
     if filters.len() > shared.config.max_filters {
         return Err(Rejection::TooManyFilters(shared.config.max_filters));
     }
+    if shared.search.get().is_none() && filters.iter().any(|filter| filter.search.is_some()) {
+        return Err(Rejection::NoSearch);
+    }
     client.may_read()?;
     if client::only_private(filters) && client.keys().is_empty() {
         return Err(Rejection::GiftWraps);

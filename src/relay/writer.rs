@@ -76,18 +76,33 @@ pub(super) struct Writer {
     behind: Arc<AtomicUsize>,
 }
 
+/// What the writer works with.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) known: Arc<Known>,
+    pub(super) in_flight: Arc<AtomicUsize>,
+    pub(super) broken: CancellationToken,
+    pub(super) operator: PublicKey,
+    /// Bytes of the disk that are left alone.
+    pub(super) min_free: u64,
+}
+
 impl Writer {
     /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
     pub(super) fn start(
-        min_free: u64,
-        broken: CancellationToken,
-        store: Arc<dyn EventStore>,
-        hub: Arc<Hub>,
-        known: Arc<Known>,
-        in_flight: Arc<AtomicUsize>,
-        operator: PublicKey,
+        parts: Parts,
         commands: mpsc::Receiver<Command>,
     ) -> std::io::Result<[JoinHandle<()>; 2]> {
+        let Parts {
+            store,
+            hub,
+            known,
+            in_flight,
+            broken,
+            operator,
+            min_free,
+        } = parts;
         let (fan_out, batches) = mpsc::sync_channel::<Vec<Item>>(FAN_OUT_QUEUE);
         let behind = Arc::new(AtomicUsize::new(0));
         let publisher = {

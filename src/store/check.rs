@@ -86,10 +86,10 @@ enum Row {
 
 /// Looks at all rows, and at all index entries that lead to rows, in order. What is cut off in the middle of either is
 /// damaged.
-pub(super) fn check<V: View + Sync, E: std::fmt::Display>(
+pub(super) fn check<V: View + Sync, E: std::fmt::Display, I: Iterator<Item = Result<Key, E>>>(
     view: &V,
     mut rows: impl Iterator<Item = Result<(u64, Bytes), E>>,
-    entries: impl Fn() -> Result<Box<dyn Iterator<Item = Result<Key, E>>>, Error>,
+    entries: impl Fn() -> Result<I, Error>,
 ) -> Result<Check, Error> {
     let mut found = Check::default();
     let mut matched = 0;
@@ -224,10 +224,10 @@ pub(super) fn fjall(store: &FjallStore) -> Result<Check, Error> {
         Ok::<_, Error>((seq, Bytes::copy_from_slice(&json)))
     });
     check(&view, rows, || {
-        Ok(Box::new(view.snapshot.iter(&store.index).map(|guard| {
+        Ok(view.snapshot.iter(&store.index).map(|guard| {
             let key = guard.key()?;
             key.as_ref().try_into().map_err(|_| Error::Meta("index"))
-        })))
+        }))
     })
 }
 

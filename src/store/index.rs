@@ -29,6 +29,7 @@ enum Index {
     Time = 6,
     Address = 7,
     Expiration = 8,
+    Word = 9,
     /// The log's, for what is not taken any more; see [`Keyer::dead_id`].
     Vanished = 12,
     DeadAddress = 13,
@@ -87,6 +88,11 @@ impl Keyer {
                 identifier.as_bytes(),
             ],
         )
+    }
+
+    /// A word of the search, which has its own database and its own key.
+    pub(super) fn word(&self, word: &str) -> Prefix {
+        self.prefix(Index::Word, &[word.as_bytes()])
     }
 
     pub(super) fn time() -> Prefix {

@@ -16,6 +16,7 @@ mod index;
 pub mod log;
 mod purge;
 mod query;
+pub mod search;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use self::{
     events::FjallStore,
     feed::Feed,
     log::LogStore,
+    search::Search,
 };
 
 /// An event on its way into the store, with its canonical JSON.

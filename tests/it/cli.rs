@@ -175,6 +175,11 @@ async fn questions_without_a_running_treefort_share_one_and_leave_nothing() {
     let jobs = json_lines(&quiet.command(&["jobs", "--json"]).await);
     assert_eq!(jobs.len(), 2);
     assert!(jobs.iter().all(|job| job["state"] == "done"), "{jobs:?}");
+    for (words, count) in [("QUESTION first", 1), ("answer", 2), ("first hello", 0)] {
+        let found = quiet.command(&["jobs", "--json", "--search", words]).await;
+        ended_with(&found, 0);
+        assert_eq!(stdout(&found).lines().count(), count, "{words}");
+    }
     for command in ["agents", "models", "doctor", "verify"] {
         assert!(!json_lines(&quiet.command(&[command, "--json"]).await).is_empty());
     }

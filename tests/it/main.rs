@@ -18,6 +18,7 @@ mod crash;
 mod escape;
 mod failures;
 mod foreign;
+mod fuzz;
 mod harness;
 mod jobs;
 mod llama;

@@ -112,9 +112,9 @@ test("a first question: from the field to the answer, with its story", async () 
     await shot(page, "answer");
     // It is found again: at the side, in the list, and by its words.
     await page.getByRole("link", { name: "All sessions" }).click();
-    await page.getByPlaceholder("Search what you asked").fill("TREEHOUSE");
+    await page.getByPlaceholder("Search what was asked and answered").fill("TREEHOUSE");
     await page.locator(".session-row", { hasText: "How do I build a treehouse" }).waitFor();
-    await page.getByPlaceholder("Search what you asked").fill("nothing of the kind");
+    await page.getByPlaceholder("Search what was asked and answered").fill("nothing of the kind");
     await page.getByText("Nothing like that.").waitFor();
     await page.getByRole("link", { name: "What it can touch" }).click();
     await page.getByRole("heading", { name: "The sandbox" }).waitFor();

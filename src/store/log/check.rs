@@ -14,14 +14,14 @@ impl Log {
         });
         check::check(&snapshot, rows, || {
             let all = snapshot.levels.range(0, keys::Word::MAX)?;
-            Ok(Box::new(all.filter_map(|key| match key {
+            Ok(all.filter_map(|key| match key {
                 Err(error) => Some(Err(error.into())),
                 Ok(word) => {
                     let key = keys::bytes(word);
                     let there = self.state().is_there(index::split(&key).1);
                     (index::is_rows(&key) && there).then_some(Ok(key))
                 }
-            })))
+            }))
         })
     }
 }

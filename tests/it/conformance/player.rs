@@ -1,6 +1,9 @@
 //! Plays the steps of a row against a relay.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use nostr::{Event, EventId, JsonUtil as _, Keys};
@@ -16,6 +19,8 @@ struct Player<'a> {
     url: &'a str,
     patience: Duration,
     clients: BTreeMap<Who, Client>,
+    /// Subscriptions that were closed: a relay may say so.
+    closed: BTreeSet<(Who, String)>,
 }
 
 /// Plays one row; why it failed.
@@ -24,6 +29,7 @@ pub(super) async fn play(url: &str, script: Script, patience: Duration) -> Resul
         url,
         patience,
         clients: BTreeMap::new(),
+        closed: BTreeSet::new(),
     };
     for (at, step) in script.steps.into_iter().enumerate() {
         let played = player.step(step).await;
@@ -41,14 +47,29 @@ impl Player<'_> {
         Ok(self.clients.get_mut(&who).unwrap())
     }
 
+    async fn say(&mut self, who: Who, frame: String) -> Result<(), String> {
+        if let Ok((verb, name)) = serde_json::from_str::<(String, String)>(&frame)
+            && verb == "CLOSE"
+        {
+            self.closed.insert((who, name));
+        }
+        self.client(who).await?.say(frame).await
+    }
+
     async fn hear(&mut self, who: Who) -> Result<Value, String> {
         let patience = self.patience;
-        self.client(who).await?.hear(patience).await
+        loop {
+            let heard = self.client(who).await?.hear(patience).await?;
+            let name = heard[1].as_str().unwrap_or_default().to_owned();
+            if heard[0] != "CLOSED" || !self.closed.remove(&(who, name)) {
+                return Ok(heard);
+            }
+        }
     }
 
     async fn step(&mut self, step: Step) -> Result<(), String> {
         match step {
-            Step::Say(who, frame) => self.client(who).await?.say(frame).await,
+            Step::Say(who, frame) => self.say(who, frame).await,
             Step::Hear(who, patterns) => {
                 let heard = self
                     .hear(who)
@@ -96,7 +117,7 @@ impl Player<'_> {
             return Err(format!("wanted nothing, heard {}", brief(&heard)));
         }
         let close = json!(["CLOSE", "silence"]).to_string();
-        self.client(who).await?.say(close).await
+        self.say(who, close).await
     }
 
     async fn hear_once(

@@ -211,6 +211,11 @@ async fn nothing_is_taken_while_the_disk_is_almost_full_but_what_makes_room() {
             .sign(&keys, now())
             .unwrap();
         assert_eq!(client.publish(&deletion).await.0, own);
+        let vanish = Draft::new(62)
+            .tag(["relay", "ALL_RELAYS"])
+            .sign(&Keys::generate(), now())
+            .unwrap();
+        assert_eq!(client.publish(&vanish).await.0, own);
         // What needs no room goes on.
         let brief = Draft::new(20000).sign(&keys, now()).unwrap();
         client

@@ -6,10 +6,12 @@ mod flow;
 mod http;
 mod limits;
 mod protocol;
+mod search;
 mod sync;
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -41,19 +43,50 @@ struct Bus {
     operator: Keys,
     admission: Arc<Admission>,
     identity: Keys,
-    _home: tempfile::TempDir,
-    _server: tokio_util::task::AbortOnDropHandle<()>,
+    config: Config,
+    home: tempfile::TempDir,
+    server: tokio_util::task::AbortOnDropHandle<()>,
 }
 
 impl Bus {
     async fn start(config: Config) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// With the search of NIP-50.
+    async fn searched(config: Config) -> Self {
+        let bus = Self::start(config).await;
+        bus.relay.offer_search(bus.home().join("search")).unwrap();
+        bus
+    }
+
+    fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The same one, with the search, after a restart.
+    async fn again(self) -> Self {
+        self.again_after(|_| {}).await
+    }
+
+    /// As [`Self::again`]; something happens to its home meanwhile.
+    async fn again_after(self, happens: impl FnOnce(&Path)) -> Self {
+        self.relay.shutdown().await;
+        self.server.await.unwrap();
+        drop(self.relay);
+        happens(self.home.path());
+        let bus = Self::start_in(self.home, self.config).await;
+        bus.relay.offer_search(bus.home().join("search")).unwrap();
+        bus
+    }
+
+    async fn start_in(home: tempfile::TempDir, config: Config) -> Self {
         let store = Arc::new(LogStore::open(&home.path().join("events")).unwrap());
         let operator = Keys::generate();
         let identity = Keys::generate();
         let admission = Arc::new(Admission::new(operator.public_key(), Admit::Owner));
         let relay = Relay::start(
-            config,
+            config.clone(),
             store,
             Identity {
                 keys: identity.clone(),
@@ -76,8 +109,9 @@ impl Bus {
             operator,
             admission,
             identity,
-            _home: home,
-            _server: server,
+            config,
+            home,
+            server,
         }
     }
 

@@ -112,7 +112,7 @@ async fn bad_subscriptions_are_closed_with_a_reason() {
         json!({"kinds": ["x"]}),
         json!({"ids": ["abc"]}),
         json!({"#foo": ["x"]}),
-        json!({"search": "x"}),
+        json!({"search": 1}),
         json!([]),
     ] {
         let reason = client.closed(json!(["REQ", "a", filter])).await;

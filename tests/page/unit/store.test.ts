@@ -34,6 +34,7 @@ class Stored {
       (filter.ids?.includes(event.id) ?? true) &&
       (filter.kinds?.includes(event.kind) ?? true) &&
       (filter.authors?.includes(event.pubkey) ?? true) &&
+      (filter.search === undefined || event.content.includes(filter.search)) &&
       event.created_at <= (filter.until ?? Number.POSITIVE_INFINITY) &&
       Object.entries(filter).every(([name, wanted]) => !name.startsWith("#") || event.tags.some((tag) => tag[0] === name[1] && (wanted as string[]).includes(tag[1] ?? "")));
     const newest = this.events.filter(fits).sort((a, b) => b.created_at - a.created_at || (a.id < b.id ? -1 : 1));
@@ -91,4 +92,18 @@ test("the record, which withholds what a private job asks, does not take the pla
     assert.equal(known?.text, "It wants to edit page.html.");
     assert.equal(known?.options[0]?.name, "Allow");
   }
+});
+
+test("a search finds what was answered long ago, and brings it onto the list", async () => {
+  const events: NEvent[] = [];
+  for (let n = 0; n < 2000; n += 1) {
+    const asked = job(n * 10);
+    events.push(asked, event(6870, n * 10 + 5, [["e", asked.id], ["p", OPERATOR]], n === 7 ? "a walnut" : "nothing"));
+  }
+  const wanted = events[14] as NEvent;
+  const store = read(new Stored(events));
+  await until(() => store.loaded.value);
+  assert.equal(store.jobs.has(wanted.id), false);
+  assert.deepEqual([...(await store.search("walnut"))], [wanted.id]);
+  assert.equal(store.jobs.get(wanted.id)?.state, "done");
 });

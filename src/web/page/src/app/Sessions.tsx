@@ -19,6 +19,9 @@ const SHOWN = 100;
 
 type State = "all" | "open" | "done";
 
+/** How long nothing is typed before the relay is asked, in milliseconds. */
+const PAUSE = 250;
+
 /** The first line of what was asked. */
 export function titleOf(conversation: Conversation): string {
   const first = conversation.title.split("\n").find((text) => text.trim() !== "");
@@ -41,6 +44,23 @@ export function Sessions() {
       }),
     [],
   );
+  // What the relay finds, also in what was answered and in what is not on the list.
+  const found = useSignal<ReadonlySet<string>>(new Set());
+  useEffect(() => {
+    found.value = new Set();
+    const words = search.value.trim();
+    if (known === undefined || words === "") return;
+    let isCurrent = true;
+    const take = (jobs: ReadonlySet<string>): void => {
+      if (isCurrent) found.value = jobs;
+    };
+    // A relay whose owner turned the search off leaves what is on the list.
+    const timer = setTimeout(() => void known.search(words).then(take, () => {}), PAUSE);
+    return () => {
+      isCurrent = false;
+      clearTimeout(timer);
+    };
+  }, [search.value, known]);
   if (known === undefined) return null;
   const wanted = search.value.trim().toLowerCase();
   const matches = (conversation: Conversation): boolean => {
@@ -48,11 +68,11 @@ export function Sessions() {
     if (state.value === "done" && isOpen(conversation.state)) return false;
     if (wanted === "") return true;
     const text = `${conversation.title} ${conversation.project ?? ""} ${agentTitle(conversation.agent)} ${conversation.model ?? ""}`;
-    return text.toLowerCase().includes(wanted);
+    return text.toLowerCase().includes(wanted) || conversation.jobs.some((job) => found.value.has(job.id));
   };
-  const found = conversations.value.filter(matches);
+  const listed = conversations.value.filter(matches);
   const groups = new Map<string, Conversation[]>();
-  for (const conversation of found.slice(0, shown.value)) {
+  for (const conversation of listed.slice(0, shown.value)) {
     const name = conversation.project ?? "";
     groups.set(name, [...(groups.get(name) ?? []), conversation]);
   }
@@ -96,7 +116,7 @@ export function Sessions() {
           </a>
         </div>
       )}
-      {conversations.value.length > 0 && found.length === 0 && <p class="muted">{words.sessions.notFound}</p>}
+      {conversations.value.length > 0 && listed.length === 0 && <p class="muted">{words.sessions.notFound}</p>}
       {[...groups.entries()].map(([project, rows]) => (
         <section key={project} class="group">
           <h2 title={line(project, 400)}>
@@ -130,10 +150,10 @@ export function Sessions() {
           </ul>
         </section>
       ))}
-      {found.length > shown.value && (
+      {listed.length > shown.value && (
         <Button onClick={() => (shown.value += SHOWN)}>{words.more}</Button>
       )}
-      {known.more.value && found.length <= shown.value && <Button onClick={() => void known.loadMore()}>{words.sessions.more}</Button>}
+      {known.more.value && listed.length <= shown.value && <Button onClick={() => void known.loadMore()}>{words.sessions.more}</Button>}
       {picked.length > 0 && (
         <div class="tray" role="status">
           <span>{words.sessions.chosen(picked.length)}</span>

@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 
 import { decrypt } from "../nostr/api";
 import { type Feedback, feedback } from "../nostr/jobs";
-import { isHex, isPrivate, JOBS, kind, label, type NEvent, type NFilter, RESULTS, tag, tags, value } from "../nostr/records";
+import { isHex, isPrivate, JOBS, kind, label, type NEvent, type NFilter, RECORDS, RESULTS, tag, tags, value } from "../nostr/records";
 import type { Relay } from "../nostr/relay";
 import { type Conversation, grouped, type Job, type Question } from "./conversations";
 
@@ -15,6 +15,8 @@ const ANSWERS = 1500;
 /** Jobs whose answers are asked for at once, and how many of those: what a relay gives of itself is few. */
 const ASKED = 25;
 const MOST = 5000;
+/** Jobs that a search brings onto the list at most. */
+const MOST_FOUND = 50;
 /** Keys that may wait to be known as sessions. */
 const EARLY = 1000;
 
@@ -132,6 +134,20 @@ export class Store {
       if (event.id !== id) this.take(event);
     }
     return this.jobs.has(id);
+  }
+
+  /** The jobs with all of these words in what was asked, done or answered. Those that are not on the list come on it. */
+  async search(words: string): Promise<ReadonlySet<string>> {
+    const found = new Set<string>();
+    const kinds = [...JOBS, ...RESULTS, ...RECORDS];
+    for (const event of await this.relay.query([{ kinds, search: words, limit: PAGE }])) {
+      const asked = JOBS.includes(event.kind) && event.pubkey !== this.coordinator;
+      const id = asked ? event.id : (value(event, "E") ?? value(event, "e"));
+      if (isHex(id)) found.add(id);
+    }
+    const missing = [...found].filter((id) => !this.jobs.has(id)).slice(0, MOST_FOUND);
+    await Promise.all(missing.map((id) => this.load(id)));
+    return found;
   }
 
   /** Whether anything encrypted is still being read. */

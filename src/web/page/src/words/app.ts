@@ -325,7 +325,7 @@ export const words = {
   sessions: {
     title: "All sessions",
     search: "Search",
-    placeholder: "Search what you asked",
+    placeholder: "Search what was asked and answered",
     state: "Show",
     states: { all: "All", open: "Running", done: "Ended" },
     none: "Nothing here yet.",
