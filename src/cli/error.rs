@@ -424,6 +424,9 @@ pub enum Problem {
         /// Index rows that lead to nothing.
         loose: u64,
     },
+    /// A part of the record was to be read and could not be.
+    #[error("a part of the record cannot be read any more")]
+    Unreadable,
     /// Entries could not be written out.
     #[error("{0} entries could not be read and are left out")]
     LeftOut(u64),

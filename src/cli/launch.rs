@@ -425,6 +425,17 @@ impl From<server::Error> for CommandError {
                 Self::new(Kind::Failed, Problem::NoRecord(path))
                     .hint("`--home DIR` names another home; treefort makes its record when it first starts")
             }
+            server::Error::Relay(_) | server::Error::Coordinator(_)
+                if error.fault() == Some(Fault::Damaged) =>
+            {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a store is damaged"
+                );
+                Self::new(Kind::Failed, Problem::Unreadable).hint(
+                    "`treefort store check` says what is wrong with it, and how the rest is saved",
+                )
+            }
             server::Error::Relay(_) | server::Error::Coordinator(_) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "treefort failed");
                 Self::new(Kind::Failed, Problem::Inside).hint("--verbose says more")

@@ -58,7 +58,7 @@ use self::{
     known::Known,
     lanes::Lanes,
     rate::Rates,
-    writer::{Command, Parts, Writer},
+    writer::{Command, Owner, Writer},
 };
 use crate::{
     keys::Admission,
@@ -170,16 +170,19 @@ impl Relay {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();
-        let parts = Parts {
-            store: Arc::clone(&store),
-            hub: Arc::clone(&hub),
-            known: Arc::clone(&known),
-            in_flight: Arc::clone(&in_flight),
-            broken: broken.clone(),
-            operator: admission.operator(),
-            min_free: config.min_free_mb << 20,
-        };
-        let threads = Writer::start(parts, receiver).map_err(Error::Thread)?;
+        let threads = Writer::start(
+            Owner {
+                key: admission.operator(),
+                min_free: config.min_free_mb.saturating_mul(1 << 20),
+            },
+            broken.clone(),
+            Arc::clone(&store),
+            Arc::clone(&hub),
+            Arc::clone(&known),
+            Arc::clone(&in_flight),
+            receiver,
+        )
+        .map_err(Error::Thread)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 ingest: Ingest::new(

@@ -20,7 +20,7 @@ pub(super) struct Room {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     All,
-    /// Deletions, requests to vanish, and what this program says.
+    /// Deletions, and what this program says.
     Urgent,
     Nothing,
 }
@@ -58,9 +58,11 @@ impl Room {
 impl Takes {
     /// Whether an event may be stored.
     pub(super) fn admit(self, job: &Job) -> Result<(), Rejection> {
-        let urgent = job.vanish
-            || matches!(job.reply, Reply::Task(_))
-            || job.record.event.kind.as_u16() == kind::DELETION;
+        let makes_room = matches!(
+            job.record.event.kind.as_u16(),
+            kind::DELETION | kind::VANISH
+        );
+        let urgent = makes_room || matches!(job.reply, Reply::Task(_));
         match self {
             Self::All => Ok(()),
             Self::Urgent if urgent => Ok(()),

@@ -61,6 +61,13 @@ pub(super) enum Command {
     Stop,
 }
 
+/// Whose relay it is, and what is to stay free of the disk.
+pub(super) struct Owner {
+    pub(super) key: PublicKey,
+    /// Bytes.
+    pub(super) min_free: u64,
+}
+
 pub(super) struct Writer {
     room: Room,
     /// Cancelled when the store could not be written.
@@ -76,33 +83,17 @@ pub(super) struct Writer {
     behind: Arc<AtomicUsize>,
 }
 
-/// What the writer works with.
-pub(super) struct Parts {
-    pub(super) store: Arc<dyn EventStore>,
-    pub(super) hub: Arc<Hub>,
-    pub(super) known: Arc<Known>,
-    pub(super) in_flight: Arc<AtomicUsize>,
-    pub(super) broken: CancellationToken,
-    pub(super) operator: PublicKey,
-    /// Bytes of the disk that are left alone.
-    pub(super) min_free: u64,
-}
-
 impl Writer {
     /// Starts the writer and the fan-out thread; they end after [`Command::Stop`].
     pub(super) fn start(
-        parts: Parts,
+        owner: Owner,
+        broken: CancellationToken,
+        store: Arc<dyn EventStore>,
+        hub: Arc<Hub>,
+        known: Arc<Known>,
+        in_flight: Arc<AtomicUsize>,
         commands: mpsc::Receiver<Command>,
     ) -> std::io::Result<[JoinHandle<()>; 2]> {
-        let Parts {
-            store,
-            hub,
-            known,
-            in_flight,
-            broken,
-            operator,
-            min_free,
-        } = parts;
         let (fan_out, batches) = mpsc::sync_channel::<Vec<Item>>(FAN_OUT_QUEUE);
         let behind = Arc::new(AtomicUsize::new(0));
         let publisher = {
@@ -117,13 +108,13 @@ impl Writer {
                 })?
         };
         let writer = Self {
-            room: Room::new(store.folder(), min_free),
+            room: Room::new(store.folder(), owner.min_free),
             broken,
             store,
             hub,
             known,
             in_flight,
-            operator,
+            operator: owner.key,
             fan_out,
             behind,
         };

@@ -3,7 +3,10 @@
 use std::{error::Error as StdError, io};
 
 use super::Error;
-use crate::store::{self, state::StateError};
+use crate::{
+    coordinator, relay,
+    store::{self, state::StateError},
+};
 
 /// What is wrong with a store of the home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,26 +26,46 @@ pub enum Fault {
 }
 
 impl Error {
-    /// What is wrong with the event store or the state, when it is one of them that failed.
+    /// What is wrong with the event store or the state, when it is one of them that failed, wherever it was noticed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
-        match self {
-            Self::Store(store::Error::Version { found, .. }) => {
-                return Some(Fault::Version(found.clone()));
-            }
-            Self::Store(store::Error::Locked(_)) => return Some(Fault::InUse),
-            Self::State(StateError::Sled(sled::Error::Io(error))) => return Some(of_io(error)),
-            Self::Store(_) | Self::State(_) => {}
-            _ => return None,
-        }
-        let mut cause = StdError::source(self);
+        let mut is_store = matches!(self, Self::Store(_) | Self::State(_));
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
         while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref() {
+            // What a transparent wrapper wraps is not in the chain.
+            let inner: &(dyn StdError + 'static) =
+                if let Some(Self::State(state)) = error.downcast_ref() {
+                    state
+                } else if let Some(coordinator::Error::State(state)) = error.downcast_ref() {
+                    state
+                } else if let Some(relay::Error::Store(store)) = error.downcast_ref() {
+                    store
+                } else {
+                    error
+                };
+            is_store |= inner.is::<StateError>();
+            if let Some(store) = inner.downcast_ref() {
+                is_store = true;
+                match store {
+                    store::Error::Version { found, .. } => {
+                        return Some(Fault::Version(found.clone()));
+                    }
+                    store::Error::Locked(_) => return Some(Fault::InUse),
+                    store::Error::Stopped | store::Error::Deadline => return None,
+                    _ => {}
+                }
+            }
+            if let Some(StateError::Sled(sled::Error::Io(error))) = inner.downcast_ref() {
                 return Some(of_io(error));
             }
-            cause = error.source();
+            if let Some(error) = inner.downcast_ref::<io::Error>()
+                && is_store
+            {
+                return Some(of_io(error));
+            }
+            cause = inner.source();
         }
-        Some(Fault::Damaged)
+        is_store.then_some(Fault::Damaged)
     }
 }
 
@@ -86,6 +109,23 @@ mod tests {
         ] {
             assert_eq!(error.fault(), Some(fault), "{error:?}");
         }
-        assert_eq!(Error::Broken.fault(), None);
+        for error in [
+            Error::Broken,
+            relay::Error::Stopping.into(),
+            Error::Home {
+                path: "home".into(),
+                source: io::ErrorKind::StorageFull.into(),
+            },
+        ] {
+            assert_eq!(error.fault(), None, "{error:?}");
+        }
+        // Noticed while it was read.
+        let read = relay::Error::from(store::Error::Meta("seq"));
+        assert_eq!(Error::Relay(read).fault(), Some(Fault::Damaged));
+        let read = coordinator::Error::Store(store::Error::Meta("seq"));
+        assert_eq!(Error::Coordinator(read).fault(), Some(Fault::Damaged));
+        let state = StateError::Folder(io::ErrorKind::StorageFull.into());
+        let state = coordinator::Error::State(state);
+        assert_eq!(Error::Coordinator(state).fault(), Some(Fault::Full));
     }
 }

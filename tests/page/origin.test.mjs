@@ -44,12 +44,16 @@ async function attack(page, fort) {
         folders: () => fetch(`${url}/api/folders`),
       };
       for (const [name, go] of Object.entries(tries)) found[name] = await go().then((answer) => answer.status, () => "refused");
+      // What any site may know of a relay, and nothing of whose it is.
+      const told = await fetch(url, { headers: { Accept: "application/nostr+json" } }).then((answer) => answer.json());
+      found.told = [told.name, typeof told.pubkey, typeof told.version, told.limitation.auth_required];
+      found.proof = await fetch(`${url}/.well-known/treefort?challenge=${"ab".repeat(32)}`).then((answer) => answer.status, () => "refused");
       const frame = document.createElement("iframe");
       frame.src = url;
       document.body.append(frame);
-      const seen = (want, draft) =>
+      const seen = (want, draft, at = host) =>
         new Promise((resolve) => {
-          const socket = new WebSocket(`ws://${host}/`);
+          const socket = new WebSocket(`ws://${at}/`);
           const heard = [];
           const end = () => {
             socket.close();
@@ -77,11 +81,16 @@ async function attack(page, fort) {
       const job = await window.sign({ kind: 5050, tags: [["i", "steal everything", "text"]] });
       const all = (socket) => socket.send('["REQ","a",{}]');
       const act = (socket) => socket.send(JSON.stringify(["EVENT", job]));
+      const count = (socket) => socket.send('["COUNT","c",{}]');
       const words = (heard) => heard.map((message) => (message[0] === "OK" ? `${message[1] === job.id ? "job" : "auth"} ${message[2]}` : message[0]));
       found.read = words(await seen(all));
       found.act = words(await seen(act));
       found.readWithKey = words(await seen(() => {}, all));
       found.actWithKey = words(await seen(() => {}, act));
+      found.count = words(await seen(count));
+      found.countWithKey = words(await seen(() => {}, count));
+      // A name of the attacker's that leads to this very port: the browser takes it for one site.
+      found.byName = words(await seen(all, undefined, `evil.example:${new URL(url).port}`));
       const other = window.open(url);
       await new Promise((resolve) => setTimeout(resolve, 1000));
       try {
@@ -120,6 +129,14 @@ for (const [name, host] of [
     await page.goto(`http://${host}:${attacker.address().port}/`);
     const found = await attack(page, fort);
     for (const name of ["who", "whoSimple", "page", "enter", "link", "sign", "folders"]) assert.equal(found[name], "refused", name);
+    assert.deepEqual(found.told, ["treefort", "undefined", "undefined", true]);
+    assert.equal(found.proof, "refused");
+    assert.deepEqual(found.byName, []);
+    for (const name of ["count", "countWithKey"]) {
+      assert.ok(found[name].includes("CLOSED"), `${name}: ${found[name]}`);
+      assert.ok(!found[name].includes("COUNT"), `${name}: ${found[name]}`);
+    }
+    for (const name of ["read", "readWithKey"]) assert.ok(found[name].includes("CLOSED"), `${name}: ${found[name]}`);
     for (const name of ["read", "act", "readWithKey", "actWithKey"]) {
       assert.ok(!found[name].includes("EVENT"), `${name}: ${found[name]}`);
       assert.ok(!found[name].includes("EOSE"), `${name}: ${found[name]}`);
@@ -135,3 +152,26 @@ for (const [name, host] of [
     await context.close();
   });
 }
+
+test("a name of another site that leads to treefort's own port is no way in", async () => {
+  const context = await browser.context();
+  const page = await context.newPage();
+  const answer = await page.goto(`http://evil.example:${fort.port}/`);
+  assert.equal(answer.status(), 403);
+  // Its own pages would be of one origin with everything there.
+  const found = await page.evaluate(async () => {
+    const statuses = {};
+    for (const path of ["/", "/api/who", "/app.js", "/.well-known/treefort?challenge=" + "ab".repeat(32)]) {
+      statuses[path.slice(0, 12)] = await fetch(path, { headers: { Accept: "application/nostr+json" } }).then((answer) => answer.status, () => "refused");
+    }
+    statuses.socket = await new Promise((resolve) => {
+      const socket = new WebSocket(`ws://${location.host}/`);
+      socket.onopen = () => resolve("open");
+      socket.onerror = () => resolve("refused");
+    });
+    return statuses;
+  });
+  assert.deepEqual([...new Set(Object.values(found))].sort(), [403, "refused"], JSON.stringify(found));
+  assert.equal(found.socket, "refused");
+  await context.close();
+});

@@ -416,8 +416,8 @@ async fn readers_that_never_read_take_bounded_memory_and_hold_up_nobody() {
     good.req("s", &[json!({"kinds": [1]})]).await;
     let before = memory();
     let mut most = 0;
-    for n in 0..300 {
-        let text = format!("{n}:{}", "x".repeat(60_000));
+    for n in 0..150 {
+        let text = format!("{n}:{}", "x".repeat(100_000));
         bus.relay.publish(note(&keys, &text)).await.unwrap();
         let answer = good.next().await;
         assert!(
@@ -428,17 +428,27 @@ async fn readers_that_never_read_take_bounded_memory_and_hold_up_nobody() {
         );
         most = most.max(memory().saturating_sub(before));
     }
-    // 18 MB for each of 41 would be 738 MB.
+    // 15 MB for each of 41 would be 615 MB.
     eprintln!(
         "{READERS} readers that never read: {} MiB at most",
         most >> 20
     );
     assert!(most < (READERS + 60) << 20, "{most}");
     for mut reader in stalled {
-        let (code, reason) = reader.end().await.expect("a reason");
-        assert_eq!(code, 1008);
-        assert!(reason.contains("too slow"), "{reason}");
+        // Who does not read for ten seconds more does not hear the reason either.
+        if let Some((code, reason)) = reader.end().await {
+            assert_eq!(code, 1008);
+            assert!(reason.contains("too slow"), "{reason}");
+        }
     }
+    let closed = async {
+        while bus.relay.connections() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, closed)
+        .await
+        .expect("all are closed");
     serves(&bus).await;
 }
 

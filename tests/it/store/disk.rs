@@ -73,6 +73,14 @@ impl Fort {
     }
 }
 
+impl Drop for Fort {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A disk of its own, of so many MiB; `None` for whoever may not make one.
 struct Disk(tempfile::TempDir);
 
@@ -261,7 +269,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             false => found.push(path),
         }
     }
-    found.sort_by_key(|path| std::cmp::Reverse(path.metadata().unwrap().len()));
+    // Room that is only reserved holds nothing.
+    let bytes = |path: &PathBuf| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
+    found.sort_by_key(|path| std::cmp::Reverse(bytes(path)));
     found
 }
 
@@ -353,4 +363,54 @@ async fn a_damaged_record_is_said_by_up_and_doctor() {
     let said = doctor(&home);
     assert!(said.contains("damaged") && said.contains("mv '"), "{said}");
     fails(&store(&home, &["check"]), &["damaged"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_damaged_is_said_when_it_is_met() {
+    let (_place, home) = place();
+    let events = notes(3000, 1500);
+    succeeds(&store_with(&home, &["import", "-"], &lines(&events)));
+    succeeds(&store(&home, &["compact"]));
+    let target = files(&home.join("events")).remove(0);
+    let mut bytes = std::fs::read(&target).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    std::fs::write(&target, bytes).unwrap();
+
+    // What reads the page is told, and what does not is answered; nothing hangs, and what is new is kept.
+    let fort = Fort::start(&home);
+    let mut client = fort.client().await;
+    let new = note(&client.keys, "new");
+    assert_eq!(client.outcome(&new).await, Some((true, String::new())));
+    let mut answers = std::collections::BTreeMap::<String, usize>::new();
+    for event in events.iter().step_by(50) {
+        let filter = json!({"ids": [event.id]});
+        client.raw(json!(["REQ", "q", filter]).to_string()).await;
+        let answer = loop {
+            let message = client.next().await;
+            match message[0].as_str().unwrap() {
+                "EVENT" => {}
+                "EOSE" => break "EOSE".to_owned(),
+                _ => break message[2].as_str().unwrap().to_owned(),
+            }
+        };
+        *answers.entry(answer).or_default() += 1;
+    }
+    client
+        .raw(json!(["REQ", "all", {"kinds": [1], "limit": 5000}]).to_string())
+        .await;
+    let last = loop {
+        let message = client.next().await;
+        if message[0] != "EVENT" {
+            break message;
+        }
+    };
+    eprintln!("{answers:?}, {last}");
+    assert!(answers["EOSE"] >= 58, "{answers:?}");
+    assert_eq!(
+        (last[0].as_str(), last[2].as_str()),
+        (Some("CLOSED"), Some("error: the store failed"))
+    );
+    assert_eq!(client.query(json!({"ids": [new.id]})).await, [new]);
+    fort.stop();
 }

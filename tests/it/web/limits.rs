@@ -35,6 +35,16 @@ async fn what_a_request_carries_is_bounded() {
         page.bearer()
     );
     assert_eq!(raw(page.address(), request.as_bytes()).await.status, 413);
+    // What says that it is compressed is not unpacked, however little it is: it is no JSON.
+    let request = format!(
+        "POST /api/sign HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{}Content-Type: application/json\r\n\
+         Content-Encoding: gzip\r\nContent-Length: 19\r\n\r\n",
+        page.address(),
+        page.bearer()
+    );
+    let mut request = request.into_bytes();
+    request.extend(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xed\xc1\x01\x0d\x00\x00\x00\xc2\xa0");
+    assert_eq!(raw(page.address(), &request).await.status, 400);
     // More is said than comes.
     let request = format!(
         "POST /api/enter HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{",
