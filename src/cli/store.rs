@@ -13,6 +13,8 @@ use super::{
     error::{CommandError, Kind, Problem},
     home::Home,
     launch, output,
+    render::entries,
+    text::size,
 };
 use crate::{
     config::Config,
@@ -279,16 +281,4 @@ fn unusable(file: &Path, source: io::Error) -> CommandError {
     }
     let path = file.display().to_string();
     CommandError::new(Kind::Failed, Problem::File { path, source })
-}
-
-fn entries(count: u64) -> String {
-    match count {
-        1 => "1 entry".to_owned(),
-        n => format!("{n} entries"),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10) >> 20;
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

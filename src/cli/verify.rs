@@ -160,10 +160,7 @@ fn show(findings: &Findings, as_json: bool) -> Result<(), CommandError> {
             "! ",
             &format!(
                 "{} of somebody who has nothing to do with these sessions: anybody can have put that in",
-                match findings.strays {
-                    1 => "1 entry".to_owned(),
-                    n => format!("{n} entries"),
-                }
+                render::entries(findings.strays)
             ),
         )?;
     }

@@ -34,6 +34,8 @@ pub(super) struct Holders(watch::Sender<State>);
 #[derive(Debug, Default)]
 struct State {
     session: Option<Stage>,
+    /// Whether the session has nothing to do: what it was asked is done, but for saying so.
+    rests: bool,
     /// Whether the owner does something with it.
     operation: bool,
     /// Sessions and tasks that wait for the session to leave.
@@ -95,12 +97,10 @@ impl Holders {
         self.0.borrow().session.is_some()
     }
 
-    /// Whether a session is at work on it: one that only waits for its agent to be gone is not.
+    /// Whether a session is at work on it: one that is only open for more work, or ends, is not.
     pub(super) fn is_at_work(&self) -> bool {
-        matches!(
-            self.0.borrow().session,
-            Some(Stage::Begins | Stage::Works(_))
-        )
+        let state = self.0.borrow();
+        matches!(state.session, Some(Stage::Begins | Stage::Works(_))) && !state.rests
     }
 
     /// The copy is gone, whoever may still have it at hand.
@@ -199,6 +199,7 @@ impl SessionHold {
             },
             None => {
                 state.session = Some(Stage::Begins);
+                state.rests = false;
                 Found::Taken
             }
         };
@@ -227,6 +228,12 @@ impl SessionHold {
     pub(super) fn works(&self, live: Live) {
         let works = |state: &mut State| state.session = Some(Stage::Works(live));
         self.shared.holders.0.send_modify(works);
+    }
+
+    /// The session has nothing more to do, or something again.
+    pub(super) fn rests(&self, rests: bool) {
+        let told = |state: &mut State| state.rests = rests;
+        self.shared.holders.0.send_modify(told);
     }
 
     /// The session can be told nothing any more and is about to end its agent; waits for what its owner does

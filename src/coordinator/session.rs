@@ -426,6 +426,13 @@ impl Session {
         bench.told.try_recv().ok()
     }
 
+    /// Says on its copy whether it has nothing more to do, so that nobody takes an open session for one at work.
+    pub(super) fn rests(&self, rests: bool) {
+        if let Some(bench) = &self.bench {
+            bench.held.rests(rests);
+        }
+    }
+
     /// What the agent said between two jobs belongs to neither.
     pub(super) fn forget_claims(&mut self) {
         if let Talk::Acp { claims, .. } = &mut self.process.talk {

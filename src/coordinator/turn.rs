@@ -79,6 +79,7 @@ async fn work(
             inner
         }
     };
+    session.rests(false);
     report(session, order, lines, Report::Began).await;
     // A command runs already; the state before it is that of the start.
     if matches!(session.process.talk, Talk::Acp { .. }) {
@@ -93,6 +94,7 @@ async fn work(
         Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing, &mut usage).await?,
     };
     session.process.model_settled().await;
+    session.rests(true);
     while let Ok(call) = session.calls.try_recv() {
         take_call(session, &mut usage, call)?;
     }

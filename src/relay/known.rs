@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nostr::{Event, EventId, Filter};
 
-use crate::store::{Error, EventStore, Query};
+use crate::store::{EventStore, Query};
 
 /// Bits of the filter: 1 MiB. Beyond half a million events the store is asked more often than needed.
 const BITS: usize = 1 << 23;
@@ -23,14 +23,23 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Looks at what is stored now.
-    pub(super) fn new(store: &dyn EventStore) -> Result<Self, Error> {
+    /// Looks at what is stored now. Where that cannot be read, the store is asked for each event.
+    pub(super) fn new(store: &dyn EventStore) -> Self {
         let newest = [Filter::new().limit(1)];
-        let hits = store.query(&Query::all(&newest, 0))?;
-        Ok(Self {
-            before: hits.first().map(|hit| hit.created_at),
+        let before = match store.query(&Query::all(&newest, 0)) {
+            Ok(hits) => hits.first().map(|hit| hit.created_at),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the newest event cannot be read"
+                );
+                Some(u64::MAX)
+            }
+        };
+        Self {
+            before,
             since: (0..BITS / 64).map(|_| AtomicU64::new(0)).collect(),
-        })
+        }
     }
 
     /// An event was stored.
@@ -116,14 +125,14 @@ mod tests {
                 .sign(&keys, at)
                 .unwrap()
         };
-        let empty = Known::new(&store).unwrap();
+        let empty = Known::new(&store);
         assert!(!empty.may_have(&note(0)));
         // Also one that has expired since was there.
         let expired = Draft::new(1).tag(["expiration", "5"]);
         let expired = expired.sign(&keys, 100).unwrap();
         let records = [Record::new(note(50)), Record::new(expired)];
         store.append(&records).unwrap();
-        let known = Known::new(&store).unwrap();
+        let known = Known::new(&store);
         assert!(known.may_have(&note(50)) && known.may_have(&note(99)));
         assert!(known.may_have(&note(100)) && !known.may_have(&note(101)));
         known.insert(&note(200).id);

@@ -178,7 +178,7 @@ impl Relay {
     /// Starts the writer. Connections are served by [`Relay::run`] or [`Relay::serve`].
     ///
     /// # Errors
-    /// When a thread cannot be started, or the store fails.
+    /// When a thread cannot be started.
     pub fn start(
         config: Config,
         store: Arc<dyn EventStore>,
@@ -189,7 +189,7 @@ impl Relay {
         let replay = Duration::from_secs(config.ephemeral_replay_s);
         let ring = Ring::new(replay, config.max_ephemeral_bytes);
         let hub = Arc::new(Hub::new(Arc::clone(&store), ring));
-        let known = Arc::new(Known::new(&*store)?);
+        let known = Arc::new(Known::new(&*store));
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
         let broken = CancellationToken::new();

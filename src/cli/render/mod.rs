@@ -468,5 +468,14 @@ pub fn plural(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// `1 entry`, `2 entries`.
+#[must_use]
+pub fn entries(n: u64) -> String {
+    match n {
+        1 => "1 entry".to_owned(),
+        n => format!("{n} entries"),
+    }
+}
+
 #[cfg(test)]
 mod tests;

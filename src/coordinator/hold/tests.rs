@@ -182,6 +182,11 @@ async fn an_agent_stands_still_from_when_its_files_are_free_until_the_work_is_do
         inward: crate::sandbox::Inward::gone_already(),
         ports: watch::channel(std::collections::BTreeSet::new()).1,
     });
+    assert!(shared.holders.is_at_work());
+    held.rests(true);
+    assert!(shared.holders.is_busy() && !shared.holders.is_at_work());
+    held.rests(false);
+    assert!(shared.holders.is_at_work());
     // Somebody else is at the files for a while.
     let (done, busy) = std::sync::mpsc::channel::<()>();
     let other = shared.clone();

@@ -1,6 +1,6 @@
 //! The search over what events say (NIP-50).
 //!
-//! [`Search`] keeps a database beside the log ([`Words`]) that one thread of low priority fills: it follows the log by a
+//! [`Search`] keeps a database beside the log (`words::Words`) that one thread of low priority fills: it follows the log by a
 //! cursor, so nothing is written on an event's way in. All of it can be made again from the log, and is when it is
 //! missing, damaged, of another version or of another store. What a search finds is read from the log, so an event that
 //! is gone from there is not found, whatever the database still says; its keys go when a search meets them and in a

@@ -163,22 +163,28 @@ pub fn mux(data: &[u8]) {
                 }
             }
         };
-        let (mut read, mut write) = tokio::io::split(theirs);
-        let send = async move {
-            for chunk in data.chunks(997) {
-                if write.write_all(chunk).await.is_err() {
-                    break;
-                }
-            }
-            // The other side may have closed first.
-            drop(write.shutdown().await);
-        };
-        let hear = async move {
-            let mut sink = [0; 4096];
-            while matches!(read.read(&mut sink).await, Ok(count) if count > 0) {}
-        };
-        tokio::join!(running, serve, send, hear);
+        let fed = feed(theirs, data);
+        tokio::join!(running, serve, fed);
     });
+}
+
+/// Sends bytes in pieces, and hears what is answered until the other side ends.
+async fn feed(stream: tokio::io::DuplexStream, data: &[u8]) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let send = async move {
+        for chunk in data.chunks(997) {
+            if write.write_all(chunk).await.is_err() {
+                break;
+            }
+        }
+        // The other side may have closed first.
+        drop(write.shutdown().await);
+    };
+    let hear = async move {
+        let mut sink = [0; 4096];
+        while matches!(read.read(&mut sink).await, Ok(count) if count > 0) {}
+    };
+    tokio::join!(send, hear);
 }
 
 /// What an agent says over ACP.
@@ -214,21 +220,8 @@ pub fn acp(data: &[u8]) {
             peer.closed().await;
         };
         let listen = async { while claims.recv().await.is_some() {} };
-        let (mut read, mut write) = tokio::io::split(theirs);
-        let send = async move {
-            for chunk in data.chunks(997) {
-                if write.write_all(chunk).await.is_err() {
-                    break;
-                }
-            }
-            // The other side may have closed first.
-            drop(write.shutdown().await);
-        };
-        let hear = async move {
-            let mut sink = [0; 4096];
-            while matches!(read.read(&mut sink).await, Ok(count) if count > 0) {}
-        };
-        tokio::join!(ask, listen, send, hear);
+        let fed = feed(theirs, data);
+        tokio::join!(ask, listen, fed);
     });
 }
 

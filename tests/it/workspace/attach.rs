@@ -140,6 +140,8 @@ async fn one_without_files_reads_texts_and_sees_pictures_if_its_model_does() {
         .await
         .fails(1, "only agents that work on files take");
     fort.model.sees();
+    // What was answered in one second has no order, and `--continue` shall go on from this one.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     fort.say(&["run", "--attach", &picture, "what is it?"])
         .await
         .ok();

@@ -1,9 +1,9 @@
-// The treehouse.
+// What is drawn: the sign, and the treehouse.
 
 /** The sign of treefort: what `icon.svg` shows, drawn in the page, since a picture of its own is slower to come. */
-export function Mark({ size }: { size: number }) {
+export function Mark(shown: { size?: number; class?: string }) {
   return (
-    <svg width={size} height={size} viewBox="0 0 64 64" aria-hidden="true" focusable="false">
+    <svg class={shown.class} width={shown.size} height={shown.size} viewBox="0 0 64 64" aria-hidden="true" focusable="false">
       <path fill="#7a4f2b" d="M28 34h8v28h-8z" />
       <circle cx="19" cy="27" r="15" fill="#3f7d4e" />
       <circle cx="45" cy="27" r="15" fill="#3f7d4e" />

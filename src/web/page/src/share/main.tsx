@@ -8,6 +8,7 @@ import { signal } from "@preact/signals";
 import { type JSX, render } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 
+import { Mark } from "../app/art";
 import { prompt } from "../nostr/jobs";
 import { isPrivate, JOBS, kind, type NEvent, number, tag, value } from "../nostr/records";
 import { outcome, Story as Model } from "../story/model";
@@ -58,7 +59,7 @@ function Page({ bundle }: { bundle: Bundle }): JSX.Element {
     <main class="share">
       <header class="h-head">
         <p class="h-by">
-          <Mark />
+          <Mark class="h-mark" />
           {words.share.by(start === undefined ? words.agent : words.started(name(start, "role"), name(start, "model")))}
         </p>
         <h1>{title}</h1>
@@ -88,22 +89,6 @@ function sandbox(start: NEvent): string {
   const env = tag(start, "env") ?? [];
   const named = (word: string): string => line(env.find((part) => part.startsWith(`${word}=`))?.slice(word.length + 1) ?? "", 20);
   return words.sandbox(named("sandbox"), named("network"));
-}
-
-/** treefort's sign. */
-function Mark(): JSX.Element {
-  return (
-    <svg class="h-mark" viewBox="0 0 64 64" aria-hidden="true">
-      <path fill="#7a4f2b" d="M28 34h8v28h-8z" />
-      <circle cx="19" cy="27" r="15" fill="#3f7d4e" />
-      <circle cx="45" cy="27" r="15" fill="#3f7d4e" />
-      <circle cx="32" cy="17" r="15" fill="#4f9560" />
-      <path fill="#f3e3c6" d="M20 30h24v16H20z" />
-      <path fill="#b5763c" d="M16 31 32 18l16 13z" />
-      <path fill="#5b3a1e" d="M29 36h6v10h-6z" />
-      <path fill="#7a4f2b" d="M14 46h36v4H14z" />
-    </svg>
-  );
 }
 
 function Outcome({ bundle }: { bundle: Bundle }): JSX.Element | null {
