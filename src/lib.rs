@@ -25,7 +25,7 @@
 //! |---|---|
 //! | [`nips`] | the wire: kinds, drafts, NIP-90, session records; no I/O |
 //! | [`keys`] | keyring, admission |
-//! | [`store`] | events and their feed (fjall), the search over them, the coordinator's state (sled), blobs |
+//! | [`store`] | events (a log with an index) and their feed, the search over them, the coordinator's state (sled), blobs |
 //! | [`relay`] | connections, the one door, the writer, live subscriptions, its HTTP |
 //! | [`job`] | the life of a job, pure |
 //! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |

@@ -30,7 +30,7 @@ const ROUNDS: usize = 3;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|word| word == "serve") {
-        return serve::run(args.get(1).map(PathBuf::from), args.len() > 2);
+        return serve::run(args.get(1).map(PathBuf::from));
     }
     let has = |word: &str| args.iter().any(|arg| arg == word);
     let scale = if has("quick") { 10 } else { 1 };
@@ -162,7 +162,7 @@ async fn stored(peers: &Peers, count: usize) {
     let slow = count > 200_000;
     for kind in kinds {
         // The others would need the night for a million.
-        if kind == Kind::Null || (slow && !matches!(kind, Kind::Treefort | Kind::Fjall)) {
+        if kind == Kind::Null || (slow && kind != Kind::Treefort) {
             continue;
         }
         let mut maker = Maker::new();

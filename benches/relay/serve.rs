@@ -7,20 +7,19 @@ use tokio::net::TcpListener;
 use treefort::{
     keys::{Admission, Admit},
     relay::{Config, Identity, Relay},
-    store::{EventStore, FjallStore, LogStore},
+    store::{EventStore, LogStore},
 };
 
 use super::null::NullStore;
 
 /// Serves with a store in a folder, or without one. Prints the address, and ends with the standard input.
-pub(crate) fn run(folder: Option<PathBuf>, fjall: bool) {
+pub(crate) fn run(folder: Option<PathBuf>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let store: Arc<dyn EventStore> = match &folder {
-            Some(folder) if fjall => Arc::new(FjallStore::open(&folder.join("events")).unwrap()),
             Some(folder) => Arc::new(LogStore::open(&folder.join("events")).unwrap()),
             None => Arc::new(NullStore::new()),
         };

@@ -14,8 +14,6 @@ use std::{
 pub(crate) enum Kind {
     /// treefort's relay.
     Treefort,
-    /// The same on fjall.
-    Fjall,
     /// The same without a store.
     Null,
     /// LocalRelay, in memory.
@@ -30,7 +28,6 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Treefort => "treefort",
-            Self::Fjall => "treefort on fjall",
             Self::Null => "verify only",
             Self::LocalMemory => "LocalRelay memory",
             Self::LocalLmdb => "LocalRelay LMDB",
@@ -41,7 +38,7 @@ impl Kind {
     /// How many events a second it may be expected to take, so that a slow one does not take all evening.
     pub(crate) fn pace(self) -> usize {
         match self {
-            Self::Treefort | Self::Fjall | Self::Null => 10,
+            Self::Treefort | Self::Null => 10,
             Self::LocalMemory => 5,
             Self::LocalLmdb | Self::RsRelay => 1,
         }
@@ -87,7 +84,7 @@ impl Peers {
     }
 
     pub(crate) fn kinds(&self) -> Vec<Kind> {
-        let mut kinds = vec![Kind::Null, Kind::Treefort, Kind::Fjall];
+        let mut kinds = vec![Kind::Null, Kind::Treefort];
         if self.local.is_some() {
             kinds.extend([Kind::LocalMemory, Kind::LocalLmdb]);
         }
@@ -102,14 +99,11 @@ impl Peers {
         let this = std::env::current_exe().unwrap();
         let program = |path: &Option<PathBuf>| path.clone().unwrap();
         let (mut command, address) = match kind {
-            Kind::Treefort | Kind::Fjall | Kind::Null => {
+            Kind::Treefort | Kind::Null => {
                 let mut command = Command::new(this);
                 command.arg("serve");
                 if kind != Kind::Null {
                     command.arg(folder);
-                }
-                if kind == Kind::Fjall {
-                    command.arg("fjall");
                 }
                 (command, None)
             }

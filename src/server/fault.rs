@@ -91,8 +91,7 @@ mod tests {
             path: "events".into(),
             found: "7".to_owned(),
         };
-        let io =
-            |kind: io::ErrorKind| Error::from(store::Error::Storage(io::Error::from(kind).into()));
+        let io = |kind: io::ErrorKind| Error::from(store::Error::Files(kind.into()));
         let sled =
             |kind: io::ErrorKind| Error::from(StateError::Sled(io::Error::from(kind).into()));
         for (error, fault) in [

@@ -1,7 +1,7 @@
 //! The writer's side: what becomes of each event of a batch, in order.
 //!
-//! [`decide`] is the same for every store: an event sees what earlier events of its batch did through [`Pending`], and
-//! the [`Changes`] that come out are committed at once. Rows that a batch adds and removes again never reach the disk.
+//! An event sees what earlier events of its batch did through [`Pending`], and the [`Changes`] that come out are
+//! committed at once. Rows that a batch adds and removes again never reach the disk.
 
 use std::collections::{HashMap, HashSet};
 

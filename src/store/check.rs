@@ -1,15 +1,13 @@
 //! Whether everything that is stored is whole: every row an event that its author signed, every row found by every
-//! index, every index entry about a row. And giving disk space back.
+//! index, every index entry about a row.
 
-use std::{thread, time::Duration};
+use std::thread;
 
 use bytes::Bytes;
-use fjall::Readable;
 use nostr::{Event, JsonUtil};
 
 use super::{
-    Error, erase,
-    events::FjallStore,
+    Error,
     index::{self, Key},
     view::View,
 };
@@ -18,10 +16,6 @@ use super::{
 const NAMED: usize = 20;
 /// Rows that are looked at together, by as many threads as there are processors.
 const TOGETHER: usize = 2048;
-/// Bytes that have to be free to make a new journal.
-const FOR_A_JOURNAL: u64 = 256 << 20;
-/// How long old files may take to go.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// What a look at everything that is stored found ([`super::EventStore::check`]).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -212,53 +206,4 @@ fn dangling(view: &impl View, key: &Key, found: &mut Check) {
             .dangling
             .add(|| format!("{} leads to row {seq}", hex::encode(key)));
     }
-}
-
-/// As [`check`], of fjall.
-pub(super) fn fjall(store: &FjallStore) -> Result<Check, Error> {
-    let view = store.view();
-    let rows = view.snapshot.iter(&store.events).map(|guard| {
-        let (key, json) = guard.into_inner()?;
-        let seq = key.as_ref().try_into().map(u64::from_be_bytes);
-        let seq = seq.map_err(|_| Error::Meta("events"))?;
-        Ok::<_, Error>((seq, Bytes::copy_from_slice(&json)))
-    });
-    check(&view, rows, || {
-        Ok(view.snapshot.iter(&store.index).map(|guard| {
-            let key = guard.key()?;
-            key.as_ref().try_into().map_err(|_| Error::Meta("index"))
-        }))
-    })
-}
-
-/// Merges the tables, so that what was removed takes no room any more; where there is room for it, also with a new
-/// journal, which needs some for a moment.
-pub(super) fn compact(store: &FjallStore) -> Result<(), Error> {
-    if free(&store.path).is_none_or(|free| free > FOR_A_JOURNAL) {
-        // Who reads meanwhile keeps old files until it is done: they go with the next start.
-        let _all_gone = erase::erase(store)?;
-        return Ok(());
-    }
-    erase::flush(&erase::keyspaces(store))?;
-    for keyspace in erase::keyspaces(store) {
-        keyspace.major_compact()?;
-    }
-    // fjall looks at what can go when something becomes a table.
-    erase::touch(store)?;
-    let began = std::time::Instant::now();
-    while store.db.active_compactions() > 0 && began.elapsed() < SETTLE {
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn free(folder: &std::path::Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free(_folder: &std::path::Path) -> Option<u64> {
-    None
 }

@@ -7,14 +7,10 @@
 mod append;
 pub mod blobs;
 mod check;
-mod commit;
-mod erase;
-pub mod events;
 pub mod feed;
 mod head;
 mod index;
 pub mod log;
-mod purge;
 mod query;
 pub mod search;
 pub mod state;
@@ -34,7 +30,6 @@ use tokio::sync::watch;
 
 pub use self::{
     check::{Check, Faults, sound},
-    events::FjallStore,
     feed::Feed,
     log::LogStore,
     search::Search,
@@ -276,20 +271,11 @@ pub enum Error {
         /// What its format key says.
         found: String,
     },
-    /// The store cannot be read.
-    #[error("the event store at {} is damaged", .path.display())]
-    Corrupt {
-        /// Where it is.
-        path: PathBuf,
-        /// What the storage said.
-        #[source]
-        source: fjall::Error,
-    },
     /// A file of the store is not as it was written.
     #[error("the event store is damaged: {0}")]
     Damaged(String),
-    /// What is there was written before the first release.
-    #[error("the event store at {} was written by a treefort before the first release, whose format is not read any more; move it away, and import what that treefort exported", .0.display())]
+    /// Its folder holds something else.
+    #[error("the folder of the event store, {}, holds files of another program; move them away", .0.display())]
     Foreign(PathBuf),
     /// More than one commit can hold.
     #[error("too much for one commit of the event store")]
@@ -318,9 +304,9 @@ pub enum Error {
     /// The source of randomness failed.
     #[error("no randomness")]
     Random,
-    /// The storage failed.
-    #[error("the event store failed")]
-    Storage(#[from] fjall::Error),
+    /// A store in the format of before the log cannot be read.
+    #[error("the event store, which an earlier version wrote, cannot be read")]
+    Old(#[from] fjall::Error),
     /// The task that reads was ended, because the program stops.
     #[error("stopped")]
     Stopped,

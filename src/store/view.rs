@@ -1,4 +1,4 @@
-//! [`View`]: what queries and the writer's decisions read, so that both are written once for every store.
+//! [`View`]: what queries and the writer's decisions read.
 
 use bytes::Bytes;
 use nostr::{Event, EventId, JsonUtil, Kind, PublicKey};

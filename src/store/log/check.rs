@@ -18,8 +18,9 @@ impl Log {
                 Err(error) => Some(Err(error.into())),
                 Ok(word) => {
                     let key = keys::bytes(word);
-                    let there = self.state().is_there(index::split(&key).1);
-                    (index::is_rows(&key) && there).then_some(Ok(key))
+                    let (_, seq) = index::split(&key);
+                    let counts = seq > snapshot.last || self.state().is_there(seq);
+                    (index::is_rows(&key) && counts).then_some(Ok(key))
                 }
             }))
         })

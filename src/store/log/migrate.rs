@@ -9,15 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nostr::{EventId, PublicKey};
-
-use super::{
-    LogStore, Options,
-    commit::Commit,
-    frame::{AddressHash, Entry},
-    manifest,
-};
-use crate::store::{Error, EventStore as _, FjallStore, Record, view::Dead};
+use super::{LogStore, Options, commit::Commit, fjall::Old, manifest};
+use crate::store::{Error, Record, view::parse};
 
 /// Rows of one commit.
 const BATCH: usize = 1000;
@@ -57,17 +50,12 @@ pub(super) fn go_on(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether it is fjall that has a folder.
-pub(super) fn is_fjall(path: &Path) -> bool {
-    path.join("version").is_file() && path.join("keyspaces").is_dir()
-}
-
 /// Makes a log of what fjall holds in a folder, and puts it there.
 pub(super) fn from_fjall(path: &Path, options: Options) -> Result<(), Error> {
     tracing::info!("the events move into a store of another format; this takes a moment");
     let (new, old) = (beside(path, ".new"), beside(path, ".old"));
     {
-        let from = FjallStore::open(path)?;
+        let from = Old::open(path)?;
         clear(&new)?;
         copy(&from, &LogStore::begin(&new, options)?)?;
     }
@@ -79,66 +67,32 @@ pub(super) fn from_fjall(path: &Path, options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn copy(from: &FjallStore, to: &LogStore) -> Result<(), Error> {
+fn copy(from: &Old, to: &LogStore) -> Result<(), Error> {
     let log = &to.log;
-    let mut after = 0;
-    loop {
-        let rows = from.read_after(after, BATCH)?;
-        let Some(last) = rows.last().map(|row| row.seq) else {
-            break;
-        };
-        let mut added = Vec::with_capacity(rows.len());
-        for row in rows {
-            let json = from.read(row.seq)?.ok_or(Error::Meta("events"))?;
-            let event = row.event;
-            added.push((row.seq, Record { event, json }));
+    let mut rows = from.rows().peekable();
+    while rows.peek().is_some() {
+        let mut added = Vec::new();
+        for row in rows.by_ref().take(BATCH) {
+            let (seq, json) = row?;
+            let event = parse(seq, &json)?;
+            added.push((seq, Record { event, json }));
         }
+        let last = added.last().map_or(0, |(seq, _)| *seq);
         let added: Vec<_> = added.iter().map(|(seq, record)| (*seq, record)).collect();
         log.make_room()?;
         log.commit(&mut log.writer(), Commit::new(), last, &added)?;
-        after = last;
     }
     let mut commit = Commit::new();
-    for guard in from.meta.iter() {
-        let (key, value) = guard.into_inner()?;
-        if let Some(entry) = dead(&key, &value) {
-            commit.dead(log.keyer, entry);
-        }
+    for entry in from.dead() {
+        commit.dead(log.keyer, entry?);
     }
     let note = from.purging()?;
     if note.is_some() {
         commit.note(note.as_deref());
     }
-    log.commit(&mut log.writer(), commit, from.last_seq(), &[])
-}
-
-/// What a key of fjall's bookkeeping says is not taken any more.
-fn dead(key: &[u8], value: &[u8]) -> Option<Entry<'static>> {
-    let until = || value.try_into().ok().map(u64::from_be_bytes);
-    let author = |bytes: &[u8]| Some(PublicKey::from_byte_array(bytes.try_into().ok()?));
-    let (tag, rest) = key.split_first()?;
-    match (tag, rest.len()) {
-        (b'd', 64) => Some(Entry::DeadId {
-            dead: if value.is_empty() {
-                Dead::Deleted
-            } else {
-                Dead::Purged
-            },
-            id: EventId::from_byte_array(rest[..32].try_into().ok()?),
-            author: author(&rest[32..])?,
-        }),
-        (b'a', 66) => Some(Entry::DeadAddress {
-            address: AddressHash {
-                kind: u16::from_be_bytes([rest[0], rest[1]]),
-                author: author(&rest[2..34])?,
-                identifier: rest[34..].try_into().ok()?,
-            },
-            until: until()?,
-        }),
-        (b'f', 32) => Some(Entry::Vanished {
-            author: author(rest)?,
-            until: until()?,
-        }),
-        _ => None,
+    log.commit(&mut log.writer(), commit, from.last()?, &[])?;
+    if let Some((author, until)) = from.vanishing()? {
+        log.vanish(&author, until)?;
     }
+    Ok(())
 }

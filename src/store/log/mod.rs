@@ -22,6 +22,7 @@ mod check;
 mod commit;
 mod compact;
 mod disk;
+mod fjall;
 mod frame;
 mod frames;
 mod keys;
@@ -230,7 +231,7 @@ impl LogStore {
     fn with(path: &Path, options: Options) -> Result<Self, Error> {
         migrate::go_on(path)?;
         match Self::begin(path, options) {
-            Err(Error::Foreign(_)) if migrate::is_fjall(path) => {
+            Err(Error::Foreign(_)) if fjall::is_there(path) => {
                 migrate::from_fjall(path, options)?;
                 Self::begin(path, options)
             }

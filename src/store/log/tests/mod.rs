@@ -1,7 +1,8 @@
 //! The log under what a disk can do to it.
 
-mod differential;
+mod check;
 mod full;
+mod migrate;
 mod power;
 mod sim;
 
