@@ -11,8 +11,12 @@
 //!   Opening reads the log from there ([`recover`]). Runs and rows that are damaged are made again from all of it.
 //! - **Space.** A segment of which more than half is gone is written anew under the same sequence numbers ([`compact`]).
 //!
-//! Beside fjall in one run, two busy cores, 100,000 events: 11 against 23 µs of processor time an event over verifying
-//! alone, and a third of the time for queries by id, by author and kind, and by tag (`cargo bench --bench relay`).
+//! It took the place of an LSM tree (fjall) behind the same trait. Both in one run of `cargo bench --bench relay -- million`
+//! on two quiet cores, with the search beside them, log against fjall: events a second, durable, over 8 connections 0.87
+//! against 0.70 of what verifying alone does, and with a million stored 27,200 against 15,000; processor time over
+//! verifying alone 5 against 18 µs an event; 100 events of an author and a kind in 0.31 against 0.43 ms, by tag 0.15
+//! against 0.20; a million opened again in 153 against 350 ms, filled with 115 against 218 MiB of memory. Both answered five
+//! million random operations alike, and the log came back from 20,000 simulated losses of power as it should.
 //!
 //! Readers see the store as it was after one commit ([`snapshot`]) and hold nobody up. Locks are taken in the order of
 //! the fields of [`Log`].
