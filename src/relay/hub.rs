@@ -163,7 +163,7 @@ impl Hub {
         }
     }
 
-    /// Sends stored events of a subscription; false when it was closed or replaced meanwhile.
+    /// Adds stored events of a subscription to what is sent next; false when it was closed or replaced meanwhile.
     pub(super) fn page(&self, slot: u64, rows: &[Bytes]) -> bool {
         let state = self.lock();
         let Some(subscription) = state.subscriptions.get(&slot) else {
@@ -175,9 +175,6 @@ impl Hub {
                 .outbox
                 .text(&[subscription.prefix.as_bytes(), json, b"]"]);
         }
-        let client = Arc::clone(&subscription.client);
-        drop(state);
-        client.outbox.flush();
         true
     }
 

@@ -1,7 +1,8 @@
 //! Queries, and places for them: quick ones never wait for those that go through much of what is stored.
 //!
-//! A query begins in the quick lane and has a moment there; one that needs longer, and one that is known to, waits for a
-//! place among the slow ones. That holds for any store, as long as it keeps to a query's deadline.
+//! A query begins where it is asked, without a change of threads, for as long as verifying a handful of events takes. What
+//! that is not enough for begins anew in the quick lane and has a moment there; one that needs longer, and one that is
+//! known to, waits for a place among the slow ones. That holds for any store, as long as it keeps to a query's deadline.
 
 use std::{
     sync::Arc,
@@ -21,8 +22,21 @@ use crate::{
 /// Bytes of stored events that one subscription holds in memory; the rest is read page by page.
 const QUERY_BUDGET: usize = 2 << 20;
 
+/// How long a query may take where it is asked.
+const AT_ONCE: Duration = Duration::from_micros(300);
 /// How long a query may take in the quick lane.
 const MOMENT: Duration = Duration::from_millis(200);
+
+/// Where a query begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// Where it is asked.
+    AtOnce,
+    /// Among the quick ones: it may wait for a disk.
+    Quick,
+    /// Among the slow ones: it goes through much.
+    Slow,
+}
 
 /// Two kinds of places.
 pub(super) struct Lanes {
@@ -65,26 +79,37 @@ impl Lanes {
     }
 }
 
-/// Whether going through *all* that matches may be long: nothing narrows it to some events or to what points to one.
-fn is_long(filters: &[Filter]) -> bool {
-    filters.iter().any(|filter| {
+/// Where a query for *all* that matches begins: it may be long, unless it is narrowed to some events or to what points
+/// to one.
+fn all(filters: &[Filter]) -> Begin {
+    let is_long = |filter: &Filter| {
         nip01::is_satisfiable(filter) && filter.ids.is_none() && filter.generic_tags.is_empty()
-    })
+    };
+    match filters.iter().any(is_long) {
+        true => Begin::Slow,
+        false => Begin::AtOnce,
+    }
 }
 
 impl Shared {
     /// Runs a query in its lane; it gives up at the time that it is given.
     async fn laned<T: Send + 'static, E>(
         &self,
-        long: bool,
+        begin: Begin,
         work: impl Fn(&dyn EventStore, Instant) -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<T, Error>
     where
         Error: From<E>,
     {
         let timeout = Duration::from_secs(self.config.query_timeout_s);
+        if begin == Begin::AtOnce {
+            match work(&*self.store, Instant::now() + AT_ONCE).map_err(Error::from) {
+                Err(error) if error.is_deadline() => {}
+                done => return done,
+            }
+        }
         let work = Arc::new(work);
-        if !long {
+        if begin != Begin::Slow {
             let place = self.lanes.quick(Instant::now() + timeout).await;
             let place = place.map_err(|_| Error::Stopping)?;
             let (work, until) = (Arc::clone(&work), place.until);
@@ -108,7 +133,11 @@ impl Shared {
     ) -> Result<Vec<Hit>, Error> {
         let search = self.search(&filters, up_to).await?;
         let (default_limit, max_limit) = (self.config.default_limit, self.config.max_limit);
-        self.laned(false, move |store, until| -> Result<_, Error> {
+        let begin = match search {
+            Some(_) => Begin::Quick,
+            None => Begin::AtOnce,
+        };
+        self.laned(begin, move |store, until| -> Result<_, Error> {
             let query = Query {
                 filters: &filters,
                 default_limit,
@@ -148,7 +177,7 @@ impl Shared {
         keys: Vec<PublicKey>,
     ) -> Result<Vec<Hit>, Error> {
         let filters = [filter];
-        self.laned(is_long(&filters), move |store, until| {
+        self.laned(all(&filters), move |store, until| {
             store.query(&Query {
                 default_limit: most,
                 max_limit: most,
@@ -174,8 +203,11 @@ impl Shared {
         keys: Option<Vec<PublicKey>>,
     ) -> Result<u64, Error> {
         let search = self.search(&filters, self.store.last_seq()).await?;
-        let long = search.is_none() && is_long(&filters);
-        self.laned(long, move |store, until| -> Result<_, Error> {
+        let begin = match search {
+            Some(_) => Begin::Quick,
+            None => all(&filters),
+        };
+        self.laned(begin, move |store, until| -> Result<_, Error> {
             let visible = |event: &Event| {
                 keys.as_ref()
                     .is_none_or(|keys| client::visible_to(event, keys))
@@ -239,20 +271,20 @@ mod tests {
             long.then_some(call).ok_or(store::Error::Deadline)
         };
         let _full = relay.shared.lanes.slow.acquire_many(1).await.unwrap();
-        assert_eq!(relay.shared.laned(false, work).await.unwrap(), 2);
+        assert_eq!(relay.shared.laned(Begin::AtOnce, work).await.unwrap(), 3);
         relay.shutdown().await;
     }
 
     #[test]
     fn what_is_narrowed_is_not_long() {
-        for (filter, long) in [
-            ("{}", true),
-            (r#"{"kinds":[1]}"#, true),
-            (r#"{"kinds":[]}"#, false),
-            (r##"{"#e":["x"]}"##, false),
+        for (filter, begin) in [
+            ("{}", Begin::Slow),
+            (r#"{"kinds":[1]}"#, Begin::Slow),
+            (r#"{"kinds":[]}"#, Begin::AtOnce),
+            (r##"{"#e":["x"]}"##, Begin::AtOnce),
         ] {
             let filter = nip01::parse_filter(filter).unwrap();
-            assert_eq!(is_long(&[filter]), long);
+            assert_eq!(all(&[filter]), begin);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use nostr::Filter;
 use tokio::task::JoinSet;
 
@@ -17,8 +18,9 @@ use crate::{nips::nip01::write, store::Hit};
 
 /// Queries of one connection that run at once.
 const TASKS: usize = 16;
-/// Stored events that are sent together.
-const PAGE: usize = 32;
+/// Stored events that are sent together, and their bytes.
+const PAGE: usize = 50;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// Runs the queries of one connection; dropping it ends them.
 pub(super) struct Reader {
@@ -74,7 +76,7 @@ impl Reader {
             let sent = match hits {
                 Ok(mut hits) => {
                     hits.extend(missed(registered, most, hits.len(), &client));
-                    stored(&shared, &client, slot, &hits).await
+                    stored(&shared, &client, slot, hits).await
                 }
                 Err(error) => Err(Rejection::from(&error)),
             };
@@ -155,34 +157,42 @@ async fn stored(
     shared: &Shared,
     client: &Client,
     slot: u64,
-    hits: &[Hit],
+    hits: Vec<Hit>,
 ) -> Result<(), Rejection> {
-    let mut hits = hits;
-    while !hits.is_empty() {
-        // One page may take the half of the outbox that `room` waits for.
-        let free = client.outbox.limit() / 2;
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        while let Some((hit, rest)) = hits.split_first() {
-            let json = match &hit.json {
-                Some(json) => Some(json.clone()),
-                None => shared
-                    .read(hit.seq)
-                    .await
-                    .map_err(|error| Rejection::from(&error))?,
-            };
-            let len = json.as_ref().map_or(0, |json| json.len() + 128);
-            if !page.is_empty() && (page.len() >= PAGE || bytes + len > free) {
-                break;
+    // One page may take the half of the outbox that `room` waits for.
+    let free = PAGE_BYTES.min(client.outbox.limit() / 2);
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for hit in hits {
+        let json = match hit.json {
+            Some(json) => Some(json),
+            None => shared
+                .read(hit.seq)
+                .await
+                .map_err(|error| Rejection::from(&error))?,
+        };
+        let Some(json) = json else {
+            continue;
+        };
+        let len = json.len() + 128;
+        if !page.is_empty() && (page.len() >= PAGE || bytes + len > free) {
+            if !send(shared, client, slot, &page).await {
+                return Ok(());
             }
-            bytes += len;
-            page.extend(json);
-            hits = rest;
+            client.outbox.flush();
+            page.clear();
+            bytes = 0;
         }
-        let _paging = client.paging.lock().await;
-        if !client.outbox.room().await || !shared.hub.page(slot, &page) {
-            return Ok(());
-        }
+        bytes += len;
+        page.push(json);
     }
+    // It goes out with what follows it, EOSE.
+    send(shared, client, slot, &page).await;
     Ok(())
+}
+
+/// Hands over a page when there is room for it; false when nobody wants it any more.
+async fn send(shared: &Shared, client: &Client, slot: u64, page: &[Bytes]) -> bool {
+    let _paging = client.paging.lock().await;
+    client.outbox.room().await && shared.hub.page(slot, page)
 }

@@ -1,5 +1,9 @@
 //! The head of a row: what an event's canonical JSON begins with, read without parsing the rest.
 
+use std::sync::LazyLock;
+
+use data_encoding::HEXLOWER;
+use memchr::memmem::Finder;
 use nostr::{EventId, Filter, Kind, PublicKey};
 
 /// How a row begins that [`super::Record::new`] wrote.
@@ -8,29 +12,31 @@ pub(super) struct Head<'a> {
     pub(super) id: EventId,
     author: PublicKey,
     pub(super) kind: Kind,
-    rest: &'a str,
+    rest: &'a [u8],
 }
+
+/// A tag that says when an event expires (NIP-40).
+static EXPIRATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"expiration\""));
 
 impl<'a> Head<'a> {
     /// Reads it; `None` when the JSON is not in our form.
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
-        let json = std::str::from_utf8(json).ok()?;
-        let (id, rest) = hexadecimal(json.strip_prefix(r#"{"id":""#)?)?;
-        let (author, rest) = hexadecimal(rest.strip_prefix(r#"","pubkey":""#)?)?;
-        let (_, rest) = number(rest.strip_prefix(r#"","created_at":"#)?)?;
-        let (kind, rest) = number(rest.strip_prefix(r#","kind":"#)?)?;
+        let (id, rest) = hexadecimal(json.strip_prefix(br#"{"id":""#)?)?;
+        let (author, rest) = hexadecimal(rest.strip_prefix(br#"","pubkey":""#)?)?;
+        let (_, rest) = number(rest.strip_prefix(br#"","created_at":"#)?)?;
+        let (kind, rest) = number(rest.strip_prefix(br#","kind":"#)?)?;
         Some(Self {
             id: EventId::from_byte_array(id),
             author: PublicKey::from_byte_array(author),
             kind: Kind::from(u16::try_from(kind).ok()?),
-            rest: rest.strip_prefix(r#","tags":"#)?,
+            rest: rest.strip_prefix(br#","tags":"#)?,
         })
     }
 
     /// Whether it may have a tag that says when it expires.
     pub(super) fn may_expire(&self) -> bool {
         // Our serialisation escapes no letters.
-        self.rest.contains("\"expiration\"")
+        EXPIRATION.find(self.rest).is_some()
     }
 
     /// Whether a filter's ids, authors and kinds match; the times of a row are in its key.
@@ -44,16 +50,17 @@ impl<'a> Head<'a> {
     }
 }
 
-fn hexadecimal(text: &str) -> Option<([u8; 32], &str)> {
+fn hexadecimal(text: &[u8]) -> Option<([u8; 32], &[u8])> {
     let (digits, rest) = text.split_at_checked(64)?;
     let mut bytes = [0; 32];
-    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    HEXLOWER.decode_mut(digits, &mut bytes).ok()?;
     Some((bytes, rest))
 }
 
-fn number(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit())?;
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
     let (digits, rest) = text.split_at_checked(end)?;
+    let digits = std::str::from_utf8(digits).ok()?;
     Some((digits.parse().ok()?, rest))
 }
 

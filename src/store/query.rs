@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{BinaryHeap, HashMap, HashSet, hash_map::Entry},
     ops::ControlFlow,
     time::Instant,
 };
@@ -25,6 +25,8 @@ use crate::nips::{nip01, nip40};
 const MERGE: usize = 128;
 /// The most prefixes that a product of authors and kinds may have.
 const PRODUCT: usize = 1024;
+/// Rows between two looks at the time.
+const PAUSE: u32 = 8;
 /// Tags that point to one thing, and so beat an author's events of a kind.
 const POINTERS: &[u8] = b"eEaAiIqdh";
 
@@ -41,16 +43,28 @@ pub(super) fn run(view: &impl View, query: &Query<'_>) -> Result<Vec<Hit>, Error
         }
         let mut top = Top::new(limit, query.budget);
         scan.filter(filter, &mut top)?;
-        for hit in top.into_hits() {
-            let known = found.entry(hit.seq).or_insert_with(|| hit.clone());
-            if known.json.is_none() {
-                known.json = hit.json;
+        if let [_] = query.filters {
+            return Ok(ordered(top.hits().collect(), query.budget));
+        }
+        for hit in top.hits() {
+            match found.entry(hit.seq) {
+                Entry::Vacant(entry) => {
+                    entry.insert(hit);
+                }
+                Entry::Occupied(mut entry) if entry.get().json.is_none() => {
+                    entry.insert(hit);
+                }
+                Entry::Occupied(_) => {}
             }
         }
     }
-    let mut hits: Vec<Hit> = found.into_values().collect();
+    Ok(ordered(found.into_values().collect(), query.budget))
+}
+
+/// Newest first, the lowest id first on a tie; JSON as far as the budget goes.
+fn ordered(mut hits: Vec<Hit>, budget: usize) -> Vec<Hit> {
     hits.sort_unstable_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
-    let mut left = query.budget;
+    let mut left = budget;
     for hit in &mut hits {
         match &hit.json {
             Some(json) if json.len() <= left => left -= json.len(),
@@ -60,7 +74,7 @@ pub(super) fn run(view: &impl View, query: &Query<'_>) -> Result<Vec<Hit>, Error
             }
         }
     }
-    Ok(hits)
+    hits
 }
 
 pub(super) fn count(view: &impl View, query: &Query<'_>) -> Result<u64, Error> {
@@ -91,10 +105,10 @@ struct Top {
     limit: usize,
     budget: usize,
     used: usize,
-    seqs: HashSet<u64>,
     /// The worst row is on top: oldest, then highest id.
     rows: BinaryHeap<(Reverse<u32>, EventId, u64)>,
-    bodies: HashMap<u64, Bytes>,
+    /// The JSON of each row, as far as the budget goes.
+    bodies: HashMap<u64, Option<Bytes>>,
 }
 
 impl Top {
@@ -103,22 +117,18 @@ impl Top {
             limit,
             budget,
             used: 0,
-            seqs: HashSet::new(),
             rows: BinaryHeap::new(),
             bodies: HashMap::new(),
         }
     }
 
-    fn into_hits(mut self) -> Vec<Hit> {
-        self.rows
-            .into_iter()
-            .map(|(Reverse(created_at), id, seq)| Hit {
-                seq,
-                created_at: u64::from(created_at),
-                id,
-                json: self.bodies.remove(&seq),
-            })
-            .collect()
+    fn hits(mut self) -> impl Iterator<Item = Hit> {
+        (self.rows.into_iter()).map(move |(Reverse(created_at), id, seq)| Hit {
+            seq,
+            created_at: u64::from(created_at),
+            id,
+            json: self.bodies.remove(&seq).flatten(),
+        })
     }
 }
 
@@ -140,23 +150,21 @@ impl Sink for Top {
     }
 
     fn knows(&self, seq: u64) -> bool {
-        self.seqs.contains(&seq)
+        self.bodies.contains_key(&seq)
     }
 
     fn take(&mut self, seq: u64, created_at: u32, id: EventId, json: Bytes) {
         self.rows.push((Reverse(created_at), id, seq));
-        self.seqs.insert(seq);
-        if self.used + json.len() <= self.budget {
+        let fits = self.used + json.len() <= self.budget;
+        if fits {
             self.used += json.len();
-            self.bodies.insert(seq, json);
         }
+        self.bodies.insert(seq, fits.then_some(json));
         if self.rows.len() > self.limit
             && let Some((_, _, seq)) = self.rows.pop()
+            && let Some(body) = self.bodies.remove(&seq).flatten()
         {
-            self.seqs.remove(&seq);
-            if let Some(body) = self.bodies.remove(&seq) {
-                self.used -= body.len();
-            }
+            self.used -= body.len();
         }
     }
 }
@@ -225,7 +233,7 @@ impl<V: View> Scan<'_, V> {
         let mut steps = 0_u32;
         while let Some(Reverse((time, seq, at))) = heads.pop() {
             steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(64)
+            if steps.is_multiple_of(PAUSE)
                 && self.query.deadline.is_some_and(|at| Instant::now() >= at)
             {
                 return Err(Error::Deadline);

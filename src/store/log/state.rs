@@ -175,7 +175,8 @@ impl State {
             return None;
         }
         Some(match self.recent.get(seq) {
-            Some(json) => Place::Memory(json.clone()),
+            // Counting another owner would wait for memory, and the bytes are read anyway.
+            Some(json) => Place::Memory(Bytes::copy_from_slice(json)),
             None => Place::File(Arc::clone(&segment.file), u64::from(place & !REMOVED)),
         })
     }
