@@ -10,10 +10,14 @@ use std::{
     fs, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch,
+    compaction::Leveled,
+    config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy},
+};
 use nostr::Event;
 
 use super::{
@@ -26,10 +30,14 @@ use super::{
 use crate::nips::nip50;
 
 /// The format that this version reads and writes; others are built anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MEMTABLE: u64 = 2 << 20;
 const JOURNAL: u64 = 64 << 20;
 const CACHE: u64 = 4 << 20;
+/// Bits of a table's filter for each of its rows.
+const BITS: f32 = 8.0;
+/// How large a table may be. Whoever writes one holds what is looked up in it in memory.
+const TABLE: u64 = 8 << 20;
 
 const VERSION: &[u8] = &[0, 0];
 const TOTALS: &[u8] = &[0, 1];
@@ -292,7 +300,17 @@ fn keyspace(path: &Path) -> Result<(Database, Keyspace), Error> {
         .cache_size(CACHE)
         .max_journaling_size(JOURNAL)
         .open()?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+    // What is looked up in tables is in the cache, or on the disk.
+    let options = || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(MEMTABLE)
+            .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE)))
+            .index_block_pinning_policy(PinningPolicy::all(false))
+            .filter_block_pinning_policy(PinningPolicy::all(false))
+            .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(
+                BloomConstructionPolicy::BitsPerKey(BITS),
+            )))
+    };
     let rows = db.keyspace("words", options)?;
     Ok((db, rows))
 }
