@@ -107,7 +107,9 @@ impl Socket {
             if text.starts_with(r#"["EOSE""#) {
                 return events;
             }
-            assert!(!text.starts_with(r#"["CLOSED""#), "{text}");
+            // LocalRelay closes without a reason what it answered whole, also when the next one is open already.
+            let closed = text.starts_with(r#"["CLOSED""#) && !text.ends_with(r#",""]"#);
+            assert!(!closed, "{text}");
             events += usize::from(text.starts_with(r#"["EVENT""#));
         }
     }

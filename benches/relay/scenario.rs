@@ -168,10 +168,10 @@ pub(crate) async fn queries(
     all
 }
 
-/// What comes from now on.
+/// What comes from now on, and before it one that is stored: nostr-rs-relay says nothing to a limit of 0.
 fn live() -> String {
     format!(
-        r#"{{"kinds":[{},{},{}],"limit":0}}"#,
+        r#"{{"kinds":[{},{},{}],"limit":1}}"#,
         KINDS[0], KINDS[1], KINDS[2]
     )
 }

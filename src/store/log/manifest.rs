@@ -1,7 +1,7 @@
 //! The manifest: which files are the store, and from where on the log is not in the runs yet.
 //!
-//! One line of JSON and one with its checksum, replaced as a whole by a rename. A file that it does not name is not part
-//! of the store, and is removed when the store is opened.
+//! One line of JSON and one with its checksum, replaced as a whole by a rename. A file of the store that it does not name is
+//! not part of it any more, and is removed when the store is opened.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use super::{
 /// Its name.
 pub(super) const NAME: &str = "manifest";
 /// Its name while it is written.
-const UNFINISHED: &str = "manifest.new";
+pub(super) const UNFINISHED: &str = "manifest.new";
 /// The format of all files that this version reads and writes. fjall's was 1.
 pub(super) const FORMAT: u32 = 2;
 
@@ -39,6 +39,14 @@ impl FileKind {
             Self::Rows => "rows",
         };
         format!("{number:08}.{end}")
+    }
+
+    /// Whether a file has a name that one of the store's may have.
+    pub(super) fn is_name(name: &str) -> bool {
+        let (number, end) = name.split_once('.').unwrap_or_default();
+        number.len() >= 8
+            && number.bytes().all(|digit| digit.is_ascii_digit())
+            && ["log", "run", "rows"].contains(&end)
     }
 }
 

@@ -48,11 +48,12 @@ pub(super) fn manifest(disk: &dyn Disk, path: &Path) -> Result<Manifest, Error> 
         },
         None => Error::Damaged(manifest::NAME.into()),
     })?;
-    let mut kept = manifest.files();
-    kept.extend([LOCK.to_owned(), manifest::NAME.to_owned()]);
+    let kept = manifest.files();
     for name in names.iter().filter(|name| !kept.contains(name)) {
-        // What a crash left unfinished, or did not get to remove.
-        disk.remove(name)?;
+        // What a crash left unfinished, or did not get to remove. The rest is somebody's.
+        if FileKind::is_name(name) || name == manifest::UNFINISHED {
+            disk.remove(name)?;
+        }
     }
     Ok(manifest)
 }

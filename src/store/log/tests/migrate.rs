@@ -148,13 +148,19 @@ fn what_fjall_holds_is_taken_over_with_its_numbers_and_tombstones() {
 }
 
 #[test]
-fn what_is_not_known_is_refused_and_left_as_it_is() {
+fn what_is_not_known_is_left_as_it_is() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("events");
     written(&path, 2);
     let refused = LogStore::open(&path).unwrap_err();
     assert!(matches!(refused, Error::Version { .. }), "{refused:?}");
     assert!(super::super::fjall::is_there(&path));
+    let ours = home.path().join("ours");
+    drop(LogStore::open(&ours).unwrap());
+    std::fs::write(ours.join("backup.zip"), "mine").unwrap();
+    std::fs::write(ours.join("00000099.run"), "left by a crash").unwrap();
+    drop(LogStore::open(&ours).unwrap());
+    assert!(ours.join("backup.zip").exists() && !ours.join("00000099.run").exists());
     let other = home.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("letter.txt"), "dear").unwrap();
