@@ -1,24 +1,24 @@
 //! [`LogStore`]: events in an append-only log, with an index that follows from it.
 //!
 //! - **Log.** Every change is one frame at the end of the current segment, written and synced at once, so that a batch
-//!   is there as a whole or not at all ([`frame`], [`tail`]).
+//!   is there as a whole or not at all (`frame`, `tail`).
 //! - **Rows.** A sequence number leads to a place in a segment by an array in memory, four bytes a row, of which a file
-//!   beside the segment keeps a copy ([`state`], [`rows`]).
-//! - **Index.** 16-byte keys, the newest in an ordered set in memory ([`table`]), the others in sorted files that never
-//!   change ([`run`]), which one thread merges ([`upkeep`]). Keys of removed rows are passed over, and go when runs are
+//!   beside the segment keeps a copy (`state`, `rows`).
+//! - **Index.** 16-byte keys, the newest in an ordered set in memory (`table`), the others in sorted files that never
+//!   change (`run`), which one thread merges (`upkeep`). Keys of removed rows are passed over, and go when runs are
 //!   merged. What is not taken any more (deleted, purged, vanished) is keys too, and so not in memory.
-//! - **Manifest.** It names the files, and the place in the log up to which runs and rows are complete ([`manifest`]).
-//!   Opening reads the log from there ([`recover`]). Runs and rows that are damaged are made again from all of it.
-//! - **Space.** A segment of which more than half is gone is written anew under the same sequence numbers ([`compact`]).
+//! - **Manifest.** It names the files, and the place in the log up to which runs and rows are complete (`manifest`).
+//!   Opening reads the log from there (`recover`). Runs and rows that are damaged are made again from all of it.
+//! - **Space.** A segment of which more than half is gone is written anew under the same sequence numbers (`compact`).
 //!
 //! It took the place of an LSM tree (fjall) behind the same trait. Both in one run of `cargo bench --bench relay -- million`
 //! on two quiet cores, with the search beside them, log against fjall: events a second, durable, over 8 connections 0.87
 //! against 0.70 of what verifying alone does, and with a million stored 27,200 against 15,000; processor time over
 //! verifying alone 5 against 18 µs an event; 100 events of an author and a kind in 0.31 against 0.43 ms, by tag 0.15
-//! against 0.20; a million opened again in 153 against 350 ms, filled with 115 against 218 MiB of memory. Both answered five
-//! million random operations alike, and the log came back from 20,000 simulated losses of power as it should.
+//! against 0.20; a million opened again in 153 against 350 ms, filled with 115 against 218 MiB of memory. Both gave the same
+//! answers to 2.4 million random operations, and the log came back from 20,000 simulated losses of power as it should.
 //!
-//! Readers see the store as it was after one commit ([`snapshot`]) and hold nobody up. Locks are taken in the order of
+//! Readers see the store as it was after one commit (`snapshot`) and hold nobody up. Locks are taken in the order of
 //! the fields of [`Log`].
 
 mod bloom;
