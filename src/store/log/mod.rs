@@ -19,7 +19,7 @@
 //! answers to 2.4 million random operations, and the log came back from 20,000 simulated losses of power as it should.
 //!
 //! Readers see the store as it was after one commit (`snapshot`) and hold nobody up. Locks are taken in the order of
-//! the fields of [`Log`].
+//! the fields of `Log`.
 
 mod bloom;
 mod check;
