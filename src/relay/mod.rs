@@ -429,13 +429,14 @@ impl Relay {
         );
         let search = self.shared.search.get().cloned();
         let joined = tokio::task::spawn_blocking(move || {
-            if let Some(search) = search {
-                search.stop();
-            }
             for thread in threads {
                 if thread.join().is_err() {
                     tracing::error!("a thread of the relay panicked");
                 }
+            }
+            // Last: what it has not taken in is no loss.
+            if let Some(search) = search {
+                search.stop();
             }
         });
         if joined.await.is_err() {

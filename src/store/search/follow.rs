@@ -289,7 +289,7 @@ fn close(words: Arc<Words>) {
 /// Everything else comes first. Threads that this one starts inherit it: those of the database.
 fn step_back() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(19) {
+    if let Err(error) = rustix::process::nice(10) {
         tracing::debug!(%error, "the search has the priority of everything else");
     }
 }

@@ -22,7 +22,7 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nostr::Filter;
@@ -40,6 +40,11 @@ use crate::nips::nip50;
 
 /// How long a search waits for what was stored before it.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long closing the index may take, of the time that the whole program has to stop.
+const CLOSING: Duration = Duration::from_millis(1500);
+/// How long between two looks whether it is closed.
+const A_MOMENT: Duration = Duration::from_millis(5);
 
 /// Why a search has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -281,7 +286,8 @@ impl Search {
         done.await.unwrap_or(Ok(()))
     }
 
-    /// Ends the thread and closes the index.
+    /// Ends the thread and closes the index. Where everything else is too busy for that, what was not closed is read from
+    /// the log again at the next start.
     pub fn stop(&self) {
         // It may have ended already.
         let _ = self.commands.send(Command::Stop);
@@ -290,9 +296,18 @@ impl Search {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
+        let Some(thread) = thread else {
+            return;
+        };
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() > CLOSING {
+                tracing::info!("the search index was not closed in time");
+                return;
+            }
+            std::thread::sleep(A_MOMENT);
+        }
+        if thread.join().is_err() {
             tracing::error!("the thread of the search panicked");
         }
     }

@@ -1,12 +1,17 @@
 //! What the database keeps and what goes from it.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nostr::{Event, Keys};
 
 use super::{
     super::{EventStore, LogStore, Query, Record, Stored},
-    CANDIDATES, Error, Scan, Search,
+    A_MOMENT, CANDIDATES, CLOSING, Error, Scan, Search,
     words::Words,
 };
 use crate::nips::{Draft, nip50};
@@ -116,7 +121,7 @@ async fn what_a_search_finds_gone_is_removed_from_the_index() {
         if keys_of() < both {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Its one word, and its row.
     assert_eq!(keys_of(), both - 2);
@@ -126,4 +131,27 @@ async fn what_a_search_finds_gone_is_removed_from_the_index() {
     assert_eq!(keys_of(), both - 2);
     search.stop();
     assert!(matches!(search.find(&query), Err(Error::Behind)));
+}
+
+#[tokio::test]
+async fn an_index_that_does_not_close_keeps_nobody_from_stopping() {
+    let home = tempfile::tempdir().unwrap();
+    let search = Search::start(home.path().join("search"), store(home.path())).unwrap();
+    let began = Instant::now();
+    let held = loop {
+        if let Some(words) = search.words() {
+            break words;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "it never opens");
+        std::thread::sleep(A_MOMENT);
+    };
+    let began = Instant::now();
+    search.stop();
+    assert!(began.elapsed() >= CLOSING, "somebody searches still");
+    assert!(
+        began.elapsed() < 2 * CLOSING,
+        "it took {:?}",
+        began.elapsed()
+    );
+    drop(held);
 }
