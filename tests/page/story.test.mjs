@@ -164,9 +164,10 @@ test("what is loaded before keeps what one reads in its place", async () => {
   await page.locator(".s-row").first().waitFor();
   for (let n = 0; n < 8 && (await first()) < 3000; n += 1) {
     // Near the top of what is there; what comes before must not move it.
+    const count = await first();
     await scroller(page).evaluate((box) => (box.scrollTop = 700));
     await page.waitForTimeout(60);
-    const [before, count] = [await places(page), await first()];
+    const before = await places(page);
     await scroller(page).evaluate((box) => box.dispatchEvent(new Event("scroll")));
     await until(async () => (await first()) > count || (await first()) >= 3000, "earlier steps come");
     await page.waitForTimeout(250);
