@@ -2,7 +2,7 @@
 //!
 //! An event is not stored if it is newer than everything that was when the relay started and did not come since then. What
 //! came since is in a Bloom filter, which never misses one. Only for the rest the store is asked: that took half as long as
-//! verifying a signature (32 of 62 µs, 80,000 events in fjall, debug build), and this 0.2 µs.
+//! verifying a signature when events were in an LSM tree (32 of 62 µs, 80,000 events, debug build), and this 0.2 µs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -20,7 +20,7 @@ struct Pending<'v, 'a, V> {
     added: Vec<Option<(u64, &'a Record)>>,
     ids: HashMap<EventId, usize>,
     addresses: HashMap<Address, usize>,
-    removed: HashMap<u64, Event>,
+    removed: HashSet<u64>,
     dead_ids: HashSet<(EventId, PublicKey)>,
     dead_addresses: HashMap<Address, u64>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Changes<'a> {
     /// New rows, in order.
     pub(super) added: Vec<(u64, &'a Record)>,
     /// Rows that go.
-    pub(super) removed: HashMap<u64, Event>,
+    pub(super) removed: HashSet<u64>,
     /// Ids that their authors deleted.
     pub(super) dead_ids: HashSet<(EventId, PublicKey)>,
     /// Addresses that their authors deleted, and up to when.
@@ -68,7 +68,7 @@ pub(super) fn decide<'a>(
         added: Vec::with_capacity(batch.len()),
         ids: HashMap::new(),
         addresses: HashMap::new(),
-        removed: HashMap::new(),
+        removed: HashSet::new(),
         dead_ids: HashSet::new(),
         dead_addresses: HashMap::new(),
     };
@@ -177,7 +177,7 @@ impl<'a, V: View> Pending<'_, 'a, V> {
         match found {
             Found::Added(at, _) => self.added[at] = None,
             Found::Stored(stored) => {
-                self.removed.insert(stored.seq, stored.event);
+                self.removed.insert(stored.seq);
             }
         }
     }
@@ -191,7 +191,7 @@ impl<'a, V: View> Pending<'_, 'a, V> {
         Ok(self
             .view
             .find(id)?
-            .filter(|stored| !self.removed.contains_key(&stored.seq))
+            .filter(|stored| !self.removed.contains(&stored.seq))
             .map(|stored| Found::Stored(Box::new(stored))))
     }
 
@@ -202,7 +202,7 @@ impl<'a, V: View> Pending<'_, 'a, V> {
         {
             return Ok(Some(Found::Added(at, record)));
         }
-        let removed = |seq| self.removed.contains_key(&seq);
+        let removed = |seq| self.removed.contains(&seq);
         let version = self.view.version(address, removed)?;
         Ok(version.map(|stored| Found::Stored(Box::new(stored))))
     }

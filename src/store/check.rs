@@ -80,9 +80,9 @@ enum Row {
 
 /// Looks at all rows, and at all index entries that lead to rows, in order. What is cut off in the middle of either is
 /// damaged.
-pub(super) fn check<V: View + Sync, E: std::fmt::Display, I: Iterator<Item = Result<Key, E>>>(
+pub(super) fn check<V: View + Sync, I: Iterator<Item = Result<Key, Error>>>(
     view: &V,
-    mut rows: impl Iterator<Item = Result<(u64, Bytes), E>>,
+    mut rows: impl Iterator<Item = Result<(u64, Bytes), Error>>,
     entries: impl Fn() -> Result<I, Error>,
 ) -> Result<Check, Error> {
     let mut found = Check::default();

@@ -35,12 +35,8 @@ pub(super) fn is_forgotten(view: &impl View, event: &Event) -> Result<bool, Erro
 }
 
 /// The rows that go when an author asks to be forgotten up to a time: what it wrote, and gift wraps to it.
-pub(super) fn rows(
-    view: &impl View,
-    author: &PublicKey,
-    until: u64,
-    mut each: impl FnMut(u64, &Event) -> Result<(), Error>,
-) -> Result<(), Error> {
+pub(super) fn rows(view: &impl View, author: &PublicKey, until: u64) -> Result<Vec<u64>, Error> {
+    let mut found = Vec::new();
     let hex = author.to_hex();
     let until = u32::try_from(until).unwrap_or(u32::MAX);
     let (own, wraps) = (view.keyer().author(author), view.keyer().tag(b'p', &hex));
@@ -63,9 +59,9 @@ pub(super) fn rows(
                     && nip01::has_tag(&event, "p", &hex)
             };
             if goes {
-                each(seq, &event)?;
+                found.push(seq);
             }
         }
     }
-    Ok(())
+    Ok(found)
 }

@@ -99,7 +99,7 @@ impl Log {
             dead_addresses,
         } = changes;
         let mut commit = Commit::new();
-        removed.keys().for_each(|seq| commit.remove(*seq));
+        removed.iter().for_each(|seq| commit.remove(*seq));
         for (id, author) in dead_ids {
             let dead = Dead::Deleted;
             commit.dead(self.keyer, Entry::DeadId { dead, id, author });
@@ -172,10 +172,9 @@ impl Log {
         let snapshot = self.snapshot();
         let until = until.max(snapshot.forgotten_until(author)?.unwrap_or(0));
         let mut commit = Commit::new();
-        vanish::rows(&snapshot, author, until, |seq, _| {
+        for seq in vanish::rows(&snapshot, author, until)? {
             commit.remove(seq);
-            Ok(())
-        })?;
+        }
         let (author, count, last) = (*author, commit.removed.len(), snapshot.last);
         drop(snapshot);
         commit.dead(self.keyer, Entry::Vanished { author, until });
