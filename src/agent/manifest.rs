@@ -132,6 +132,8 @@ pub enum Dialect {
     /// `/v1/chat/completions`, which most agents can be told to use.
     #[default]
     Openai,
+    /// `/v1/responses`.
+    Responses,
     /// `/v1/messages`.
     Anthropic,
     /// `/v1beta/models/…`.
@@ -146,6 +148,7 @@ impl Dialect {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Openai => "openai",
+            Self::Responses => "responses",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Ollama => "ollama",

@@ -75,8 +75,8 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
     Ok(ModelInfo::named(&target))
 }
 
-/// Whether an agent can speak to the model at all: what speaks OpenAI's or Ollama's language reaches every
-/// provider, the others reach their own.
+/// Whether an agent can speak to the model at all: what speaks Gemini's language reaches Gemini only, others reach
+/// every provider.
 ///
 /// # Errors
 /// When it cannot.
@@ -87,8 +87,10 @@ pub(super) fn can_speak(
 ) -> Result<(), Failure> {
     let target = context.gateway.providers().resolve(&model.name.0);
     let reached = match agent.model.dialect {
-        manifest::Dialect::Openai | manifest::Dialect::Ollama => true,
-        manifest::Dialect::Anthropic => target.provider.dialect() == Dialect::Anthropic,
+        manifest::Dialect::Openai
+        | manifest::Dialect::Responses
+        | manifest::Dialect::Anthropic
+        | manifest::Dialect::Ollama => true,
         manifest::Dialect::Gemini => target.provider.dialect() == Dialect::Gemini,
     };
     if reached || !agent.needs_a_model() {
