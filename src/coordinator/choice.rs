@@ -189,6 +189,10 @@ pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo)
     let limit = order
         .stranger
         .then_some(i64::from(context.jobs.strangers.tokens));
+    let agent = context.agents.get(&order.agent);
+    let wanted = agent.map_or(context.num_ctx, |agent| {
+        agent.manifest.context(context.num_ctx)
+    });
     ModelOptions {
         temperature: within(request.number("temperature"), 0.0, 2.0),
         top_k: request.number("top_k").map(|k: u32| k.max(1)),
@@ -204,7 +208,7 @@ pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo)
             .context_length(model)
             .await
             .and_then(|length| u32::try_from(length).ok())
-            .map(|length| length.min(context.num_ctx)),
+            .map_or(Some(wanted), |length| Some(length.min(wanted))),
         seed: request.number("seed"),
     }
 }
