@@ -299,7 +299,8 @@ fn compatible(
     };
     let flavour = match (provider.is_built_in(), provider.dialect()) {
         (true, Dialect::OpenAi) => Flavour::OpenAi,
-        (_, Dialect::Anthropic | Dialect::Gemini) => Flavour::Compatible,
+        (_, Dialect::Anthropic) => Flavour::Compatible,
+        (_, Dialect::Gemini) => Flavour::Google,
         _ => Flavour::Common,
     };
     let mut headers = HeaderMap::new();
@@ -355,3 +356,7 @@ fn anthropic_headers(given: &HeaderMap) -> HeaderMap {
     }
     headers
 }
+
+#[cfg(test)]
+#[path = "chat_tests.rs"]
+mod tests;

@@ -187,7 +187,7 @@ impl SessionGateway {
 
 #[cfg(test)]
 #[path = "gateway_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 #[path = "gateway_v1_tests.rs"]
@@ -195,7 +195,7 @@ mod v1_tests;
 
 #[cfg(test)]
 #[path = "gateway_providers_tests.rs"]
-mod providers_tests;
+pub(super) mod providers_tests;
 
 #[cfg(test)]
 #[path = "gateway_fallback_tests.rs"]

@@ -6,11 +6,11 @@ use super::tests::{Bench, bench_with};
 use crate::model::testing::{Act, Upstream, send, upstream};
 use crate::model::{Budget, CallStatus, Config, Dialect, ModelError, ModelOptions, ProviderConfig};
 
-pub(super) const KEY: &str = "sk-host-key-1234567890";
-pub(super) const SSE: &str =
+pub(in crate::model) const KEY: &str = "sk-host-key-1234567890";
+pub(in crate::model) const SSE: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 
-pub(super) fn whole(status: &str, body: &Value) -> Act {
+pub(in crate::model) fn whole(status: &str, body: &Value) -> Act {
     let body = body.to_string();
     send(format!(
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -18,11 +18,11 @@ pub(super) fn whole(status: &str, body: &Value) -> Act {
     ))
 }
 
-pub(super) fn event(value: &Value) -> Act {
+pub(in crate::model) fn event(value: &Value) -> Act {
     send(format!("data: {value}\n\n"))
 }
 
-fn named(value: &Value) -> Act {
+pub(in crate::model) fn named(value: &Value) -> Act {
     send(format!(
         "event: {}\ndata: {value}\n\n",
         value["type"].as_str().unwrap()
@@ -30,7 +30,7 @@ fn named(value: &Value) -> Act {
 }
 
 /// A provider at a scripted server; `name` decides which key and flavour it has.
-pub(super) fn config(providers: &[(&str, Dialect, &Upstream)]) -> Config {
+pub(in crate::model) fn config(providers: &[(&str, Dialect, &Upstream)]) -> Config {
     let mut config = Config {
         ollama: "127.0.0.1:1".to_owned(),
         ..Config::default()
@@ -53,12 +53,16 @@ pub(super) fn config(providers: &[(&str, Dialect, &Upstream)]) -> Config {
     config
 }
 
-pub(super) fn at(config: Config, models: &[&str], budget: Budget) -> Bench {
+pub(in crate::model) fn at(config: Config, models: &[&str], budget: Budget) -> Bench {
     let env = |name: &str| (name == "KEY").then(|| KEY.to_owned());
     bench_with(config, &env, models, ModelOptions::default(), budget)
 }
 
-pub(super) async fn one(name: &str, dialect: Dialect, acts: Vec<Act>) -> (Bench, Upstream) {
+pub(in crate::model) async fn one(
+    name: &str,
+    dialect: Dialect,
+    acts: Vec<Act>,
+) -> (Bench, Upstream) {
     let server = upstream(acts).await;
     let model = format!("{name}:big-1");
     let bench = at(
@@ -69,12 +73,12 @@ pub(super) async fn one(name: &str, dialect: Dialect, acts: Vec<Act>) -> (Bench,
     (bench, server)
 }
 
-pub(super) async fn post(bench: &Bench, path: &str, body: &Value) -> (u16, String) {
+pub(in crate::model) async fn post(bench: &Bench, path: &str, body: &Value) -> (u16, String) {
     let head = format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer secret");
     bench.exchange(&head, &body.to_string()).await
 }
 
-pub(super) fn sent(server: &Upstream) -> (String, Value) {
+pub(in crate::model) fn sent(server: &Upstream) -> (String, Value) {
     let request = server.requests.lock().unwrap().pop().unwrap();
     assert!(
         !request.contains("secret"),
@@ -84,15 +88,15 @@ pub(super) fn sent(server: &Upstream) -> (String, Value) {
     (head.to_lowercase(), serde_json::from_str(body).unwrap())
 }
 
-pub(super) fn hi() -> Value {
+pub(in crate::model) fn hi() -> Value {
     json!({"model": "gpt-5.6-luna", "stream": true, "messages": [{"role": "user", "content": "hi"}]})
 }
 
-pub(super) fn delta(delta: &Value) -> Act {
+pub(in crate::model) fn delta(delta: &Value) -> Act {
     event(&json!({"id": "1", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]}))
 }
 
-pub(super) fn stop(reason: &str) -> Act {
+pub(in crate::model) fn stop(reason: &str) -> Act {
     event(&json!({"id": "1", "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}))
 }
 
@@ -229,13 +233,17 @@ async fn the_chat_agent_reaches_every_provider_by_its_openai_endpoint() {
             head.contains(&format!("authorization: bearer {KEY}")),
             "{head}"
         );
+        let mut asked = json!({"id": "call_1", "type": "function", "function": {"name": "g", "arguments": "{\"b\":2}"}});
+        if dialect == Dialect::Gemini {
+            asked["extra_content"] =
+                json!({"google": {"thought_signature": "skip_thought_signature_validator"}});
+        }
         assert_eq!(
             request["messages"],
             json!([
                 {"role": "user", "content": [{"type": "text", "text": "look"},
                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0"}}]},
-                {"role": "assistant", "content": "", "tool_calls": [
-                    {"id": "call_1", "type": "function", "function": {"name": "g", "arguments": "{\"b\":2}"}}]},
+                {"role": "assistant", "content": "", "tool_calls": [asked]},
                 {"role": "tool", "content": "3", "tool_call_id": "call_1"}])
         );
         let call = bench.call().await;

@@ -14,12 +14,16 @@ const DONE: &str = "{\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\
     \"prompt_eval_count\":20,\"eval_count\":5,\"load_duration\":3000000}\n";
 const CHAT: &str = "{\"model\":\"evil\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 
-pub(super) struct Bench {
-    pub(super) session: SessionGateway,
-    pub(super) calls: mpsc::Receiver<ModelCall>,
+pub(in crate::model) struct Bench {
+    pub(in crate::model) session: SessionGateway,
+    pub(in crate::model) calls: mpsc::Receiver<ModelCall>,
 }
 
-pub(super) fn bench(url: &str, budget: Budget, change: impl FnOnce(&mut Config)) -> Bench {
+pub(in crate::model) fn bench(
+    url: &str,
+    budget: Budget,
+    change: impl FnOnce(&mut Config),
+) -> Bench {
     let mut config = Config {
         ollama: url.to_owned(),
         ..Config::default()
@@ -32,7 +36,7 @@ pub(super) fn bench(url: &str, budget: Budget, change: impl FnOnce(&mut Config))
     bench_with(config, &|_| None, &["m:1"], options, budget)
 }
 
-pub(super) fn bench_with(
+pub(in crate::model) fn bench_with(
     config: Config,
     env: &dyn Fn(&str) -> Option<String>,
     models: &[&str],
@@ -53,7 +57,7 @@ pub(super) fn bench_with(
 }
 
 impl Bench {
-    pub(super) fn connect(&self) -> DuplexStream {
+    pub(in crate::model) fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let session = self.session.clone();
         tokio::spawn(async move { session.serve(far).await });
@@ -61,7 +65,7 @@ impl Bench {
     }
 
     /// Status and body of one exchange.
-    pub(super) async fn exchange(&self, head: &str, body: &str) -> (u16, String) {
+    pub(in crate::model) async fn exchange(&self, head: &str, body: &str) -> (u16, String) {
         let mut near = self.connect();
         let length = body.len();
         let text = format!(
@@ -81,11 +85,11 @@ impl Bench {
         .await
     }
 
-    pub(super) async fn call(&mut self) -> ModelCall {
+    pub(in crate::model) async fn call(&mut self) -> ModelCall {
         self.calls.recv().await.unwrap()
     }
 
-    pub(super) async fn failure(&mut self) -> ModelError {
+    pub(in crate::model) async fn failure(&mut self) -> ModelError {
         match self.call().await.status {
             CallStatus::Failed(error) => error,
             CallStatus::Ok => panic!("the call succeeded"),
@@ -116,7 +120,7 @@ fn parse(answer: &[u8]) -> (u16, String) {
     }
 }
 
-pub(super) async fn plain(acts: Vec<Act>) -> (Bench, Upstream) {
+pub(in crate::model) async fn plain(acts: Vec<Act>) -> (Bench, Upstream) {
     let upstream = upstream(acts).await;
     (bench(&upstream.url, Budget::default(), |_| {}), upstream)
 }

@@ -12,6 +12,8 @@ pub mod gateway;
 pub mod local;
 mod meter;
 mod output;
+#[cfg(test)]
+mod pairs_tests;
 pub mod provider;
 pub mod pull;
 mod respond;

@@ -27,12 +27,19 @@ pub(super) struct Upstream {
     pub(super) url: String,
     /// Every request, head and body.
     pub(super) requests: Arc<Mutex<Vec<String>>>,
+    /// What it does from now on.
+    acts: Arc<Mutex<Vec<Act>>>,
     /// Connections that the other side closed while the server hung.
     closed: Arc<Mutex<usize>>,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl Upstream {
+    /// Has it do something else with the next requests.
+    pub(super) fn set(&self, acts: Vec<Act>) {
+        *self.acts.lock().unwrap() = acts;
+    }
+
     /// Waits until the other side has closed a connection on which the server hung.
     pub(super) async fn is_left(&self) {
         let left = async {
@@ -56,12 +63,15 @@ pub(super) async fn upstream(acts: Vec<Act>) -> Upstream {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests: Arc<Mutex<Vec<String>>> = Arc::default();
     let closed: Arc<Mutex<usize>> = Arc::default();
+    let acts = Arc::new(Mutex::new(acts));
+    let script = Arc::clone(&acts);
     let (seen, gone) = (Arc::clone(&requests), Arc::clone(&closed));
     let serving = tokio::spawn(async move {
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let (acts, seen, gone) = (acts.clone(), Arc::clone(&seen), Arc::clone(&gone));
+            let acts = script.lock().unwrap().clone();
+            let (seen, gone) = (Arc::clone(&seen), Arc::clone(&gone));
             tasks.spawn(async move {
                 let mut request = Vec::new();
                 let mut buffer = [0; 4096];
@@ -95,6 +105,7 @@ pub(super) async fn upstream(acts: Vec<Act>) -> Upstream {
     Upstream {
         url,
         requests,
+        acts,
         closed,
         _serving: AbortOnDropHandle::new(serving),
     }

@@ -135,6 +135,7 @@ impl OpenAiChat {
             if flavour != Flavour::Common {
                 message.remove("reasoning_content");
             }
+            sign(message.get_mut("tool_calls"), flavour);
             if flavour != Flavour::OpenAi && message.get("role").is_some_and(|r| r == "developer") {
                 message.insert("role".to_owned(), "system".into());
             }
@@ -167,6 +168,8 @@ pub(in crate::model) enum Flavour {
     OpenAi,
     /// Another company's, which has this dialect beside its own.
     Compatible,
+    /// Google's, which wants its models' calls signed.
+    Google,
     /// A server such as llama.cpp's or vLLM.
     Common,
 }
@@ -176,7 +179,23 @@ impl Flavour {
     fn limit(self) -> &'static str {
         match self {
             Self::OpenAi => "max_completion_tokens",
-            Self::Compatible | Self::Common => "max_tokens",
+            Self::Compatible | Self::Google | Self::Common => "max_tokens",
+        }
+    }
+}
+
+/// Gemini takes back no call of a function without its signature, or the word that stands for one where there is
+/// none; of calls beside each other the first has it. Other servers do not know the field.
+/// <https://ai.google.dev/gemini-api/docs/thought-signatures>
+fn sign(calls: Option<&mut Value>, flavour: Flavour) {
+    let calls = calls.and_then(Value::as_array_mut).into_iter().flatten();
+    for (at, call) in calls.filter_map(Value::as_object_mut).enumerate() {
+        if flavour != Flavour::Google {
+            call.remove("extra_content");
+        } else if at == 0 {
+            let unsigned =
+                || json!({"google": {"thought_signature": "skip_thought_signature_validator"}});
+            call.entry("extra_content").or_insert_with(unsigned);
         }
     }
 }
@@ -248,11 +267,18 @@ fn tool_call(call: &Value) -> Result<Value, String> {
     let function = call.get("function").unwrap_or(&Value::Null);
     let function = fields::object(function, "a tool call's function")?;
     let arguments = function.get("arguments").and_then(Value::as_str);
-    Ok(json!({
+    let mut kept = json!({
         "id": fields::text(call, "id")?,
         "type": "function",
         "function": {"name": fields::text(function, "name")?, "arguments": arguments.unwrap_or("{}")},
-    }))
+    });
+    let signature = call
+        .get("extra_content")
+        .and_then(|extra| extra.pointer("/google/thought_signature"));
+    if let Some(signature @ Value::String(_)) = signature {
+        kept["extra_content"] = json!({"google": {"thought_signature": signature}});
+    }
+    Ok(kept)
 }
 
 fn tool(tool: &Value) -> Result<Value, String> {
