@@ -114,7 +114,7 @@ pub(super) static FILE: &[Field] = &[
 pub(super) static MODEL: &[Field] = &[
     field(
         "dialect",
-        Shape::Word(&["openai", "anthropic", "gemini", "ollama"]),
+        Shape::Word(&["openai", "responses", "anthropic", "gemini", "ollama"]),
         "",
     ),
     field(
