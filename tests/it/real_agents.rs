@@ -71,6 +71,12 @@ const GOOSE: Real = Real {
     bytes: 6_000,
 };
 
+/// Writes more, and looks for the keys in all that it can read, and for a way out. (The pattern is not itself what it
+/// finds; and Gemini CLI runs nothing with `$(…)` in it.)
+const LOOK: &str = "echo more >> hello.txt; \
+    (env; cat /proc/*/environ; find ~ /tmp /etc -type f -exec cat {} +) 2>/dev/null | grep -ac 'of-the-[c]loud'; \
+    wc -l < /proc/net/route";
+
 /// One test for each agent and sandbox.
 macro_rules! each {
     ($($module:ident: $agent:expr;)*) => {$(
@@ -147,9 +153,7 @@ async fn works(agent: Real, docker: bool) {
     for name in [agent.cloud, model::OLLAMA] {
         model.script(&[
             Step::Write("hello.txt", "hello from the fort\n"),
-            Step::Run(
-                "echo more >> hello.txt; env; cat ~/.*/* ~/.*/*/* 2>/dev/null; echo routes $(cat /proc/net/route | wc -l)",
-            ),
+            Step::Run(LOOK),
             Step::Say("I wrote hello.txt."),
         ]);
         let said = fort
@@ -174,7 +178,9 @@ async fn works(agent: Real, docker: bool) {
             .max_by_key(|records| records[0].created_at)
             .unwrap();
         recorded(&agent, name, docker, &records);
-        assert!(!fort.journals().contains(KEYS[0].1), "a key in the journal");
+        for (_, key) in KEYS {
+            assert!(!fort.journals().contains(key), "a key in the journal");
+        }
 
         let copy = fort.copy().await;
         let worked = files(&copy);
@@ -182,9 +188,10 @@ async fn works(agent: Real, docker: bool) {
             String::from_utf8_lossy(&worked["hello.txt"].1),
             "hello from the fort\nmore\n"
         );
-        fort.say(&["undo", "1"]).await.ok();
+        let undone = fort.say(&["undo", "1", "--json"]).await.ok().json();
         assert_eq!(files(&copy), files(fort.project.path()), "{name}");
-        fort.say(&["undo", "--last"]).await.ok();
+        let before = undone["before"].to_string();
+        fort.say(&["undo", &before]).await.ok();
         assert_eq!(files(&copy), worked, "{name}: the undo undone");
     }
 }
@@ -206,8 +213,10 @@ fn asked(agent: &Real, model: &str, calls: &[Call]) {
     let turn: Vec<&Call> = calls.iter().filter(|call| call.turn).collect();
     assert_eq!(turn.len(), 3, "{:?}", about(calls));
     assert!(turn[0].bytes <= agent.bytes, "{:?}", about(calls));
-    let seen = turn[2].body.to_string();
-    assert!(seen.contains("routes 1"), "{seen}");
+    // Some put what a tool said into a text of JSON.
+    let seen = turn[2].body.to_string().replace("\\\\", "\\");
+    // None, and the head of an empty table.
+    assert!(seen.contains("0\\n1"), "{seen}");
     for (_, key) in KEYS {
         assert!(!seen.contains(key), "the agent saw a key: {seen}");
     }
