@@ -61,9 +61,6 @@ impl Session {
             choice::model(&context, order),
             conversation::history(&context, order.request.scheme, order.continues)
         )?;
-        if let Some(agent) = context.agents.get(&order.agent) {
-            choice::can_speak(&context, &agent.manifest, &model)?;
-        }
         let Begun {
             mut process,
             held,
