@@ -24,7 +24,14 @@ where
     let (mut from_agent, mut to_agent) = tokio::io::split(inside);
     let (mut from_host, mut to_host) = outside.split();
     let outward = async {
-        copy(line, Way::Out, &mut from_agent, &mut to_host, body.unwrap_or(u64::MAX)).await?;
+        copy(
+            line,
+            Way::Out,
+            &mut from_agent,
+            &mut to_host,
+            body.unwrap_or(u64::MAX),
+        )
+        .await?;
         // A server may take the end of a request's half for the end of all; of a tunnel it is what the agent said.
         match body {
             None => to_host.shutdown().await,

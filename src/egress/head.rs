@@ -57,7 +57,9 @@ pub(super) enum Bad {
     Long,
     #[error("the request is no HTTP that can be read in one way only")]
     Http,
-    #[error("this is a proxy: it takes CONNECT host:port, and plain requests with a whole http:// address")]
+    #[error(
+        "this is a proxy: it takes CONNECT host:port, and plain requests with a whole http:// address"
+    )]
     Form,
     #[error("the address that is asked for is not a plain one: {0}")]
     Address(#[from] Odd),
@@ -98,7 +100,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Head, Bad> {
         return Err(Bad::Http);
     };
     let plain_method = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
-    if method.len() > 20 || !method.bytes().all(plain_method) || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if method.len() > 20
+        || !method.bytes().all(plain_method)
+        || !target.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(Bad::Form);
     }
     let (place, plain) = if method == "CONNECT" {
@@ -114,7 +119,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Head, Bad> {
         let body = framing(request.headers)?;
         let plain = Plain {
             head: anew(method, &path, &place, request.headers, body),
-            whole: anew(method, &format!("http://{place}{path}"), &place, request.headers, body),
+            whole: anew(
+                method,
+                &format!("http://{place}{path}"),
+                &place,
+                request.headers,
+                body,
+            ),
             body: body.unwrap_or(0),
         };
         (place, Some(plain))
@@ -138,14 +149,22 @@ fn absolute(target: &str) -> Result<(Place, String), Bad> {
         return Err(Bad::Address(Odd::Character));
     }
     let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
     Ok((Place::parse(host, Some(PLAIN))?, path))
 }
 
 /// Whether the header `Host`, where there is one, says the same as the address.
 fn names(headers: &[httparse::Header<'_>], place: &Place, usual: u16) -> Result<(), Bad> {
-    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
-    let Some(host) = hosts.next() else { return Ok(()) };
+    let mut hosts = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let Some(host) = hosts.next() else {
+        return Ok(());
+    };
     let said = std::str::from_utf8(host.value).ok().map(str::trim);
     let said = said.and_then(|said| Place::parse(said, Some(usual)).ok());
     match said.as_ref() == Some(place) && hosts.next().is_none() {
@@ -165,7 +184,8 @@ fn framing(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Bad> {
             continue;
         }
         let digits = std::str::from_utf8(header.value).unwrap_or_default();
-        let plain = (1..=18).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let plain =
+            (1..=18).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.parse().ok().filter(|_| plain && length.is_none());
         length = Some(number.ok_or(Bad::Body)?);
     }
@@ -173,13 +193,21 @@ fn framing(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Bad> {
 }
 
 /// The head as it goes on: the end of this connection is the end of that one.
-fn anew(method: &str, target: &str, place: &Place, headers: &[httparse::Header<'_>], body: Option<u64>) -> Vec<u8> {
+fn anew(
+    method: &str,
+    target: &str,
+    place: &Place,
+    headers: &[httparse::Header<'_>],
+    body: Option<u64>,
+) -> Vec<u8> {
     let host = match place {
         Place { host, port: PLAIN } => host.to_string(),
         place => place.to_string(),
     };
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
-    let connection = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
+    let connection = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("connection"));
     let dropped: Vec<&str> = connection
         .filter_map(|header| std::str::from_utf8(header.value).ok())
         .flat_map(|value| value.split(',').map(str::trim))
@@ -187,7 +215,11 @@ fn anew(method: &str, target: &str, place: &Place, headers: &[httparse::Header<'
     for header in headers {
         let name = header.name;
         let hop = HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop));
-        if hop || dropped.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
+        if hop
+            || dropped
+                .iter()
+                .any(|dropped| name.eq_ignore_ascii_case(dropped))
+        {
             continue;
         }
         head.extend_from_slice(name.as_bytes());
@@ -206,7 +238,8 @@ fn anew(method: &str, target: &str, place: &Place, headers: &[httparse::Header<'
 pub(super) fn is_open(head: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
-    matches!(response.parse(head), Ok(httparse::Status::Complete(_))) && response.code.is_some_and(|code| (200..300).contains(&code))
+    matches!(response.parse(head), Ok(httparse::Status::Complete(_)))
+        && response.code.is_some_and(|code| (200..300).contains(&code))
 }
 
 /// What a further proxy is asked.
@@ -227,7 +260,10 @@ mod tests {
     #[test]
     fn connect_is_a_host_and_a_port() {
         let head = ask("CONNECT Registry.npmjs.org:443 HTTP/1.1\nHost: registry.npmjs.org:443\nProxy-Authorization: Basic x\n\n").unwrap();
-        assert_eq!((head.place.to_string().as_str(), head.plain), ("registry.npmjs.org:443", None));
+        assert_eq!(
+            (head.place.to_string().as_str(), head.plain),
+            ("registry.npmjs.org:443", None)
+        );
         // Some clients leave the port out.
         assert!(ask("CONNECT a.com:443 HTTP/1.0\nHost: a.com\n\n").is_ok());
         assert!(ask("CONNECT a.com:443 HTTP/1.1\n\n").is_ok());
@@ -245,7 +281,11 @@ mod tests {
             String::from_utf8(plain.head).unwrap(),
             "POST /?x=1 HTTP/1.1\r\nHost: deb.debian.org\r\nUser-Agent: apt\r\nAccept: */*\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
         );
-        assert!(plain.whole.starts_with(b"POST http://deb.debian.org:80/?x=1 HTTP/1.1\r\n"));
+        assert!(
+            plain
+                .whole
+                .starts_with(b"POST http://deb.debian.org:80/?x=1 HTTP/1.1\r\n")
+        );
         assert_eq!(plain.body, 3);
     }
 
@@ -253,43 +293,128 @@ mod tests {
     fn what_has_two_readings_is_refused() {
         let http = "Host: a.com\n\n";
         for (head, why) in [
-            ("CONNECT a.com HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Port)),
-            ("CONNECT a.com.:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Dot)),
-            ("CONNECT evil.com:443#a.com:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Port)),
-            ("CONNECT evil.com#a.com:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Character)),
-            ("CONNECT a.com@evil.com:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Character)),
-            ("CONNECT a.com:443@evil.com:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Port)),
-            ("CONNECT 0x7f.1:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Number)),
-            ("CONNECT 2130706433:443 HTTP/1.1\n\n".to_owned(), Bad::Address(Odd::Number)),
-            ("CONNECT a.com:443 HTTP/1.1\nHost: evil.com:443\n\n".to_owned(), Bad::Host),
-            ("CONNECT a.com:443 HTTP/1.1\nHost: a.com:8443\n\n".to_owned(), Bad::Host),
-            ("CONNECT a.com:443 HTTP/1.1\nHost: a.com\nHost: a.com\n\n".to_owned(), Bad::Host),
-            ("CONNECT a.com:443 HTTP/1.1\nContent-Length: 5\n\n".to_owned(), Bad::Body),
-            ("CONNECT a.com:443 HTTP/1.1\nTransfer-Encoding: chunked\n\n".to_owned(), Bad::Body),
+            (
+                "CONNECT a.com HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Port),
+            ),
+            (
+                "CONNECT a.com.:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Dot),
+            ),
+            (
+                "CONNECT evil.com:443#a.com:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Port),
+            ),
+            (
+                "CONNECT evil.com#a.com:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Character),
+            ),
+            (
+                "CONNECT a.com@evil.com:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Character),
+            ),
+            (
+                "CONNECT a.com:443@evil.com:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Port),
+            ),
+            (
+                "CONNECT 0x7f.1:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Number),
+            ),
+            (
+                "CONNECT 2130706433:443 HTTP/1.1\n\n".to_owned(),
+                Bad::Address(Odd::Number),
+            ),
+            (
+                "CONNECT a.com:443 HTTP/1.1\nHost: evil.com:443\n\n".to_owned(),
+                Bad::Host,
+            ),
+            (
+                "CONNECT a.com:443 HTTP/1.1\nHost: a.com:8443\n\n".to_owned(),
+                Bad::Host,
+            ),
+            (
+                "CONNECT a.com:443 HTTP/1.1\nHost: a.com\nHost: a.com\n\n".to_owned(),
+                Bad::Host,
+            ),
+            (
+                "CONNECT a.com:443 HTTP/1.1\nContent-Length: 5\n\n".to_owned(),
+                Bad::Body,
+            ),
+            (
+                "CONNECT a.com:443 HTTP/1.1\nTransfer-Encoding: chunked\n\n".to_owned(),
+                Bad::Body,
+            ),
             ("connect a.com:443 HTTP/1.1\n\n".to_owned(), Bad::Form),
             (format!("GET / HTTP/1.1\n{http}"), Bad::Form),
             (format!("GET https://a.com/ HTTP/1.1\n{http}"), Bad::Form),
-            (format!("GET file:///etc/passwd HTTP/1.1\n{http}"), Bad::Form),
+            (
+                format!("GET file:///etc/passwd HTTP/1.1\n{http}"),
+                Bad::Form,
+            ),
             (format!("GET http://evil.com/ HTTP/1.1\n{http}"), Bad::Host),
-            (format!("GET http://evil.com#a.com/ HTTP/1.1\n{http}"), Bad::Address(Odd::Character)),
-            (format!("GET http://evil.com\\@a.com/ HTTP/1.1\n{http}"), Bad::Address(Odd::Character)),
-            (format!("GET http://a.com@evil.com/ HTTP/1.1\n{http}"), Bad::Address(Odd::Character)),
-            (format!("GET http://a.com:80:80/ HTTP/1.1\n{http}"), Bad::Address(Odd::Port)),
-            (format!("GET http:///a.com HTTP/1.1\n{http}"), Bad::Address(Odd::Empty)),
-            ("POST http://a.com/ HTTP/1.1\nContent-Length: 5\nContent-Length: 6\n\n".to_owned(), Bad::Body),
-            ("POST http://a.com/ HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: chunked\n\n".to_owned(), Bad::Body),
-            ("POST http://a.com/ HTTP/1.1\nContent-Length: +5\n\n".to_owned(), Bad::Body),
-            ("POST http://a.com/ HTTP/1.1\nContent-Length: 5, 5\n\n".to_owned(), Bad::Body),
-            ("GET http://a.com/ HTTP/1.1\nHost : evil.com\n\n".to_owned(), Bad::Http),
-            ("GET http://a.com/ HTTP/1.1\nX: 1\n Host: evil.com\n\n".to_owned(), Bad::Http),
+            (
+                format!("GET http://evil.com#a.com/ HTTP/1.1\n{http}"),
+                Bad::Address(Odd::Character),
+            ),
+            (
+                format!("GET http://evil.com\\@a.com/ HTTP/1.1\n{http}"),
+                Bad::Address(Odd::Character),
+            ),
+            (
+                format!("GET http://a.com@evil.com/ HTTP/1.1\n{http}"),
+                Bad::Address(Odd::Character),
+            ),
+            (
+                format!("GET http://a.com:80:80/ HTTP/1.1\n{http}"),
+                Bad::Address(Odd::Port),
+            ),
+            (
+                format!("GET http:///a.com HTTP/1.1\n{http}"),
+                Bad::Address(Odd::Empty),
+            ),
+            (
+                "POST http://a.com/ HTTP/1.1\nContent-Length: 5\nContent-Length: 6\n\n".to_owned(),
+                Bad::Body,
+            ),
+            (
+                "POST http://a.com/ HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: chunked\n\n"
+                    .to_owned(),
+                Bad::Body,
+            ),
+            (
+                "POST http://a.com/ HTTP/1.1\nContent-Length: +5\n\n".to_owned(),
+                Bad::Body,
+            ),
+            (
+                "POST http://a.com/ HTTP/1.1\nContent-Length: 5, 5\n\n".to_owned(),
+                Bad::Body,
+            ),
+            (
+                "GET http://a.com/ HTTP/1.1\nHost : evil.com\n\n".to_owned(),
+                Bad::Http,
+            ),
+            (
+                "GET http://a.com/ HTTP/1.1\nX: 1\n Host: evil.com\n\n".to_owned(),
+                Bad::Http,
+            ),
             ("GET http://a.com/ HTTP/2.0\n\n".to_owned(), Bad::Http),
-            ("GET http://a.com/ HTTP/1.1\nX: a\0b\n\n".to_owned(), Bad::Http),
-            (format!("GET http://a.com/ HTTP/1.1\n{}\n", "X: 1\n".repeat(65)), Bad::Long),
+            (
+                "GET http://a.com/ HTTP/1.1\nX: a\0b\n\n".to_owned(),
+                Bad::Http,
+            ),
+            (
+                format!("GET http://a.com/ HTTP/1.1\n{}\n", "X: 1\n".repeat(65)),
+                Bad::Long,
+            ),
         ] {
             assert_eq!(ask(&head), Err(why), "{head:?}");
         }
         // Line ends of one byte would hide a header from one of two readers.
-        for bytes in [&b"GET http://a.com/ HTTP/1.1\nHost: evil.com\r\n\r\n"[..], b"GET http://a.com/ HTTP/1.1\r\nX: 1\rHost: b\r\n\r\n"] {
+        for bytes in [
+            &b"GET http://a.com/ HTTP/1.1\nHost: evil.com\r\n\r\n"[..],
+            b"GET http://a.com/ HTTP/1.1\r\nX: 1\rHost: b\r\n\r\n",
+        ] {
             assert_eq!(read(bytes), Err(Bad::Http));
         }
     }

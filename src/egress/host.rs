@@ -74,7 +74,9 @@ impl Host {
             }
         }
         let last = text.rsplit('.').next().unwrap_or_default();
-        let hexadecimal = last.len() >= 2 && last.as_bytes()[0] == b'0' && matches!(last.as_bytes()[1], b'x' | b'X');
+        let hexadecimal = last.len() >= 2
+            && last.as_bytes()[0] == b'0'
+            && matches!(last.as_bytes()[1], b'x' | b'X');
         if hexadecimal || last.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Self::V4).map_err(|_| Odd::Number);
         }
@@ -124,7 +126,10 @@ impl Place {
     pub fn parse(text: &str, usual: Option<u16>) -> Result<Self, Odd> {
         let (host, port) = split(text)?;
         let port = port.or(usual).ok_or(Odd::Port)?;
-        Ok(Self { host: Host::parse(host)?, port })
+        Ok(Self {
+            host: Host::parse(host)?,
+            port,
+        })
     }
 }
 
@@ -163,7 +168,10 @@ mod tests {
     fn names_are_lower_case_and_addresses_only_what_everyone_reads_alike() {
         let host = |text: &str| Host::parse(text).map(|host| host.to_string());
         assert_eq!(host("Registry.NPMJS.org").unwrap(), "registry.npmjs.org");
-        assert_eq!(host("xn--bcher-kva.example").unwrap(), "xn--bcher-kva.example");
+        assert_eq!(
+            host("xn--bcher-kva.example").unwrap(),
+            "xn--bcher-kva.example"
+        );
         assert_eq!(host("127.0.0.1").unwrap(), "127.0.0.1");
         assert_eq!(host("[::1]").unwrap(), "[::1]");
         for (text, why) in [
@@ -200,7 +208,16 @@ mod tests {
         assert_eq!(place("a.com:443").unwrap(), "a.com:443");
         assert_eq!(place("[::1]:8080").unwrap(), "[::1]:8080");
         assert_eq!(Place::parse("a.com", Some(80)).unwrap().port, 80);
-        for text in ["a.com", "a.com:", "a.com:0", "a.com:65536", "a.com:+80", "a.com:80:80", "[::1]80", "a.com:000080"] {
+        for text in [
+            "a.com",
+            "a.com:",
+            "a.com:0",
+            "a.com:65536",
+            "a.com:+80",
+            "a.com:80:80",
+            "[::1]80",
+            "a.com:000080",
+        ] {
             assert!(place(text).is_err(), "{text}");
         }
     }

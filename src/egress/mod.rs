@@ -122,13 +122,16 @@ impl Egress {
     /// The same, with another way to look up names.
     fn with(config: Config, lookup: reach::Lookup) -> Result<Self, ConfigError> {
         let private = config.private.iter().map(|text| {
-            Place::parse(text, None).map_err(|_| ConfigError::Private(text.chars().take(80).collect()))
+            Place::parse(text, None)
+                .map_err(|_| ConfigError::Private(text.chars().take(80).collect()))
         });
         let private: Vec<Place> = private.collect::<Result<_, _>>()?;
         let proxy = match config.proxy.trim() {
             "" => None,
             text => {
-                let place = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+                let place = text
+                    .strip_prefix("http://")
+                    .map(|rest| rest.trim_end_matches('/'));
                 let place = place.and_then(|place| Place::parse(place, None).ok());
                 Some(place.ok_or(ConfigError::Proxy)?)
             }
@@ -145,7 +148,10 @@ impl Egress {
         for name in egress.0.presets.keys() {
             let read = match rules::is_a_name(name) {
                 true => egress.rules([name.as_str()]).map(drop),
-                false => Err(RuleError::Unknown(name.chars().take(80).collect(), String::new())),
+                false => Err(RuleError::Unknown(
+                    name.chars().take(80).collect(),
+                    String::new(),
+                )),
             };
             read.map_err(|source| ConfigError::Preset {
                 name: name.clone(),

@@ -219,7 +219,10 @@ impl Network {
         *state = State {
             turn: Some(CancellationToken::new()),
             // Who said no to one job may be asked again in the next.
-            said: said.into_iter().filter(|(_, said)| *said == Said::Always).collect(),
+            said: said
+                .into_iter()
+                .filter(|(_, said)| *said == Said::Always)
+                .collect(),
             ..State::default()
         };
         let most = [self.0.settings.out_bytes, self.0.settings.in_bytes];
@@ -267,7 +270,11 @@ impl Network {
     }
 
     /// Whether a request may go on, and over which connection's count. Its first one is told before this returns.
-    pub(super) async fn admit(&self, place: &Place, plain: bool) -> Result<(Line<'_>, reach::Way), Refusal> {
+    pub(super) async fn admit(
+        &self,
+        place: &Place,
+        plain: bool,
+    ) -> Result<(Line<'_>, reach::Way), Refusal> {
         if self.state().spent {
             return Err(Refusal::Spent);
         }
@@ -287,7 +294,13 @@ impl Network {
         match looked {
             Ok((rule, way)) => {
                 let seen = self.tell(place, Verdict::Allowed(rule)).await?;
-                Ok((Line { network: self, seen }, way))
+                Ok((
+                    Line {
+                        network: self,
+                        seen,
+                    },
+                    way,
+                ))
             }
             Err(why) => {
                 self.tell(place, Verdict::Refused(why)).await?;
@@ -328,7 +341,10 @@ impl Network {
             Turn::Mine(tell) => {
                 let (answer, said) = oneshot::channel();
                 let place = place.clone();
-                let asks = Contact::Asks { place: place.clone(), answer };
+                let asks = Contact::Asks {
+                    place: place.clone(),
+                    answer,
+                };
                 let said = match self.0.contacts.send(asks).await {
                     Ok(()) => said.await.unwrap_or(Said::Nothing),
                     Err(_) => Said::Nothing,
@@ -353,7 +369,9 @@ impl Network {
             let mut state = self.state();
             let key = (place.clone(), verdict.clone());
             if !state.seen.contains_key(&key) {
-                let same = |(_, known): &&(Place, Verdict)| matches!(known, Verdict::Allowed(_)) == allowed;
+                let same = |(_, known): &&(Place, Verdict)| {
+                    matches!(known, Verdict::Allowed(_)) == allowed
+                };
                 if state.seen.keys().filter(same).count() >= MAX_HOSTS {
                     return Err(Refusal::TooManyHosts);
                 }
@@ -403,7 +421,9 @@ impl Line<'_> {
     pub(super) fn spends(&self, way: Way, bytes: usize) -> bool {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let left = &self.network.0.left[way as usize];
-        let spent = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let spent = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(bytes)
+        });
         if spent.is_ok() {
             self.seen.moved[way as usize].fetch_add(bytes, Ordering::Relaxed);
             return true;
@@ -418,7 +438,9 @@ impl Line<'_> {
     /// Bytes that its host moved in this turn.
     pub(super) fn moved(&self) -> u64 {
         let moved = &self.seen.moved;
-        moved[0].load(Ordering::Relaxed).wrapping_add(moved[1].load(Ordering::Relaxed))
+        moved[0]
+            .load(Ordering::Relaxed)
+            .wrapping_add(moved[1].load(Ordering::Relaxed))
     }
 
     /// Whether its session stands still.
@@ -446,6 +468,7 @@ impl<'a> Active<'a> {
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|active| *active = active.saturating_sub(1));
+        self.0
+            .send_modify(|active| *active = active.saturating_sub(1));
     }
 }

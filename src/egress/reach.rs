@@ -34,7 +34,8 @@ const ANSWER: usize = 8 * 1024;
 const LOOKUPS: usize = 16;
 
 /// How names are looked up.
-pub(super) type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+pub(super) type Lookup =
+    Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The system's own way.
 pub(super) fn system() -> Lookup {
@@ -45,7 +46,9 @@ pub(super) fn system() -> Lookup {
             let place = places.acquire_owned().await.map_err(io::Error::other)?;
             // The thread works on when nobody waits any more, and keeps its place until then.
             let looking = tokio::spawn(async move {
-                let found = tokio::net::lookup_host((host.as_str(), port)).await.map(Iterator::collect);
+                let found = tokio::net::lookup_host((host.as_str(), port))
+                    .await
+                    .map(Iterator::collect);
                 drop(place);
                 found
             });
@@ -102,7 +105,10 @@ pub(super) async fn look(settings: &Settings, place: &Place) -> Result<Way, Unre
     if addresses.iter().any(|at| !may_be_reached(at.ip(), named)) {
         return Err(Unreached::Private);
     }
-    Ok(Way::Addresses(addresses.into_iter().take(TRIED).collect(), named))
+    Ok(Way::Addresses(
+        addresses.into_iter().take(TRIED).collect(),
+        named,
+    ))
 }
 
 fn may_be_reached(address: IpAddr, Named(named): Named) -> bool {
@@ -149,7 +155,9 @@ async fn by_proxy(proxy: &Place, place: &Place, plain: bool) -> io::Result<Optio
     if plain {
         return Ok(Some(stream));
     }
-    stream.write_all(&head::connect(&place.host, place.port)).await?;
+    stream
+        .write_all(&head::connect(&place.host, place.port))
+        .await?;
     let mut answer = Vec::new();
     // Byte by byte: what comes after it is the host's.
     while head::end(&answer, answer.len()).is_none() {

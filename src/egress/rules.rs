@@ -40,16 +40,22 @@ pub enum RuleError {
     #[error("a job may have {MOST} rules for its network at most")]
     Many,
     /// Neither a list nor a host.
-    #[error("`{0}` is neither a list of hosts nor a host such as example.com, *.example.com or example.com:8443{1}")]
+    #[error(
+        "`{0}` is neither a list of hosts nor a host such as example.com, *.example.com or example.com:8443{1}"
+    )]
     Unknown(String, String),
     /// A host that is written in an unusual way.
     #[error("`{0}` is no rule for a network: {1}")]
     Odd(String, #[source] Odd),
     /// An address.
-    #[error("`{0}` is an address; an address is reached only when `private` under [network] of treefort.toml names it with its port")]
+    #[error(
+        "`{0}` is an address; an address is reached only when `private` under [network] of treefort.toml names it with its port"
+    )]
     Address(String),
     /// A star that stands for too much.
-    #[error("`{0}` stands for too much: a star stands at the beginning of a name with a dot in it, as in *.example.com")]
+    #[error(
+        "`{0}` stands for too much: a star stands at the beginning of a name with a dot in it, as in *.example.com"
+    )]
     Star(String),
 }
 
@@ -95,16 +101,24 @@ impl Rules {
             } else if let Some(hosts) = presets.get(&word) {
                 for host in hosts {
                     let rule = Rule::read(&host.to_ascii_lowercase(), private)?;
-                    rules.list.push(Rule { of: word.clone(), ..rule });
+                    rules.list.push(Rule {
+                        of: word.clone(),
+                        ..rule
+                    });
                 }
             } else {
-                rules.list.push(Rule::read(&word, private).map_err(|error| match error {
-                    RuleError::Unknown(word, _) => {
-                        let names: Vec<&str> = presets.keys().map(String::as_str).collect();
-                        RuleError::Unknown(word, format!("; the lists are {} and {ASK}", names.join(", ")))
-                    }
-                    other => other,
-                })?);
+                rules
+                    .list
+                    .push(Rule::read(&word, private).map_err(|error| match error {
+                        RuleError::Unknown(word, _) => {
+                            let names: Vec<&str> = presets.keys().map(String::as_str).collect();
+                            RuleError::Unknown(
+                                word,
+                                format!("; the lists are {} and {ASK}", names.join(", ")),
+                            )
+                        }
+                        other => other,
+                    })?);
             }
             rules.words.push(word);
         }
@@ -135,7 +149,10 @@ impl Rules {
     /// What they say of a request; `plain` when it is one without `CONNECT`.
     pub(super) fn decide(&self, place: &Place, plain: bool) -> Decision<'_> {
         let usual = if plain { 80 } else { 443 };
-        let named = self.list.iter().find(|rule| rule.port.unwrap_or(usual) == place.port && rule.names(&place.host));
+        let named = self
+            .list
+            .iter()
+            .find(|rule| rule.port.unwrap_or(usual) == place.port && rule.names(&place.host));
         match named {
             Some(rule) => Decision::Allowed(&rule.of),
             // What a number is nobody can tell who is asked.
@@ -164,7 +181,12 @@ impl Rule {
             odd => RuleError::Odd(shown(), odd),
         })?;
         if host.is_address() {
-            let named = port.is_some_and(|port| private.contains(&Place { host: host.clone(), port }));
+            let named = port.is_some_and(|port| {
+                private.contains(&Place {
+                    host: host.clone(),
+                    port,
+                })
+            });
             if below || !named {
                 return Err(RuleError::Address(shown()));
             }
@@ -182,9 +204,9 @@ impl Rule {
 
     fn names(&self, host: &Host) -> bool {
         match (&self.host, host) {
-            (Host::Name(rule), Host::Name(name)) if self.below => {
-                name.strip_suffix(rule.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-            }
+            (Host::Name(rule), Host::Name(name)) if self.below => name
+                .strip_suffix(rule.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
             (rule, host) => rule == host && !self.below,
         }
     }
@@ -201,20 +223,44 @@ mod tests {
     use super::*;
 
     fn read(words: &[&str]) -> Result<Rules, RuleError> {
-        let presets = BTreeMap::from([("packages".to_owned(), vec!["registry.npmjs.org".to_owned(), "pypi.org".to_owned()])]);
+        let presets = BTreeMap::from([(
+            "packages".to_owned(),
+            vec!["registry.npmjs.org".to_owned(), "pypi.org".to_owned()],
+        )]);
         let private = [Place::parse("127.0.0.1:4873", None).unwrap()];
         Rules::read(words.iter().copied(), &presets, &private)
     }
 
     fn allows(rules: &Rules, place: &str, plain: bool) -> bool {
-        matches!(rules.decide(&Place::parse(place, None).unwrap(), plain), Decision::Allowed(_))
+        matches!(
+            rules.decide(&Place::parse(place, None).unwrap(), plain),
+            Decision::Allowed(_)
+        )
     }
 
     #[test]
     fn a_rule_names_exactly_its_host_and_the_usual_ports() {
-        let rules = read(&["packages,Example.com", "*.docs.rs", "git.lan:8443", "127.0.0.1:4873"]).unwrap();
-        assert_eq!(rules.words(), ["packages", "example.com", "*.docs.rs", "git.lan:8443", "127.0.0.1:4873"]);
-        assert_eq!(rules.hosts()[..3], ["registry.npmjs.org", "pypi.org", "example.com"]);
+        let rules = read(&[
+            "packages,Example.com",
+            "*.docs.rs",
+            "git.lan:8443",
+            "127.0.0.1:4873",
+        ])
+        .unwrap();
+        assert_eq!(
+            rules.words(),
+            [
+                "packages",
+                "example.com",
+                "*.docs.rs",
+                "git.lan:8443",
+                "127.0.0.1:4873"
+            ]
+        );
+        assert_eq!(
+            rules.hosts()[..3],
+            ["registry.npmjs.org", "pypi.org", "example.com"]
+        );
         for (place, plain) in [
             ("registry.npmjs.org:443", false),
             ("registry.npmjs.org:80", true),
@@ -248,7 +294,10 @@ mod tests {
     fn what_is_no_rule_is_refused_with_what_there_is() {
         let wrong = |word: &str| read(&[word]).unwrap_err().to_string();
         assert!(wrong("pakages").contains("the lists are packages and ask"));
-        assert!(wrong("https://a.com").contains("no rule") || wrong("https://a.com").contains("neither"));
+        assert!(
+            wrong("https://a.com").contains("no rule")
+                || wrong("https://a.com").contains("neither")
+        );
         assert!(wrong("*").contains("stands for too much"));
         assert!(wrong("*.com").contains("stands for too much"));
         assert!(wrong("a.*.com").contains("stands for too much"));

@@ -20,7 +20,10 @@ const HEAD: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Serves one connection.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(network: &Network, mut stream: S) {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    network: &Network,
+    mut stream: S,
+) {
     let (head, rest) = match read(&mut stream).await {
         Ok(Some(read)) => read,
         Ok(None) => return,
@@ -36,12 +39,25 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(network: &Ne
     };
     let mut outside = match reach::connect(&way, place, head.plain.is_some()).await {
         Ok(outside) => outside,
-        Err(unreached) => return refuse(stream, &Refusal::Unreached(unreached), Some((place, network))).await,
+        Err(unreached) => {
+            return refuse(
+                stream,
+                &Refusal::Unreached(unreached),
+                Some((place, network)),
+            )
+            .await;
+        }
     };
     // Whether small pieces wait for larger ones matters little.
     let _small = outside.set_nodelay(true);
     let begun = match &head.plain {
-        None => stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.is_ok() && stream.flush().await.is_ok(),
+        None => {
+            stream
+                .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                .await
+                .is_ok()
+                && stream.flush().await.is_ok()
+        }
         Some(plain) => {
             let text = match way {
                 reach::Way::Addresses(..) => &plain.head,
@@ -52,7 +68,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(network: &Ne
         }
     };
     if begun {
-        let body = head.plain.as_ref().map(|plain| plain.body.saturating_sub(rest.len() as u64));
+        let body = head
+            .plain
+            .as_ref()
+            .map(|plain| plain.body.saturating_sub(rest.len() as u64));
         carry(&line, stream, outside, body).await;
     }
 }
@@ -102,24 +121,45 @@ pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin + Send>(
     refusal: &Refusal,
     asked: Option<(&Place, &Network)>,
 ) {
-    let place = asked.map(|(place, _)| place.to_string()).unwrap_or_default();
+    let place = asked
+        .map(|(place, _)| place.to_string())
+        .unwrap_or_default();
     let (status, sentence) = match refusal {
         Refusal::Verdict(why) => (
             403,
             match why {
                 Why::NotNamed => {
-                    let words = asked.map(|(_, network)| network.rules().words().join(", ")).unwrap_or_default();
+                    let words = asked
+                        .map(|(_, network)| network.rules().words().join(", "))
+                        .unwrap_or_default();
                     format!("this job may not reach {place}: its network is {words}")
                 }
-                Why::Private => format!("this job may not reach {place}: it leads to this computer or into a private network"),
+                Why::Private => format!(
+                    "this job may not reach {place}: it leads to this computer or into a private network"
+                ),
                 Why::SaidNo => format!("this job may not reach {place}: its owner said no"),
-                Why::Unanswered => format!("this job may not reach {place}: its owner was asked and did not answer"),
-                Why::TooManyAsked => format!("this job may not reach {place}: it asked its owner for too many hosts"),
+                Why::Unanswered => format!(
+                    "this job may not reach {place}: its owner was asked and did not answer"
+                ),
+                Why::TooManyAsked => {
+                    format!("this job may not reach {place}: it asked its owner for too many hosts")
+                }
             },
         ),
-        Refusal::TooManyHosts => (403, format!("this job may not reach {place}: it asked for more hosts than its record holds")),
-        Refusal::Spent => (403, format!("this job may not reach {place}: it moved as many bytes as a job may")),
-        Refusal::Unreached(Unreached::Private) => (403, format!("this job may not reach {place}: it leads to this computer")),
+        Refusal::TooManyHosts => (
+            403,
+            format!(
+                "this job may not reach {place}: it asked for more hosts than its record holds"
+            ),
+        ),
+        Refusal::Spent => (
+            403,
+            format!("this job may not reach {place}: it moved as many bytes as a job may"),
+        ),
+        Refusal::Unreached(Unreached::Private) => (
+            403,
+            format!("this job may not reach {place}: it leads to this computer"),
+        ),
         Refusal::Unreached(Unreached::Unknown) => (502, format!("{place} is not known")),
         Refusal::Unreached(Unreached::Silent) => (504, format!("{place} does not answer")),
         Refusal::Over => (503, "there is a network only while a job runs".to_owned()),
@@ -130,7 +170,11 @@ pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin + Send>(
 /// An answer of the proxy's own. The sentence is in its first line too: of a refused `CONNECT` many programs show no
 /// more.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, status: u16, sentence: &str) {
-    let line: String = sentence.chars().take(300).filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+    let line: String = sentence
+        .chars()
+        .take(300)
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .collect();
     let text = format!("treefort: {sentence}\n");
     let answer = format!(
         "HTTP/1.1 {status} treefort: {line}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\

@@ -63,6 +63,16 @@ impl Facts {
     }
 }
 
+impl Protection {
+    /// [`Self::short`], for an agent that was given a network.
+    #[must_use]
+    pub fn short_with_network(&self) -> String {
+        let given = "The agent works on a copy, without passwords or your other files. What it may reach, it may also \
+                     send that copy to.";
+        self.short.replace(ALONE, given)
+    }
+}
+
 /// What the sandboxes of this engine protect, and what they do not.
 #[must_use]
 pub fn protection(facts: &Facts, config: &Config) -> Protection {
@@ -116,13 +126,16 @@ pub(super) fn common(own_kernel: bool, unlimited: &[&str], config: &Config) -> P
     }
 }
 
+/// What holds of every agent without a network.
+const ALONE: &str = "The agent works on a copy, without network, passwords or your other files.";
+
 fn short(own_kernel: bool) -> String {
     let rest = if own_kernel {
         "Look at what it made before you run it."
     } else {
         "It shares this computer's kernel. Look at what it made before you run it."
     };
-    format!("The agent works on a copy, without network, passwords or your other files. {rest}")
+    format!("{ALONE} {rest}")
 }
 
 fn exposes(facts: &Facts, unlimited: &[&str]) -> Vec<String> {
