@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     agent::manifest::Manifest,
-    egress::{Contact, Network, Place, Rules, Said, Tally, Verdict},
+    egress::{ASK, Contact, Network, Place, Rules, Said, Tally, Verdict, Why},
     job::{Failure, Report},
     nips::{
         nip90::{JobRequest, request::NETWORK},
@@ -31,7 +31,9 @@ use crate::{
 };
 
 /// What a person who gives a network has to know.
-pub(super) const RISK: &str = "What an agent may reach, it may also send your files to.";
+const RISK: &str = "What an agent may reach, it may also send your files to.";
+/// The word for a host that was let through.
+const ALLOWED: &str = "allowed";
 /// What an npm that was told to stay offline has to be told.
 const NPM_OFFLINE: &str = "npm_config_offline";
 
@@ -201,9 +203,11 @@ pub(super) async fn take(
             recorded,
         } => {
             let alt = match (&verdict, session.private) {
-                (Verdict::Allowed(rule), false) => format!("Reaches {} ({rule})", shown(&place)),
+                (Verdict::Allowed(rule), false) => format!("Reaches {}{}", shown(&place), by(rule)),
                 (Verdict::Allowed(_), true) => "Reaches a host".to_owned(),
-                (Verdict::Refused(_), false) => format!("May not reach {}", shown(&place)),
+                (Verdict::Refused(why), false) => {
+                    format!("May not reach {}: {}", shown(&place), sentence(*why))
+                }
                 (Verdict::Refused(_), true) => "May not reach a host".to_owned(),
             };
             let detail = detail(&place, &verdict, session.private);
@@ -343,6 +347,25 @@ fn sum(session: &mut Session, tally: &Tally) -> Result<nostr::Event, PublishErro
     Ok(session.log.action(label(), detail, alt, "", now())?.event)
 }
 
+/// The list that names a host; one that is named itself needs no more words.
+fn by(rule: &str) -> String {
+    match rule {
+        ASK => " (its owner said yes)".to_owned(),
+        rule if rule.contains(['.', ':']) => String::new(),
+        rule => format!(" ({rule})"),
+    }
+}
+
+fn sentence(why: Why) -> &'static str {
+    match why {
+        Why::NotNamed => "no rule of the job names it",
+        Why::Private => "it leads to this computer or into a private network",
+        Why::SaidNo => "its owner said no",
+        Why::Unanswered => "its owner did not answer",
+        Why::TooManyAsked => "too many hosts were asked for",
+    }
+}
+
 fn label() -> ActionKind {
     ActionKind::Other("network".to_owned())
 }
@@ -350,11 +373,13 @@ fn label() -> ActionKind {
 /// Which host, and what became of it; of a private job which host stays unsaid, and so does the rule that names it.
 fn detail(place: &Place, verdict: &Verdict, private: bool) -> Vec<Vec<String>> {
     let mut verdict = match verdict {
-        Verdict::Allowed(rule) => vec!["verdict".to_owned(), "allowed".to_owned(), rule.clone()],
+        Verdict::Allowed(rule) => vec!["verdict".to_owned(), ALLOWED.to_owned(), rule.clone()],
         Verdict::Refused(why) => tag("verdict", ["refused".to_owned(), why.word().to_owned()]),
     };
     if private {
-        verdict.truncate(2);
+        if verdict[1] == ALLOWED {
+            verdict.truncate(2);
+        }
         let length = place.to_string().len().to_string();
         return vec![verdict, tag("withheld", [length])];
     }

@@ -16,6 +16,8 @@ mod network;
 mod reach;
 mod rules;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

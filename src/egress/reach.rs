@@ -160,7 +160,7 @@ async fn by_proxy(proxy: &Place, place: &Place, plain: bool) -> io::Result<Optio
         .await?;
     let mut answer = Vec::new();
     // Byte by byte: what comes after it is the host's.
-    while head::end(&answer, answer.len()).is_none() {
+    while head::end(&answer, answer.len().saturating_sub(1)).is_none() {
         if answer.len() == ANSWER {
             return Ok(None);
         }
