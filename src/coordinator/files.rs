@@ -13,6 +13,7 @@ use super::{
     hold::SessionHold,
     opening::excerpt,
     process::{self, Process, Start as Launch},
+    reach,
     shared::Shared,
     workspaces::Source,
 };
@@ -255,6 +256,7 @@ pub(super) async fn begin(
                     Source::Empty => None,
                 },
                 command,
+                network: reach::rules(context, &order.request)?,
                 progress: Some(progress),
             };
             // A command starts at once, so its files have to be there; an agent waits for its prompt.
@@ -321,6 +323,7 @@ async fn start_alone(
         tree,
         project,
         command,
+        network: reach::rules(context, &order.request)?,
         progress: Some(progress),
     };
     Process::start(context, launch).await

@@ -2,7 +2,7 @@
 
 use nostr::{Event, EventId, PublicKey, Timestamp};
 
-use super::{config::JobsConfig, context::Context};
+use super::{config::JobsConfig, context::Context, reach};
 use crate::{
     job::Failure,
     keys::Admit,
@@ -151,6 +151,9 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
                 format!("unknown permissions `{other}`: use ask or allow"),
             ));
         }
+    }
+    if let Err(failure) = reach::check(context, &request) {
+        return Intake::Refuse(failure);
     }
     let agent = match request.param("agent") {
         Some(named) if !stranger => named,

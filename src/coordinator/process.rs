@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use self::{failing::no_sandbox, manner::journal_of};
-use super::context::Context;
+use super::{context::Context, reach::Reach};
 use crate::{
     agent::{
         acp::{Limits, Peer},
@@ -26,6 +26,7 @@ use crate::{
         journal::Journal,
         manifest::{Driver, History, Launch, Manifest},
     },
+    egress::Rules,
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
@@ -68,6 +69,8 @@ pub(super) struct Process {
     /// Its raw lines.
     journal: Journal,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// Its way out, when its job was given a network.
+    pub(super) reach: Option<Reach>,
     /// The way to what its programs listen on.
     inward: sandbox::Inward,
     /// What it listened on when it was ready: its own machinery, and nothing that it built.
@@ -108,6 +111,8 @@ pub(super) struct Start<'a> {
     pub(super) project: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
+    /// What it may reach outside of its sandbox; nothing, as a rule.
+    pub(super) network: Option<Rules>,
     /// Where the lines of its image's build go, should that have to be built first.
     pub(super) progress: Option<sandbox::Progress>,
 }
@@ -134,6 +139,7 @@ impl Process {
             tree,
             project: None,
             command: None,
+            network: None,
             progress: None,
         };
         let started = Self::start(context, start).await;
@@ -155,6 +161,7 @@ impl Process {
             tree,
             project,
             command,
+            network,
             progress,
         } = start;
         let Some(agent) = context.agents.get(agent) else {
@@ -176,12 +183,18 @@ impl Process {
         let secrets = context.redactor.learn_while(secrets);
 
         let public = keys.public_key().to_hex();
-        let env = manifest.environment(&Launch {
+        let reach = network.map(|rules| Reach::new(context, rules));
+        let mut env = manifest.environment(&Launch {
             model: SESSION_MODEL.to_owned(),
             context: manifest.context(context.num_ctx),
             output: manifest.context(context.num_ctx) / 4,
             token: token.clone(),
         });
+        if reach.is_some() {
+            let named = Reach::environment();
+            env.retain(|(name, _)| !named.iter().any(|(own, _)| own == name));
+            env.extend(named);
+        }
         let mut argv = manifest.argv.clone();
         argv.extend(command.map(str::to_owned));
         let spec = Spec {
@@ -240,6 +253,7 @@ impl Process {
             gateway: None,
             journal,
             http: Some(sandbox.http),
+            reach,
             inward: sandbox.inward,
             machinery: BTreeSet::new(),
             serving: JoinSet::new(),
@@ -248,6 +262,13 @@ impl Process {
             exit: sandbox.exit,
             control: sandbox.control,
         };
+        // A command runs already, an agent waits for its prompt. Without a network nobody takes what comes out.
+        if let Some(reach) = &process.reach {
+            if matches!(process.talk, Talk::Exec { .. }) {
+                reach.begin();
+            }
+            reach.serve(sandbox.net, &mut process.serving);
+        }
         match process.initialize().await {
             Ok(()) => {
                 if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
@@ -352,6 +373,9 @@ impl Process {
     pub(super) fn stand_still(&self, still: bool) {
         if let Some(gateway) = &self.gateway {
             gateway.stand_still(still);
+        }
+        if let Some(reach) = &self.reach {
+            reach.stand_still(still);
         }
     }
 

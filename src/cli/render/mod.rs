@@ -301,6 +301,9 @@ impl Renderer {
             ActionKind::Other(label) if label == "serve" => {
                 Entry::new("⇄", CALM, or(alt, "a port"))
             }
+            ActionKind::Other(label) if label == "network" => {
+                Entry::new("⇅", CALM, or(alt, "the network"))
+            }
             ActionKind::Other(label) if label == "steer" => {
                 Entry::new("›", BOLD, "told").body(or(content, &alt))
             }
@@ -390,6 +393,7 @@ fn started(start: &Start) -> Entry {
     );
     let network = match named("network").as_deref() {
         Some("none") => " without a network",
+        Some("proxy") => " with a network of some hosts",
         _ => "",
     };
     Entry::new(

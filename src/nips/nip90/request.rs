@@ -12,6 +12,9 @@ pub const ASK: &str = "ask";
 /// They are allowed, which is the usual.
 pub const ALLOW: &str = "allow";
 
+/// The parameter that says which hosts a job may reach; without it there is no network.
+pub const NETWORK: &str = "network";
+
 /// One input of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {

@@ -14,6 +14,7 @@ mod facts;
 mod files;
 mod homecoming;
 mod homecoming_torn;
+mod network;
 mod opencode;
 mod outputs;
 mod preview;
