@@ -325,7 +325,7 @@ impl Executor {
             active.running.is_none()
                 && active.answered == Some(before)
                 && active.agent == order.agent
-                && active.params == order.request.params
+                && active.params == order.request.lasting()
                 && active.private == order.request.scheme.is_private()
                 && !active.close.is_cancelled()
         }) else {
@@ -367,7 +367,7 @@ impl Executor {
             turns,
             close: close.clone(),
             agent: order.agent.clone(),
-            params: order.request.params.clone(),
+            params: order.request.lasting(),
             private: order.request.scheme.is_private(),
             running: Some((order.event.id, order.attempt, cancel.clone())),
             answered: None,

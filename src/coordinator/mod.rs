@@ -8,6 +8,7 @@ mod answers;
 mod asking;
 mod attached;
 mod attend;
+mod checks;
 mod choice;
 mod claimed;
 mod clock;

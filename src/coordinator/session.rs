@@ -132,7 +132,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
         prepared = Box::pin(preparing) => prepared,
-        () = image::tell(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
+        () = image::tell(&mut building, &context.redactor, (&turn.order, &turn.order.agent), &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{
     attached::Prompt,
+    checks::{self, Checks},
     context::now,
     facts,
     growing::Growing,
@@ -216,8 +217,22 @@ async fn work(
         "Answered",
     )?;
     let message = session.keep_whole(message).await;
-    let (answer, result) = answer(session, order, &inner, text, Vec::new()).await?;
-    session.emit(vec![message, result]).await?;
+    let mut events = vec![message];
+    let mut tags = Vec::new();
+    if checks::any(order) {
+        // What the agent said comes before what its work is worth.
+        session.emit(std::mem::take(&mut events)).await?;
+        match Box::pin(checks::run(session, turn, lines)).await? {
+            Checks::Done(checked) => tags = checked,
+            Checks::Ended(Ended::Shutdown) => {
+                return Ok(After::Over(Outcome::Interrupted, "stopped"));
+            }
+            Checks::Ended(_) => return Ok(After::Over(Outcome::Interrupted, "cancelled")),
+        }
+    }
+    let (answer, result) = answer(session, order, &inner, text, tags).await?;
+    events.push(result);
+    session.emit(events).await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(After::Open)
 }

@@ -14,7 +14,10 @@ use std::{
 use nostr::PublicKey;
 use sha2::{Digest as _, Sha256};
 
-use super::{hold::SessionHold, shared::Shared};
+use super::{
+    hold::SessionHold,
+    shared::{CHECKED, Shared},
+};
 use crate::{
     job::Failure,
     nips::workspace::Which,
@@ -40,6 +43,14 @@ pub(super) enum Error {
     /// The way of its changes home.
     #[error(transparent)]
     Apply(#[from] workspace::apply::Error),
+    /// There is too much in it to make another copy.
+    #[error("the copy has more than {max} {unit}, which is too much to check")]
+    TooMuch {
+        /// The bound.
+        max: u64,
+        /// "files" or "bytes".
+        unit: &'static str,
+    },
     /// There is none any more.
     #[error("this copy is gone: it was discarded or cleaned away")]
     Gone,
@@ -218,6 +229,8 @@ impl Workspaces {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 about => about?,
             };
+            // What a check that was cut off worked on.
+            inventory::remove(&dir.join(CHECKED))?;
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             let shared = Arc::new(Shared::new(about, dir, files));

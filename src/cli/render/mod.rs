@@ -4,6 +4,8 @@
 //! are. Every word that comes from an event is sanitized (`cli::text`). Keys, kinds and numbers of the wire
 //! show with `verbose` only.
 
+mod check;
+
 use std::collections::HashSet;
 
 use anstyle::{AnsiColor, Style};
@@ -295,6 +297,9 @@ impl Renderer {
                 DIM,
                 format!("{DIM}{}{DIM:#}", or(alt, "asked the model")),
             ),
+            ActionKind::Other(label) if label == "check" => {
+                check::entry(action, &content, alt, verbose)
+            }
             ActionKind::Other(label) if label == "undo" => {
                 Entry::new("↶", GOOD, or(alt, "an undo"))
             }

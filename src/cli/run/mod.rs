@@ -80,6 +80,9 @@ pub struct Args {
     /// Asks you before the agent does what it needs a permission for; without it, all is allowed in its sandbox.
     #[arg(long)]
     ask: bool,
+    /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
+    #[arg(long, value_name = "COMMAND")]
+    check: Vec<String>,
     /// Ends the session when the model has read and written this many tokens.
     #[arg(long, value_name = "TOKENS")]
     budget_tokens: Option<u64>,
@@ -106,6 +109,7 @@ impl Args {
             ignored: false,
             attach: Vec::new(),
             ask: false,
+            check: Vec::new(),
             budget_tokens: None,
             budget_usd: None,
             timeout: None,
@@ -254,9 +258,7 @@ async fn with_choices(
         return error;
     }
     let more = names.len().saturating_sub(MAX_NAMES);
-    let mut named = names;
-    named.truncate(MAX_NAMES);
-    let mut named = named.join(", ");
+    let mut named = names[..names.len().min(MAX_NAMES)].join(", ");
     if more > 0 {
         named.push_str(&format!(" and {more} more"));
     }

@@ -22,7 +22,7 @@ use crate::{
     },
     nips::{
         kind,
-        nip90::request::{ASK, PERMISSIONS},
+        nip90::request::{ASK, CHECK, PERMISSIONS},
         reference::tag_value,
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
@@ -47,6 +47,7 @@ pub(super) struct Work {
     folder: Option<PathBuf>,
     ignored: bool,
     ask: bool,
+    checks: Vec<String>,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -187,6 +188,7 @@ impl Work {
             folder: None,
             ignored: false,
             ask: false,
+            checks: Vec::new(),
             tokens: None,
             microusd: None,
         }
@@ -237,6 +239,7 @@ impl Work {
             folder: folder.transpose()?,
             ignored: args.ignored,
             ask: args.ask,
+            checks: args.check.clone(),
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -258,6 +261,7 @@ impl Work {
         if self.ask {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }
+        params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {
