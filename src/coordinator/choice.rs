@@ -75,8 +75,8 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
     Ok(ModelInfo::named(&target))
 }
 
-/// Whether an agent can speak to the model at all: what speaks OpenAI's or Ollama's language reaches every
-/// provider, the others reach their own.
+/// Whether an agent can speak to the model at all: what speaks Gemini's language reaches Gemini only, others reach
+/// every provider.
 ///
 /// # Errors
 /// When it cannot.
@@ -87,8 +87,10 @@ pub(super) fn can_speak(
 ) -> Result<(), Failure> {
     let target = context.gateway.providers().resolve(&model.name.0);
     let reached = match agent.model.dialect {
-        manifest::Dialect::Openai | manifest::Dialect::Ollama => true,
-        manifest::Dialect::Anthropic => target.provider.dialect() == Dialect::Anthropic,
+        manifest::Dialect::Openai
+        | manifest::Dialect::Responses
+        | manifest::Dialect::Anthropic
+        | manifest::Dialect::Ollama => true,
         manifest::Dialect::Gemini => target.provider.dialect() == Dialect::Gemini,
     };
     if reached || !agent.needs_a_model() {
@@ -220,6 +222,10 @@ pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo)
     let limit = order
         .stranger
         .then_some(i64::from(context.jobs.strangers.tokens));
+    let agent = context.agents.get(&order.agent);
+    let wanted = agent.map_or(context.num_ctx, |agent| {
+        agent.manifest.context(context.num_ctx)
+    });
     ModelOptions {
         temperature: within(request.number("temperature"), 0.0, 2.0),
         top_k: request.number("top_k").map(|k: u32| k.max(1)),
@@ -235,7 +241,7 @@ pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo)
             .context_length(model)
             .await
             .and_then(|length| u32::try_from(length).ok())
-            .map(|length| length.min(context.num_ctx)),
+            .map_or(Some(wanted), |length| Some(length.min(wanted))),
         seed: request.number("seed"),
     }
 }

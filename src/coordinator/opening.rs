@@ -415,10 +415,7 @@ async fn acp_session(
     let Talk::Acp { peer, .. } = &process.talk else {
         return Ok(None);
     };
-    let meta = match process.manifest.history {
-        crate::agent::manifest::History::Meta => process::meta(history),
-        crate::agent::manifest::History::Prompt => serde_json::Value::Null,
-    };
+    let meta = process::meta(&process.manifest, history);
     let opening = async {
         let acp = peer.new_session(sandbox::WORKSPACE, meta).await?;
         process.set_mode(&acp, asks).await?;

@@ -24,7 +24,7 @@ use crate::{
         acp::{Limits, Peer},
         claims::Claim,
         journal::Journal,
-        manifest::{Driver, Launch, Manifest},
+        manifest::{Driver, History, Launch, Manifest},
     },
     job::Failure,
     keys::keyring::spellings,
@@ -178,8 +178,8 @@ impl Process {
         let public = keys.public_key().to_hex();
         let env = manifest.environment(&Launch {
             model: SESSION_MODEL.to_owned(),
-            context: context.num_ctx,
-            output: context.num_ctx / 4,
+            context: manifest.context(context.num_ctx),
+            output: manifest.context(context.num_ctx) / 4,
             token: token.clone(),
         });
         let mut argv = manifest.argv.clone();
@@ -438,15 +438,18 @@ pub(super) async fn forget(context: &Arc<Context>, session: &PublicKey) {
 }
 
 /// The parameters of `session/new` beside its folder.
-pub(super) fn meta(history: &[super::conversation::Said]) -> Value {
-    if history.is_empty() {
+pub(super) fn meta(manifest: &Manifest, history: &[super::conversation::Said]) -> Value {
+    let mut meta = manifest.meta();
+    if manifest.history == History::Meta && !history.is_empty() {
+        let said = history
+            .iter()
+            .map(|said| serde_json::json!({"role": said.role, "content": said.text}));
+        meta.insert("treefort/history".to_owned(), said.collect());
+    }
+    if meta.is_empty() {
         return Value::Null;
     }
-    let said: Vec<Value> = history
-        .iter()
-        .map(|said| serde_json::json!({"role": said.role, "content": said.text}))
-        .collect();
-    serde_json::json!({"treefort/history": said})
+    Value::Object(meta)
 }
 
 /// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.

@@ -1,15 +1,17 @@
 //! A session's request, whatever its dialect, and how it becomes a call to one of the session's models.
 
-use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::dialect::anthropic::{self, Messages};
 use super::dialect::gemini::{Generate, Method};
 use super::dialect::ollama::ChatRequest;
 use super::dialect::openai::{Flavour, OpenAiChat};
-use super::dialect::sse::Frame;
+use super::dialect::prompt::Prompt;
+use super::dialect::responses::{self, Responses};
+use super::dialect::steps::Steps;
 use super::dialect::{Clock, Dialect, to_ollama, to_openai};
+use super::output::{Output, Speaker};
 use super::provider::{Provider, Target};
 use super::{ModelError, ModelName, ModelOptions};
 
@@ -23,6 +25,8 @@ pub(super) enum Route {
     Ollama,
     /// `POST /v1/chat/completions`
     OpenAi,
+    /// `POST /v1/responses`
+    Responses,
     /// `POST /v1/messages`, and whether it only counts.
     Anthropic(bool),
     /// `POST /v1beta/models/…:…`
@@ -34,6 +38,7 @@ pub(super) enum Route {
 pub(super) enum Chat {
     Ollama(ChatRequest),
     OpenAi(OpenAiChat),
+    Responses(Responses),
     Anthropic(Messages, HeaderMap),
     Gemini(Generate),
 }
@@ -49,29 +54,13 @@ pub(super) struct Outgoing {
     pub(super) output: Output,
 }
 
-/// How an answer becomes the session's.
-#[derive(Debug)]
-pub(super) enum Output {
-    /// Lines as they come.
-    Lines,
-    /// One object as it comes.
-    Whole,
-    /// Events as they come.
-    Events,
-    /// OpenAI's events; `false`: without the counts, which only the gateway asked for.
-    OpenAi(bool),
-    /// Ollama's lines in OpenAI's words.
-    ToOpenAi(Box<to_ollama::Encoder>),
-    /// OpenAI's answer as Ollama's lines.
-    ToOllama(Box<to_openai::Decoder>),
-}
-
 impl Route {
     /// Which route a path of `POST` is.
     pub(super) fn of_path(path: &str) -> Option<Self> {
         match path {
             "/api/chat" => Some(Self::Ollama),
             "/v1/chat/completions" => Some(Self::OpenAi),
+            "/v1/responses" => Some(Self::Responses),
             "/v1/messages" => Some(Self::Anthropic(false)),
             "/v1/messages/count_tokens" => Some(Self::Anthropic(true)),
             path => Method::of_path(path).map(Self::Gemini),
@@ -85,6 +74,7 @@ impl Chat {
         match route {
             Route::Ollama => ChatRequest::parse(body).map(Self::Ollama),
             Route::OpenAi => OpenAiChat::parse(body).map(Self::OpenAi),
+            Route::Responses => Responses::parse(body).map(Self::Responses),
             Route::Gemini(method) => Generate::parse(body, method).map(Self::Gemini),
             Route::Anthropic(count) => {
                 let messages = Messages::parse(body, count)?;
@@ -98,6 +88,7 @@ impl Chat {
         match self {
             Self::Ollama(_) => Dialect::Ollama,
             Self::OpenAi(_) => Dialect::OpenAi,
+            Self::Responses(_) => Dialect::Responses,
             Self::Anthropic(..) => Dialect::Anthropic,
             Self::Gemini(_) => Dialect::Gemini,
         }
@@ -108,6 +99,7 @@ impl Chat {
         match self {
             Self::Ollama(chat) => chat.streams(),
             Self::OpenAi(chat) => chat.stream,
+            Self::Responses(chat) => chat.stream,
             Self::Anthropic(chat, _) => chat.stream,
             Self::Gemini(chat) => chat.method == Method::Stream,
         }
@@ -118,17 +110,33 @@ impl Chat {
         match self {
             Self::Anthropic(chat, _) => chat.count,
             Self::Gemini(chat) => chat.method == Method::Count,
-            Self::Ollama(_) | Self::OpenAi(_) => false,
+            Self::Ollama(_) | Self::OpenAi(_) | Self::Responses(_) => false,
         }
     }
 
-    /// Whether a provider can be asked this. Anthropic's and Gemini's words are not translated.
-    pub(super) fn suits(&self, provider: &Provider) -> bool {
+    /// Whether a provider takes this as it is. What others take is said in their words.
+    pub(super) fn is_own(&self, provider: &Provider) -> bool {
         match self {
-            Self::Ollama(_) | Self::OpenAi(_) => true,
+            Self::Ollama(_) => provider.dialect() == Dialect::Ollama,
+            Self::OpenAi(_) => provider.dialect() == Dialect::OpenAi,
+            // Other servers that speak OpenAI's API have chat completions for sure, and this not always.
+            Self::Responses(_) => provider.dialect() == Dialect::OpenAi && provider.is_built_in(),
             Self::Anthropic(..) => provider.dialect() == Dialect::Anthropic,
             Self::Gemini(_) => provider.dialect() == Dialect::Gemini,
         }
+    }
+
+    /// How many tokens there are, about, for a provider that does not count them; the error is a sentence for the
+    /// session.
+    pub(super) fn counted(&self) -> Result<Value, String> {
+        let of = |chat: &OpenAiChat| {
+            Prompt::of(&chat.rebuild("", &ModelOptions::default(), Flavour::Common)).estimate
+        };
+        Ok(match self {
+            Self::Anthropic(chat, _) => json!({"input_tokens": of(&chat.chat()?)}),
+            Self::Gemini(_) => json!({"totalTokens": 0}),
+            Self::Ollama(_) | Self::OpenAi(_) | Self::Responses(_) => Value::Null,
+        })
     }
 
     /// The call to a model of the session's.
@@ -196,12 +204,58 @@ impl Chat {
                     output: Output::own(self.streams()),
                 })
             }
+            (Self::Responses(chat), _) if self.is_own(provider) => {
+                let mut headers = HeaderMap::new();
+                with_key(&mut headers, provider, AUTHORIZATION.as_str(), "Bearer ")?;
+                Ok(Outgoing {
+                    url: format!("{url}/responses"),
+                    headers,
+                    body: chat.rebuild(model, options),
+                    dialect: Dialect::Responses,
+                    output: Output::own(chat.stream),
+                })
+            }
+            (Self::Responses(chat), _) => {
+                let (said, tools) = chat.chat().map_err(rejected)?;
+                let clock = Clock::now();
+                let steps = Steps::new(&clock.unique);
+                let encoder = responses::answer::Encoder::new(name, tools, clock, chat.stream);
+                let output = Output::Steps(Box::new(steps), Box::new(Speaker::Responses(encoder)));
+                translated(target, &said, options, keep_alive, output)
+            }
+            (Self::Anthropic(chat, _), _) => {
+                let said = chat.chat().map_err(rejected)?;
+                let unique = Clock::now().unique;
+                let encoder = anthropic::answer::Encoder::new(name, &unique, chat.stream);
+                let steps = Box::new(Steps::new(&unique));
+                let output = Output::Steps(steps, Box::new(Speaker::Anthropic(encoder)));
+                translated(target, &said, options, keep_alive, output)
+            }
             _ => Err(ModelError::Dialect {
                 model: name.to_string(),
                 api: self.dialect().title(),
             }),
         }
     }
+}
+
+/// A call of a server in the words that it understands, whoever's they were.
+fn translated(
+    target: &Target,
+    chat: &OpenAiChat,
+    options: &ModelOptions,
+    keep_alive: &str,
+    output: Output,
+) -> Result<Outgoing, ModelError> {
+    if target.provider.dialect() != Dialect::Ollama {
+        return compatible(target, chat, options, output);
+    }
+    let body = to_ollama::request(chat, &target.model, options, keep_alive);
+    let body = body.map_err(|message| ModelError::Rejected {
+        status: 400,
+        message,
+    })?;
+    Ok(to_server(target.provider.url(), "api/chat", body, output))
 }
 
 fn to_server(url: &str, path: &str, body: Value, output: Output) -> Outgoing {
@@ -225,7 +279,7 @@ fn compatible(
     let path = match provider.dialect() {
         Dialect::Anthropic => "v1/chat/completions",
         Dialect::Gemini => "v1beta/openai/chat/completions",
-        Dialect::OpenAi | Dialect::Ollama => "chat/completions",
+        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama => "chat/completions",
     };
     let flavour = match (provider.is_built_in(), provider.dialect()) {
         (true, Dialect::OpenAi) => Flavour::OpenAi,
@@ -284,43 +338,4 @@ fn anthropic_headers(given: &HeaderMap) -> HeaderMap {
         headers.insert(HeaderName::from_static("anthropic-beta"), betas);
     }
     headers
-}
-
-impl Output {
-    fn own(stream: bool) -> Self {
-        if stream { Self::Events } else { Self::Whole }
-    }
-
-    /// What a frame becomes; nothing when it is not for the session. There is no frame when the stream ended
-    /// without a word of its own for that.
-    pub(super) fn encode(&mut self, frame: Option<Frame>, done: bool) -> Bytes {
-        const DONE: &[u8] = b"data: [DONE]\n\n";
-        match (self, frame) {
-            (Self::ToOllama(decoder), frame) => decoder.frame(frame.as_ref(), done).into(),
-            (Self::OpenAi(_), None) => Bytes::from_static(DONE),
-            (_, None) => Bytes::new(),
-            (Self::Lines, Some(frame)) => {
-                let mut line = frame.data;
-                line.push(b'\n');
-                line.into()
-            }
-            (Self::Whole, Some(frame)) => frame.data.into(),
-            (Self::Events, Some(frame)) => frame.encode().into(),
-            (Self::OpenAi(counts), Some(frame)) => {
-                if !*counts && is_counts(&frame.data) {
-                    return Bytes::new();
-                }
-                frame.encode().into()
-            }
-            (Self::ToOpenAi(encoder), Some(frame)) => encoder.line(&frame.data).unwrap_or_default(),
-        }
-    }
-}
-
-/// Whether a frame of OpenAI's holds the counts alone.
-fn is_counts(data: &[u8]) -> bool {
-    let Ok(value) = serde_json::from_slice::<Value>(data) else {
-        return false;
-    };
-    value["usage"].is_object() && value["choices"].as_array().is_some_and(Vec::is_empty)
 }

@@ -204,3 +204,7 @@ mod fallback_tests;
 #[cfg(test)]
 #[path = "gateway_budget_tests.rs"]
 mod budget_tests;
+
+#[cfg(test)]
+#[path = "gateway_dialects_tests.rs"]
+mod dialects_tests;

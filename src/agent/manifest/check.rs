@@ -361,6 +361,16 @@ fn template(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+fn object(text: &str) -> Result<(), &'static str> {
+    if text.len() > MAX_TEXT {
+        return Err("is longer than 32 KiB");
+    }
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(_)) => Ok(()),
+        _ => Err("is no object of JSON"),
+    }
+}
+
 /// The field that was probably meant.
 fn nearest(key: &str, fields: &'static [Field]) -> String {
     let near = fields

@@ -1,7 +1,8 @@
 //! The fields of `agent.toml`: what each holds, and what to write.
 
 use super::{
-    Field, Shape, absolute, field, inside, line, name, required, template, variable, version,
+    Field, Shape, absolute, field, inside, line, name, object, required, template, variable,
+    version,
 };
 
 pub(super) static MANIFEST: &[Field] = &[
@@ -60,6 +61,11 @@ pub(super) static MANIFEST: &[Field] = &[
         Shape::Text(line),
         "the id of one of the agent's ACP modes",
     ),
+    field(
+        "session_meta",
+        Shape::Text(object),
+        "an object of JSON, like \'{\"systemPrompt\": \"Be brief.\"}\'",
+    ),
     field("asks", Shape::Bool, "true or false"),
     field(
         "ask_mode",
@@ -115,6 +121,11 @@ pub(super) static MODEL: &[Field] = &[
         "names",
         Shape::Texts(line),
         "a table of texts, like { \"gpt-5\" = \"{model}\" }",
+    ),
+    field(
+        "context",
+        Shape::Integer(1024..=1 << 20),
+        "1024 to 1048576 tokens",
     ),
 ];
 
