@@ -35,6 +35,9 @@ pub(super) const ATTACHED: &str = "what its owner attached";
 /// The folder, in that of a copy, with what is checked: a copy of it that is thrown away.
 pub(super) const CHECKED: &str = "check";
 
+/// The folder, in that of a copy, with what its agent keeps of the conversation about it.
+pub(super) const STATE: &str = "state";
+
 /// A copy in use.
 #[derive(Debug)]
 pub(super) struct Shared {

@@ -9,6 +9,7 @@ use super::{
     facts,
     growing::Growing,
     listen::listen,
+    memory,
     process::Talk,
     publisher::PublishError,
     saying::{answer, message, record_error, report, take_call},
@@ -86,6 +87,7 @@ async fn work(
     if matches!(session.process.talk, Talk::Acp { .. }) {
         facts::begin_turn(session).await?;
     }
+    memory::hears(session, order.event.id).await;
     let began = Instant::now();
     let mut growing = Growing::new(began);
     let mut usage = Usage::new(began);
@@ -217,6 +219,7 @@ async fn work(
         "Answered",
     )?;
     let message = session.keep_whole(message).await;
+    memory::answered(session, order.event.id).await;
     let mut events = vec![message];
     let mut tags = Vec::new();
     if checks::any(order) {

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     hold::SessionHold,
-    shared::{CHECKED, Shared},
+    shared::{CHECKED, STATE, Shared},
 };
 use crate::{
     job::Failure,
@@ -151,6 +152,24 @@ impl Workspaces {
     pub(super) async fn reserve(self: &Arc<Self>, id: PublicKey) -> Result<PathBuf, Failure> {
         let this = self.clone();
         blocking(move || Ok(Workspace::reserve(&this.dir(&id), this.owner)?)).await
+    }
+
+    /// Makes the folder of what the agent of a session will keep, anew; gives it. It is the agent's alone: nothing in
+    /// it is ever opened here.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) async fn reserve_state(self: &Arc<Self>, id: PublicKey) -> Result<PathBuf, Failure> {
+        let (state, owner) = (self.dir(&id).join(STATE), self.owner);
+        blocking(move || {
+            inventory::remove(&state)?;
+            std::fs::DirBuilder::new().mode(0o700).create(&state)?;
+            if let Some((user, group)) = owner {
+                std::os::unix::fs::chown(&state, Some(user), Some(group))?;
+            }
+            Ok(state)
+        })
+        .await
     }
 
     /// Removes the folder of a session that never began.

@@ -397,11 +397,16 @@ fn started(start: &Start) -> Entry {
         Some("none") => " without a network",
         _ => "",
     };
+    let knows = match detail(&start.extra, "resumed").as_deref() {
+        Some("agent") => ", with its own memory of the conversation",
+        Some("summary") => ", told what was said before",
+        _ => "",
+    };
     Entry::new(
         "▶",
         GOOD,
         format!(
-            "started {} {}  {DIM}{sandbox}{network}{DIM:#}",
+            "started {} {}  {DIM}{sandbox}{network}{knows}{DIM:#}",
             one_line(&start.role),
             with(&start.model)
         ),

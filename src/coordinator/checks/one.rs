@@ -187,6 +187,7 @@ async fn start(
         agent: SHELL,
         keys: Keys::generate(),
         tree: Some(tree.to_owned()),
+        state: None,
         project,
         command: Some(command),
         progress: Some(progress),
