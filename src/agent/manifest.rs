@@ -65,6 +65,9 @@ pub struct Manifest {
     /// The ACP session mode in which it asks, for agents that ask in one of their modes only.
     #[serde(default)]
     pub ask_mode: Option<String>,
+    /// How a conversation goes on with its own memory of it in another sandbox; `None` when it cannot.
+    #[serde(default)]
+    pub resume: Option<Resume>,
     /// How it speaks to its model.
     #[serde(default)]
     pub model: ModelUse,
@@ -109,6 +112,15 @@ pub struct HomeFile {
     pub path: String,
     /// Its text.
     pub content: String,
+}
+
+/// What of an agent's own is kept so that it can go on with a conversation itself (ACP's `session/load` or
+/// `session/resume`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// The folders below its home in which it keeps its conversations.
+    pub state: Vec<String>,
 }
 
 /// How an agent speaks to its model, which it finds at `http://127.0.0.1:11434`.

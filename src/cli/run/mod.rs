@@ -6,6 +6,7 @@
 mod asking;
 mod attach;
 mod flow;
+mod network;
 mod progress;
 mod prompt;
 mod work;
@@ -80,11 +81,16 @@ pub struct Args {
     /// Asks you before the agent does what it needs a permission for; without it, all is allowed in its sandbox.
     #[arg(long)]
     ask: bool,
+    #[command(flatten)]
+    network: network::Network,
+    /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
+    #[arg(long, value_name = "COMMAND")]
+    check: Vec<String>,
     /// Ends the session when the model has read and written this many tokens.
     #[arg(long, value_name = "TOKENS")]
     budget_tokens: Option<u64>,
     /// Ends the session when the model has cost this many US dollars; for models whose price is in the settings.
-    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    #[arg(long, value_name = "DOLLARS", value_parser = work::dollars)]
     budget_usd: Option<f64>,
     /// Gives up after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -106,6 +112,8 @@ impl Args {
             ignored: false,
             attach: Vec::new(),
             ask: false,
+            network: network::Network::default(),
+            check: Vec::new(),
             budget_tokens: None,
             budget_usd: None,
             timeout: None,
@@ -127,14 +135,6 @@ enum End {
     },
     Cancelled,
     TimedOut(u64),
-}
-
-/// An amount of money.
-fn dollars(word: &str) -> Result<f64, String> {
-    match word.parse::<f64>() {
-        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
-        _ => Err("give an amount above zero, like 0.50".to_owned()),
-    }
 }
 
 /// Runs the command.
@@ -254,9 +254,7 @@ async fn with_choices(
         return error;
     }
     let more = names.len().saturating_sub(MAX_NAMES);
-    let mut named = names;
-    named.truncate(MAX_NAMES);
-    let mut named = named.join(", ");
+    let mut named = names[..names.len().min(MAX_NAMES)].join(", ");
     if more > 0 {
         named.push_str(&format!(" and {more} more"));
     }

@@ -22,7 +22,7 @@ use crate::{
     },
     nips::{
         kind,
-        nip90::request::{ASK, PERMISSIONS},
+        nip90::request::{ASK, CHECK, PERMISSIONS},
         reference::tag_value,
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
@@ -47,6 +47,8 @@ pub(super) struct Work {
     folder: Option<PathBuf>,
     ignored: bool,
     ask: bool,
+    network: Option<Vec<String>>,
+    checks: Vec<String>,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -94,6 +96,12 @@ impl Earlier {
 /// # Errors
 /// As [`Work::of`], and when the folder is not for agents.
 pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
+    let mut starting = look_at_folder(args, agents, home)?;
+    args.network.look(home, &mut starting)?;
+    Ok(starting)
+}
+
+fn look_at_folder(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
     if let Some(name) = args
         .agent
         .as_deref()
@@ -154,6 +162,14 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
     })
 }
 
+/// An amount of money.
+pub(super) fn dollars(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
+        _ => Err("give an amount above zero, like 0.50".to_owned()),
+    }
+}
+
 /// The git project that a folder is a part of, when it is not the whole.
 fn project_above(folder: &Path) -> Option<PathBuf> {
     let is_project = |folder: &&Path| folder.join(".git").symlink_metadata().is_ok();
@@ -187,6 +203,8 @@ impl Work {
             folder: None,
             ignored: false,
             ask: false,
+            network: None,
+            checks: Vec::new(),
             tokens: None,
             microusd: None,
         }
@@ -237,6 +255,8 @@ impl Work {
             folder: folder.transpose()?,
             ignored: args.ignored,
             ask: args.ask,
+            network: args.network.param(),
+            checks: args.check.clone(),
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -258,6 +278,8 @@ impl Work {
         if self.ask {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }
+        params.extend(self.network.clone());
+        params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {

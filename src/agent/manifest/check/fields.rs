@@ -72,6 +72,7 @@ pub(super) static MANIFEST: &[Field] = &[
         Shape::Text(line),
         "the id of the agent's ACP mode in which it asks before it acts",
     ),
+    field("resume", Shape::Table(RESUME), "[resume]"),
     field("model", Shape::Table(MODEL), "[model]"),
     required(
         "image",
@@ -111,10 +112,16 @@ pub(super) static FILE: &[Field] = &[
     required("content", Shape::Text(template), "the file's text"),
 ];
 
+pub(super) static RESUME: &[Field] = &[required(
+    "state",
+    Shape::Places,
+    "1 to 8 folders below the agent's home, like [\".local/share/my-agent\"], none in another",
+)];
+
 pub(super) static MODEL: &[Field] = &[
     field(
         "dialect",
-        Shape::Word(&["openai", "anthropic", "gemini", "ollama"]),
+        Shape::Word(&["openai", "responses", "anthropic", "gemini", "ollama"]),
         "",
     ),
     field(
