@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::dialects_tests::{events, kinds, ollama};
-use super::providers_tests::{SSE, delta, one, post, sent, stop};
-use crate::model::testing::send;
-use crate::model::{CallStatus, Dialect};
+use super::providers_tests::{SSE, at, config, delta, one, post, sent, stop};
+use crate::model::testing::{Act, send, upstream};
+use crate::model::{Budget, CallStatus, Dialect};
 
 pub(super) fn codex(stream: bool) -> Value {
     json!({"model": "gpt-5.6-luna", "stream": stream, "store": false, "instructions": "be brief",
@@ -235,4 +235,29 @@ async fn codex_reaches_openai_in_its_own_words() {
         events[1]["response"]["error"]["message"],
         "the model failed: boom"
     );
+}
+
+#[tokio::test]
+async fn a_call_that_is_written_for_long_is_no_answer_that_stands_still() {
+    let piece = |text: &str| {
+        let call =
+            json!({"index": 0, "id": "c1", "function": {"name": "write", "arguments": text}});
+        [
+            Act::Wait(std::time::Duration::from_millis(600)),
+            delta(&json!({"tool_calls": [call]})),
+        ]
+    };
+    let mut script = vec![send(SSE), delta(&json!({"content": "well"}))];
+    for text in ["{", "\"a\"", ":", "1}"] {
+        script.extend(piece(text));
+    }
+    script.extend([stop("tool_calls"), send("data: [DONE]\n\n")]);
+    let server = upstream(script).await;
+    let mut config = config(&[("box", Dialect::OpenAi, &server)]);
+    config.idle_s = 1;
+    let bench = at(config, &["box:big-1"], Budget::default());
+    let (_, body) = post(&bench, "/v1/responses", &codex(true)).await;
+    let last = events(&body).pop().unwrap();
+    assert_eq!(last["type"], "response.completed", "{last}");
+    assert_eq!(last["response"]["output"][1]["arguments"], "{\"a\":1}");
 }

@@ -225,6 +225,11 @@ fn content(content: &Value, types: &[&str]) -> Result<Value, String> {
 fn block(block: &Value, types: &[&str]) -> Result<Value, String> {
     let block = fields::object(block, "a block")?;
     let kind = fields::text(block, "type")?;
+    if kind == "tool_reference" {
+        // All tools are offered from the beginning here.
+        let name = fields::text(block, "tool_name")?;
+        return Ok(json!({"type": "text", "text": format!("The tool {name} can be called.")}));
+    }
     if !types.contains(&kind) {
         let kind: String = kind.chars().take(60).collect();
         return Err(format!("a block of the type {kind:?} does not pass here"));
@@ -348,6 +353,38 @@ mod tests {
         let count = count.rebuild("m", &options);
         assert!(count.get("max_tokens").is_none() && count.get("stream").is_none());
         assert_eq!(count["messages"], sent["messages"]);
+    }
+
+    #[test]
+    fn tools_of_the_providers_own_are_left_out_beside_others() {
+        let chat = parse(&json!({
+            "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
+                "content": [{"type": "tool_reference", "tool_name": "f"}]}]}],
+            "tools": [{"name": "f", "input_schema": {"type": "object"}, "defer_loading": true},
+                {"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": {"type": "tool", "name": "web_search"},
+            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}, "x": 1}},
+        }))
+        .unwrap();
+        let sent = chat.rebuild("m", &ModelOptions::default());
+        assert_eq!(
+            (&sent["tools"], sent.get("tool_choice")),
+            (
+                &json!([{"name": "f", "input_schema": {"type": "object"}}]),
+                None
+            )
+        );
+        assert_eq!(
+            sent["output_config"],
+            json!({"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}})
+        );
+        let text = &sent["messages"][0]["content"][0]["content"][0]["text"];
+        assert_eq!(text, "The tool f can be called.");
+        let said = chat.chat().unwrap();
+        assert_eq!(
+            said.response_format.unwrap()["json_schema"]["schema"],
+            json!({"type": "object"})
+        );
     }
 
     #[test]

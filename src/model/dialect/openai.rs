@@ -1,7 +1,7 @@
 //! OpenAI's chat completions as a session may ask for them, rebuilt from known fields.
 //!
-//! <https://platform.openai.com/docs/api-reference/chat/create>. What the provider would do by itself (web
-//! search, files, stored conversations) is refused; other unknown fields are dropped.
+//! <https://platform.openai.com/docs/api-reference/chat/create>. What the provider would do by itself (files,
+//! stored conversations, searches) is refused, its own tools are left out beside others; other unknown fields are dropped.
 
 pub(in crate::model) mod answer;
 
@@ -76,10 +76,7 @@ impl OpenAiChat {
         }
         let tools = match body.get("tools") {
             None | Some(Value::Null) => Vec::new(),
-            Some(tools) => fields::array(tools, "`tools`")?
-                .iter()
-                .map(tool)
-                .collect::<Result<_, _>>()?,
+            Some(tools) => fields::tools(fields::array(tools, "`tools`")?, tool)?,
         };
         let number = |name: &str| body.get(name).and_then(Value::as_i64).filter(|n| *n > 0);
         let include_usage = body
@@ -281,11 +278,10 @@ fn tool_call(call: &Value) -> Result<Value, String> {
     Ok(kept)
 }
 
-fn tool(tool: &Value) -> Result<Value, String> {
-    let tool = fields::object(tool, "a tool")?;
-    let kind = fields::text(tool, "type")?;
-    if kind != "function" {
-        return Err(fields::foreign_tool(kind));
+/// A tool that the session runs. Others have types of their own.
+fn tool(tool: &Map<String, Value>) -> Result<Option<Value>, String> {
+    if fields::text(tool, "type")? != "function" {
+        return Ok(None);
     }
     let function = fields::object(tool.get("function").unwrap_or(&Value::Null), "a function")?;
     let mut kept = fields::scalars(function, &["description", "strict"]);
@@ -293,7 +289,7 @@ fn tool(tool: &Value) -> Result<Value, String> {
     if let Some(parameters @ Value::Object(_)) = function.get("parameters") {
         kept.insert("parameters".to_owned(), parameters.clone());
     }
-    Ok(json!({"type": "function", "function": kept}))
+    Ok(Some(json!({"type": "function", "function": kept})))
 }
 
 fn tool_choice(choice: &Value) -> Result<Value, String> {

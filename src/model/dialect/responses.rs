@@ -76,7 +76,14 @@ impl Responses {
             return Err("there is no input".to_owned());
         }
         let tools = match given.get("tools").filter(|tools| fields::is_set(tools)) {
-            Some(tools) => tools::parse(fields::array(tools, "`tools`")?)?,
+            Some(tools) => {
+                let tools = fields::array(tools, "`tools`")?;
+                if items.iter().any(|item| item["type"] == "additional_tools") {
+                    tools::own_only(tools)?
+                } else {
+                    tools::parse(tools)?
+                }
+            }
             None => Vec::new(),
         };
         let mut body = fields::scalars(given, SCALARS);

@@ -18,7 +18,12 @@ impl Responses {
     /// The same request in the words of chat completions, and what its tools became; the error is a sentence for
     /// the session.
     pub(in crate::model) fn chat(&self) -> Result<(OpenAiChat, Tools), String> {
-        let tools = Tools::new(&self.tools);
+        let later = self
+            .items
+            .iter()
+            .filter(|item| item["type"] == "additional_tools");
+        let later = later.filter_map(|item| item["tools"].as_array()).flatten();
+        let tools = Tools::new(self.tools.iter().chain(later));
         let mut messages = Messages::default();
         if let Some(text) = self.body.get("instructions").and_then(Value::as_str) {
             messages.push(json!({"role": "system", "content": text}));
@@ -143,6 +148,11 @@ impl Messages {
                 };
                 self.call(id, &name, &item["action"].to_string());
             }
+            "agent_message" => {
+                let (text, _) = parts(&item["content"]);
+                self.push(json!({"role": "user", "content": text}));
+            }
+            "additional_tools" | "compaction" | "compaction_summary" | "context_compaction" => {}
             _ => {
                 let id = if word("call_id").is_empty() {
                     word("id")

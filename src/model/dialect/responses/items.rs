@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::tools;
 use crate::model::dialect::fields;
 
 /// What a provider did by itself in earlier turns, or what only it could read.
@@ -19,6 +20,7 @@ const LEFT_OUT: &[&str] = &[
     "tool_search_call",
     "tool_search_output",
     "ghost_snapshot",
+    "configuration_update",
 ];
 
 /// The items that pass, rebuilt.
@@ -74,6 +76,23 @@ fn item(given: &Map<String, Value>) -> Result<Option<Value>, String> {
             kept.entry("output").or_insert_with(|| "".into());
             kept
         }
+        // Tools that come in the middle of a conversation.
+        "additional_tools" => {
+            let mut kept = fields::scalars(given, &["role"]);
+            let given = given.get("tools").unwrap_or(&Value::Null);
+            let tools = tools::own_only(fields::array(given, "`tools`")?)?;
+            kept.insert("tools".to_owned(), Value::Array(tools));
+            kept
+        }
+        // What another agent says, as far as it can be read.
+        "agent_message" => {
+            let mut kept = fields::scalars(given, &["author", "recipient"]);
+            kept.insert("content".to_owned(), texts(given.get("content")));
+            kept
+        }
+        "compaction" | "compaction_summary" | "context_compaction" => {
+            fields::scalars(given, &["id", "encrypted_content"])
+        }
         kind if LEFT_OUT.contains(&kind) => return Ok(None),
         kind => {
             let kind: String = kind.chars().filter(|c| !c.is_control()).take(60).collect();
@@ -111,6 +130,12 @@ fn thoughts(given: Option<&Value>) -> Value {
     let parts = given.and_then(Value::as_array).into_iter().flatten();
     let text = |part: &Value| Some(fields::scalars(part.as_object()?, &["type", "text"]));
     parts.filter_map(text).map(Value::Object).collect()
+}
+
+/// The parts of a message that are texts.
+fn texts(given: Option<&Value>) -> Value {
+    let parts = given.and_then(Value::as_array).into_iter().flatten();
+    parts.filter_map(|given| part(given).ok()).collect()
 }
 
 /// A text, or parts of a message.

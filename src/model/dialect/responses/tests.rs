@@ -243,6 +243,37 @@ fn names_that_are_too_long_or_alike_stay_apart() {
 }
 
 #[test]
+fn tools_may_come_in_the_middle_of_a_conversation() {
+    let asks = json!({
+        "tools": [{"type": "web_search"}],
+        "input": [
+            {"type": "additional_tools", "role": "developer", "x": 1, "tools": [
+                {"type": "function", "name": "f"}, {"type": "image_generation"}]},
+            {"type": "agent_message", "author": "a", "recipient": "b", "content": [
+                {"type": "input_text", "text": "hello"}, {"type": "encrypted_content", "encrypted_content": "x"}]},
+            {"type": "compaction", "encrypted_content": "sealed", "x": 1},
+            {"type": "configuration_update", "x": 1}],
+    });
+    let asks = parse(&asks).unwrap();
+    let sent = asks.rebuild("m", &ModelOptions::default());
+    assert_eq!(
+        sent["input"],
+        json!([
+            {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "f"}]},
+            {"type": "agent_message", "author": "a", "recipient": "b", "content": [
+                {"type": "input_text", "text": "hello"}]},
+            {"type": "compaction", "encrypted_content": "sealed"}])
+    );
+    let (chat, _) = asks.chat().unwrap();
+    let sent = chat.rebuild("m", &ModelOptions::default(), Flavour::Common);
+    assert_eq!(sent["tools"][0]["function"]["name"], "f");
+    assert_eq!(
+        sent["messages"],
+        json!([{"role": "user", "content": "hello"}])
+    );
+}
+
+#[test]
 fn refuses_what_would_make_the_provider_act_or_remember() {
     for (name, value) in [
         ("background", json!(true)),

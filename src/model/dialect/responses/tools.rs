@@ -17,19 +17,30 @@ const INPUT: &str = "input";
 /// What of a grammar is shown to a model.
 const GRAMMAR_CHARS: usize = 8_000;
 
-/// The tools that the session runs, rebuilt.
+/// The tools that the session runs, rebuilt; the error is a sentence for a request that has others only.
 pub(super) fn parse(given: &[Value]) -> Result<Vec<Value>, String> {
-    fields::tools(given, |tool| {
-        if fields::text(tool, "type")? != "namespace" {
-            return own(tool);
-        }
-        let inner = tool.get("tools").unwrap_or(&Value::Null);
-        let inner = fields::tools(fields::array(inner, "`tools` of a namespace")?, own)?;
-        let mut kept = fields::scalars(tool, &["type", "name", "description"]);
-        fields::text(&kept, "name")?;
-        kept.insert("tools".to_owned(), Value::Array(inner));
-        Ok(Some(Value::Object(kept)))
-    })
+    fields::tools(given, own_or_space)
+}
+
+/// The same for tools beside which there are others.
+pub(super) fn own_only(given: &[Value]) -> Result<Vec<Value>, String> {
+    let own = |tool| own_or_space(fields::object(tool, "a tool")?);
+    given
+        .iter()
+        .filter_map(|tool| own(tool).transpose())
+        .collect()
+}
+
+fn own_or_space(tool: &Map<String, Value>) -> Result<Option<Value>, String> {
+    if fields::text(tool, "type")? != "namespace" {
+        return own(tool);
+    }
+    let inner = tool.get("tools").unwrap_or(&Value::Null);
+    let inner = fields::tools(fields::array(inner, "`tools` of a namespace")?, own)?;
+    let mut kept = fields::scalars(tool, &["type", "name", "description"]);
+    fields::text(&kept, "name")?;
+    kept.insert("tools".to_owned(), Value::Array(inner));
+    Ok(Some(Value::Object(kept)))
 }
 
 /// A tool that the session runs.
@@ -83,7 +94,7 @@ pub(in crate::model) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn new(tools: &[Value]) -> Self {
+    pub(super) fn new<'a>(tools: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut all = Self::default();
         for tool in tools {
             if tool["type"] == "namespace" {
