@@ -49,6 +49,8 @@ pub(super) struct Work {
     ask: bool,
     tokens: Option<u64>,
     microusd: Option<u64>,
+    /// Commands that are run on the result.
+    checks: Vec<String>,
 }
 
 /// What a person is told while a job starts.
@@ -189,6 +191,7 @@ impl Work {
             ask: false,
             tokens: None,
             microusd: None,
+            checks: Vec::new(),
         }
     }
 
@@ -242,6 +245,7 @@ impl Work {
             microusd: args
                 .budget_usd
                 .map(|dollars| ((dollars * 1e6).ceil() as u64).max(1)),
+            checks: args.check.clone(),
         })
     }
 
@@ -255,6 +259,11 @@ impl Work {
         };
         params.extend(budget("budget_tokens", self.tokens));
         params.extend(budget("budget_microusd", self.microusd));
+        params.extend(
+            self.checks
+                .iter()
+                .map(|check| param("check", check.clone())),
+        );
         if self.ask {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }

@@ -6,6 +6,7 @@ mod agent;
 mod asks;
 mod attach;
 mod canary;
+mod compare;
 mod conversations;
 mod copies;
 mod crash;
