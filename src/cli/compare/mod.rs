@@ -1,9 +1,11 @@
 //! `treefort compare`: what several agents or models made of the same question.
 //!
-//! [`contest`] reads a comparison off the record, [`table`] and [`summary`] say what came of it, [`show`] writes it
+//! [`load`] reads a [`contest`] off the record, [`table`] and [`summary`] say what came of it, [`show`] writes it
 //! and asks which one is taken home. `treefort run --agents` ends with the same.
 
+mod between;
 pub(super) mod contest;
+pub(super) mod load;
 pub(super) mod show;
 pub(super) mod summary;
 pub(super) mod table;
@@ -20,10 +22,14 @@ use super::{Context, error::CommandError, launch, output, text::one_line};
 Examples:
   treefort compare                  the latest comparisons
   treefort compare 3f2a91c0         one of them, as its run ended with it
-  treefort compare 3f2a91c0 --diff  with what each changed")]
+  treefort compare 3f2a91c0 --diff  with what each changed
+  treefort compare 3f2a91c0 1 2     what differs between the first's files and the second's")]
 pub struct Args {
     /// A comparison, by the first characters of its id, or of the id of one of its jobs.
     comparison: Option<String>,
+    /// The numbers of two: what differs between their files.
+    #[arg(value_name = "NUMBER", num_args = 2, requires = "comparison", conflicts_with_all = ["diff", "json"])]
+    between: Vec<u16>,
     /// How many are listed.
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -43,8 +49,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     match &args.comparison {
         Some(needle) => {
             launch::with_jobs(context, async |connection| {
-                let mut contest = contest::named(connection, needle).await?;
-                contest::fill(connection, &mut contest).await?;
+                let mut contest = load::named(connection, needle).await?;
+                load::fill(connection, &mut contest).await?;
+                if let [first, second] = args.between[..] {
+                    let (first, second) = (contest.entry(first)?, contest.entry(second)?);
+                    return between::show(connection, first, second).await;
+                }
                 if args.json {
                     return show::json_lines(&contest, args.diff);
                 }
@@ -66,9 +76,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         }
         None => {
             launch::with(context, async |connection| {
-                let mut contests = contest::list(connection, None).await?;
+                let mut contests = load::list(connection, None).await?;
                 contests.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
-                contest::outcomes(connection, &mut contests).await?;
+                load::outcomes(connection, &mut contests).await?;
                 if contests.is_empty() && !args.json {
                     output::progress(
                         "Nothing was asked of several yet. Try: treefort run --agents opencode,chat \"a question\"",

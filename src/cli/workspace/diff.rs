@@ -94,12 +94,21 @@ pub(in crate::cli) fn show(
     files: &[FileLine],
     changed: usize,
 ) -> Result<(), CommandError> {
-    for line in reveal(text).lines() {
-        output::line(coloured(line))?;
-    }
+    self::text(text)?;
     output::line("")?;
     for line in stat(files, changed) {
         output::line(line)?;
+    }
+    Ok(())
+}
+
+/// Writes a unified diff.
+///
+/// # Errors
+/// When stdout is closed.
+pub(in crate::cli) fn text(text: &str) -> Result<(), CommandError> {
+    for line in reveal(text).lines() {
+        output::line(coloured(line))?;
     }
     Ok(())
 }

@@ -83,6 +83,14 @@ async fn three_at_once_are_compared_and_one_is_taken_home() {
         2,
         "{differences:?}"
     );
+    let between = fort.say(&["compare", id, "1", "2"]).await.ok();
+    assert!(
+        between.out.contains("-/agent.sh") && between.out.contains("+++ b/made.txt"),
+        "{between:?}"
+    );
+    fort.say(&["compare", id, "1", "7"])
+        .await
+        .fails(2, "nobody has the number 7");
     fort.say(&["compare", "ffffffff"])
         .await
         .fails(1, "ffffffff");
@@ -144,6 +152,13 @@ async fn three_at_once_are_compared_and_one_is_taken_home() {
             .map(|inner| [1, 2, 3].map(|n| (inner, n)))
             .concat()
     );
+
+    // Who deletes one of them for good deletes what the notes repeat of it.
+    fort.say(&["purge", "--yes", first]).await.ok();
+    let notes = client
+        .query(json!({"kinds": [1], "authors": [operator]}))
+        .await;
+    assert!(notes.is_empty(), "{notes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

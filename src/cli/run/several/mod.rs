@@ -21,7 +21,7 @@ use crate::{
     agent::registry::Registry,
     cli::{
         client::{self, Update},
-        compare::{contest, show},
+        compare::{load, show},
         error::{CommandError, Kind, Problem},
         gather,
         launch::Connection,
@@ -73,11 +73,11 @@ pub(super) async fn ask(
     following.follow(args, &asked, connection).await?;
     let interrupted = following.interrupted;
 
-    let mut found = contest::list(connection, Some(asked.note.id)).await?;
+    let mut found = load::list(connection, Some(asked.note.id)).await?;
     let Some(mut contest) = found.pop() else {
         return Err(CommandError::new(Kind::Failed, Problem::Cancelled).word(Some("cancelled")));
     };
-    contest::fill(connection, &mut contest).await?;
+    load::fill(connection, &mut contest).await?;
     let closing = notes::closing(&root, &contest);
     publish(connection, closing).await?;
     let answered = contest.entries.iter().any(|entry| entry.answer.is_some());

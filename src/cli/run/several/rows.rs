@@ -28,13 +28,13 @@ pub(super) fn rows(race: &Race, now: u64, columns: usize, height: usize) -> Vec<
         }
         return rows;
     }
-    // More than the terminal has lines: those at work first, the rest is counted.
-    let at_work = lanes
-        .iter()
-        .filter(|lane| lane.end.is_none() && lane.since.is_some());
+    // More than the terminal has lines: those at work are shown, the rest is counted.
+    let at_work = |lane: &&Lane| lane.end.is_none() && lane.since.is_some();
     let shown = room.saturating_sub(1);
-    for lane in at_work.take(shown) {
-        block(lane, now, columns, 1, &mut rows);
+    let working = lanes.iter().filter(at_work).count();
+    let each = (shown / working.max(1)).clamp(1, BLOCK);
+    for lane in lanes.iter().filter(at_work).take(shown) {
+        block(lane, now, columns, each, &mut rows);
     }
     let count = |is: &dyn Fn(&Lane) -> bool| lanes.iter().filter(|lane| is(lane)).count();
     let waiting = count(&|lane| lane.end.is_none() && lane.since.is_none());
