@@ -1,7 +1,7 @@
 //! Models: reached by a session through the [`gateway`] only, chosen and listed in [`local`].
 //!
-//! The host speaks to Ollama's native API; a session speaks the same API to the gateway, which pins
-//! the model, sets the options, meters every call and lets nothing else through (DESIGN.md #10).
+//! A session speaks the API that its agent knows to the gateway, which pins the model, says the request in the words of
+//! the model's server, sets the options, meters every call and lets nothing else through (DESIGN.md #10).
 
 mod budget;
 mod chat;

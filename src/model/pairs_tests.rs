@@ -19,8 +19,7 @@ const PICTURE: &str = "iVBORw0KGgo=";
 const RESULT: &str = "forty-two";
 /// The page, and what stands around its table.
 const PAGE: &str = "agents/models.md";
-const BEGIN: &str =
-    "<!-- The table is written by the test model::pairs_tests: see its name for how. -->\n";
+const BEGIN: &str = "<!-- A test writes this table: TREEFORT_WRITE_TABLES=1 cargo nextest run --lib -E 'test(every_pair_does_what_the_page_says)' -->\n";
 const END: &str = "<!-- Here the table ends. -->\n";
 /// Who sets this has the table written anew.
 const WRITE: &str = "TREEFORT_WRITE_TABLES";
