@@ -22,6 +22,7 @@ use super::{
 use crate::{
     job::{Failure, Report},
     nips::{session::ActionKind, workspace::QuestionLine},
+    sandbox,
 };
 
 /// How long an agent may take to stand still before its owner hears that it does not.
@@ -188,9 +189,13 @@ pub(super) async fn resume(
     if !session.stand.paused {
         return Ok(Ok(()));
     }
-    if let Err(error) = session.owners.resume().await {
-        let sentence = format!("the agent could not be woken: {error}");
-        return Ok(Err(Failure::new("workspace", sentence)));
+    match session.owners.resume().await {
+        // What has ended, be it in this moment, does not stand still any more.
+        Ok(()) | Err(sandbox::Error::Ended) => {}
+        Err(error) => {
+            let sentence = format!("the agent could not be woken: {error}");
+            return Ok(Err(Failure::new("workspace", sentence)));
+        }
     }
     session.stand.paused = false;
     session.process.stand_still(false);

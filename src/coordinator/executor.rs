@@ -330,7 +330,7 @@ impl Executor {
             active.running.is_none()
                 && active.answered == Some(before)
                 && active.agent == order.agent
-                && active.params == order.request.params
+                && active.params == order.request.lasting()
                 && active.private == order.request.scheme.is_private()
                 && !active.close.is_cancelled()
         }) else {
@@ -361,6 +361,8 @@ impl Executor {
             process.agent() == order.agent
                 && process.is_alive()
                 && !order.has_network()
+                // What it keeps would be on the disk.
+                && !(process.keeps && order.request.scheme.is_private())
                 && !(process.manifest.workspace && (order.continues.is_some() || shows(process)))
         });
         let process = warm.map(|at| self.warm.swap_remove(at));
@@ -373,7 +375,7 @@ impl Executor {
             turns,
             close: close.clone(),
             agent: order.agent.clone(),
-            params: order.request.params.clone(),
+            params: order.request.lasting(),
             private: order.request.scheme.is_private(),
             running: Some((order.event.id, order.attempt, cancel.clone())),
             answered: None,

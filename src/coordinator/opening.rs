@@ -15,12 +15,13 @@ use super::{
     executor::Order,
     facts::Bench,
     files::{self, Begun, Unused},
+    memory::Known,
     process::{self, Process, Talk},
     publisher::PublishError,
     reach,
     session::Session,
     shared::ATTACHED,
-    states, words,
+    states, summary, words,
 };
 use crate::{
     agent::acp::SessionId,
@@ -62,15 +63,14 @@ impl Session {
             choice::model(&context, order),
             conversation::history(&context, order.request.scheme, order.continues)
         )?;
-        if let Some(agent) = context.agents.get(&order.agent) {
-            choice::can_speak(&context, &agent.manifest, &model)?;
-        }
         let Begun {
             mut process,
             held,
             imported,
             latest,
             attached,
+            resumed,
+            before,
         } = {
             let unused = &mut unused;
             Box::pin(files::begin(
@@ -119,7 +119,7 @@ impl Session {
         process.begins_with(order);
         // The session is noted before its first record: a crash in between leaves nothing to end.
         let (acp, noted) = tokio::join!(
-            acp_session(&process, &history, order.asks_its_owner()),
+            acp_session(&process, &history, resumed.clone(), order.asks_its_owner()),
             note(&context, record.clone())
         );
         let acp = match noted.and(acp) {
@@ -157,7 +157,8 @@ impl Session {
         };
         // Agents that know nothing of ours get the conversation before in front of the prompt.
         let introduction = match process.manifest.history {
-            crate::agent::manifest::History::Prompt => introduction(&history),
+            _ if resumed.is_some() => None,
+            crate::agent::manifest::History::Prompt => summary::introduction(&history, &before),
             crate::agent::manifest::History::Meta => None,
         };
         let introduction = match &process.reach {
@@ -165,6 +166,11 @@ impl Session {
                 Some(reach.introduction(&process.manifest) + &introduction.unwrap_or_default())
             }
             None => introduction,
+        };
+        let known = match order.continues {
+            None => None,
+            Some(_) if resumed.is_some() => Some(Known::Agent),
+            Some(_) => (!history.is_empty()).then_some(Known::Summary),
         };
         let session = Self {
             private: order.request.scheme.is_private(),
@@ -175,6 +181,7 @@ impl Session {
             thread: None,
             first_inner: None,
             introduction,
+            known,
             bench,
             held: Vec::new(),
             context,
@@ -221,6 +228,7 @@ impl Session {
         let inner = self.take_job(order, prompt, &mut events)?;
         self.first_inner = Some(inner.clone());
         let mut extra = continued(order);
+        extra.extend(self.known.map(Known::tag));
         if let Some(bench) = &self.bench {
             extra.push(vec!["workspace".to_owned(), bench.shared.id.to_hex()]);
         }
@@ -429,17 +437,18 @@ async fn note(context: &Context, record: SessionRecord) -> Result<(), Failure> {
 async fn acp_session(
     process: &Process,
     history: &[Said],
+    resumed: Option<SessionId>,
     asks: bool,
 ) -> Result<Option<SessionId>, Failure> {
     let Talk::Acp { peer, .. } = &process.talk else {
         return Ok(None);
     };
-    let meta = match process.manifest.history {
-        crate::agent::manifest::History::Meta => process::meta(history),
-        crate::agent::manifest::History::Prompt => serde_json::Value::Null,
-    };
+    let meta = process::meta(&process.manifest, history);
     let opening = async {
-        let acp = peer.new_session(sandbox::WORKSPACE, meta).await?;
+        let acp = match resumed {
+            Some(acp) => acp,
+            None => peer.new_session(sandbox::WORKSPACE, meta).await?,
+        };
         process.set_mode(&acp, asks).await?;
         Ok(acp)
     };
@@ -447,19 +456,6 @@ async fn acp_session(
         Ok(acp) => Ok(Some(acp)),
         Err(error) => Err(process.agent_failed(&error).await),
     }
-}
-
-/// The conversation before, for the front of a prompt.
-fn introduction(history: &[Said]) -> Option<String> {
-    if history.is_empty() {
-        return None;
-    }
-    let mut text = "What was said before:\n".to_owned();
-    for said in history {
-        text.push_str(&format!("\n[{}]\n{}\n", said.role, said.text));
-    }
-    text.push_str("\nNow:\n");
-    Some(text)
 }
 
 fn continued(order: &Order) -> Vec<Vec<String>> {

@@ -32,7 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::duplex::Duplex;
 use super::mux::{Tag, yamux_config};
-use super::{AGENT_HOME, MODEL_PORT, NETWORK_VARIABLE, PROXY_PORT, init_files, init_inward};
+use super::{
+    AGENT_HOME, MODEL_PORT, NETWORK_VARIABLE, PROXY_PORT, STATE, init_files, init_inward,
+    init_state,
+};
 
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "sandbox-init";
@@ -88,6 +91,13 @@ pub fn run(argv: &[OsString]) -> ExitCode {
 async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     hide_from_the_agent()?;
     super::syscalls::restrict()?;
+    if let Ok(places) = std::env::var(init_state::VARIABLE) {
+        let (home, kept) = (
+            std::path::Path::new(AGENT_HOME),
+            std::path::Path::new(STATE),
+        );
+        init_state::link(home, kept, &places)?;
+    }
     if let Ok(files) = std::env::var(init_files::VARIABLE) {
         init_files::write(std::path::Path::new(AGENT_HOME), &files)?;
     }
@@ -215,6 +225,7 @@ fn spawn(argv: &[OsString]) -> io::Result<Agent> {
         .args(args)
         .env_remove(init_files::VARIABLE)
         .env_remove(NETWORK_VARIABLE)
+        .env_remove(init_state::VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -40,6 +40,7 @@ mod image_build;
 pub mod init;
 mod init_files;
 mod init_inward;
+mod init_state;
 pub mod inward;
 pub mod mux;
 mod protection;
@@ -57,6 +58,7 @@ pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
 pub use image::{Content, Found, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
+pub use init_state::VARIABLE as STATE_VARIABLE;
 pub use inward::{Inward, InwardError};
 pub use protection::{Facts, Protection, protection};
 pub use shown::Refused;
@@ -70,6 +72,8 @@ pub const LABEL_SESSION: &str = "treefort.session";
 
 /// The folder inside a sandbox where a workspace is bound.
 pub const WORKSPACE: &str = "/workspace";
+/// The folder inside a sandbox where what an agent keeps for its next sandbox is bound.
+pub const STATE: &str = "/state";
 /// The agent's home inside a sandbox; empty, in memory, gone with the sandbox.
 pub const AGENT_HOME: &str = "/home/agent";
 /// Where the program lies inside every image.
@@ -136,6 +140,9 @@ pub struct Spec {
     pub labels: Vec<(String, String)>,
     /// The folder that the agent works on, bound at [`WORKSPACE`].
     pub workspace: Option<PathBuf>,
+    /// The folder for what it keeps for its next sandbox, bound at [`STATE`]; [`STATE_VARIABLE`] names the places in
+    /// its home that lead there.
+    pub state: Option<PathBuf>,
     /// Files and folders of this computer that it must not see, should they lie in what it is shown: where the
     /// workspace was copied from.
     pub private: Vec<PathBuf>,

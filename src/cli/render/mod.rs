@@ -4,6 +4,8 @@
 //! are. Every word that comes from an event is sanitized (`cli::text`). Keys, kinds and numbers of the wire
 //! show with `verbose` only.
 
+mod check;
+
 use std::collections::HashSet;
 
 use anstyle::{AnsiColor, Style};
@@ -295,6 +297,9 @@ impl Renderer {
                 DIM,
                 format!("{DIM}{}{DIM:#}", or(alt, "asked the model")),
             ),
+            ActionKind::Other(label) if label == "check" => {
+                check::entry(action, &content, alt, verbose)
+            }
             ActionKind::Other(label) if label == "undo" => {
                 Entry::new("↶", GOOD, or(alt, "an undo"))
             }
@@ -396,11 +401,16 @@ fn started(start: &Start) -> Entry {
         Some("proxy") => " with a network of some hosts",
         _ => "",
     };
+    let knows = match detail(&start.extra, "resumed").as_deref() {
+        Some("agent") => ", with its own memory of the conversation",
+        Some("summary") => ", told what was said before",
+        _ => "",
+    };
     Entry::new(
         "▶",
         GOOD,
         format!(
-            "started {} {}  {DIM}{sandbox}{network}{DIM:#}",
+            "started {} {}  {DIM}{sandbox}{network}{knows}{DIM:#}",
             one_line(&start.role),
             with(&start.model)
         ),

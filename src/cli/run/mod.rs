@@ -83,6 +83,9 @@ pub struct Args {
     ask: bool,
     #[command(flatten)]
     network: network::Network,
+    /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
+    #[arg(long, value_name = "COMMAND")]
+    check: Vec<String>,
     /// Ends the session when the model has read and written this many tokens.
     #[arg(long, value_name = "TOKENS")]
     budget_tokens: Option<u64>,
@@ -110,6 +113,7 @@ impl Args {
             attach: Vec::new(),
             ask: false,
             network: network::Network::default(),
+            check: Vec::new(),
             budget_tokens: None,
             budget_usd: None,
             timeout: None,
@@ -250,9 +254,7 @@ async fn with_choices(
         return error;
     }
     let more = names.len().saturating_sub(MAX_NAMES);
-    let mut named = names;
-    named.truncate(MAX_NAMES);
-    let mut named = named.join(", ");
+    let mut named = names[..names.len().min(MAX_NAMES)].join(", ");
     if more > 0 {
         named.push_str(&format!(" and {more} more"));
     }

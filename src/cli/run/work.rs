@@ -22,7 +22,7 @@ use crate::{
     },
     nips::{
         kind,
-        nip90::request::{ASK, PERMISSIONS},
+        nip90::request::{ASK, CHECK, PERMISSIONS},
         reference::tag_value,
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
@@ -48,6 +48,7 @@ pub(super) struct Work {
     ignored: bool,
     ask: bool,
     network: Option<Vec<String>>,
+    checks: Vec<String>,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -203,6 +204,7 @@ impl Work {
             ignored: false,
             ask: false,
             network: None,
+            checks: Vec::new(),
             tokens: None,
             microusd: None,
         }
@@ -254,6 +256,7 @@ impl Work {
             ignored: args.ignored,
             ask: args.ask,
             network: args.network.param(),
+            checks: args.check.clone(),
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -276,6 +279,7 @@ impl Work {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }
         params.extend(self.network.clone());
+        params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {

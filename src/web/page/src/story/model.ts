@@ -432,6 +432,8 @@ function action(event: NEvent): ItemKind {
       const claimed = tag(event, "claim") !== undefined && tag(event, "cmd") === undefined;
       return claimed && !TOLD.has(value(event, "tool") ?? "") ? "quiet" : "ran";
     }
+    case "check":
+      return "ran";
     case "model":
       return "quiet";
     case "undo":

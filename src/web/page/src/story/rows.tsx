@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 
 import { attachments, prompt, requestTags } from "../nostr/jobs";
-import { isPrivate, type NEvent, number, tag, tags, value } from "../nostr/records";
+import { isPrivate, label, type NEvent, number, tag, tags, value } from "../nostr/records";
 import { dollars, lasted, timeOfDay, took, tokens, words } from "../words/story";
 import { type Async, isAction, useKept, useShared } from "./context";
 import { Counts, FileLines } from "./Diff";
@@ -278,6 +278,7 @@ function Ran({ event, name }: Props): JSX.Element {
         </code>
         <span class="s-meta">
           {claim && <span>{words.saysRan}</span>}
+          {label(event) === "check" && <span>{words.isCheck}</span>}
           {claim && bad && <span class="s-chip bad">{words.saysFailed}</span>}
           {exit !== undefined && <span class={`s-chip ${bad ? "bad" : "good"}`}>{words.exit(line(exit, 8))}</span>}
           {ms !== undefined && <span>{took(ms)}</span>}

@@ -126,6 +126,7 @@ export const words = {
 
   ran: "Ran",
   saysRan: "The agent says it ran this",
+  isCheck: "Check of the result, on a copy",
   exit: (code: string): string => `exit ${code}`,
   saysFailed: "it says this failed",
   output: "Output",
