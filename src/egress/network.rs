@@ -317,9 +317,8 @@ impl Network {
         }
         let turn = {
             let mut state = self.state();
-            match state.said.get(place) {
-                Some(said) => return verdict(*said),
-                None => {}
+            if let Some(said) = state.said.get(place) {
+                return verdict(*said);
             }
             let waiting = state.asking.get(place).cloned();
             match waiting {
