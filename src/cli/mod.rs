@@ -66,7 +66,7 @@ enum Command {
     #[command(flatten)]
     Manual(manual::Command),
     #[command(flatten)]
-    Work(Work),
+    Work(Box<Work>),
 }
 
 /// The commands that work on a home.
@@ -183,7 +183,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let command = match command {
-        Command::Work(command) => command,
+        Command::Work(command) => *command,
         Command::Manual(command) => {
             return manual::run(&command)
                 .map_or_else(|error| error.report(), |()| ExitCode::SUCCESS);

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 pub(super) enum Reach {
     /// Anywhere on the internet.
     Public,
-    /// This computer or a private network: only where the owner's settings name host and port.
+    /// This computer, a private network, or what is on no public one: only where the owner's settings name host and port.
     Private,
-    /// Never: link-local (where clouds keep their metadata), multicast, reserved, or an address inside another.
+    /// Never: link-local (where clouds keep their metadata), multicast, or an address inside another.
     Never,
 }
 
@@ -24,17 +24,15 @@ pub(super) fn reach(address: IpAddr) -> Reach {
 fn v4(address: Ipv4Addr) -> Reach {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
-        (10 | 127, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => Reach::Private,
-        // "This network", link-local, protocol assignments, documentation, 6to4's anycast, benchmarks.
-        (0, _, _)
-        | (169, 254, _)
+        // "This network", link-local, 6to4's anycast, multicast and broadcast.
+        (0, _, _) | (169, 254, _) | (192, 88, 99) | (224..=239, _, _) | (255, 255, 255) => Reach::Never,
+        (10 | 127, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _)
+        // Protocol assignments, documentation, benchmarks, reserved: on no internet, so on somebody's own network.
         | (192, 0, 0 | 2)
-        | (192, 88, 99)
         | (198, 18 | 19, _)
         | (198, 51, 100)
         | (203, 0, 113)
-        // Multicast, reserved, broadcast.
-        | (224.., _, _) => Reach::Never,
+        | (240.., _, _) => Reach::Private,
         _ => Reach::Public,
     }
 }
@@ -101,6 +99,12 @@ mod tests {
             "172.31.255.255",
             "192.168.1.1",
             "100.64.0.1",
+            "192.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.9",
+            "240.0.0.1",
             "::1",
             "fd00:ec2::254",
             "fc00::1",
@@ -112,15 +116,9 @@ mod tests {
             "0.1.2.3",
             "169.254.169.254",
             "169.254.0.1",
-            "192.0.0.1",
-            "192.0.2.1",
             "192.88.99.1",
-            "198.18.0.1",
-            "198.51.100.1",
-            "203.0.113.9",
             "224.0.0.1",
             "239.1.1.1",
-            "240.0.0.1",
             "255.255.255.255",
             "::",
             "::ffff:127.0.0.1",

@@ -317,9 +317,8 @@ impl Network {
         }
         let turn = {
             let mut state = self.state();
-            match state.said.get(place) {
-                Some(said) => return verdict(*said),
-                None => {}
+            if let Some(said) = state.said.get(place) {
+                return verdict(*said);
             }
             let waiting = state.asking.get(place).cloned();
             match waiting {
@@ -346,14 +345,16 @@ impl Network {
                     answer,
                 };
                 let said = match self.0.contacts.send(asks).await {
-                    Ok(()) => said.await.unwrap_or(Said::Nothing),
-                    Err(_) => Said::Nothing,
+                    Ok(()) => said.await.ok(),
+                    Err(_) => None,
                 };
                 let mut state = self.state();
                 state.asking.remove(&place);
-                if said != Said::Once {
+                // What was withdrawn, say because the agent was told something else, may be asked again.
+                if let Some(said) = said.filter(|said| *said != Said::Once) {
                     state.said.insert(place, said);
                 }
+                let said = said.unwrap_or(Said::Nothing);
                 drop(state);
                 tell.send_replace(Some(said));
                 said

@@ -380,3 +380,57 @@ async fn a_container_that_was_kept_ready_is_not_one_with_a_network() {
     );
     assert_eq!(registry.asked().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_moved_what_it_may_reaches_nothing_more_and_says_so() {
+    let registry = Registry::start().await;
+    let settings = format!("{}out_mb = 0\n", registry.settings());
+    let fort = Fort::embedded(&settings).await;
+    let place = registry.place();
+    let said = run(&fort, &place, &[get(&place), get(&place)].concat())
+        .await
+        .ok();
+    assert!(
+        said.out.contains("it moved as many bytes as a job may"),
+        "{said:?}"
+    );
+    assert!(registry.asked().is_empty());
+    let records = fort.session().await;
+    let errors = of_kind(&records, 4784);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        tag(errors[0], "alt")
+            .unwrap()
+            .contains("moved as many bytes")
+            || errors[0].content.contains("moved as many bytes"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_programs_of_this_computer_keep_to_the_variables() {
+    let registry = Registry::start().await;
+    let fort = Fort::embedded(&registry.settings()).await;
+    let place = registry.place();
+    let command = format!(
+        "curl -sS http://{place}/a; curl -sS -p http://{place}/b; curl -sS http://evil.example/ ; curl -sSv https://evil.example/ 2>&1 || true"
+    );
+    let said = run(&fort, &place, &command).await.ok();
+    assert_eq!(said.out.matches("it is there").count(), 2, "{said:?}");
+    assert_eq!(
+        said.out.matches("may not reach evil.example").count(),
+        2,
+        "{said:?}"
+    );
+    let asked = registry.asked();
+    assert!(
+        asked[0].starts_with("GET /a HTTP/1.1\r\n") && asked[1].starts_with("GET /b HTTP/1.1\r\n"),
+        "{asked:?}"
+    );
+    assert!(
+        asked
+            .iter()
+            .all(|head| !head.to_ascii_lowercase().contains("proxy-connection")),
+        "{asked:?}"
+    );
+}

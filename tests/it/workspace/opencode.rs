@@ -160,3 +160,63 @@ async fn works_and_comes_home(fort: Fort, backend: &str) {
     fort.say(&["apply", "--take-back"]).await.ok();
     assert_eq!(tree(fort.project.path()), mine);
 }
+
+/// With a network of its own, its model is reached as before: without the proxy.
+async fn its_model_is_no_host_of_its_network(fort: Fort) {
+    let look = "curl -s http://nowhere.example/ || node -e 'fetch(\"http://nowhere.example/\").then(r => r.text()).then(console.log)'";
+    let look = json!({"command": look, "description": "Looks"});
+    fort.model.then(Behaviour::Call("bash", look));
+    fort.model.then(Behaviour::Say("It is refused.".to_owned()));
+    let said = fort
+        .say(&[
+            "run",
+            "--agent",
+            "opencode",
+            "--network",
+            "example.com",
+            "look",
+        ])
+        .await
+        .ok();
+    assert_eq!(said.out.trim(), "It is refused.");
+    let chats = fort.model.chats();
+    assert_eq!(chats.len(), 2, "{chats:?}");
+    // It was told that there is one, and its programs keep to it.
+    let told = chats[0]["messages"].to_string();
+    assert!(
+        told.contains("there is a network after all") && told.contains("example.com"),
+        "{told}"
+    );
+    let last = chats[1]["messages"].to_string();
+    assert!(
+        last.contains("this job may not reach nowhere.example"),
+        "{last}"
+    );
+    let records = fort.session().await;
+    let network: Vec<_> = records
+        .iter()
+        .filter(|record| sort(record) == "network")
+        .collect();
+    for record in &network {
+        assert_eq!(tag(record, "verdict").unwrap(), "refused", "{record:?}");
+        assert_ne!(tag(record, "host").unwrap(), "127.0.0.1", "{record:?}");
+    }
+    assert!(
+        network
+            .iter()
+            .any(|record| tag(record, "host").unwrap() == "nowhere.example")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_with_a_network_reaches_its_model_as_before() {
+    its_model_is_no_host_of_its_network(Fort::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_with_a_network_without_docker() {
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program().parent().unwrap().display());
+    let environment = [NO_DOCKER, ("PATH", &path)];
+    its_model_is_no_host_of_its_network(Fort::start_in(AT_ONCE, &environment).await).await;
+}
