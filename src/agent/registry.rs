@@ -43,6 +43,10 @@ const BUILT_IN: &[BuiltIn] = &[
         dockerfile: include_str!("../../agents/codex/Dockerfile"),
         files: &[
             (
+                "models.json",
+                include_str!("../../agents/codex/models.json"),
+            ),
+            (
                 "package.json",
                 include_str!("../../agents/codex/package.json"),
             ),

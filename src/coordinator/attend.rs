@@ -9,7 +9,7 @@ use nostr::EventId;
 use tokio::time::Instant;
 
 use super::{
-    asking,
+    asking::{self, Waiting},
     clock::Clock,
     context::now,
     desk::{Answered, Seen, Word},
@@ -20,7 +20,6 @@ use super::{
     session::{Lines, Session},
 };
 use crate::{
-    agent::claims::Answer,
     job::{Failure, Report},
     nips::{session::ActionKind, workspace::QuestionLine},
     sandbox,
@@ -35,7 +34,7 @@ pub(super) struct Stand {
     /// What the job may take.
     pub(super) clock: Clock,
     /// What the agent waits for.
-    pub(super) questions: Questions<Answer>,
+    pub(super) questions: Questions<Waiting>,
     /// Whether its owner has it stand still.
     pub(super) paused: bool,
     /// Whether its owner is asked for permissions.

@@ -2,10 +2,9 @@
 
 use super::{context::Context, executor::Order};
 use crate::{
-    agent::manifest::{self, Manifest},
     job::Failure,
     model::{
-        Budget, Dialect, ModelError, ModelName, ModelOptions,
+        Budget, ModelError, ModelName, ModelOptions,
         local::{self, ModelInfo},
         provider::{OLLAMA, Target},
     },
@@ -73,38 +72,6 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
         return Ok(ModelInfo::named(&chain.remove(0)));
     }
     Ok(ModelInfo::named(&target))
-}
-
-/// Whether an agent can speak to the model at all: what speaks Gemini's language reaches Gemini only, others reach
-/// every provider.
-///
-/// # Errors
-/// When it cannot.
-pub(super) fn can_speak(
-    context: &Context,
-    agent: &Manifest,
-    model: &ModelInfo,
-) -> Result<(), Failure> {
-    let target = context.gateway.providers().resolve(&model.name.0);
-    let reached = match agent.model.dialect {
-        manifest::Dialect::Openai
-        | manifest::Dialect::Responses
-        | manifest::Dialect::Anthropic
-        | manifest::Dialect::Ollama => true,
-        manifest::Dialect::Gemini => target.provider.dialect() == Dialect::Gemini,
-    };
-    if reached || !agent.needs_a_model() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "no-model",
-        format!(
-            "the agent {} speaks the language of {} only, and {} does not; name a model with --model",
-            agent.name,
-            agent.model.dialect.as_str(),
-            model.name
-        ),
-    ))
 }
 
 /// The models that are asked when the session's own fails: those of the configuration. Who asked for a local

@@ -27,7 +27,7 @@ use crate::{
         Reference, kind,
         nip90::{
             JobRequest,
-            request::{ASK, PERMISSIONS},
+            request::{ASK, NETWORK, PERMISSIONS},
         },
     },
 };
@@ -72,6 +72,11 @@ impl Order {
     /// Whether its agent's requests for permission are put to the owner.
     pub(super) fn asks_its_owner(&self) -> bool {
         self.request.param(PERMISSIONS) == Some(ASK)
+    }
+
+    /// Whether it was given a network: then it gets a sandbox of its own, since those that are kept warm have none.
+    fn has_network(&self) -> bool {
+        self.request.param(NETWORK).is_some()
     }
 
     /// Whether it is the owner's task with a copy, which no agent does.
@@ -357,6 +362,7 @@ impl Executor {
                 && process.is_alive()
                 // What it keeps would be on the disk.
                 && !(process.keeps && order.request.scheme.is_private())
+                && !order.has_network()
                 && !(process.manifest.workspace && (order.continues.is_some() || shows(process)))
         });
         let process = warm.map(|at| self.warm.swap_remove(at));

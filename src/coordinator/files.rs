@@ -14,6 +14,7 @@ use super::{
     memory::{self, Loaded},
     opening::excerpt,
     process::{self, Process, Start as Launch},
+    reach,
     shared::Shared,
     summary,
     workspaces::Source,
@@ -281,6 +282,7 @@ pub(super) async fn begin(
                     Source::Empty => None,
                 },
                 command,
+                network: reach::rules(context, &order.request)?,
                 progress: Some(progress),
             };
             // A command starts at once, so its files have to be there; an agent waits for its prompt.
@@ -409,6 +411,7 @@ async fn start_alone(
         state: places.state,
         project: places.project,
         command,
+        network: reach::rules(context, &order.request)?,
         progress: Some(progress),
     };
     Process::start(context, launch).await

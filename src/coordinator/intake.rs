@@ -2,7 +2,7 @@
 
 use nostr::{Event, EventId, PublicKey, Timestamp};
 
-use super::{checks, config::JobsConfig, context::Context};
+use super::{checks, config::JobsConfig, context::Context, reach};
 use crate::{
     job::Failure,
     keys::Admit,
@@ -154,6 +154,9 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
     }
     let operator = event.pubkey == context.admission.operator();
     if let Some(failure) = checks::refused(&request, operator) {
+        return Intake::Refuse(failure);
+    }
+    if let Err(failure) = reach::check(context, &request) {
         return Intake::Refuse(failure);
     }
     let agent = match request.param("agent") {

@@ -35,6 +35,7 @@ mod publisher;
 mod purge;
 mod questions;
 mod quota;
+mod reach;
 mod recovery;
 mod saying;
 mod serving;

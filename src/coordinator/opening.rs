@@ -18,6 +18,7 @@ use super::{
     memory::Known,
     process::{self, Process, Talk},
     publisher::PublishError,
+    reach,
     session::Session,
     shared::ATTACHED,
     states, summary, words,
@@ -62,9 +63,6 @@ impl Session {
             choice::model(&context, order),
             conversation::history(&context, order.request.scheme, order.continues)
         )?;
-        if let Some(agent) = context.agents.get(&order.agent) {
-            choice::can_speak(&context, &agent.manifest, &model)?;
-        }
         let Begun {
             mut process,
             held,
@@ -168,6 +166,12 @@ impl Session {
             Some(_) if resumed.is_some() => Some(Known::Agent),
             Some(_) => (!history.is_empty()).then_some(Known::Summary),
         };
+        let introduction = match &process.reach {
+            Some(reach) => {
+                Some(reach.introduction(&process.manifest) + &introduction.unwrap_or_default())
+            }
+            None => introduction,
+        };
         let session = Self {
             private: order.request.scheme.is_private(),
             stand: Stand::new(0, false),
@@ -228,6 +232,7 @@ impl Session {
         if let Some(bench) = &self.bench {
             extra.push(vec!["workspace".to_owned(), bench.shared.id.to_hex()]);
         }
+        extra.extend(reach::tag_of(self.process.reach.as_ref(), self.private));
         let left_out = |imported| left_out(imported, self.private);
         extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
         let probe = context.probe.get_or_try_init(|| context.runtime.probe());
@@ -235,7 +240,14 @@ impl Session {
         let mut env = vec![
             format!("linux/{}", std::env::consts::ARCH),
             format!("sandbox={}", context.runtime.kind()),
-            "network=none".to_owned(),
+            format!(
+                "network={}",
+                if self.process.reach.is_some() {
+                    "proxy"
+                } else {
+                    "none"
+                }
+            ),
         ];
         env.extend(probe.into_iter().flat_map(sandbox::Probe::env));
         let start = Start {
@@ -262,12 +274,16 @@ impl Session {
         } else {
             format!(" on {}", model.name)
         };
-        let mut content = format!("{name} started{with} in a sandbox without a network.");
+        let network = reach::with_network(self.process.reach.as_ref(), self.private);
+        let mut content = format!("{name} started{with} in a sandbox {network}.");
         if self.bench.is_some()
             && let Some(probe) = probe
         {
             content.push(' ');
-            content.push_str(&probe.protection.short);
+            content.push_str(&match self.process.reach {
+                Some(_) => probe.protection.short_with_network(),
+                None => probe.protection.short.clone(),
+            });
         }
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {

@@ -21,6 +21,7 @@ use self::{failing::no_sandbox, manner::journal_of};
 use super::{
     context::Context,
     memory::{self, Resumes},
+    reach::Reach,
 };
 use crate::{
     agent::{
@@ -29,6 +30,7 @@ use crate::{
         journal::Journal,
         manifest::{Driver, History, Launch, Manifest},
     },
+    egress::Rules,
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
@@ -75,6 +77,8 @@ pub(super) struct Process {
     /// Its raw lines.
     journal: Journal,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// Its way out, when its job was given a network.
+    pub(super) reach: Option<Reach>,
     /// The way to what its programs listen on.
     inward: sandbox::Inward,
     /// What it listened on when it was ready: its own machinery, and nothing that it built.
@@ -117,6 +121,8 @@ pub(super) struct Start<'a> {
     pub(super) project: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
+    /// What it may reach outside of its sandbox; nothing, as a rule.
+    pub(super) network: Option<Rules>,
     /// Where the lines of its image's build go, should that have to be built first.
     pub(super) progress: Option<sandbox::Progress>,
 }
@@ -150,6 +156,7 @@ impl Process {
             state,
             project: None,
             command: None,
+            network: None,
             progress: None,
         };
         let started = Self::start(context, start).await;
@@ -172,6 +179,7 @@ impl Process {
             state,
             project,
             command,
+            network,
             progress,
         } = start;
         let Some(agent) = context.agents.get(agent) else {
@@ -193,6 +201,7 @@ impl Process {
         let secrets = context.redactor.learn_while(secrets);
 
         let public = keys.public_key().to_hex();
+        let reach = network.map(|rules| Reach::new(context, rules));
         let mut env = manifest.environment(&Launch {
             model: SESSION_MODEL.to_owned(),
             context: manifest.context(context.num_ctx),
@@ -204,6 +213,11 @@ impl Process {
             env.push((sandbox::STATE_VARIABLE.to_owned(), places));
         }
         let keeps = state.is_some();
+        if reach.is_some() {
+            let named = Reach::environment();
+            env.retain(|(name, _)| !named.iter().any(|(own, _)| own == name));
+            env.extend(named);
+        }
         let mut argv = manifest.argv.clone();
         argv.extend(command.map(str::to_owned));
         let spec = Spec {
@@ -265,6 +279,7 @@ impl Process {
             gateway: None,
             journal,
             http: Some(sandbox.http),
+            reach,
             inward: sandbox.inward,
             machinery: BTreeSet::new(),
             serving: JoinSet::new(),
@@ -273,6 +288,13 @@ impl Process {
             exit: sandbox.exit,
             control: sandbox.control,
         };
+        // A command runs already, an agent waits for its prompt. Without a network nobody takes what comes out.
+        if let Some(reach) = &process.reach {
+            if matches!(process.talk, Talk::Exec { .. }) {
+                reach.begin();
+            }
+            reach.serve(sandbox.net, &mut process.serving);
+        }
         match process.initialize().await {
             Ok(()) => {
                 if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
@@ -379,6 +401,9 @@ impl Process {
     pub(super) fn stand_still(&self, still: bool) {
         if let Some(gateway) = &self.gateway {
             gateway.stand_still(still);
+        }
+        if let Some(reach) = &self.reach {
+            reach.stand_still(still);
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     memory,
     process::Talk,
     publisher::PublishError,
+    reach,
     saying::{answer, message, record_error, report, take_call},
     session::{After, Lines, Session, Turn},
     shell,
@@ -92,10 +93,12 @@ async fn work(
     let mut growing = Growing::new(began);
     let mut usage = Usage::new(began);
     session.forget_claims();
+    reach::begin(session);
     let ended = match session.process.talk {
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
         Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing, &mut usage).await?,
     };
+    reach::end(session).await?;
     session.process.model_settled().await;
     session.rests(true);
     while let Ok(call) = session.calls.try_recv() {

@@ -1,12 +1,14 @@
 //! A session's request, whatever its dialect, and how it becomes a call to one of the session's models.
 
+use std::borrow::Cow;
+
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::dialect::anthropic::{self, Messages};
-use super::dialect::gemini::{Generate, Method};
-use super::dialect::ollama::ChatRequest;
-use super::dialect::openai::{Flavour, OpenAiChat};
+use super::dialect::gemini::{self, Generate, Method};
+use super::dialect::ollama::{self, ChatRequest};
+use super::dialect::openai::{self, Flavour, OpenAiChat};
 use super::dialect::prompt::Prompt;
 use super::dialect::responses::{self, Responses};
 use super::dialect::steps::Steps;
@@ -56,14 +58,14 @@ pub(super) struct Outgoing {
 
 impl Route {
     /// Which route a path of `POST` is.
-    pub(super) fn of_path(path: &str) -> Option<Self> {
+    pub(super) fn of_path(path: &str, query: &str) -> Option<Self> {
         match path {
             "/api/chat" => Some(Self::Ollama),
             "/v1/chat/completions" => Some(Self::OpenAi),
             "/v1/responses" => Some(Self::Responses),
             "/v1/messages" => Some(Self::Anthropic(false)),
             "/v1/messages/count_tokens" => Some(Self::Anthropic(true)),
-            path => Method::of_path(path).map(Self::Gemini),
+            path => Method::of_path(path, query).map(Self::Gemini),
         }
     }
 }
@@ -101,8 +103,14 @@ impl Chat {
             Self::OpenAi(chat) => chat.stream,
             Self::Responses(chat) => chat.stream,
             Self::Anthropic(chat, _) => chat.stream,
-            Self::Gemini(chat) => chat.method == Method::Stream,
+            Self::Gemini(chat) => matches!(chat.method, Method::Stream | Method::Array),
         }
+    }
+
+    /// The content type of the answer.
+    pub(super) fn content_type(&self) -> &'static str {
+        let list = matches!(self, Self::Gemini(chat) if chat.method == Method::Array);
+        self.dialect().content_type(self.streams() && !list)
     }
 
     /// Whether it asks how many tokens there are and for no answer.
@@ -130,11 +138,12 @@ impl Chat {
     /// session.
     pub(super) fn counted(&self) -> Result<Value, String> {
         let of = |chat: &OpenAiChat| {
-            Prompt::of(&chat.rebuild("", &ModelOptions::default(), Flavour::Common)).estimate
+            let sent = chat.rebuild("", &ModelOptions::default(), Flavour::Common);
+            Prompt::of(&sent).estimate
         };
         Ok(match self {
             Self::Anthropic(chat, _) => json!({"input_tokens": of(&chat.chat()?)}),
-            Self::Gemini(_) => json!({"totalTokens": 0}),
+            Self::Gemini(chat) => json!({"totalTokens": of(&chat.chat()?)}),
             Self::Ollama(_) | Self::OpenAi(_) | Self::Responses(_) => Value::Null,
         })
     }
@@ -146,116 +155,123 @@ impl Chat {
         options: &ModelOptions,
         keep_alive: &str,
     ) -> Result<Outgoing, ModelError> {
+        if self.is_own(&target.provider) {
+            return self.own_call(target, options, keep_alive);
+        }
+        let clock = Clock::now();
+        let steps = Box::new(Steps::new(&clock.unique));
+        let said = self.said(target.name(), clock);
+        let (chat, speaker) = said.map_err(rejected)?;
+        let output = Output::Steps(steps, Box::new(speaker));
+        match target.provider.dialect() {
+            Dialect::Ollama => {
+                let body = to_ollama::request(&chat, &target.model, options, keep_alive);
+                let body = body.map_err(rejected)?;
+                Ok(to_server(target.provider.url(), "api/chat", body, output))
+            }
+            _ => compatible(target, &chat, options, output),
+        }
+    }
+
+    /// The same request in OpenAI's words, and who says the answer in the session's; the error is a sentence for
+    /// the session.
+    fn said(
+        &self,
+        name: ModelName,
+        clock: Clock,
+    ) -> Result<(Cow<'_, OpenAiChat>, Speaker), String> {
+        let unique = clock.unique.clone();
+        Ok(match self {
+            Self::Ollama(chat) => {
+                let encoder = ollama::answer::Encoder::new(name, &clock, chat.streams());
+                (
+                    Cow::Owned(to_openai::request(chat)?),
+                    Speaker::Ollama(encoder),
+                )
+            }
+            Self::OpenAi(chat) => {
+                let encoder = openai::answer::Encoder::new(name, chat, &clock);
+                (Cow::Borrowed(chat), Speaker::OpenAi(encoder))
+            }
+            Self::Responses(chat) => {
+                let (said, tools) = chat.chat()?;
+                let encoder = responses::answer::Encoder::new(name, tools, clock, chat.stream);
+                (Cow::Owned(said), Speaker::Responses(encoder))
+            }
+            Self::Anthropic(chat, _) => {
+                let encoder = anthropic::answer::Encoder::new(name, &unique, chat.stream);
+                (Cow::Owned(chat.chat()?), Speaker::Anthropic(encoder))
+            }
+            Self::Gemini(chat) => {
+                let encoder = gemini::answer::Encoder::new(name, &unique, chat.method);
+                (Cow::Owned(chat.chat()?), Speaker::Gemini(encoder))
+            }
+        })
+    }
+
+    /// The call to a server that speaks as the session does.
+    fn own_call(
+        &self,
+        target: &Target,
+        options: &ModelOptions,
+        keep_alive: &str,
+    ) -> Result<Outgoing, ModelError> {
         let provider = &target.provider;
-        let rejected = |message| ModelError::Rejected {
-            status: 400,
-            message,
-        };
-        let name = target.name();
-        let model = target.model.as_str();
-        let url = provider.url();
-        match (self, provider.dialect()) {
-            (Self::Ollama(chat), Dialect::Ollama) => {
+        let (url, model) = (provider.url(), target.model.as_str());
+        let mut headers = HeaderMap::new();
+        let (path, body, output) = match self {
+            Self::Ollama(chat) => {
                 let body = chat.rebuild(&ModelName::from(model), options, keep_alive);
-                Ok(to_server(url, "api/chat", body, Output::Lines))
+                return Ok(to_server(url, "api/chat", body, Output::Lines));
             }
-            (Self::OpenAi(chat), Dialect::Ollama) => {
-                let body = to_ollama::request(chat, model, options, keep_alive);
-                let encoder = to_ollama::Encoder::new(name, chat, &Clock::now());
-                let output = Output::ToOpenAi(Box::new(encoder));
-                Ok(to_server(url, "api/chat", body.map_err(rejected)?, output))
-            }
-            (Self::Ollama(chat), _) => {
-                let chat = to_openai::request(chat).map_err(rejected)?;
-                let output = Output::ToOllama(Box::new(to_openai::Decoder::new(name)));
-                compatible(target, &chat, options, output)
-            }
-            (Self::OpenAi(chat), _) => {
+            Self::OpenAi(chat) => {
                 let output = if chat.stream {
                     Output::OpenAi(chat.include_usage)
                 } else {
                     Output::Whole
                 };
-                compatible(target, chat, options, output)
+                return compatible(target, chat, options, output);
             }
-            (Self::Anthropic(chat, headers), Dialect::Anthropic) => {
-                let path = if chat.count { "/count_tokens" } else { "" };
-                let mut headers = headers.clone();
+            Self::Responses(chat) => {
+                with_key(&mut headers, provider, AUTHORIZATION.as_str(), "Bearer ")?;
+                let body = chat.rebuild(model, options);
+                ("responses".to_owned(), body, Output::own(chat.stream))
+            }
+            Self::Anthropic(chat, given) => {
+                headers.clone_from(given);
                 with_key(&mut headers, provider, "x-api-key", "")?;
-                Ok(Outgoing {
-                    url: format!("{url}/v1/messages{path}"),
-                    headers,
-                    body: chat.rebuild(model, options),
-                    dialect: Dialect::Anthropic,
-                    output: Output::own(self.streams()),
-                })
+                let path = if chat.count { "/count_tokens" } else { "" };
+                let body = chat.rebuild(model, options);
+                (format!("v1/messages{path}"), body, Output::own(chat.stream))
             }
-            (Self::Gemini(chat), Dialect::Gemini) => {
-                let mut headers = HeaderMap::new();
+            Self::Gemini(chat) => {
                 with_key(&mut headers, provider, "x-goog-api-key", "")?;
                 let model = in_path(model).ok_or_else(|| ModelError::NotFound {
-                    model: name.to_string(),
+                    model: target.name().to_string(),
                 })?;
-                Ok(Outgoing {
-                    url: format!("{url}/v1beta/models/{model}:{}", chat.method.suffix()),
-                    headers,
-                    body: chat.rebuild(model, options),
-                    dialect: Dialect::Gemini,
-                    output: Output::own(self.streams()),
-                })
+                let path = format!("v1beta/models/{model}:{}", chat.method.suffix());
+                let output = match chat.method {
+                    Method::Array => Output::List(gemini::answer::List::default()),
+                    method => Output::own(method == Method::Stream),
+                };
+                (path, chat.rebuild(model, options), output)
             }
-            (Self::Responses(chat), _) if self.is_own(provider) => {
-                let mut headers = HeaderMap::new();
-                with_key(&mut headers, provider, AUTHORIZATION.as_str(), "Bearer ")?;
-                Ok(Outgoing {
-                    url: format!("{url}/responses"),
-                    headers,
-                    body: chat.rebuild(model, options),
-                    dialect: Dialect::Responses,
-                    output: Output::own(chat.stream),
-                })
-            }
-            (Self::Responses(chat), _) => {
-                let (said, tools) = chat.chat().map_err(rejected)?;
-                let clock = Clock::now();
-                let steps = Steps::new(&clock.unique);
-                let encoder = responses::answer::Encoder::new(name, tools, clock, chat.stream);
-                let output = Output::Steps(Box::new(steps), Box::new(Speaker::Responses(encoder)));
-                translated(target, &said, options, keep_alive, output)
-            }
-            (Self::Anthropic(chat, _), _) => {
-                let said = chat.chat().map_err(rejected)?;
-                let unique = Clock::now().unique;
-                let encoder = anthropic::answer::Encoder::new(name, &unique, chat.stream);
-                let steps = Box::new(Steps::new(&unique));
-                let output = Output::Steps(steps, Box::new(Speaker::Anthropic(encoder)));
-                translated(target, &said, options, keep_alive, output)
-            }
-            _ => Err(ModelError::Dialect {
-                model: name.to_string(),
-                api: self.dialect().title(),
-            }),
-        }
+        };
+        Ok(Outgoing {
+            url: format!("{url}/{path}"),
+            headers,
+            body,
+            dialect: self.dialect(),
+            output,
+        })
     }
 }
 
-/// A call of a server in the words that it understands, whoever's they were.
-fn translated(
-    target: &Target,
-    chat: &OpenAiChat,
-    options: &ModelOptions,
-    keep_alive: &str,
-    output: Output,
-) -> Result<Outgoing, ModelError> {
-    if target.provider.dialect() != Dialect::Ollama {
-        return compatible(target, chat, options, output);
-    }
-    let body = to_ollama::request(chat, &target.model, options, keep_alive);
-    let body = body.map_err(|message| ModelError::Rejected {
+fn rejected(message: String) -> ModelError {
+    ModelError::Rejected {
         status: 400,
         message,
-    })?;
-    Ok(to_server(target.provider.url(), "api/chat", body, output))
+    }
 }
 
 fn to_server(url: &str, path: &str, body: Value, output: Output) -> Outgoing {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::ModelError;
 use super::dialect::sse::Frame;
 use super::dialect::steps::{Step, Steps};
-use super::dialect::{Dialect, anthropic, responses, to_ollama, to_openai};
+use super::dialect::{Dialect, anthropic, gemini, ollama, openai, responses};
 
 /// How an answer becomes the session's.
 #[derive(Debug)]
@@ -19,10 +19,8 @@ pub(super) enum Output {
     Events,
     /// OpenAI's events; `false`: without the counts, which only the gateway asked for.
     OpenAi(bool),
-    /// Ollama's lines in OpenAI's words.
-    ToOpenAi(Box<to_ollama::Encoder>),
-    /// OpenAI's answer as Ollama's lines.
-    ToOllama(Box<to_openai::Decoder>),
+    /// Events as elements of a list.
+    List(gemini::answer::List),
     /// Step by step in other words.
     Steps(Box<Steps>, Box<Speaker>),
 }
@@ -30,14 +28,20 @@ pub(super) enum Output {
 /// Who says an answer in the words of the session's API.
 #[derive(Debug)]
 pub(super) enum Speaker {
+    Ollama(ollama::answer::Encoder),
+    OpenAi(openai::answer::Encoder),
     Anthropic(anthropic::answer::Encoder),
+    Gemini(gemini::answer::Encoder),
     Responses(responses::answer::Encoder),
 }
 
 impl Speaker {
     fn step(&mut self, step: Step, out: &mut Vec<u8>) {
         match self {
+            Self::Ollama(encoder) => encoder.step(step, out),
+            Self::OpenAi(encoder) => encoder.step(step, out),
             Self::Anthropic(encoder) => encoder.step(step, out),
+            Self::Gemini(encoder) => encoder.step(step, out),
             Self::Responses(encoder) => encoder.step(step, out),
         }
     }
@@ -57,11 +61,20 @@ impl Output {
     pub(super) fn encode(&mut self, frame: Option<Frame>, done: bool) -> Result<Bytes, ModelError> {
         const DONE: &[u8] = b"data: [DONE]\n\n";
         Ok(match (self, frame) {
-            (Self::ToOllama(decoder), frame) => decoder.frame(frame.as_ref(), done).into(),
             (Self::Steps(steps, speaker), frame) => {
                 let mut out = Vec::new();
                 for step in steps.frame(frame.as_ref(), done)? {
                     speaker.step(step, &mut out);
+                }
+                out.into()
+            }
+            (Self::List(list), frame) => {
+                let mut out = Vec::new();
+                if let Some(frame) = frame {
+                    list.push(&frame.data, &mut out);
+                }
+                if done {
+                    list.end(&mut out);
                 }
                 out.into()
             }
@@ -80,19 +93,22 @@ impl Output {
                 }
                 frame.encode().into()
             }
-            (Self::ToOpenAi(encoder), Some(frame)) => encoder.line(&frame.data).unwrap_or_default(),
         })
     }
 
     /// An error inside an answer that has begun.
     pub(super) fn failure(&mut self, dialect: Dialect, error: &ModelError) -> Bytes {
-        match self {
+        let body = || dialect.error(error);
+        let own = match self {
+            Self::List(list) => Some(list.failure(&body())),
             Self::Steps(_, speaker) => match &mut **speaker {
-                Speaker::Responses(encoder) => encoder.failure(error).into(),
-                Speaker::Anthropic(_) => dialect.failure(error),
+                Speaker::Responses(encoder) => Some(encoder.failure(error)),
+                Speaker::Gemini(encoder) => encoder.failure(&body()),
+                Speaker::Ollama(_) | Speaker::OpenAi(_) | Speaker::Anthropic(_) => None,
             },
-            _ => dialect.failure(error),
-        }
+            Self::Lines | Self::Whole | Self::Events | Self::OpenAi(_) => None,
+        };
+        own.map_or_else(|| dialect.failure(error), Bytes::from)
     }
 }
 

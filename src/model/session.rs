@@ -87,7 +87,10 @@ impl Session {
             return refusal(dialect, StatusCode::UNAUTHORIZED, sentence, "model");
         }
         if request.method() == Method::POST
-            && let Some(route) = Route::of_path(request.uri().path())
+            && let Some(route) = Route::of_path(
+                request.uri().path(),
+                request.uri().query().unwrap_or_default(),
+            )
         {
             let (head, body) = request.into_parts();
             return self.chat(route, dialect, &head.headers, body).await;
@@ -233,9 +236,7 @@ impl Session {
             };
         }
         match self.call(&chat, admitted).await {
-            Ok((call, first, slot)) => {
-                pieces(call, first, slot, dialect.content_type(chat.streams()))
-            }
+            Ok((call, first, slot)) => pieces(call, first, slot, chat.content_type()),
             Err(refused) => object(refused.status, &refused.body),
         }
     }

@@ -1,8 +1,8 @@
 //! Sandboxes: one hardened container for each agent at work, behind the [`Runtime`] trait.
 //!
 //! A sandbox has no network and no way to the host but one byte stream, over which [`mux`] carries
-//! the agent's standard streams, the HTTP connections that it opens to `127.0.0.1:11434`, and those that the
-//! host opens to what listens inside ([`inward`]).
+//! the agent's standard streams, the HTTP connections that it opens to `127.0.0.1:11434`, those to the host's proxy
+//! where its job was given a network, and those that the host opens to what listens inside ([`inward`]).
 //! Invariants: everything that comes out of a sandbox is hostile and bounded; a container never
 //! outlives its [`Sandbox`] by more than the time that its removal takes; and there is no
 //! unsandboxed mode.
@@ -80,6 +80,12 @@ pub const AGENT_HOME: &str = "/home/agent";
 pub const PROGRAM: &str = "/treefort";
 /// The port on the sandbox's own loopback where the agent finds its model.
 pub const MODEL_PORT: u16 = 11434;
+
+/// The port on the sandbox's own loopback where the host's proxy is, for an agent that was given a network.
+pub const PROXY_PORT: u16 = 3128;
+/// The variable with which a sandbox is started that has such a proxy. Without it nothing listens there; what the
+/// host carries is decided by the host alone.
+pub const NETWORK_VARIABLE: &str = "TREEFORT_NETWORK";
 
 /// How much of the agent's standard error is kept.
 const STDERR_TAIL: usize = 16 * 1024;
@@ -223,6 +229,8 @@ pub struct Sandbox {
     pub stderr: Tail,
     /// HTTP connections that the agent opened to [`MODEL_PORT`]; those not taken wait, bounded.
     pub http: mpsc::Receiver<BoxedStream>,
+    /// Connections to [`PROXY_PORT`]; once this is dropped, each is closed at once.
+    pub net: mpsc::Receiver<BoxedStream>,
     /// The way to what listens inside.
     pub inward: Inward,
     /// How it ended; `None` while it runs.
@@ -237,6 +245,7 @@ struct Parts {
     agent: AgentIo,
     stderr: Tail,
     http: mpsc::Receiver<BoxedStream>,
+    net: mpsc::Receiver<BoxedStream>,
     inward: Inward,
 }
 
@@ -249,6 +258,7 @@ impl Sandbox {
         // The agent's stdin closes first, so that one which obeys ACP leaves by itself.
         drop(self.agent);
         drop(self.http);
+        drop(self.net);
         self.control.stop(grace).await
     }
 }

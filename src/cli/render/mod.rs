@@ -306,6 +306,9 @@ impl Renderer {
             ActionKind::Other(label) if label == "serve" => {
                 Entry::new("⇄", CALM, or(alt, "a port"))
             }
+            ActionKind::Other(label) if label == "network" => {
+                Entry::new("⇅", CALM, or(alt, "the network"))
+            }
             ActionKind::Other(label) if label == "steer" => {
                 Entry::new("›", BOLD, "told").body(or(content, &alt))
             }
@@ -395,6 +398,7 @@ fn started(start: &Start) -> Entry {
     );
     let network = match named("network").as_deref() {
         Some("none") => " without a network",
+        Some("proxy") => " with a network of some hosts",
         _ => "",
     };
     let knows = match detail(&start.extra, "resumed").as_deref() {

@@ -6,6 +6,7 @@
 mod asking;
 mod attach;
 mod flow;
+mod network;
 mod progress;
 mod prompt;
 mod work;
@@ -83,11 +84,13 @@ pub struct Args {
     /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
     #[arg(long, value_name = "COMMAND")]
     check: Vec<String>,
+    #[command(flatten)]
+    network: network::Network,
     /// Ends the session when the model has read and written this many tokens.
     #[arg(long, value_name = "TOKENS")]
     budget_tokens: Option<u64>,
     /// Ends the session when the model has cost this many US dollars; for models whose price is in the settings.
-    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    #[arg(long, value_name = "DOLLARS", value_parser = work::dollars)]
     budget_usd: Option<f64>,
     /// Gives up after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -110,6 +113,7 @@ impl Args {
             attach: Vec::new(),
             ask: false,
             check: Vec::new(),
+            network: network::Network::default(),
             budget_tokens: None,
             budget_usd: None,
             timeout: None,
@@ -131,14 +135,6 @@ enum End {
     },
     Cancelled,
     TimedOut(u64),
-}
-
-/// An amount of money.
-fn dollars(word: &str) -> Result<f64, String> {
-    match word.parse::<f64>() {
-        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
-        _ => Err("give an amount above zero, like 0.50".to_owned()),
-    }
 }
 
 /// Runs the command.

@@ -48,6 +48,7 @@ pub(super) struct Work {
     ignored: bool,
     ask: bool,
     checks: Vec<String>,
+    network: Option<Vec<String>>,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -95,6 +96,12 @@ impl Earlier {
 /// # Errors
 /// As [`Work::of`], and when the folder is not for agents.
 pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
+    let mut starting = look_at_folder(args, agents, home)?;
+    args.network.look(home, &mut starting)?;
+    Ok(starting)
+}
+
+fn look_at_folder(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
     if let Some(name) = args
         .agent
         .as_deref()
@@ -155,6 +162,14 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
     })
 }
 
+/// An amount of money.
+pub(super) fn dollars(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
+        _ => Err("give an amount above zero, like 0.50".to_owned()),
+    }
+}
+
 /// The git project that a folder is a part of, when it is not the whole.
 fn project_above(folder: &Path) -> Option<PathBuf> {
     let is_project = |folder: &&Path| folder.join(".git").symlink_metadata().is_ok();
@@ -189,6 +204,7 @@ impl Work {
             ignored: false,
             ask: false,
             checks: Vec::new(),
+            network: None,
             tokens: None,
             microusd: None,
         }
@@ -240,6 +256,7 @@ impl Work {
             ignored: args.ignored,
             ask: args.ask,
             checks: args.check.clone(),
+            network: args.network.param(),
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -262,6 +279,7 @@ impl Work {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }
         params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
+        params.extend(self.network.clone());
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {

@@ -188,6 +188,7 @@ async fn start(
         keys: Keys::generate(),
         tree: Some(tree.to_owned()),
         state: None,
+        network: None,
         project,
         command: Some(command),
         progress: Some(progress),

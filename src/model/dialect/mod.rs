@@ -125,9 +125,14 @@ impl Dialect {
         }
     }
 
+    /// An error in this API's words.
+    pub(super) fn error(self, error: &ModelError) -> Value {
+        self.refusal(self.status(error), &error.to_string(), error.code())
+    }
+
     /// An error inside an answer that has begun.
     pub(super) fn failure(self, error: &ModelError) -> Bytes {
-        let body = self.refusal(self.status(error), &error.to_string(), error.code());
+        let body = self.error(error);
         match self {
             Self::Ollama => format!("{body}\n").into(),
             Self::Responses => responses::answer::Encoder::failed(error).into(),
@@ -137,18 +142,6 @@ impl Dialect {
             }
             .encode()
             .into(),
-        }
-    }
-
-    /// What people call it.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Ollama => "Ollama's API",
-            Self::OpenAi => "OpenAI's API",
-            Self::Responses => "OpenAI's responses",
-            Self::Anthropic => "Anthropic's API",
-            Self::Gemini => "Gemini's API",
         }
     }
 

@@ -238,7 +238,7 @@ impl Steps {
             call.id = format!("call_{}_{}", self.unique, self.made);
         }
         self.made += 1;
-        if !serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok() {
+        if serde_json::from_str::<Map<String, Value>>(&call.arguments).is_err() {
             call.arguments = if call.arguments.trim().is_empty() {
                 "{}".to_owned()
             } else {
@@ -269,6 +269,14 @@ pub(in crate::model) fn join(steps: &mut Vec<Step>, step: Step) {
         (Some(Step::Text(before)), Step::Text(more))
         | (Some(Step::Thinking(before)), Step::Thinking(more)) => before.push_str(&more),
         (_, step) => steps.push(step),
+    }
+}
+
+/// Adds to a text of a message.
+pub(in crate::model) fn append(message: &mut Map<String, Value>, name: &str, more: &str) {
+    match message.get_mut(name) {
+        Some(Value::String(text)) => text.push_str(more),
+        _ => drop(message.insert(name.to_owned(), more.into())),
     }
 }
 

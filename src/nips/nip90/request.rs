@@ -18,6 +18,9 @@ pub const MAX_CHECKS: usize = 8;
 /// The most bytes of one of them.
 pub const MAX_CHECK: usize = 4096;
 
+/// The parameter that says which hosts a job may reach; without it there is no network.
+pub const NETWORK: &str = "network";
+
 /// One input of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {

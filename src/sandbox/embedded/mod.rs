@@ -226,6 +226,7 @@ impl EmbeddedRuntime {
             agent: parts.agent,
             stderr: parts.stderr,
             http: parts.http,
+            net: parts.net,
             inward: parts.inward,
             exit: control.exit(),
             control,

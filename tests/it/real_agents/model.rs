@@ -10,6 +10,8 @@ mod ollama;
 mod openai;
 mod responses;
 
+pub(crate) use self::ollama::MODEL as OLLAMA;
+
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
@@ -47,6 +49,8 @@ pub(crate) struct Call {
     pub(crate) headers: hyper::HeaderMap,
     pub(crate) bytes: usize,
     pub(crate) body: Value,
+    /// Whether it is one of the conversation's, and not for a title or a summary.
+    pub(crate) turn: bool,
 }
 
 /// What a request says, whatever it is written in.
@@ -139,17 +143,25 @@ async fn answer(
             "/api/version" => whole(StatusCode::OK, &json!({"version": "0.12.6"})),
             "/api/tags" => whole(StatusCode::OK, &ollama::tags()),
             "/api/show" => whole(StatusCode::OK, &ollama::show()),
-            _ => whole(StatusCode::NOT_FOUND, &json!({"error": "404 page not found"})),
+            _ => whole(
+                StatusCode::NOT_FOUND,
+                &json!({"error": "404 page not found"}),
+            ),
         });
     };
     let mut asked = read(&body);
     asked.stream |= path.contains("stream");
+    // What has to be an object of its own is a title.
+    if body["format"].is_object() || body["text"]["format"]["type"] == "json_schema" {
+        asked.tools.clear();
+    }
     let said = next(&asked, &steps.lock().unwrap());
     log.lock().unwrap().push(Call {
         path: path.clone(),
         headers: head.headers,
         bytes: bytes.len(),
         body,
+        turn: !asked.tools.is_empty(),
     });
     let mut response = Response::new(Full::from(write(&asked, &said)));
     let kind = match (path.as_str(), asked.stream) {
@@ -196,7 +208,10 @@ fn write_file(asked: &Asked, path: &str, text: &str) -> Said {
         };
         return Said::Call(tool.clone(), arguments);
     }
-    run(asked, &format!("printf '{}' > {path}", text.replace('\n', "\\n")))
+    run(
+        asked,
+        &format!("printf '{}' > {path}", text.replace('\n', "\\n")),
+    )
 }
 
 fn run(asked: &Asked, command: &str) -> Said {

@@ -60,7 +60,8 @@ fn install(name: &str, prepare: impl Fn(&Path) -> Vec<String>) -> PathBuf {
             .arg(made.path())
             .current_dir(made.path())
             .output();
-        let npm = npm.unwrap_or_else(|error| panic!("{name} is not here, and npm neither: {error}"));
+        let npm =
+            npm.unwrap_or_else(|error| panic!("{name} is not here, and npm neither: {error}"));
         let said = String::from_utf8_lossy(&npm.stderr);
         assert!(npm.status.success(), "{name} cannot be had here: {said}");
         // For every user, since tests run as others too.

@@ -121,7 +121,7 @@ pub(super) static RESUME: &[Field] = &[required(
 pub(super) static MODEL: &[Field] = &[
     field(
         "dialect",
-        Shape::Word(&["openai", "anthropic", "gemini", "ollama"]),
+        Shape::Word(&["openai", "responses", "anthropic", "gemini", "ollama"]),
         "",
     ),
     field(

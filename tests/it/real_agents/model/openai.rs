@@ -24,9 +24,7 @@ pub(super) fn write(asked: &Asked, said: &Said) -> Vec<u8> {
     };
     let usage = json!({"prompt_tokens": READ, "completion_tokens": WRITTEN,
         "total_tokens": READ + WRITTEN});
-    let object = |object: &str, choices: Value| {
-        json!({"id": "c", "object": object, "created": 1, "model": "m", "choices": choices})
-    };
+    let object = |object: &str, choices: Value| json!({"id": "c", "object": object, "created": 1, "model": "m", "choices": choices});
     if !asked.stream {
         if let Some(call) = message["tool_calls"].get_mut(0) {
             call.as_object_mut().unwrap().remove("index");

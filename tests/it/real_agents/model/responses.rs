@@ -47,8 +47,14 @@ pub(super) fn write(asked: &Asked, said: &Said) -> Vec<u8> {
                 "arguments": arguments, "status": "completed"});
             let at = |kind: &str, more: Value| event(kind, &id, more);
             let middle = vec![
-                at("response.function_call_arguments.delta", json!({"delta": arguments})),
-                at("response.function_call_arguments.done", json!({"arguments": arguments})),
+                at(
+                    "response.function_call_arguments.delta",
+                    json!({"delta": arguments}),
+                ),
+                at(
+                    "response.function_call_arguments.done",
+                    json!({"arguments": arguments}),
+                ),
             ];
             (item, middle)
         }
@@ -60,13 +66,19 @@ pub(super) fn write(asked: &Asked, said: &Said) -> Vec<u8> {
                 "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}})
     };
     if !asked.stream {
-        return response("completed", json!([item])).to_string().into_bytes();
+        return response("completed", json!([item]))
+            .to_string()
+            .into_bytes();
     }
     let mut begun = item.clone();
     begun["status"] = json!("in_progress");
     for field in ["content", "arguments"] {
         if let Some(field) = begun.get_mut(field) {
-            *field = if field.is_array() { json!([]) } else { json!("") };
+            *field = if field.is_array() {
+                json!([])
+            } else {
+                json!("")
+            };
         }
     }
     let mut all = vec![
