@@ -71,7 +71,7 @@ enum Command {
 enum Work {
     Up(up::Args),
     Page(page::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Answer(workspace::answer::Args),
     Pause(workspace::steer::PauseArgs),
     Resume(workspace::steer::ResumeArgs),
@@ -215,7 +215,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
     let work: BoxFuture<'_, _> = match command {
         Work::Up(args) => up::run(args, &context).boxed(),
         Work::Page(args) => page::run(args, &context).boxed(),
-        Work::Run(args) => run::run(args, &context).boxed(),
+        Work::Run(args) => run::run(*args, &context).boxed(),
         Work::Answer(args) => workspace::answer::run(args, &context).boxed(),
         Work::Pause(args) => workspace::steer::pause(args, &context).boxed(),
         Work::Resume(args) => workspace::steer::resume(args, &context).boxed(),

@@ -355,3 +355,16 @@ async fn opencode_remembers(mut fort: Fort) {
     assert!(holds(state, b"sesame-"));
     assert!(token.len() > 20 && !holds(state, token.trim_ascii()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_treefort_died_a_conversation_goes_on_from_its_last_answer() {
+    let mut fort = keeping(Fort::embedded(AT_ONCE).await).await;
+    keeper(&fort, "says first").await.ok();
+    let cut_off = fort.begin(&["run", "--continue", "echo part > part; lingers"]);
+    fort.wait_for_copy("part").await;
+    fort.treefort.kill();
+    drop(cut_off.await);
+    fort.treefort.up();
+    let said = goes_on(&fort, "says $(cat part) $(wc -l < $HOME/.kept/history)").await;
+    assert_eq!(said.ok().out.trim(), "part 3");
+}
