@@ -35,7 +35,8 @@ pub enum Target {
 pub(crate) const ROOT: SingleLetterTag = SingleLetterTag::uppercase(Alphabet::E);
 /// The tag `e`, which names the parent.
 pub(crate) const PARENT: SingleLetterTag = SingleLetterTag::lowercase(Alphabet::E);
-const QUOTE: SingleLetterTag = SingleLetterTag::lowercase(Alphabet::Q);
+/// The tag `q`, which names what is quoted.
+pub(crate) const QUOTE: SingleLetterTag = SingleLetterTag::lowercase(Alphabet::Q);
 
 /// Resolves what the person typed; nothing means the session that was given a job last.
 ///

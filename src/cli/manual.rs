@@ -10,7 +10,7 @@ use super::{Cli, error::CommandError, output};
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Ask and watch",
-        &["run", "watch", "timeline", "jobs", "demo"],
+        &["run", "compare", "watch", "timeline", "jobs", "demo"],
     ),
     (
         "While an agent works",

@@ -8,14 +8,17 @@
 pub mod agent;
 pub mod allow;
 pub mod client;
+pub mod compare;
 pub mod demo;
 pub mod doctor;
 pub mod error;
 pub mod export;
+pub mod figures;
 pub mod gather;
 pub mod home;
 pub mod jobs;
 pub mod key;
+mod keyboard;
 pub mod launch;
 mod manual;
 pub mod models;
@@ -72,6 +75,7 @@ enum Work {
     Up(up::Args),
     Page(page::Args),
     Run(Box<run::Args>),
+    Compare(compare::Args),
     Answer(workspace::answer::Args),
     Pause(workspace::steer::PauseArgs),
     Resume(workspace::steer::ResumeArgs),
@@ -216,6 +220,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Up(args) => up::run(args, &context).boxed(),
         Work::Page(args) => page::run(args, &context).boxed(),
         Work::Run(args) => run::run(*args, &context).boxed(),
+        Work::Compare(args) => compare::run(args, &context).boxed(),
         Work::Answer(args) => workspace::answer::run(args, &context).boxed(),
         Work::Pause(args) => workspace::steer::pause(args, &context).boxed(),
         Work::Resume(args) => workspace::steer::resume(args, &context).boxed(),
@@ -280,7 +285,7 @@ mod tests {
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
         insta::assert_snapshot!(format!("{:?}", cli.command.unwrap()), @r#"
-        Work(Run(Args { prompt: ["and then?"], agent: None, model: None, go_on: Some(""), workspace: None, ignored: false, attach: [], ask: false, check: [], budget_tokens: None, budget_usd: None, timeout: None, json: false }))
+        Work(Run(Args { prompt: ["and then?"], agent: None, agents: [], model: [], repeat: None, check: [], go_on: Some(""), workspace: None, ignored: false, attach: [], ask: false, budget_tokens: None, budget_usd: None, timeout: None, json: false }))
         "#);
         let cli = Cli::try_parse_from([
             "treefort",

@@ -64,6 +64,12 @@ pub fn progress(line: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr().lock(), "{}", line.as_ref());
 }
 
+/// Writes a question, and leaves the line open for its answer; nobody may be reading.
+pub fn asked(question: &str) {
+    let mut err = anstream::stderr().lock();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+}
+
 /// Whether a person sees stdout as it is written.
 #[must_use]
 pub fn is_terminal() -> bool {
@@ -111,6 +117,14 @@ pub fn help_columns() -> usize {
 #[must_use]
 pub fn terminal_columns() -> usize {
     terminal_size::terminal_size().map_or(*COLUMNS.end(), |(width, _)| usize::from(width.0).max(1))
+}
+
+/// The columns and lines that the terminal has.
+#[must_use]
+pub fn terminal_size() -> (usize, usize) {
+    let size = terminal_size::terminal_size();
+    let height = size.map_or(24, |(_, height)| usize::from(height.0).max(1));
+    (terminal_columns(), height)
 }
 
 /// Writes a row of data: a head, which may be styled, and a text that goes on below itself.

@@ -360,9 +360,9 @@ impl Executor {
         let warm = self.warm.iter().position(|process| {
             process.agent() == order.agent
                 && process.is_alive()
+                && !order.has_network()
                 // What it keeps would be on the disk.
                 && !(process.keeps && order.request.scheme.is_private())
-                && !order.has_network()
                 && !(process.manifest.workspace && (order.continues.is_some() || shows(process)))
         });
         let process = warm.map(|at| self.warm.swap_remove(at));

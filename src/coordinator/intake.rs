@@ -152,11 +152,11 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
             ));
         }
     }
-    let operator = event.pubkey == context.admission.operator();
-    if let Some(failure) = checks::refused(&request, operator) {
+    if let Err(failure) = reach::check(context, &request) {
         return Intake::Refuse(failure);
     }
-    if let Err(failure) = reach::check(context, &request) {
+    let operator = event.pubkey == context.admission.operator();
+    if let Some(failure) = checks::refused(&request, operator) {
         return Intake::Refuse(failure);
     }
     let agent = match request.param("agent") {

@@ -27,7 +27,13 @@ use crate::{
     agent::acp::SessionId,
     job::Failure,
     model::{gateway::SessionPolicy, local::ModelInfo},
-    nips::{Draft, Reference, draft::SignError, kind, nip10, nip89, nip90::Scheme, session::Start},
+    nips::{
+        Draft, Reference,
+        draft::SignError,
+        kind, nip10, nip89,
+        nip90::{Comparison, Scheme},
+        session::Start,
+    },
     recorder::{Belonging, Redactor, SessionLog},
     sandbox,
     store::state::SessionRecord,
@@ -161,16 +167,16 @@ impl Session {
             crate::agent::manifest::History::Prompt => summary::introduction(&history, &before),
             crate::agent::manifest::History::Meta => None,
         };
-        let known = match order.continues {
-            None => None,
-            Some(_) if resumed.is_some() => Some(Known::Agent),
-            Some(_) => (!history.is_empty()).then_some(Known::Summary),
-        };
         let introduction = match &process.reach {
             Some(reach) => {
                 Some(reach.introduction(&process.manifest) + &introduction.unwrap_or_default())
             }
             None => introduction,
+        };
+        let known = match order.continues {
+            None => None,
+            Some(_) if resumed.is_some() => Some(Known::Agent),
+            Some(_) => (!history.is_empty()).then_some(Known::Summary),
         };
         let session = Self {
             private: order.request.scheme.is_private(),
@@ -350,7 +356,7 @@ impl Session {
             at: now(),
             busy: true,
         });
-        let inner = self.hand_over(prompt)?;
+        let inner = self.hand_over(order, prompt)?;
         let reference = Reference::to(&inner, &context.relay_url);
         events.push(inner);
         Ok(reference)
@@ -366,7 +372,7 @@ impl Session {
     }
 
     /// The inner hop: a job of the coordinator's own for this session (DESIGN.md #4a).
-    fn hand_over(&self, asked: &Prompt) -> Result<Event, SignError> {
+    fn hand_over(&self, order: &Order, asked: &Prompt) -> Result<Event, SignError> {
         let context = &self.context;
         let keys = context.keyring.coordinator();
         let session = self.log.session();
@@ -393,8 +399,13 @@ impl Session {
         draft = draft
             .tag(["p", &session.to_hex()])
             .tags([self.root.tag("E"), self.root.tag("e")])
-            .tag(["param", "depth", "1"])
-            .tag(["alt", "Job handed to a session"]);
+            .tag(["param", "depth", "1"]);
+        // A request that its customer withdrew is gone, and it was one of several all the same.
+        if let Some(one) = Comparison::of(&order.event).filter(|_| !self.private) {
+            let quote = one.quote(&context.relay_url, &order.event.pubkey);
+            draft = draft.tags([one.tag(), quote]);
+        }
+        let draft = draft.tag(["alt", "Job handed to a session"]);
         context.publisher.sign(draft, keys)
     }
 }

@@ -171,16 +171,16 @@ impl Process {
             output: manifest.context(context.num_ctx) / 4,
             token: token.clone(),
         });
-        if let Some(resume) = manifest.resume.as_ref().filter(|_| state.is_some()) {
-            let places = serde_json::json!(resume.state).to_string();
-            env.push((sandbox::STATE_VARIABLE.to_owned(), places));
-        }
-        let keeps = state.is_some();
         if reach.is_some() {
             let named = Reach::environment();
             env.retain(|(name, _)| !named.iter().any(|(own, _)| own == name));
             env.extend(named);
         }
+        if let Some(resume) = manifest.resume.as_ref().filter(|_| state.is_some()) {
+            let places = serde_json::json!(resume.state).to_string();
+            env.push((sandbox::STATE_VARIABLE.to_owned(), places));
+        }
+        let keeps = state.is_some();
         let mut argv = manifest.argv.clone();
         argv.extend(command.map(str::to_owned));
         let spec = Spec {

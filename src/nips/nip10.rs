@@ -23,6 +23,15 @@ pub fn opening(job: &Reference, mentions: &[PublicKey], text: &str) -> Draft {
         .content(text)
 }
 
+/// The note that opens a comparison; its id is the comparison's (`nips/90.md`).
+#[must_use]
+pub fn comparison(provider: &PublicKey, text: &str) -> Draft {
+    Draft::new(kind::NOTE)
+        .tag(["t", "agents"])
+        .tag(["p", &provider.to_hex()])
+        .content(text)
+}
+
 /// A reply in the thread, to its root.
 #[must_use]
 pub fn reply(root: &Reference, quoted: Option<&Reference>, text: &str) -> Draft {

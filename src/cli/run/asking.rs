@@ -1,15 +1,12 @@
 //! The questions of an agent that asks for permissions, put to the person at the terminal.
 
-use std::{
-    collections::VecDeque,
-    io::{BufRead as _, IsTerminal as _, Write as _},
-};
+use std::{collections::VecDeque, io::IsTerminal as _};
 
 use nostr::Event;
-use tokio::sync::mpsc;
 
 use crate::{
     cli::{
+        keyboard,
         launch::Connection,
         output, view,
         workspace::answer::{choose, lines, offered},
@@ -17,15 +14,12 @@ use crate::{
     nips::workspace::{OptionLine, Task, Which},
 };
 
-/// Lines that a person typed ahead.
-const TYPED: usize = 16;
-
 /// What is asked and who answers it.
 pub(super) struct Asking {
     /// What is open, the one that is shown first.
     open: VecDeque<Asked>,
-    /// What the person types; nothing when there is no terminal, or nothing was asked yet.
-    typed: Option<mpsc::Receiver<String>>,
+    /// Whether what the person types is listened to: there is a terminal, and something was asked.
+    listens: bool,
     terminal: bool,
 }
 
@@ -41,13 +35,23 @@ impl Asking {
     pub(super) fn new() -> Self {
         Self {
             open: VecDeque::new(),
-            typed: None,
+            listens: false,
             terminal: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         }
     }
 
-    /// An agent asks.
-    pub(super) fn asks(&mut self, question: &Event) {
+    /// Whether there is somebody to ask.
+    pub(super) fn can_ask(&self) -> bool {
+        self.terminal
+    }
+
+    /// Whether something is asked right now, at the end of the terminal.
+    pub(super) fn is_open(&self) -> bool {
+        self.terminal && !self.open.is_empty()
+    }
+
+    /// An agent asks; of several, this one.
+    pub(super) fn asks(&mut self, question: &Event, who: Option<&str>) {
         let options = view::tags(question, "option").filter_map(|tag| {
             Some(OptionLine {
                 id: tag.get(1)?.clone(),
@@ -58,7 +62,10 @@ impl Asking {
         self.open.push_back(Asked {
             id: question.id.to_hex(),
             session: question.pubkey,
-            text: question.content.clone(),
+            text: match who {
+                Some(who) => format!("{who} asks: {}", question.content),
+                None => question.content.clone(),
+            },
             options: options.collect(),
         });
         if self.open.len() == 1 {
@@ -90,18 +97,18 @@ impl Asking {
             return;
         }
         prompt(&asked.options);
-        self.typed.get_or_insert_with(read);
+        self.listens = true;
     }
 
     /// What the person types next; never, where nobody can.
     pub(super) async fn typed(&mut self) -> String {
-        if let Some(typed) = &mut self.typed
-            && let Some(line) = typed.recv().await
+        if self.listens
+            && let Some(line) = keyboard::line().await
         {
             return line;
         }
         // The terminal is gone: whoever answers does it elsewhere.
-        self.typed = None;
+        self.listens = false;
         std::future::pending().await
     }
 
@@ -121,23 +128,7 @@ impl Asking {
 }
 
 fn prompt(options: &[OptionLine]) {
-    let mut err = anstream::stderr().lock();
-    // Whoever does not see it can answer elsewhere.
-    let _ = write!(err, "  {} > ", offered(options)).and_then(|()| err.flush());
-}
-
-/// Reads lines on a thread of its own, which nobody waits for at the end.
-fn read() -> mpsc::Receiver<String> {
-    let (lines, typed) = mpsc::channel(TYPED);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if lines.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    typed
+    output::asked(&format!("  {} > ", offered(options)));
 }
 
 /// Sends an answer. What becomes of it is on the agent's record.

@@ -3,6 +3,7 @@
 //! The command is a customer like any other: it signs a job with the operator's key, follows what the
 //! coordinator and the session say about it, and withdraws the job when the person presses Ctrl-C.
 
+mod args;
 mod asking;
 mod attach;
 mod flow;
@@ -10,11 +11,13 @@ mod gone;
 mod network;
 mod progress;
 mod prompt;
+mod several;
 mod work;
 
+pub use self::args::Args;
 pub(super) use self::{prompt::without_secrets, work::Starting};
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use self::{
     asking::Asking,
     progress::{Heard, Progress},
+    several::picks::Ready,
     work::{Earlier, Work},
 };
 use super::{
@@ -35,6 +39,7 @@ use super::{
 };
 use crate::{
     agent::registry::Registry,
+    config::Config,
     nips::{Draft, Reference, kind},
 };
 
@@ -44,84 +49,6 @@ const MAX_NAMES: usize = 8;
 const CANCEL: Duration = Duration::from_secs(2);
 /// How long the job's end may come after its result.
 const WIND_UP: Duration = Duration::from_secs(5);
-
-/// Asks an agent; the answer goes to stdout, progress to stderr.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// What to do, in quotation marks; `-` reads it from stdin.
-    #[arg(required = true, num_args = 1.., value_name = "PROMPT")]
-    prompt: Vec<String>,
-    /// The agent that does it (`treefort agents`).
-    #[arg(long)]
-    agent: Option<String>,
-    /// The model that it asks (`treefort models`).
-    #[arg(long)]
-    model: Option<String>,
-    /// Goes on with a conversation: the last one of this folder (without one, the last that has no folder), or the
-    /// session that is named.
-    // `--continue=SESSION`, because a bare word after `--continue` would be the prompt.
-    #[arg(
-        long = "continue",
-        value_name = "SESSION",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = ""
-    )]
-    go_on: Option<String>,
-    /// The folder to work on, for agents that work on files: the current one when left out. The agent gets a
-    /// copy; your folder stays as it is until you say `treefort apply`.
-    #[arg(long, value_name = "DIR")]
-    workspace: Option<PathBuf>,
-    /// Copies files that git ignores too.
-    #[arg(long)]
-    ignored: bool,
-    /// Attaches a file: into the agent's copy of the folder, or as text or picture for agents that have none. May be
-    /// given several times.
-    #[arg(long, value_name = "FILE")]
-    attach: Vec<PathBuf>,
-    /// Asks you before the agent does what it needs a permission for; without it, all is allowed in its sandbox.
-    #[arg(long)]
-    ask: bool,
-    /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
-    #[arg(long, value_name = "COMMAND")]
-    check: Vec<String>,
-    #[command(flatten)]
-    network: network::Network,
-    /// Ends the session when the model has read and written this many tokens.
-    #[arg(long, value_name = "TOKENS")]
-    budget_tokens: Option<u64>,
-    /// Ends the session when the model has cost this many US dollars; for models whose price is in the settings.
-    #[arg(long, value_name = "DOLLARS", value_parser = work::dollars)]
-    budget_usd: Option<f64>,
-    /// Gives up after this many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: Option<u64>,
-    /// The signed result, as one line of JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl Args {
-    /// A plain question.
-    pub(super) fn question(prompt: &str) -> Self {
-        Self {
-            prompt: vec![prompt.to_owned()],
-            agent: None,
-            model: None,
-            go_on: None,
-            workspace: None,
-            ignored: false,
-            attach: Vec::new(),
-            ask: false,
-            check: Vec::new(),
-            network: network::Network::default(),
-            budget_tokens: None,
-            budget_usd: None,
-            timeout: None,
-            json: false,
-        }
-    }
-}
 
 /// How a job ended.
 #[derive(Debug)]
@@ -146,20 +73,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let outcome = match prompt::read(&args.prompt) {
         Ok(prompt) => {
             let agents = Registry::load(Some(context.home.dir())).0;
-            // What is certain to be refused is refused before anything starts.
-            match work::look(&args, &agents, context.home.dir()) {
-                Err(error) => Err(error),
-                Ok(mut starting) => match attach::keep(&args.attach, context.home.dir()) {
-                    Err(error) => Err(error),
-                    Ok(files) => {
-                        starting.files = files;
-                        launch::with_jobs(context, async |connection| {
-                            Box::pin(ask(&args, &prompt, &agents, starting, connection)).await
-                        })
-                        .await
-                    }
-                },
-            }
+            asked(&args, &prompt, &agents, context).await
         }
         Err(error) => Err(error),
     };
@@ -171,6 +85,32 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         _ => {}
     }
     outcome
+}
+
+/// Asks one, or several.
+async fn asked(
+    args: &Args,
+    prompt: &str,
+    agents: &Registry,
+    context: &Context,
+) -> Result<(), CommandError> {
+    let home = context.home.dir();
+    let picks = several::picks::picks(args, agents)?;
+    // What is certain to be refused is refused before anything starts.
+    let ready = several::picks::ready(args, &picks, agents, home)?;
+    let config = Config::load(home)?;
+    launch::with_jobs(context, async |connection| match ready {
+        Ready::One(args, starting) => {
+            Box::pin(ask(&args, prompt, agents, starting, connection)).await
+        }
+        Ready::Several(starting) => {
+            Box::pin(several::ask(
+                args, &picks, prompt, agents, starting, &config, connection,
+            ))
+            .await
+        }
+    })
+    .await
 }
 
 /// Asks, shows what happens, and writes the answer.
@@ -207,6 +147,7 @@ pub(super) async fn ask(
             if args.json {
                 output::event(&result)?;
             } else {
+                work::checked(&result);
                 work.what_next(session, connection).await?;
             }
             work::exit_of(&result)
@@ -235,7 +176,7 @@ async fn with_choices(
     code: Option<&str>,
     connection: &mut Connection,
 ) -> CommandError {
-    let (list, command) = match (code, &args.agent, &args.model) {
+    let (list, command) = match (code, &args.agent, args.model.first()) {
         (Some("unsupported"), Some(_), _) => ("agents", "treefort agents"),
         (Some("no-model"), _, Some(_)) => ("models", "treefort models"),
         _ => return error,
@@ -296,7 +237,7 @@ fn draft(
         prompt,
         connection.coordinator(),
         work,
-        args.model.as_deref(),
+        args.model.first().map(String::as_str),
         earlier.map(|result| Reference::to(result, &relay)).as_ref(),
     )
 }
@@ -366,20 +307,21 @@ async fn last_result(connection: &mut Connection, session: &str) -> Result<Earli
 }
 
 /// What to hear about a job.
-fn filters(job: EventId, coordinator: PublicKey) -> Vec<Filter> {
+fn filters(jobs: &[EventId], coordinator: PublicKey) -> Vec<Filter> {
     let kinds = |kinds: &[u16]| Filter::new().kinds(kinds.iter().copied().map(EventKind::from));
     let result = |request| kind::result_of(EventKind::from(request)).as_u16();
     let (text, task) = (result(kind::TEXT_GENERATION), result(kind::AGENT_TASK));
+    let hexes = || jobs.iter().map(EventId::to_hex);
     let records: Vec<u16> = (kind::SESSION_START..=kind::SESSION_END).collect();
     vec![
         kinds(&[kind::JOB_FEEDBACK, text, task])
             .author(coordinator)
-            .event(job),
+            .events(jobs.iter().copied()),
         kinds(&[kind::AGENT_TASK])
             .author(coordinator)
-            .custom_tag(gather::ROOT, job.to_hex()),
-        kinds(&records).custom_tag(gather::ROOT, job.to_hex()),
-        kinds(&[kind::LIVE_DELTA]).event(job),
+            .custom_tags(gather::ROOT, hexes()),
+        kinds(&records).custom_tags(gather::ROOT, hexes()),
+        kinds(&[kind::LIVE_DELTA]).events(jobs.iter().copied()),
     ]
 }
 
@@ -392,7 +334,7 @@ async fn attend(
     let coordinator = connection.coordinator();
     connection
         .client
-        .subscribe(filters(job.id, coordinator))
+        .subscribe(filters(&[job.id], coordinator))
         .await?;
     connection.client.publish(job).await?;
     let stream = output::is_terminal() && !args.json;
@@ -417,7 +359,7 @@ async fn attend(
                 let Update::Event(event) = update?.1 else { continue };
                 match progress.hear(&event)? {
                     Heard::Nothing => {}
-                    Heard::Asks => asking.asks(&event),
+                    Heard::Asks => asking.asks(&event, None),
                     Heard::Answered(question) => asking.answered(&question),
                     Heard::Result => {
                         if args.json {
@@ -460,7 +402,7 @@ async fn attend(
                     return Ok(end);
                 }
                 output::progress("cancelling …");
-                withdraw(connection, job).await?;
+                withdraw(connection, job.id, job.kind.as_u16()).await?;
                 withdrawn = true;
                 give_up = Some((Instant::now() + CANCEL, End::Cancelled));
             }
@@ -469,7 +411,7 @@ async fn attend(
                 match end {
                     End::TimedOut(_) if !withdrawn => {
                         progress.finish()?;
-                        withdraw(connection, job).await?;
+                        withdraw(connection, job.id, job.kind.as_u16()).await?;
                         withdrawn = true;
                         give_up = Some((Instant::now() + CANCEL, end));
                     }
@@ -481,10 +423,14 @@ async fn attend(
 }
 
 /// Withdraws a job (NIP-09, NIP-90).
-async fn withdraw(connection: &mut Connection, job: &Event) -> Result<(), CommandError> {
+async fn withdraw(
+    connection: &mut Connection,
+    job: EventId,
+    request: u16,
+) -> Result<(), CommandError> {
     let event = Draft::new(kind::DELETION)
-        .tag(["e", &job.id.to_hex()])
-        .tag(["k", &job.kind.as_u16().to_string()])
+        .tag(["e", &job.to_hex()])
+        .tag(["k", &request.to_string()])
         .tag(["p", &connection.coordinator().to_hex()])
         .sign(connection.keyring.operator(), Timestamp::now().as_secs())
         .map_err(super::client::Error::from)?;

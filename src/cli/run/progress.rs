@@ -32,7 +32,7 @@ const MAX_PIECES: usize = 4096;
 const MAX_HELD: usize = 100;
 
 /// What treefort says when it takes a job.
-const ACCEPTED: &str = "accepted";
+pub(super) const ACCEPTED: &str = "accepted";
 
 /// What an event means for the job.
 #[derive(Debug)]

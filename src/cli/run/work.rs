@@ -11,6 +11,7 @@ use crate::{
         registry::Registry,
     },
     cli::{
+        compare::contest::Check,
         error::{CommandError, Kind, Problem},
         launch::Connection,
         output,
@@ -44,8 +45,8 @@ pub(super) struct Work {
     folder: Option<PathBuf>,
     ignored: bool,
     ask: bool,
-    checks: Vec<String>,
     network: Option<Vec<String>>,
+    checks: Vec<String>,
     tokens: Option<u64>,
     microusd: Option<u64>,
 }
@@ -159,14 +160,6 @@ fn look_at_folder(args: &Args, agents: &Registry, home: &Path) -> Result<Startin
     })
 }
 
-/// An amount of money.
-pub(super) fn dollars(word: &str) -> Result<f64, String> {
-    match word.parse::<f64>() {
-        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
-        _ => Err("give an amount above zero, like 0.50".to_owned()),
-    }
-}
-
 /// The git project that a folder is a part of, when it is not the whole.
 fn project_above(folder: &Path) -> Option<PathBuf> {
     let is_project = |folder: &&Path| folder.join(".git").symlink_metadata().is_ok();
@@ -200,8 +193,8 @@ impl Work {
             folder: None,
             ignored: false,
             ask: false,
-            checks: Vec::new(),
             network: None,
+            checks: Vec::new(),
             tokens: None,
             microusd: None,
         }
@@ -252,8 +245,8 @@ impl Work {
             folder: folder.transpose()?,
             ignored: args.ignored,
             ask: args.ask,
-            checks: args.check.clone(),
             network: args.network.param(),
+            checks: args.check.clone(),
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
@@ -275,8 +268,8 @@ impl Work {
         if self.ask {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }
-        params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
         params.extend(self.network.clone());
+        params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {
@@ -435,6 +428,19 @@ pub(super) fn agent_of(story: &[Event]) -> Option<String> {
             Body::Start(start) => Some(start.adapter),
             _ => None,
         })
+}
+
+/// Says which of the commands that were run on the result ended well.
+pub(super) fn checked(result: &Event) {
+    for check in Check::of(result) {
+        let (symbol, style, how) = match check.exit {
+            Some(0) => ("✓", anstyle::AnsiColor::Green, String::new()),
+            Some(code) => ("!", anstyle::AnsiColor::Red, format!("  exit code {code}")),
+            None => ("!", anstyle::AnsiColor::Red, "  did not run".to_owned()),
+        };
+        let style = style.on_default();
+        output::progress(format!("{style}{symbol}{style:#} {}{how}", check.command));
+    }
 }
 
 /// A command that failed is a failure here too.

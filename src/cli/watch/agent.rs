@@ -1,10 +1,13 @@
 //! What one agent is doing.
 
+use std::collections::VecDeque;
+
 use anstyle::{AnsiColor, Style};
 use nostr::Event;
 
 use crate::{
     cli::{
+        figures::{Figures, clock, dollars, thousands},
         output,
         render::{self, Renderer},
         text::{columns_of, one_line, sanitize, truncate},
@@ -18,41 +21,53 @@ use crate::{
 
 /// The bytes of unfinished text that are kept of an agent.
 const MAX_TEXT: usize = 4096;
+/// The last steps that are kept of an agent.
+const RECENT: usize = 4;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// One session.
-pub(super) struct Agent {
-    pub(super) renderer: Renderer,
-    pub(super) colour: AnsiColor,
-    name: String,
+pub(in crate::cli) struct Agent {
+    pub(in crate::cli) renderer: Renderer,
+    pub(in crate::cli) colour: AnsiColor,
+    pub(in crate::cli) name: String,
+    /// Whether the name says already which agent it is.
+    named: bool,
     task: String,
     /// What it was asked, until it is known who it is.
     pub(super) waiting: Option<String>,
     began: u64,
     /// When the last turn began.
     turn: u64,
-    steps: u64,
-    tokens: u64,
-    microusd: u64,
-    pub(super) doing: String,
+    pub(in crate::cli) figures: Figures,
+    pub(in crate::cli) doing: String,
     text: String,
     next_delta: u64,
-    pub(super) state: State,
+    /// What it did last, oldest first.
+    recent: VecDeque<String>,
+    pub(in crate::cli) state: State,
 }
 
+/// How an agent stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::cli) enum State {
+    /// It has not begun.
     Waiting,
     Working,
     /// It answered, and may be asked again.
     Idle,
+    /// Its session has ended.
     Over,
 }
 
 impl Agent {
-    pub(super) fn new(renderer: Renderer, colour: AnsiColor, name: String, at: u64) -> Self {
+    pub(in crate::cli) fn new(
+        renderer: Renderer,
+        colour: AnsiColor,
+        name: String,
+        at: u64,
+    ) -> Self {
         Self {
             renderer,
             colour,
@@ -61,18 +76,24 @@ impl Agent {
             waiting: None,
             began: at,
             turn: at,
-            steps: 0,
-            tokens: 0,
-            microusd: 0,
+            named: false,
+            figures: Figures::default(),
             doing: String::new(),
             text: String::new(),
             next_delta: 0,
+            recent: VecDeque::new(),
             state: State::Waiting,
         }
     }
 
+    /// The name is a whole one, and stays.
+    pub(in crate::cli) fn named(mut self) -> Self {
+        self.named = true;
+        self
+    }
+
     /// A job was handed to it.
-    pub(super) fn asked(&mut self, task: &Event) {
+    pub(in crate::cli) fn asked(&mut self, task: &Event) {
         self.task = one_line(&view::prompt(task));
         self.turn = task.created_at.as_secs();
         self.began = self.began.min(self.turn);
@@ -85,7 +106,7 @@ impl Agent {
     }
 
     /// Text that is being written.
-    pub(super) fn delta(&mut self, event: &Event) {
+    pub(in crate::cli) fn delta(&mut self, event: &Event) {
         let number = tag_value(event, "stream-seq").and_then(|number| number.parse().ok());
         let Some(number) = number.filter(|number| *number >= self.next_delta) else {
             return;
@@ -102,31 +123,19 @@ impl Agent {
     }
 
     /// Reads a record of its own.
-    pub(super) fn record(&mut self, event: &Event) -> Option<String> {
+    pub(in crate::cli) fn record(&mut self, event: &Event) -> Option<String> {
         let record = Record::parse(event).ok()?;
         "working".clone_into(&mut self.doing);
+        self.figures.take(&record);
         match &record.body {
             Body::Start(start) => {
-                self.name = format!("{} {}", one_line(&start.role), self.name);
+                if !self.named {
+                    self.name = format!("{} {}", one_line(&start.role), self.name);
+                }
                 self.state = State::Working;
             }
-            Body::Action(action) => {
-                self.steps += 1;
-                let number = |name: &str, at: usize| -> u64 {
-                    let tag = action.detail.iter().find(|tag| tag[0] == name);
-                    let value = tag.and_then(|tag| tag.get(at));
-                    value.and_then(|value| value.parse().ok()).unwrap_or(0)
-                };
-                match &action.kind {
-                    ActionKind::Message => self.text.clear(),
-                    ActionKind::Other(label) if label == "model" => {
-                        let used = number("tokens", 1).saturating_add(number("tokens", 2));
-                        self.tokens = self.tokens.saturating_add(used);
-                        self.microusd = self.microusd.saturating_add(number("microusd", 1));
-                    }
-                    _ => {}
-                }
-            }
+            Body::Action(action) if action.kind == ActionKind::Message => self.text.clear(),
+            Body::Action(_) => {}
             Body::End(_) => {
                 self.state = State::Over;
                 self.text.clear();
@@ -138,7 +147,23 @@ impl Agent {
         if aside {
             return Some(String::new());
         }
+        if let Some(did) = tag_value(event, "alt") {
+            if self.recent.len() >= RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(one_line(did));
+        }
         self.renderer.entry(event)
+    }
+
+    /// What it did last, oldest first.
+    pub(in crate::cli) fn recent(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.recent.iter().map(String::as_str)
+    }
+
+    /// Seconds since it was asked.
+    pub(in crate::cli) fn seconds(&self, now: u64) -> u64 {
+        now.saturating_sub(self.turn)
     }
 
     /// Lines under the one that says whose they are.
@@ -157,15 +182,16 @@ impl Agent {
 
     pub(super) fn rows(&self, now: u64, columns: usize, rows: &mut Vec<String>) {
         let style = self.colour.on_default().bold();
-        let mut notes = vec![clock(now.saturating_sub(self.turn))];
-        if self.steps > 0 {
-            notes.push(render::plural(self.steps, "step"));
+        let figures = &self.figures;
+        let mut notes = vec![clock(self.seconds(now))];
+        if figures.steps > 0 {
+            notes.push(render::plural(figures.steps, "step"));
         }
-        if self.tokens > 0 {
-            notes.push(format!("{} tokens", thousands(self.tokens)));
+        if figures.tokens() > 0 {
+            notes.push(format!("{} tokens", thousands(figures.tokens())));
         }
-        if self.microusd > 0 {
-            notes.push(dollars(self.microusd));
+        if figures.microusd > 0 {
+            notes.push(dollars(figures.microusd));
         }
         let notes = notes.join(" · ");
         let room = columns.saturating_sub(columns_of(&self.name) + columns_of(&notes) + 6);
@@ -177,6 +203,16 @@ impl Agent {
             "{style}● {}{style:#}  {BOLD}{task}{BOLD:#}{:gap$}  {DIM}{notes}{DIM:#}",
             self.name, ""
         ));
+        rows.push(self.activity(columns));
+    }
+
+    /// Whether text of it is on its way.
+    pub(in crate::cli) fn is_writing(&self) -> bool {
+        !self.text.trim().is_empty()
+    }
+
+    /// What it does right now, on one line: what is being written, or in words.
+    pub(in crate::cli) fn activity(&self, columns: usize) -> String {
         let writing = self.text.trim_end().lines().next_back().unwrap_or_default();
         let (symbol, line) = if writing.trim().is_empty() {
             ("…", self.doing.as_str())
@@ -195,56 +231,6 @@ impl Agent {
         } else {
             line.to_owned()
         };
-        rows.push(format!("  {DIM}{symbol} {line}{DIM:#}"));
-    }
-}
-
-/// `0:07`, `12:30`, `1:02:03`.
-fn clock(seconds: u64) -> String {
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes}:{seconds:02}")
-    }
-}
-
-/// `940`, `41.2k`, `1.3M`.
-fn thousands(n: u64) -> String {
-    match n {
-        0..1_000 => n.to_string(),
-        1_000..1_000_000 => format!("{}.{}k", n / 1_000, n % 1_000 / 100),
-        _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
-    }
-}
-
-/// Of millionths of a dollar: `$0.03`, and more digits below a cent.
-fn dollars(microusd: u64) -> String {
-    if microusd >= 10_000 {
-        format!(
-            "${}.{:02}",
-            microusd / 1_000_000,
-            microusd % 1_000_000 / 10_000
-        )
-    } else {
-        format!("$0.{microusd:06}").trim_end_matches('0').to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!((clock(7), clock(3723)), ("0:07".into(), "1:02:03".into()));
-        assert_eq!(
-            [940, 41_212, 1_300_000].map(thousands),
-            ["940", "41.2k", "1.3M"]
-        );
-        assert_eq!(
-            [31_000, 1_234_567, 420].map(dollars),
-            ["$0.03", "$1.23", "$0.00042"]
-        );
+        format!("  {DIM}{symbol} {line}{DIM:#}")
     }
 }

@@ -4,16 +4,27 @@ use std::io::{self, Write as _};
 
 /// The bottom lines. Where no terminal is, there are none.
 #[derive(Debug)]
-pub(super) struct Area {
+pub(in crate::cli) struct Area {
     terminal: bool,
+    /// Whether these are lines of progress, and go to stderr.
+    progress: bool,
     drawn: Vec<String>,
 }
 
 impl Area {
-    pub(super) fn new(terminal: bool) -> Self {
+    pub(in crate::cli) fn new(terminal: bool) -> Self {
         Self {
             terminal,
+            progress: false,
             drawn: Vec::new(),
+        }
+    }
+
+    /// The same for progress, beside data on stdout.
+    pub(in crate::cli) fn of_progress(terminal: bool) -> Self {
+        Self {
+            progress: true,
+            ..Self::new(terminal)
         }
     }
 
@@ -21,7 +32,7 @@ impl Area {
     ///
     /// # Errors
     /// When stdout is closed.
-    pub(super) fn above(&mut self, lines: &[String]) -> io::Result<()> {
+    pub(in crate::cli) fn above(&mut self, lines: &[String]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -37,11 +48,11 @@ impl Area {
             all.push('\n');
         }
         self.drawn = drawn;
-        write(&all)
+        self.write(&all)
     }
 
     /// Draws the bottom lines anew if they are others by now.
-    pub(super) fn draw(&mut self, lines: impl FnOnce() -> Vec<String>) {
+    pub(in crate::cli) fn draw(&mut self, lines: impl FnOnce() -> Vec<String>) {
         if !self.terminal {
             return;
         }
@@ -56,13 +67,27 @@ impl Area {
         }
         self.drawn = lines;
         // A terminal that is gone ends the watching with the next step.
-        let _ = write(&all);
+        let _ = self.write(&all);
     }
 
     /// Takes the bottom lines away.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::cli) fn clear(&mut self) {
         let drawn = std::mem::take(&mut self.drawn);
-        let _ = write(&erase(drawn.len()));
+        let _ = self.write(&erase(drawn.len()));
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.progress {
+            let mut err = anstream::stderr().lock();
+            err.write_all(text.as_bytes())?;
+            return err.flush();
+        }
+        let mut out = anstream::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
     }
 }
 
@@ -72,13 +97,4 @@ fn erase(lines: usize) -> String {
         return String::new();
     }
     format!("\r\u{1b}[{lines}A\u{1b}[J")
-}
-
-fn write(text: &str) -> io::Result<()> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }

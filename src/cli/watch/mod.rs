@@ -3,8 +3,8 @@
 //! `Board` reads events and knows what each agent is doing; `Area` keeps the
 //! lines that change at the bottom of a terminal. What is over scrolls by above them and stays.
 
-mod agent;
-mod area;
+pub(super) mod agent;
+pub(super) mod area;
 mod board;
 
 use std::time::Duration;

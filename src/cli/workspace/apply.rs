@@ -52,6 +52,24 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     .await
 }
 
+/// Takes one session's changes home, after it was asked on the terminal.
+///
+/// # Errors
+/// As [`run`].
+pub(in crate::cli) async fn of(
+    session: &str,
+    connection: &mut Connection,
+) -> Result<(), CommandError> {
+    let args = Args {
+        session: Some(session.to_owned()),
+        yes: false,
+        flagged: false,
+        take_back: false,
+        json: false,
+    };
+    take_home(&args, connection).await
+}
+
 async fn take_home(args: &Args, connection: &mut Connection) -> Result<(), CommandError> {
     let session = args.session.as_deref();
     let planned = super::ask(connection, session, Operation::Plan).await?;

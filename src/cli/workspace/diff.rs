@@ -68,14 +68,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         left_out(&uncovered, left_out_in_all);
         return Ok(());
     }
-    if !args.stat {
-        for line in reveal(&text).lines() {
-            output::line(coloured(line))?;
+    if args.stat {
+        for line in stat(&files, changed) {
+            output::line(line)?;
         }
-        output::line("")?;
-    }
-    for line in stat(&files, changed) {
-        output::line(line)?;
+    } else {
+        show(&text, &files, changed)?;
     }
     left_out(&uncovered, left_out_in_all);
     if cut && !args.stat {
@@ -83,6 +81,34 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             "The difference is longer than one answer; the files are in {}",
             name(answer.path.as_deref().unwrap_or_default())
         ));
+    }
+    Ok(())
+}
+
+/// Writes a difference, and which files it is about.
+///
+/// # Errors
+/// When stdout is closed.
+pub(in crate::cli) fn show(
+    text: &str,
+    files: &[FileLine],
+    changed: usize,
+) -> Result<(), CommandError> {
+    self::text(text)?;
+    output::line("")?;
+    for line in stat(files, changed) {
+        output::line(line)?;
+    }
+    Ok(())
+}
+
+/// Writes a unified diff.
+///
+/// # Errors
+/// When stdout is closed.
+pub(in crate::cli) fn text(text: &str) -> Result<(), CommandError> {
+    for line in reveal(text).lines() {
+        output::line(coloured(line))?;
     }
     Ok(())
 }

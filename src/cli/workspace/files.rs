@@ -85,7 +85,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
 
 /// A folder's entries or a file's content, all of it: what one answer has no room for is asked for again, at the same
 /// checkpoint.
-async fn look(
+///
+/// # Errors
+/// When there is no such file, or treefort cannot be asked.
+pub(in crate::cli) async fn look(
     connection: &mut Connection,
     which: Which,
     mut at: Option<State>,

@@ -15,7 +15,7 @@ pub mod steer;
 pub mod undo;
 
 use std::{
-    io::{BufRead as _, IsTerminal as _, Write as _},
+    io::{IsTerminal as _, Write as _},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use super::{
     client::Update,
     error::{CommandError, Kind, Problem},
     gather::{self, Target},
+    keyboard,
     launch::Connection,
     output,
     text::{ago, one_line, truncate},
@@ -197,9 +198,7 @@ fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     let mut err = anstream::stderr().lock();
     write!(err, "{question}")?;
     err.flush()?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(said(&line, yes))
+    Ok(said(&keyboard::line_now().unwrap_or_default(), yes))
 }
 
 /// What a line says: yes, when it is one of these words.

@@ -184,11 +184,11 @@ async fn start(
     let (progress, mut building) = mpsc::channel(64);
     // Nobody acts under these keys: they name the container.
     let starting = Start {
+        network: None,
         agent: SHELL,
         keys: Keys::generate(),
         tree: Some(tree.to_owned()),
         state: None,
-        network: None,
         project,
         command: Some(command),
         progress: Some(progress),

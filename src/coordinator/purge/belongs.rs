@@ -1,7 +1,8 @@
 //! What belongs to a session, and to nobody else.
 //!
 //! Its records and whatever else its key signed; the jobs that it did, with their requests, feedback and results; what
-//! the coordinator handed it; the notes of its jobs' threads, and replies to them. With the copy that no other session
+//! the coordinator handed it; the notes of its jobs' threads, and replies to them; the notes of a comparison that one of
+//! its jobs belongs to. With the copy that no other session
 //! works on: the sessions of its undos, and every task with it, since a difference quotes files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,7 +15,7 @@ use crate::{
     job::{Failure, JobRecord},
     nips::{
         kind,
-        nip90::JobRequest,
+        nip90::{Comparison, JobRequest},
         reference::{named_keys, tag_value},
         workspace::{Purge, Task, Which},
     },
@@ -258,19 +259,25 @@ async fn tasks(context: &Context, ledger: &Ledger, found: &mut Belongings) -> Re
 async fn events(context: &Context, ledger: &Ledger, found: &mut Belongings) -> Result<(), Failure> {
     let coordinator = context.keyring.coordinator().public_key();
     let others: HashSet<PublicKey> = ledger.sessions.keys().copied().collect();
+    let mut compared = BTreeSet::new();
     for sessions in found.sessions.clone().chunks(IDS) {
         let by = Filter::new().authors(sessions.iter().copied());
         each(context, by, |event| keep(context, found, event)).await?;
         let handed = Filter::new()
             .author(coordinator)
             .pubkeys(sessions.iter().copied());
-        each(context, handed, |event| keep(context, found, event)).await?;
+        each(context, handed, |event| {
+            compared.extend(Comparison::of(&event).map(|one| one.id));
+            keep(context, found, event);
+        })
+        .await?;
     }
     let all: Vec<EventId> = found.jobs.iter().chain(&found.tasks).copied().collect();
     let mut threads = Vec::new();
     for ids in all.chunks(IDS) {
         each(context, Filter::new().ids(ids.to_vec()), |event| {
-            keep(context, found, event)
+            compared.extend(Comparison::of(&event).map(|one| one.id));
+            keep(context, found, event);
         })
         .await?;
         let about = Filter::new().events(ids.to_vec());
@@ -310,6 +317,7 @@ async fn events(context: &Context, ledger: &Ledger, found: &mut Belongings) -> R
         })
         .await?;
     }
+    told(context, ledger, found, &compared).await?;
     for ids in threads.chunks(IDS) {
         let replies = Filter::new()
             .kind(Kind::from(kind::NOTE))
@@ -320,6 +328,33 @@ async fn events(context: &Context, ledger: &Ledger, found: &mut Belongings) -> R
             }
         })
         .await?;
+    }
+    Ok(())
+}
+
+/// The notes in which customers told of comparisons that one of their jobs belongs to: they repeat the question.
+async fn told(
+    context: &Context,
+    ledger: &Ledger,
+    found: &mut Belongings,
+    compared: &BTreeSet<EventId>,
+) -> Result<(), Failure> {
+    let customers: BTreeSet<PublicKey> = found
+        .jobs
+        .iter()
+        .filter_map(|id| ledger.jobs.get(id).map(JobRecord::customer))
+        .collect();
+    if customers.is_empty() {
+        return Ok(());
+    }
+    let compared: Vec<EventId> = compared.iter().copied().collect();
+    for ids in compared.chunks(IDS) {
+        let notes = Filter::new()
+            .kind(Kind::from(kind::NOTE))
+            .authors(customers.iter().copied());
+        for notes in [notes.clone().ids(ids.to_vec()), notes.events(ids.to_vec())] {
+            each(context, notes, |event| keep(context, found, event)).await?;
+        }
     }
     Ok(())
 }

@@ -5,11 +5,13 @@
 //! The types are our own: the NIP is marked `unrecommended` and its Rust home dropped it. [`JobRequest`] is
 //! read with every tolerance that real customers need; what we send ([`reply`]) is strict.
 
+pub mod comparison;
 pub mod encryption;
 pub mod reply;
 pub mod request;
 
 pub use self::{
+    comparison::{Comparison, MAX_COMPARED},
     encryption::Scheme,
     reply::{Reply, Status, cancelled_unread},
     request::{Input, JobRequest, RequestError},

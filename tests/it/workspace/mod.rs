@@ -7,6 +7,7 @@ mod asks;
 mod attach;
 mod canary;
 mod checks;
+mod compare;
 mod conversations;
 mod copies;
 mod crash;

@@ -1,34 +1,59 @@
-// Conversations side by side: the same question to several agents, their answers, what they changed, what it took.
+// Conversations side by side: the same question to several agents, what each does, how they did, and one taken home.
 
-import { useSignal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import { prompt } from "../nostr/jobs";
-import { isPrivate, kind, value } from "../nostr/records";
-import type { DiffAnswer } from "../nostr/workspace";
 import { Prose } from "../story/parts";
 import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import { Asks } from "./Asks";
 import { Changed } from "./Changed";
-import { agentNamed, agentTitle } from "./choice";
-import { isOpen } from "./conversations";
-import { Feed } from "./feed";
-import { Progress } from "./Progress";
+import { Lane } from "./lane";
+import { Progress, step } from "./Progress";
 import { go, hrefs } from "./route";
 import { titleOf } from "./Sessions";
-import { now, store } from "./state";
-import * as tasks from "./tasks";
-import { Busy, Button, Chip, sentence } from "./ui";
+import { Apply, Applying, Standings } from "./Standings";
+import { conversations, store } from "./state";
+import type { Store } from "./store";
+import { Busy, Button, Chip } from "./ui";
 
 /** How much of an answer is shown here. */
 const SHOWN = 6000;
 
-export function Compare({ ids }: { ids: string[] }) {
+/** Those that were asked the same at once, in the order in which they were asked. */
+function asked(comparison: string): string[] {
+  const all = conversations.value.filter((one) => one.comparison?.id === comparison);
+  return all.sort((a, b) => (a.comparison?.n ?? 0) - (b.comparison?.n ?? 0)).map((one) => one.id);
+}
+
+export function Compare({ ids, comparison }: { ids: string[]; comparison: string | undefined }) {
   const known = store.value;
   if (known === undefined) return null;
   void known.version.value;
+  return <Lanes ids={comparison === undefined ? ids : asked(comparison)} known={known} together={comparison !== undefined} />;
+}
+
+function Lanes({ ids, known, together }: { ids: string[]; known: Store; together: boolean }) {
+  const kept = useRef(new Map<string, Lane>());
+  const lanes = ids.map((id) => {
+    const lane = kept.current.get(id) ?? new Lane(id, known);
+    kept.current.set(id, lane);
+    return lane;
+  });
+  useEffect(() => {
+    for (const [id, lane] of kept.current) {
+      if (ids.includes(id)) continue;
+      lane.close();
+      kept.current.delete(id);
+    }
+  }, [ids.join()]);
+  useEffect(() => {
+    const all = kept.current;
+    return () => {
+      for (const lane of all.values()) lane.close();
+    };
+  }, []);
   const questions = new Set(
     ids.map((id) => {
       const event = known.jobs.get(id)?.event;
@@ -36,6 +61,7 @@ export function Compare({ ids }: { ids: string[] }) {
     }),
   );
   const same = questions.size === 1 ? [...questions][0] : undefined;
+  const over = lanes.length > 1 && lanes.every((lane) => lane.job !== undefined && !lane.working);
   return (
     <div class="page compare">
       <header class="page-head">
@@ -54,94 +80,104 @@ export function Compare({ ids }: { ids: string[] }) {
           </a>
         </div>
       )}
+      {over && <Standings lanes={lanes} />}
       <div class="columns">
-        {ids.map((id) => (
-          <Column key={id} id={id} titled={same === undefined} onRemove={() => go(hrefs.compare(ids.filter((other) => other !== id)))} />
+        {lanes.map((lane, at) => (
+          <Column
+            key={lane.id}
+            lane={lane}
+            number={together ? at + 1 : undefined}
+            titled={same === undefined}
+            onRemove={together ? undefined : () => go(hrefs.compare(ids.filter((other) => other !== lane.id)))}
+          />
         ))}
       </div>
+      <Applying />
     </div>
   );
 }
 
-function Column({ id, titled, onRemove }: { id: string; titled: boolean; onRemove: () => void }) {
-  const known = store.value;
-  const feed = useMemo(() => (known === undefined ? undefined : new Feed(id, known)), [id, known]);
-  const diff = useSignal<DiffAnswer | undefined>(undefined);
-  const problem = useSignal("");
-  useEffect(() => () => feed?.close(), [feed]);
-  useEffect(() => void known?.load(id), [id, known]);
-  const conversation = feed?.conversation.value;
-  const job = conversation?.jobs.at(-1);
-  const session = feed?.session.value;
-  const working = job !== undefined && isOpen(job.state);
-  const files = conversation?.task === true && agentNamed(conversation.agent ?? "")?.workspace !== false;
-  useEffect(() => {
-    if (session === undefined || working || !files) return;
-    // From how it began, whatever was applied since.
-    tasks.diff(session, 1).then(
-      (found) => (diff.value = found),
-      (error: unknown) => (problem.value = sentence(error)),
-    );
-  }, [session, working, files]);
-  if (feed === undefined || conversation === undefined || job === undefined) return <Busy text={words.loading} />;
+interface ColumnProps {
+  lane: Lane;
+  /** Which of those who were asked the same. */
+  number: number | undefined;
+  titled: boolean;
+  onRemove: (() => void) | undefined;
+}
 
+function Column({ lane, number, titled, onRemove }: ColumnProps) {
+  const { feed, job, working } = lane;
+  const session = feed.session.value;
+  const files = lane.onFiles;
+  useEffect(() => void store.value?.load(lane.id), [lane.id]);
+  useEffect(() => {
+    if (session !== undefined && !working && files) lane.look(session);
+  }, [session, working, files]);
+  const conversation = feed.conversation.value;
+  if (conversation === undefined || job === undefined) return <Busy text={words.loading} />;
   const used = feed.used.value;
-  const seconds = (working ? now.value : (job.endedAt ?? job.saidAt)) - job.at;
-  const message = feed.events.value.findLast((event) => event.kind === kind.action && value(event, "l") === "message");
-  const result = job.result;
-  const said =
-    result === undefined
-      ? feed.live.value || (message?.content ?? "")
-      : isPrivate(result)
-        ? (known?.plain.get(result.id) ?? "")
-        : result.content;
+  const { said, title } = lane;
+  const diff = lane.diff.value;
   return (
-    <article class="column" aria-label={agentTitle(conversation.agent)}>
+    <article class={`column ${working ? "working" : ""}`} aria-label={number === undefined ? title : `${number}. ${title}`}>
       <header>
         <div>
           <h2>
-            <a href={hrefs.session(conversation.id)}>{agentTitle(conversation.agent)}</a>
+            {number !== undefined && <span class="number">{number}.</span>}
+            <a href={hrefs.session(conversation.id)}>{title}</a>
           </h2>
-          <p class="muted">{line((used.model === "none" ? undefined : used.model) ?? conversation.model ?? "", 60)}</p>
+          <p class="muted">{lane.model}</p>
         </div>
         <Chip state={job.state} />
-        <Button icon="close" kind="quiet" label={words.compare.remove(agentTitle(conversation.agent))} onClick={onRemove} />
+        {onRemove !== undefined && <Button icon="close" kind="quiet" label={words.compare.remove(title)} onClick={onRemove} />}
       </header>
       {titled && <p class="question">“{titleOf(conversation)}”</p>}
-      <dl class="figures">
-        <div>
-          <dt>{words.compare.time}</dt>
-          <dd>{clock(seconds)}</dd>
-        </div>
-        {used.calls > 0 && (
-          <>
-            <div>
-              <dt>{words.compare.tokens}</dt>
-              <dd>{short(used.read + used.written)}</dd>
-            </div>
-            <div>
-              <dt>{words.compare.cost}</dt>
-              <dd>{used.unpriced ? words.session.costUnknown : dollars(used.microusd)}</dd>
-            </div>
-          </>
-        )}
-        {diff.value !== undefined && (
+      {!working && (
+        <dl class="figures">
           <div>
-            <dt>{words.compare.changed}</dt>
-            <dd>{diff.value.changed}</dd>
+            <dt>{words.compare.time}</dt>
+            <dd>{clock(lane.seconds)}</dd>
           </div>
-        )}
-      </dl>
+          {used.calls > 0 && (
+            <>
+              <div>
+                <dt>{words.compare.tokens}</dt>
+                <dd>{short(used.read + used.written)}</dd>
+              </div>
+              <div>
+                <dt>{words.compare.cost}</dt>
+                <dd>{used.unpriced ? words.session.costUnknown : dollars(used.microusd)}</dd>
+              </div>
+            </>
+          )}
+          {diff !== undefined && (
+            <div>
+              <dt>{words.compare.changed}</dt>
+              <dd>{diff.changed}</dd>
+            </div>
+          )}
+        </dl>
+      )}
       {working && <Progress feed={feed} />}
+      {working && lane.latest.length > 0 && (
+        <ol class="latest">
+          {lane.latest.map((event) => (
+            <li key={event.id}>{step(event)}</li>
+          ))}
+        </ol>
+      )}
       {conversation.question !== undefined && <Asks key={conversation.question.id} question={conversation.question} />}
       <div class="answer story" tabIndex={0} role="group" aria-label={words.compare.answer}>
         {said === "" ? <p class="muted">{job.state === "failed" ? line(job.said?.sentence ?? "", 400) : words.compare.noAnswer}</p> : <Prose text={said.slice(0, SHOWN)} />}
       </div>
-      {problem.value !== "" && <p class="muted">{problem.value}</p>}
-      {diff.value !== undefined && <Changed diff={diff.value} working={working} />}
-      <a class="button" href={hrefs.session(conversation.id)}>
-        {words.compare.open}
-      </a>
+      {lane.problem.value !== "" && <p class="muted">{lane.problem.value}</p>}
+      {diff !== undefined && <Changed diff={diff} working={working} />}
+      <div class="row">
+        <Apply lane={lane} primary />
+        <a class="button" href={hrefs.session(conversation.id)}>
+          {words.compare.open}
+        </a>
+      </div>
     </article>
   );
 }

@@ -4,12 +4,13 @@ import { type NEvent, value } from "../nostr/records";
 import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
+import { agentNamed } from "./choice";
 import { isOpen, type Job } from "./conversations";
 import type { Feed } from "./feed";
 import { conversations, now, status, store } from "./state";
 
 /** A record in one line, as every client can show it. */
-const alt = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);
+export const step = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);
 
 /** Seconds after which a start that takes long may be one that waits for its turn. */
 const QUEUE = 5;
@@ -21,16 +22,16 @@ function doing(feed: Feed, job: Job): string {
   if (job.state === "asking") return words.session.asks;
   if (job.state === "waiting") return store.value?.relay.unsent.value ? words.session.unsent : words.session.waitingFor;
   if (feed.live.value !== "") return words.session.working;
-  const step = feed.step.value;
+  const last = feed.step.value;
   const said = job.said;
   const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
   // What was said later counts: a model that is loaded, an image that is made.
-  if (news !== "" && (step === undefined || job.saidAt >= step.created_at)) return line(news, 200);
-  if (step === undefined) {
+  if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news, 200);
+  if (last === undefined) {
     const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));
     return others && now.value - job.at > QUEUE ? words.session.queued : words.session.starting;
   }
-  return step.kind === 4781 || step.kind === 4783 ? words.session.thinking : alt(step);
+  return last.kind === 4781 || last.kind === 4783 ? words.session.thinking : step(last);
 }
 
 export function Progress({ feed }: { feed: Feed }) {
@@ -72,7 +73,7 @@ export function Progress({ feed }: { feed: Feed }) {
             <dd>{line(used.model, 40)}</dd>
           </div>
         )}
-        {used.model === undefined && conversation.model === undefined && open && status.value?.default_model && (
+        {used.model === undefined && conversation.model === undefined && open && agentNamed(conversation.agent ?? "")?.command !== true && status.value?.default_model && (
           <div class="model">
             <dt>{words.session.model}</dt>
             <dd>{line(status.value.default_model, 40)}</dd>

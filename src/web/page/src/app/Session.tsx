@@ -115,6 +115,11 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
                   <Icon name="lock" size={16} /> {words.session.private}
                 </span>
               )}
+              {conversation.comparison !== undefined && (
+                <a href={hrefs.comparison(conversation.comparison.id)}>
+                  <Icon name="compare" size={16} /> {words.compare.others(conversation.comparison.of)}
+                </a>
+              )}
             </p>
           </div>
           <div class="row">

@@ -88,7 +88,7 @@ export function Shell() {
         {view === "start" && <Start />}
         {view === "session" && at.view === view && <Session key={at.id} id={at.id} step={at.step} />}
         {view === "sessions" && <Sessions />}
-        {view === "compare" && at.view === view && <Compare ids={at.ids} />}
+        {view === "compare" && at.view === view && <Compare key={at.comparison} ids={at.ids} comparison={at.comparison} />}
         {view === "touch" && <Touch />}
       </main>
       <p class="hidden" role="status" aria-live="polite">

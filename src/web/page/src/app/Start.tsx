@@ -6,7 +6,7 @@ import type { Attachment } from "../nostr/jobs";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
 import { Treehouse } from "./art";
-import { ask } from "./ask";
+import { ask, askSeveral } from "./ask";
 import { Attachments } from "./attach";
 import { agentNamed, blindTo, blindWords, type Choice, ChoiceFields, isElsewhere, lastAgent, lastModel, modelParam, titleOf, usual, worker } from "./choice";
 import { Field } from "./field";
@@ -87,12 +87,14 @@ export function Start() {
     sending.value = true;
     problem.value = "";
     try {
-      const ids: string[] = [];
       const chosen = await whenKnown();
-      for (const choice of chosen) {
+      const failed = (error: unknown): void => {
+        problem.value = sentence(error);
+      };
+      const questions = chosen.map((choice) => {
         const agent = agentNamed(choice.agent);
         const task = agent?.workspace === true || agent?.command === true;
-        const question = {
+        return {
           text: text.value.trim(),
           task,
           agent: choice.agent,
@@ -102,8 +104,12 @@ export function Start() {
           hidden: hidden.value,
           ask: asks.value && agent?.asks === true,
         };
-        ids.push(await ask(question, (error) => (problem.value = sentence(error))));
-      }
+      });
+      const [first] = questions;
+      const at =
+        first !== undefined && questions.length === 1
+          ? hrefs.session(await ask(first, failed))
+          : hrefs.comparison(await askSeveral(questions, chosen.map(nameOf), failed));
       lastAgent.value = chosen[0]?.agent ?? "";
       lastModel.value = chosen[0] === undefined ? "" : (modelParam(chosen[0]) ?? "");
       text.value = "";
@@ -111,7 +117,7 @@ export function Start() {
       choices.value = [];
       hidden.value = false;
       asks.value = false;
-      go(ids.length > 1 ? hrefs.compare(ids) : hrefs.session(ids[0] ?? ""));
+      go(at);
     } catch (error) {
       problem.value = sentence(error);
     }
@@ -189,6 +195,12 @@ export function Start() {
       {picking.value && <FolderPicker onChoose={chooseFolder} onClose={() => (picking.value = false)} />}
     </div>
   );
+}
+
+/** Agent and model, as other programs' people read them. */
+function nameOf(choice: Choice): string {
+  const model = agentNamed(choice.agent)?.command === true ? undefined : (modelParam(choice) ?? status.value?.default_model ?? undefined);
+  return line(model === undefined ? choice.agent : `${choice.agent} · ${model}`, 100);
 }
 
 /** One more to ask the same: with a model that was not chosen yet, if there is one. */

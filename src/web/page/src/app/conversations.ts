@@ -1,5 +1,6 @@
 // Jobs that go on from each other, as the conversations that a person had.
 
+import { type Comparison, comparisonOf } from "../nostr/comparison";
 import { type Feedback, prompt, requestTags } from "../nostr/jobs";
 import { kind, type NEvent, params, tag, value } from "../nostr/records";
 
@@ -49,6 +50,8 @@ export interface Conversation {
   at: number;
   state: JobState;
   question: Question | undefined;
+  /** Which of several it is that were asked the same. */
+  comparison: Comparison | undefined;
 }
 
 /** What conversations are made of. */
@@ -127,5 +130,7 @@ function describe(known: Known, id: string, jobs: Job[]): Conversation {
     at: Math.max(...jobs.map((job) => job.endedAt ?? job.saidAt)),
     state: newest?.state ?? "waiting",
     question: newest === undefined ? undefined : known.question(newest.id),
+    // A request that was withdrawn is known by what was handed on.
+    comparison: comparisonOf(first?.event === undefined ? (first?.inner?.tags ?? []) : (said[0] ?? [])),
   };
 }

@@ -6,10 +6,10 @@ export type Route =
   | { view: "start" }
   | { view: "session"; id: string; step: string | undefined }
   | { view: "sessions" }
-  | { view: "compare"; ids: string[] }
+  | { view: "compare"; ids: string[]; comparison: string | undefined }
   | { view: "touch" };
 
-/** The most conversations side by side. */
+/** The most conversations that are chosen to be side by side. */
 export const MAX_COMPARED = 4;
 
 const HEX = /^[0-9a-f]{64}$/;
@@ -18,8 +18,10 @@ export function parse(hash: string): Route {
   const [view, rest = "", step] = hash.replace(/^#\/?/, "").split("/", 3) as [string, string?, string?];
   if (view === "s" && HEX.test(rest)) return { view: "session", id: rest, step: /^[0-9a-f]{4,64}$/.test(step ?? "") ? step : undefined };
   if (view === "compare") {
+    // What was asked of several at once is known by what ties it together.
+    if (rest.startsWith("=") && HEX.test(rest.slice(1))) return { view: "compare", ids: [], comparison: rest.slice(1) };
     const ids = rest.split(",").filter((id) => HEX.test(id));
-    return { view: "compare", ids: [...new Set(ids)].slice(0, MAX_COMPARED) };
+    return { view: "compare", ids: [...new Set(ids)].slice(0, MAX_COMPARED), comparison: undefined };
   }
   if (view === "sessions" || view === "touch") return { view };
   return { view: "start" };
@@ -31,6 +33,7 @@ export const hrefs = {
   touch: "#/touch",
   session: (id: string): string => `#/s/${id}`,
   step: (id: string, step: string): string => `#/s/${id}/${step.slice(0, 16)}`,
+  comparison: (id: string): string => `#/compare/=${id}`,
   compare: (ids: string[]): string => `#/compare/${ids.join(",")}`,
 };
 

@@ -28,8 +28,8 @@ export interface Question {
   after?: string | undefined;
 }
 
-/** The job as an event, before it is signed. */
-export function draft(question: Question, coordinator: string): Draft {
+/** The job as an event, before it is signed; `more` tags stand where its others do. */
+export function draft(question: Question, coordinator: string, more: string[][] = []): Draft {
   const said: string[][] = [["i", question.text, "text"]];
   for (const file of question.files) said.push(["i", file.sha256, "blob", "", file.name]);
   const param = (name: string, value: string | undefined): void => {
@@ -41,6 +41,7 @@ export function draft(question: Question, coordinator: string): Draft {
   param("permissions", question.ask ? "ask" : undefined);
   said.push(["output", "text/markdown"]);
   if (question.after !== undefined) said.push(["e", question.after]);
+  said.push(...more);
   const number = question.task ? kind.taskJob : kind.chatJob;
   if (question.hidden) return { kind: number, tags: [], content: "", hidden: said };
   // The same question twice in one second is two questions.

@@ -369,6 +369,14 @@ export const words = {
     cost: "Cost",
     tokens: "Tokens",
     changed: "Changed",
+    checks: "Checks",
+    passed: (passed: number, of: number): string => `${count(passed)} of ${count(of)}`,
+    checkFailed: (command: string, exit: number | undefined): string => (exit === undefined ? `${command}: did not run` : `${command}: exit code ${exit}`),
+    standings: "How they did",
+    least: "The least of all",
+    apply: "Apply…",
+    applyOf: (title: string): string => `Bring what ${title} changed to your folder`,
+    others: (of: number): string => `One of ${count(of)} side by side`,
   },
 
   touch: {

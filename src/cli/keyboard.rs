@@ -1,0 +1,116 @@
+//! What a person types: one reader for all that asks, since two would take each other's lines.
+
+use std::{
+    collections::VecDeque,
+    io::BufRead as _,
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+/// Lines that a person typed ahead.
+const TYPED: usize = 16;
+
+/// The lines that nobody took yet.
+struct Keyboard {
+    lines: Mutex<Lines>,
+    came: Condvar,
+    noticed: Notify,
+}
+
+#[derive(Default)]
+struct Lines {
+    typed: VecDeque<String>,
+    /// Whether no more come.
+    closed: bool,
+}
+
+fn keyboard() -> &'static Keyboard {
+    static KEYBOARD: OnceLock<Keyboard> = OnceLock::new();
+    static READER: OnceLock<()> = OnceLock::new();
+    let keyboard = KEYBOARD.get_or_init(|| Keyboard {
+        lines: Mutex::default(),
+        came: Condvar::new(),
+        noticed: Notify::new(),
+    });
+    READER.get_or_init(|| {
+        // A thread of its own, which nobody waits for at the end.
+        std::thread::spawn(|| read(keyboard));
+    });
+    keyboard
+}
+
+fn read(keyboard: &'static Keyboard) {
+    for line in std::io::stdin().lock().lines() {
+        match line {
+            Ok(line) => keyboard.put(line),
+            Err(_) => break,
+        }
+    }
+    keyboard.lines().closed = true;
+    keyboard.wake();
+}
+
+impl Keyboard {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, line: String) {
+        let mut lines = self.lines();
+        if lines.typed.len() < TYPED {
+            lines.typed.push_back(line);
+        }
+        drop(lines);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.came.notify_all();
+        self.noticed.notify_waiters();
+    }
+}
+
+/// The next line, without its end; nothing when no more come. Giving the wait up loses nothing.
+pub(super) async fn line() -> Option<String> {
+    let keyboard = keyboard();
+    loop {
+        let noticed = keyboard.noticed.notified();
+        tokio::pin!(noticed);
+        // Before looking: what comes in between is noticed.
+        noticed.as_mut().enable();
+        {
+            let mut lines = keyboard.lines();
+            if let Some(line) = lines.typed.pop_front() {
+                return Some(line);
+            }
+            if lines.closed {
+                return None;
+            }
+        }
+        noticed.await;
+    }
+}
+
+/// The same, standing still until it comes.
+pub(super) fn line_now() -> Option<String> {
+    let keyboard = keyboard();
+    let mut lines = keyboard.lines();
+    loop {
+        if let Some(line) = lines.typed.pop_front() {
+            return Some(line);
+        }
+        if lines.closed {
+            return None;
+        }
+        lines = keyboard
+            .came
+            .wait(lines)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Says nothing to whatever is asked now: Ctrl-C was pressed.
+pub(super) fn give_up() {
+    keyboard().put(String::new());
+}
