@@ -166,7 +166,7 @@ async fn loads_a_session_where_the_agent_offers_it() {
     });
     assert!(peer.initialize().await.unwrap().load_session);
     let session = treefort::agent::acp::SessionId("s".to_owned());
-    let none = serde_json::Value::Null;
+    let none = Value::Null;
     peer.load_session(&session, "/workspace", none)
         .await
         .unwrap();
