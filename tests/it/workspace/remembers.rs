@@ -290,7 +290,9 @@ async fn a_purge_takes_what_an_agent_remembers() {
 
     // Of two sessions on one copy the second alone: the copy stays, and what its agent remembers goes.
     keeper(&fort, "says first").await.ok();
-    goes_on(&fort, "echo sesame > $HOME/.kept/x; says second").await.ok();
+    goes_on(&fort, "echo sesame > $HOME/.kept/x; says second")
+        .await
+        .ok();
     fort.treefort.wait_for_no_containers().await;
     assert!(holds(&kept(&fort)[0], b"sesame"));
     let session = resumed(&fort).await[0].1[0].pubkey.to_hex();
