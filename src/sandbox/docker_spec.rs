@@ -472,13 +472,9 @@ mod tests {
             ..with_workspace("/home/a/tree")
         };
         let (_, host) = body(&spec);
-        let bound: Vec<_> = host
-            .mounts
-            .unwrap()
-            .into_iter()
-            .map(|it| it.target)
-            .collect();
-        assert_eq!(bound, [Some(WORKSPACE.to_owned()), Some(STATE.to_owned())]);
+        let bound = host.mounts.unwrap();
+        let [tree, state] = [&bound[0], &bound[1]].map(|it| it.target.as_deref());
+        assert_eq!((tree, state), (Some(WORKSPACE), Some(STATE)));
         for path in ["state", "/proc/1", "/a/../b"] {
             let spec = Spec {
                 state: Some(path.into()),

@@ -143,9 +143,9 @@ fn opencode_is_told_its_limits_and_keeps_its_token_out_of_its_configuration() {
 #[test]
 fn what_an_agent_keeps_are_folders_of_its_home_without_what_it_is_given() {
     let with = format!("{OPENCODE}\n[[files]]\npath = \".a/key\"\ncontent = \"{{token}}\"\n");
-    let own = "[resume]\nstate = [\".local/share/opencode\"]\n";
+    let own = "state = [\".local/share/opencode\"]\n";
     assert!(OPENCODE.contains(own));
-    let text = |state: &str| with.replace(own, &format!("[resume]\nstate = {state}\n"));
+    let text = |state: &str| with.replace(own, &format!("state = {state}\n"));
     let parsed = Manifest::parse(&text("[\".b\", \".c/d\"]")).unwrap();
     assert_eq!(parsed.resume.unwrap().state, [".b", ".c/d"]);
     for (state, why) in [
