@@ -288,15 +288,19 @@ impl Peer {
     }
 
     /// `session/load`: goes on with a session that the agent has kept, for those that offer it
-    /// ([`AgentInfo::load_session`]). Before this returns, the session's history comes again as claims,
+    /// ([`AgentInfo::load_session`]); `meta` as in [`Peer::new_session`]. Before this returns, the session's history comes again as claims,
     /// which are not news and have to be drained like all others.
     ///
     /// # Errors
     ///
     /// [`Error`]; [`Error::Rpc`] when the agent does not know the session any more.
-    pub async fn load_session(&self, session: &SessionId, cwd: &str) -> Result<(), Error> {
-        let params = json!({"sessionId": session.0, "cwd": cwd, "mcpServers": []});
-        self.request("session/load", params).await.map(drop)
+    pub async fn load_session(
+        &self,
+        session: &SessionId,
+        cwd: &str,
+        meta: Value,
+    ) -> Result<(), Error> {
+        self.again("session/load", session, cwd, meta).await
     }
 
     /// `session/resume`: as [`Peer::load_session`], without the history. A part of the protocol's draft, for those that
@@ -305,9 +309,27 @@ impl Peer {
     /// # Errors
     ///
     /// As [`Peer::load_session`].
-    pub async fn resume_session(&self, session: &SessionId, cwd: &str) -> Result<(), Error> {
-        let params = json!({"sessionId": session.0, "cwd": cwd, "mcpServers": []});
-        self.request("session/resume", params).await.map(drop)
+    pub async fn resume_session(
+        &self,
+        session: &SessionId,
+        cwd: &str,
+        meta: Value,
+    ) -> Result<(), Error> {
+        self.again("session/resume", session, cwd, meta).await
+    }
+
+    async fn again(
+        &self,
+        method: &str,
+        session: &SessionId,
+        cwd: &str,
+        meta: Value,
+    ) -> Result<(), Error> {
+        let mut params = json!({"sessionId": session.0, "cwd": cwd, "mcpServers": []});
+        if !meta.is_null() {
+            params["_meta"] = meta;
+        }
+        self.request(method, params).await.map(drop)
     }
 
     /// `session/set_mode`, for the agents whose manifest names a mode.

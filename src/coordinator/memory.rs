@@ -13,7 +13,7 @@ use nostr::EventId;
 use super::{
     context::Context,
     executor::Order,
-    process::{Process, Talk},
+    process::{self, Process, Talk},
     session::Session,
     shared::{STATE, Shared},
     workspaces::blocking,
@@ -182,6 +182,7 @@ pub(super) async fn load(process: &mut Process, memory: &Memory) -> Loaded {
         return Loaded::No;
     }
     let resumes = process.resumes.clone();
+    let meta = process::meta(&process.manifest, &[]);
     let Talk::Acp { peer, claims } = &mut process.talk else {
         return Loaded::No;
     };
@@ -189,13 +190,13 @@ pub(super) async fn load(process: &mut Process, memory: &Memory) -> Loaded {
     let peer = peer.clone();
     let asking = async {
         if resumes.resume {
-            match peer.resume_session(&id, WORKSPACE).await {
+            match peer.resume_session(&id, WORKSPACE, meta.clone()).await {
                 Err(acp::Error::Rpc { .. }) if resumes.load => {}
                 done => return Some(done),
             }
         }
         match resumes.load {
-            true => Some(peer.load_session(&id, WORKSPACE).await),
+            true => Some(peer.load_session(&id, WORKSPACE, meta).await),
             false => None,
         }
     };
@@ -247,11 +248,8 @@ async fn note(session: &Session, job: EventId, answered: Option<EventId>) {
         session: acp.0.clone(),
         heard: job,
         answered,
-        checkpoint: match last.await {
-            Ok(last) => last,
-            // Without it every undo counts.
-            Err(_) => 0,
-        },
+        // Should it not be known, every undo counts.
+        checkpoint: last.await.unwrap_or_default(),
     };
     let noted = shared.remember(move |about| {
         if memory.answered.is_none() {

@@ -3,10 +3,10 @@
 mod failing;
 mod manner;
 mod models;
+mod parts;
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub(super) use self::parts::{Start, Talk};
 use self::{failing::no_sandbox, manner::journal_of};
 use super::{
     context::Context,
@@ -27,16 +28,14 @@ use super::{
 use crate::{
     agent::{
         acp::{Limits, Peer},
-        claims::Claim,
         journal::Journal,
         manifest::{Driver, History, Launch, Manifest},
     },
-    egress::Rules,
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
     recorder::redact::Learned,
-    sandbox::{self, AgentIo, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
+    sandbox::{self, BoxedStream, Control, Exit, LABEL_AGENT, LABEL_SESSION, Spec, Tail},
 };
 
 /// How long a permission may wait for its checkpoint; then the agent is answered all the same.
@@ -88,42 +87,6 @@ pub(super) struct Process {
     stderr: Tail,
     exit: watch::Receiver<Option<Exit>>,
     control: Control,
-}
-
-/// How an agent is spoken to.
-pub(super) enum Talk {
-    /// The Agent Client Protocol: what is asked, and what it says.
-    Acp {
-        /// The conversation.
-        peer: Peer,
-        /// What it says.
-        claims: mpsc::Receiver<Claim>,
-    },
-    /// A command that writes and ends.
-    Exec {
-        /// What it writes; nothing once that was taken.
-        output: Mutex<Option<AgentIo>>,
-    },
-}
-
-/// What a process is started with.
-pub(super) struct Start<'a> {
-    /// Which agent.
-    pub(super) agent: &'a str,
-    /// The session's keys.
-    pub(super) keys: Keys,
-    /// The folder that it works on, when the agent has one.
-    pub(super) tree: Option<PathBuf>,
-    /// The folder for what it keeps for its next process.
-    pub(super) state: Option<PathBuf>,
-    /// The person's own folder that it was copied from.
-    pub(super) project: Option<PathBuf>,
-    /// The command, for an agent that is one.
-    pub(super) command: Option<&'a str>,
-    /// What it may reach outside of its sandbox; nothing, as a rule.
-    pub(super) network: Option<Rules>,
-    /// Where the lines of its image's build go, should that have to be built first.
-    pub(super) progress: Option<sandbox::Progress>,
 }
 
 impl Process {

@@ -466,6 +466,25 @@ mod tests {
     }
 
     #[test]
+    fn what_it_keeps_is_bound_beside_its_workspace() {
+        let spec = Spec {
+            state: Some("/home/a/state".into()),
+            ..with_workspace("/home/a/tree")
+        };
+        let (_, host) = body(&spec);
+        let bound = host.mounts.unwrap();
+        let [tree, state] = [&bound[0], &bound[1]].map(|it| it.target.as_deref());
+        assert_eq!((tree, state), (Some(WORKSPACE), Some(STATE)));
+        for path in ["state", "/proc/1", "/a/../b"] {
+            let spec = Spec {
+                state: Some(path.into()),
+                ..spec.clone()
+            };
+            assert!(matches!(check(&spec), Err(Error::Spec { .. })), "{path}");
+        }
+    }
+
+    #[test]
     fn refuses_an_empty_command_and_a_broken_environment() {
         let mut empty = spec();
         empty.argv.clear();

@@ -139,3 +139,38 @@ fn opencode_is_told_its_limits_and_keeps_its_token_out_of_its_configuration() {
     assert_eq!(limit["output"], 4096);
     assert_eq!(config["permission"]["edit"], "allow");
 }
+
+#[test]
+fn what_an_agent_keeps_are_folders_of_its_home_without_what_it_is_given() {
+    let with = format!("{OPENCODE}\n[[files]]\npath = \".a/key\"\ncontent = \"{{token}}\"\n");
+    let own = "state = [\".local/share/opencode\"]\n";
+    assert!(OPENCODE.contains(own));
+    let text = |state: &str| with.replace(own, &format!("state = {state}\n"));
+    let parsed = Manifest::parse(&text("[\".b\", \".c/d\"]")).unwrap();
+    assert_eq!(parsed.resume.unwrap().state, [".b", ".c/d"]);
+    for (state, why) in [
+        ("[]", "names 0 folders"),
+        ("[\"../x\"]", "leads out"),
+        ("[\"/x\"]", "leads out"),
+        ("[\".b\", \".b/c\"]", "another one holds"),
+        ("[\".b\", \".b\"]", "another one holds"),
+        ("[7]", "not a list of texts"),
+        ("[\".a\"]", "which it is given anew each time"),
+        ("[\".a/key\"]", "which it is given anew each time"),
+    ] {
+        let error = Manifest::parse(&text(state)).unwrap_err().to_string();
+        assert!(error.contains(why), "{state}: {error}");
+    }
+    let without = |from: &str, to: &str| {
+        let error = Manifest::parse(&OPENCODE.replace(from, to)).unwrap_err();
+        assert!(
+            error.to_string().contains("speak ACP and work on files"),
+            "{error}"
+        );
+    };
+    without("workspace = true", "workspace = false");
+    without(
+        "kinds = [5050, 5870]",
+        "kinds = [5050, 5870]\ndriver = \"exec\"",
+    );
+}

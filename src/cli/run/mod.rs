@@ -7,6 +7,7 @@ mod args;
 mod asking;
 mod attach;
 mod flow;
+mod gone;
 mod network;
 mod progress;
 mod prompt;
@@ -16,7 +17,7 @@ mod work;
 pub use self::args::Args;
 pub(super) use self::{prompt::without_secrets, work::Starting};
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey, Timestamp};
 use tokio::time::{Instant, sleep_until};
@@ -274,11 +275,9 @@ async fn last_result(connection: &mut Connection, session: &str) -> Result<Earli
     let story = gather::story(&mut connection.client, coordinator, target).await?;
     let agent = work::agent_of(&story);
     // Times are in seconds: the last one is the one that no job went on from.
-    let gone_on: HashSet<EventId> = story
-        .iter()
-        .filter(|event| event.pubkey == operator && kind::is_job_request(event.kind))
-        .flat_map(|event| super::view::ids(event, "e"))
-        .collect();
+    let jobs = story.iter();
+    let jobs = jobs.filter(|it| it.pubkey == operator && kind::is_job_request(it.kind));
+    let gone_on = gone::on_from(jobs, &story, coordinator);
     let asked = |result: &Event| {
         let job = super::view::ids(result, "e").next();
         let asked = story.iter().find(|event| Some(event.id) == job);

@@ -1,13 +1,10 @@
 //! What a job is: a conversation, or work on a copy of a folder.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use nostr::{Event, EventId, Filter, Kind as EventKind, PublicKey};
+use nostr::{Event, Filter, Kind as EventKind, PublicKey};
 
-use super::Args;
+use super::{Args, gone};
 use crate::{
     agent::{
         manifest::{Driver, Manifest},
@@ -364,7 +361,10 @@ pub(super) async fn last_conversation(
     let kinds = |kinds: [u16; 2]| Filter::new().kinds(kinds.map(EventKind::from));
     let asked = kinds([kind::TEXT_GENERATION, kind::AGENT_TASK]).author(operator);
     let asked = connection.client.newest(asked, LOOKED_AT).await?;
-    let gone_on: HashSet<EventId> = asked.iter().flat_map(|job| view::ids(job, "e")).collect();
+    let told = kinds([kind::JOB_FEEDBACK, kind::JOB_FEEDBACK]);
+    let told = told.author(connection.coordinator()).pubkey(operator);
+    let told = connection.client.newest(told, LOOKED_AT).await?;
+    let gone_on = gone::on_from(&asked, &told, connection.coordinator());
     let text = kind::result_of(EventKind::from(kind::TEXT_GENERATION)).as_u16();
     let answered = kinds([text, kind::AGENT_TASK_RESULT])
         .author(connection.coordinator())

@@ -7,6 +7,7 @@
 //! deletions (NIP-09) under the keys that signed it.
 
 mod belongs;
+mod remembered;
 
 use std::{
     collections::HashSet,
@@ -76,6 +77,7 @@ pub(super) async fn purge(context: &Arc<Context>, wanted: &Purge) -> Result<Outc
     }
     // What they wrote at their end is theirs too.
     found = belongs::find(context, wanted).await?;
+    remembered::forget(remembered::find(context, &found).await?).await?;
     for copy in &found.copies {
         context.previews.end(&copy.to_hex(), None);
         match context.workspaces.open_if_there(*copy).await {

@@ -166,7 +166,10 @@ async fn loads_a_session_where_the_agent_offers_it() {
     });
     assert!(peer.initialize().await.unwrap().load_session);
     let session = treefort::agent::acp::SessionId("s".to_owned());
-    peer.load_session(&session, "/workspace").await.unwrap();
+    let none = Value::Null;
+    peer.load_session(&session, "/workspace", none)
+        .await
+        .unwrap();
     // The history is there before it returns.
     assert_eq!(claims.try_recv().unwrap(), Claim::Text("before".to_owned()));
     let request = agent.await.unwrap();

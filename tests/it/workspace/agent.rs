@@ -75,9 +75,23 @@ lingers() {
     done
 }
 deaf() { while :; do sleep 1; done; }
+kept=$HOME/.kept/history
 while hears; do
     case "$line" in
-    *'"initialize"'*) result='{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}' ;;
+    *'"initialize"'*)
+        result='{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}'
+        [ -n "$KEEPS" ] && result='{"protocolVersion":1,"agentCapabilities":{"loadSession":true},"agentInfo":{"name":"keeper","version":"'$KEEPS'"}}' ;;
+    *'"session/load"'*)
+        [ -e dies ] && exit 3
+        if [ -e forgets ] || [ ! -e $kept ]; then
+            sends "\"id\":$id,\"error\":{\"code\":-32000,\"message\":\"no such session\"}"
+            continue
+        fi
+        loaded=$id
+        says an old word
+        claims edit old.txt
+        id=$loaded
+        result='{}' ;;
     *'"session/new"'*)
         if [ -e refuses ]; then
             sends "\"id\":$id,\"error\":{\"code\":-32000,\"message\":\"not today\"}"
@@ -88,6 +102,7 @@ while hears; do
         prompt=$id
         text=$(echo "$line" | sed -n 's/.*"text":"\([^"]*\)".*/\1/p')
         n=$((n + 1))
+        [ -n "$KEEPS" ] && mkdir -p $HOME/.kept && echo "prompt $n" >> $kept
         stop=end_turn
         eval "${text##*\\n}"
         id=$prompt
@@ -112,6 +127,23 @@ pub(super) fn install(home: &Path, note: &str) {
     let script = format!("{SCRIPT}# {note}\n");
     std::fs::write(folder.join("agent.sh"), script).unwrap();
     std::fs::copy(busybox(), folder.join("busybox")).unwrap();
+}
+
+/// Puts the same agent into a home as `keeper`, of this version: it keeps its conversations in `.kept` in its home,
+/// the number of each prompt in `history`. It does not go on with one where a file `forgets` is, and ends where a file
+/// `dies` is.
+pub(super) fn install_keeper(home: &Path, version: &str) {
+    install(home, "");
+    let (folder, keeper) = (home.join("agents/scripted"), home.join("agents/keeper"));
+    std::fs::create_dir_all(&keeper).unwrap();
+    for file in ["Dockerfile", "agent.sh", "busybox"] {
+        std::fs::copy(folder.join(file), keeper.join(file)).unwrap();
+    }
+    let manifest = std::fs::read_to_string(folder.join("agent.toml")).unwrap();
+    let manifest = manifest.replace("name = \"scripted\"", "name = \"keeper\"");
+    let manifest = manifest.replace("version = \"1\"", &format!("version = \"{version}\""));
+    let keeps = format!("[env]\nKEEPS = \"{version}\"\n[resume]\nstate = [\".kept\"]\n");
+    std::fs::write(keeper.join("agent.toml"), format!("{manifest}{keeps}")).unwrap();
 }
 
 /// The machine's own.

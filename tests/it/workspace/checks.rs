@@ -287,7 +287,7 @@ async fn what_cannot_be_checked_is_said() {
         .fails(1, "no files behind");
     fort.say(&["run", "--check", "true", "hello"])
         .await
-        .fails(1, "no files behind");
+        .fails(2, "does not work on files");
     // Nothing began.
     assert!(fort.sessions().await.is_empty());
 }

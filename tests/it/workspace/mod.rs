@@ -21,6 +21,7 @@ mod opencode;
 mod outputs;
 mod preview;
 mod purge;
+mod remembers;
 mod rooms;
 mod shell;
 mod steer;

@@ -148,6 +148,7 @@ function Started({ event, name }: Props): JSX.Element {
       return found === undefined ? [] : [[key, found.slice(1).join(" ")]];
     },
   );
+  const known = words.knows[value(event, "resumed") ?? ""];
   const skipped = tags(event, "skipped").length;
   const ignored = number(event, "ignored") ?? 0;
   return (
@@ -155,6 +156,7 @@ function Started({ event, name }: Props): JSX.Element {
       <p>
         <strong>{who}</strong>{" "}
         <span class="s-faint">{words.sandbox(line(named("sandbox"), 20), line(named("network"), 20))}</span>
+        {known !== undefined && <span class="s-faint">; {known}</span>}
         {value(event, "tier") !== undefined && value(event, "tier") !== "local" && (
           <span class="s-chip">{words.cloud}</span>
         )}

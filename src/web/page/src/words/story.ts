@@ -118,6 +118,10 @@ export const words = {
   },
   reached: (host: string, n: number, sent: number, received: number): string =>
     `Reached ${host} (${plural(n, "connection")}, ${bytes(sent)} sent, ${bytes(received)} received)`,
+  knows: {
+    agent: "it remembers the conversation itself",
+    summary: "it was told what was said before",
+  } as Record<string, string>,
   cloud: "the model runs at a provider, not on this computer",
   skipped: (n: number): string => `${plural(n, "path")} could not be copied`,
   ignored: (n: number): string => `${plural(n, "path")} that git ignores ${n === 1 ? "was" : "were"} left out`,
