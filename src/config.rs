@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coordinator::{JobsConfig, SessionsConfig},
-    model, relay, sandbox,
+    egress, model, relay, sandbox,
 };
 
 /// The name of the file in a home.
@@ -31,6 +31,8 @@ pub struct Config {
     pub model: model::Config,
     /// `[sandbox]`
     pub sandbox: sandbox::Config,
+    /// `[network]`
+    pub network: egress::Config,
 }
 
 /// `[server]`: where treefort is reached.

@@ -30,6 +30,7 @@
 //! | [`job`] | the life of a job, pure |
 //! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |
 //! | [`sandbox`] | containers behind the `Runtime` trait, the multiplexer, PID 1, images |
+//! | [`egress`] | the proxy on the host for jobs that were given a network: who may be reached, and what was |
 //! | [`preview`] | what an agent built, in the person's browser, on an origin of its own |
 //! | [`agent`] | agents as data, our ACP peer, the chat agent |
 //! | [`model`] | the gateway, the local model server, the demo's scripted one |
@@ -71,6 +72,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod coordinator;
+pub mod egress;
 pub mod job;
 pub mod keys;
 pub mod loopback;

@@ -24,6 +24,7 @@ use crate::{
     agent::registry::Registry,
     config::Config,
     coordinator::{self, Context, Coordinator, Publisher, Workspaces},
+    egress::{self, Egress},
     keys::{Admission, Keyring, KeyringError, keyring},
     model::{self, gateway::Gateway, local::Local, scripted},
     preview::Previews,
@@ -103,6 +104,9 @@ pub enum Error {
     /// The model server's address.
     #[error(transparent)]
     Model(#[from] model::ConfigError),
+    /// What jobs may reach.
+    #[error(transparent)]
+    Network(#[from] egress::ConfigError),
     /// The sandbox's configuration.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
@@ -229,6 +233,7 @@ impl Server {
             desk: Arc::default(),
             workspaces,
             previews: Previews::new(),
+            egress: Egress::new(config.network)?,
             purging: tokio::sync::Mutex::default(),
             local: Local::new(&config.model)?,
             num_ctx: config.model.num_ctx,

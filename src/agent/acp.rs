@@ -4,9 +4,8 @@
 //! [`Peer::connect`] takes any stream and yields the peer and its claims. Every claim that the agent
 //! sent before an answer is in the channel before that answer returns, so **the channel must be
 //! drained while a prompt runs**: a full one stops reading, which stops the agent. Nothing is offered
-//! to the agent: no files, no terminals, no MCP servers. [`Peer::load_session`] is for agents whose sessions outlive
-//! them; treefort loads none, because an agent keeps its sessions in its home, which is gone with its container, and
-//! tells a new one what was said before instead.
+//! to the agent: no files, no terminals, no MCP servers. [`Peer::load_session`] and [`Peer::resume_session`] are for
+//! agents whose sessions outlive them, because what they keep in their home is there again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,6 +140,8 @@ pub struct AgentInfo {
     pub auth_methods: Vec<String>,
     /// Whether [`Peer::load_session`] works with it.
     pub load_session: bool,
+    /// Whether [`Peer::resume_session`] works with it.
+    pub resume_session: bool,
     /// Its capabilities as they came.
     pub capabilities: Value,
 }
@@ -248,6 +249,9 @@ impl Peer {
                 .filter_map(|method| method.get("id")?.as_str().map(str::to_owned))
                 .collect(),
             load_session: loads == Some(&Value::Bool(true)),
+            resume_session: answer
+                .pointer("/agentCapabilities/sessionCapabilities/resume")
+                .is_some_and(Value::is_object),
             capabilities: answer
                 .get_mut("agentCapabilities")
                 .map_or(Value::Null, Value::take),
@@ -293,6 +297,17 @@ impl Peer {
     pub async fn load_session(&self, session: &SessionId, cwd: &str) -> Result<(), Error> {
         let params = json!({"sessionId": session.0, "cwd": cwd, "mcpServers": []});
         self.request("session/load", params).await.map(drop)
+    }
+
+    /// `session/resume`: as [`Peer::load_session`], without the history. A part of the protocol's draft, for those that
+    /// offer it ([`AgentInfo::resume_session`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::load_session`].
+    pub async fn resume_session(&self, session: &SessionId, cwd: &str) -> Result<(), Error> {
+        let params = json!({"sessionId": session.0, "cwd": cwd, "mcpServers": []});
+        self.request("session/resume", params).await.map(drop)
     }
 
     /// `session/set_mode`, for the agents whose manifest names a mode.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 mod check;
 mod fill;
@@ -55,12 +56,18 @@ pub struct Manifest {
     /// The ACP session mode to set, for agents whose default does not work in a sandbox.
     #[serde(default)]
     pub session_mode: Option<String>,
+    /// What `session/new` says to it beside the folder (`_meta`): an object of JSON.
+    #[serde(default)]
+    pub session_meta: Option<String>,
     /// Whether it asks its owner before it acts, when its owner wants that; see [`Manifest::asks`].
     #[serde(default)]
     pub asks: Option<bool>,
     /// The ACP session mode in which it asks, for agents that ask in one of their modes only.
     #[serde(default)]
     pub ask_mode: Option<String>,
+    /// How a conversation goes on with its own memory of it in another sandbox; `None` when it cannot.
+    #[serde(default)]
+    pub resume: Option<Resume>,
     /// How it speaks to its model.
     #[serde(default)]
     pub model: ModelUse,
@@ -107,6 +114,15 @@ pub struct HomeFile {
     pub content: String,
 }
 
+/// What of an agent's own is kept so that it can go on with a conversation itself (ACP's `session/load` or
+/// `session/resume`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// The folders below its home in which it keeps its conversations.
+    pub state: Vec<String>,
+}
+
 /// How an agent speaks to its model, which it finds at `http://127.0.0.1:11434`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -116,6 +132,9 @@ pub struct ModelUse {
     /// Names of models that the agent asks for by itself, each with the model that answers instead;
     /// `{model}` is the session's own.
     pub names: BTreeMap<String, String>,
+    /// Tokens of context that it needs to work with: what it tells its model before the first word of a person is
+    /// long. A model that was made for less gets what it was made for.
+    pub context: Option<u32>,
 }
 
 /// Whose API an agent speaks to its model.
@@ -125,6 +144,8 @@ pub enum Dialect {
     /// `/v1/chat/completions`, which most agents can be told to use.
     #[default]
     Openai,
+    /// `/v1/responses`.
+    Responses,
     /// `/v1/messages`.
     Anthropic,
     /// `/v1beta/models/…`.
@@ -139,6 +160,7 @@ impl Dialect {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Openai => "openai",
+            Self::Responses => "responses",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Ollama => "ollama",
@@ -265,6 +287,21 @@ impl Manifest {
     #[must_use]
     pub fn asks(&self) -> bool {
         self.driver == Driver::Acp && self.asks.unwrap_or(true)
+    }
+
+    /// Tokens of context that its models are given, where the configuration says `usual`.
+    #[must_use]
+    pub fn context(&self, usual: u32) -> u32 {
+        self.model.context.unwrap_or_default().max(usual)
+    }
+
+    /// What `session/new` says to it beside the folder.
+    #[must_use]
+    pub fn meta(&self) -> Map<String, Value> {
+        let text = self.session_meta.as_deref();
+        // What is no object was refused when the manifest was read.
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
     }
 
     /// The ACP session mode of a job, with or without questions.

@@ -23,6 +23,75 @@ const BUILT_IN: &[BuiltIn] = &[
         files: &[],
     },
     BuiltIn {
+        name: "claude-code",
+        manifest: include_str!("../../agents/claude-code/agent.toml"),
+        dockerfile: include_str!("../../agents/claude-code/Dockerfile"),
+        files: &[
+            (
+                "package.json",
+                include_str!("../../agents/claude-code/package.json"),
+            ),
+            (
+                "package-lock.json",
+                include_str!("../../agents/claude-code/package-lock.json"),
+            ),
+        ],
+    },
+    BuiltIn {
+        name: "codex",
+        manifest: include_str!("../../agents/codex/agent.toml"),
+        dockerfile: include_str!("../../agents/codex/Dockerfile"),
+        files: &[
+            (
+                "models.json",
+                include_str!("../../agents/codex/models.json"),
+            ),
+            (
+                "package.json",
+                include_str!("../../agents/codex/package.json"),
+            ),
+            (
+                "package-lock.json",
+                include_str!("../../agents/codex/package-lock.json"),
+            ),
+        ],
+    },
+    BuiltIn {
+        name: "gemini",
+        manifest: include_str!("../../agents/gemini/agent.toml"),
+        dockerfile: include_str!("../../agents/gemini/Dockerfile"),
+        files: &[
+            (
+                "settings.json",
+                include_str!("../../agents/gemini/settings.json"),
+            ),
+            ("system.md", include_str!("../../agents/gemini/system.md")),
+            (
+                "package.json",
+                include_str!("../../agents/gemini/package.json"),
+            ),
+            (
+                "package-lock.json",
+                include_str!("../../agents/gemini/package-lock.json"),
+            ),
+        ],
+    },
+    BuiltIn {
+        name: "goose",
+        manifest: include_str!("../../agents/goose/agent.toml"),
+        dockerfile: include_str!("../../agents/goose/Dockerfile"),
+        files: &[
+            (
+                "package.json",
+                include_str!("../../agents/goose/package.json"),
+            ),
+            (
+                "package-lock.json",
+                include_str!("../../agents/goose/package-lock.json"),
+            ),
+        ],
+    },
+    BuiltIn {
         name: "opencode",
         manifest: include_str!("../../agents/opencode/agent.toml"),
         dockerfile: include_str!("../../agents/opencode/Dockerfile"),

@@ -296,7 +296,7 @@ mod tests {
             "5",
         ]);
         insta::assert_snapshot!(format!("{:?}", cli.unwrap().command.unwrap()), @r#"
-        Work(Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, attach: [], ask: false, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
+        Work(Run(Args { prompt: ["-"], agent: None, model: None, go_on: Some("f28773c2"), workspace: None, ignored: false, attach: [], ask: false, check: [], budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
         "#);
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     claimed,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     agent::claims::{Answer, Calls, Permission, Tool, ToolContent},
+    egress::Said,
     job::Report,
     nips::{session::ActionKind, workspace::OptionLine},
     recorder::Redactor,
@@ -31,6 +32,49 @@ const COMPARE: Duration = Duration::from_millis(100);
 /// What is on the record of an agent that asks more than its owner can answer.
 const TOO_MANY: &str = "The agent asked for more permissions, in all or at once, than its owner can answer. The rest \
                         were refused.";
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// The agent, for a permission.
+    Agent(Answer),
+    /// Its requests to a host that no rule names.
+    Host(oneshot::Sender<Said>),
+}
+
+impl Waiting {
+    /// The option at this place was chosen, by its owner or because the time is over.
+    fn choose(self, place: usize, by_time: bool) {
+        match self {
+            Self::Agent(answer) => drop(answer.choose(place)),
+            Self::Host(tell) => {
+                let said = match place {
+                    _ if by_time => Said::Nothing,
+                    0 => Said::Once,
+                    1 => Said::Always,
+                    _ => Said::No,
+                };
+                // Who asked may have gone.
+                let _ = tell.send(said);
+            }
+        }
+    }
+
+    /// Nobody answers any more.
+    fn cancel(self) {
+        if let Self::Agent(answer) = self {
+            answer.cancel();
+        }
+    }
+
+    /// The place of the option that stands for no.
+    fn no(&self) -> Option<usize> {
+        match self {
+            Self::Agent(answer) => answer.no(),
+            Self::Host(_) => Some(2),
+        }
+    }
+}
 
 /// Puts a request to the owner; one that nobody can answer any more, or that is one too many, is refused at once.
 ///
@@ -101,7 +145,7 @@ pub(super) async fn ask(
         options,
         until,
         clock: Clock::new(seconds, Instant::now()),
-        answer,
+        answer: Waiting::Agent(answer),
     });
     session.stand.settle();
     let asks = Report::Asks {
@@ -119,11 +163,11 @@ pub(super) async fn ask(
 /// When the record cannot be written.
 pub(super) async fn answer(
     session: &mut Session,
-    question: Question<Answer>,
+    question: Question<Waiting>,
     place: Option<usize>,
     by: &str,
 ) -> Result<(), PublishError> {
-    if place.is_some() {
+    if place.is_some() && matches!(question.answer, Waiting::Agent(_)) {
         facts::checkpoint(session, &question.about).await?;
     }
     let chosen = place.and_then(|place| question.options.get(place));
@@ -140,7 +184,7 @@ pub(super) async fn answer(
     let entry = session.log.action(action, detail, alt, "", now())?;
     session.publish(entry).await?;
     match place {
-        Some(place) => drop(question.answer.choose(place)),
+        Some(place) => question.answer.choose(place, by == "time"),
         None => question.answer.cancel(),
     }
     session.stand.settle();
@@ -182,7 +226,7 @@ fn options(redactor: &Redactor, answer: &Answer) -> Vec<OptionLine> {
         .collect()
 }
 
-fn option_tag(option: &OptionLine, private: bool) -> Vec<String> {
+pub(super) fn option_tag(option: &OptionLine, private: bool) -> Vec<String> {
     let (kind, name) = match private {
         false => (option.kind.clone(), option.name.clone()),
         // A kind that is none of the protocol's may say anything too.

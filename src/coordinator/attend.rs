@@ -9,7 +9,7 @@ use nostr::EventId;
 use tokio::time::Instant;
 
 use super::{
-    asking,
+    asking::{self, Waiting},
     clock::Clock,
     context::now,
     desk::{Answered, Seen, Word},
@@ -20,9 +20,9 @@ use super::{
     session::{Lines, Session},
 };
 use crate::{
-    agent::claims::Answer,
     job::{Failure, Report},
     nips::{session::ActionKind, workspace::QuestionLine},
+    sandbox,
 };
 
 /// How long an agent may take to stand still before its owner hears that it does not.
@@ -34,7 +34,7 @@ pub(super) struct Stand {
     /// What the job may take.
     pub(super) clock: Clock,
     /// What the agent waits for.
-    pub(super) questions: Questions<Answer>,
+    pub(super) questions: Questions<Waiting>,
     /// Whether its owner has it stand still.
     pub(super) paused: bool,
     /// Whether its owner is asked for permissions.
@@ -189,9 +189,13 @@ pub(super) async fn resume(
     if !session.stand.paused {
         return Ok(Ok(()));
     }
-    if let Err(error) = session.owners.resume().await {
-        let sentence = format!("the agent could not be woken: {error}");
-        return Ok(Err(Failure::new("workspace", sentence)));
+    match session.owners.resume().await {
+        // What has ended, be it in this moment, does not stand still any more.
+        Ok(()) | Err(sandbox::Error::Ended) => {}
+        Err(error) => {
+            let sentence = format!("the agent could not be woken: {error}");
+            return Ok(Err(Failure::new("workspace", sentence)));
+        }
     }
     session.stand.paused = false;
     session.process.stand_still(false);

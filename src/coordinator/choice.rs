@@ -2,10 +2,9 @@
 
 use super::{context::Context, executor::Order};
 use crate::{
-    agent::manifest::{self, Manifest},
     job::Failure,
     model::{
-        Budget, Dialect, ModelError, ModelName, ModelOptions,
+        Budget, ModelError, ModelName, ModelOptions,
         local::{self, ModelInfo},
         provider::{OLLAMA, Target},
     },
@@ -73,36 +72,6 @@ pub(super) async fn model(context: &Context, order: &Order) -> Result<ModelInfo,
         return Ok(ModelInfo::named(&chain.remove(0)));
     }
     Ok(ModelInfo::named(&target))
-}
-
-/// Whether an agent can speak to the model at all: what speaks OpenAI's or Ollama's language reaches every
-/// provider, the others reach their own.
-///
-/// # Errors
-/// When it cannot.
-pub(super) fn can_speak(
-    context: &Context,
-    agent: &Manifest,
-    model: &ModelInfo,
-) -> Result<(), Failure> {
-    let target = context.gateway.providers().resolve(&model.name.0);
-    let reached = match agent.model.dialect {
-        manifest::Dialect::Openai | manifest::Dialect::Ollama => true,
-        manifest::Dialect::Anthropic => target.provider.dialect() == Dialect::Anthropic,
-        manifest::Dialect::Gemini => target.provider.dialect() == Dialect::Gemini,
-    };
-    if reached || !agent.needs_a_model() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "no-model",
-        format!(
-            "the agent {} speaks the language of {} only, and {} does not; name a model with --model",
-            agent.name,
-            agent.model.dialect.as_str(),
-            model.name
-        ),
-    ))
 }
 
 /// The models that are asked when the session's own fails: those of the configuration. Who asked for a local
@@ -220,6 +189,10 @@ pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo)
     let limit = order
         .stranger
         .then_some(i64::from(context.jobs.strangers.tokens));
+    let agent = context.agents.get(&order.agent);
+    let wanted = agent.map_or(context.num_ctx, |agent| {
+        agent.manifest.context(context.num_ctx)
+    });
     ModelOptions {
         temperature: within(request.number("temperature"), 0.0, 2.0),
         top_k: request.number("top_k").map(|k: u32| k.max(1)),
@@ -235,7 +208,7 @@ pub(super) async fn options(context: &Context, order: &Order, model: &ModelInfo)
             .context_length(model)
             .await
             .and_then(|length| u32::try_from(length).ok())
-            .map(|length| length.min(context.num_ctx)),
+            .map_or(Some(wanted), |length| Some(length.min(wanted))),
         seed: request.number("seed"),
     }
 }

@@ -18,6 +18,8 @@ pub struct JobsConfig {
     pub timeout_s: u64,
     /// Seconds for which an agent waits for its owner's answer to a question.
     pub ask_s: u64,
+    /// Seconds that one check of a result may take.
+    pub check_s: u64,
     /// Requests older than this many seconds are left alone when they arrive.
     pub max_age_s: u64,
     /// Which agent does which kind of job.
@@ -34,6 +36,7 @@ impl Default for JobsConfig {
             max_running: 4,
             timeout_s: 1800,
             ask_s: 1800,
+            check_s: 600,
             max_age_s: 86_400,
             agents: BTreeMap::from([
                 ("5050".to_owned(), "chat".to_owned()),

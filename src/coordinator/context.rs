@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     agent::registry::Registry,
+    egress::Egress,
     keys::{Admission, Keyring},
     model::{gateway::Gateway, local::Local},
     preview::Previews,
@@ -59,6 +60,8 @@ pub struct Context {
     pub workspaces: Arc<Workspaces>,
     /// What agents built, in their owner's browser.
     pub previews: Previews,
+    /// The way out of jobs that were given a network.
+    pub egress: Egress,
     /// The way of sessions to their models.
     pub gateway: Gateway,
     /// The local model server.

@@ -22,6 +22,9 @@ const MAX_TURNS: usize = 40;
 /// How many bytes of a conversation an agent is reminded of.
 const MAX_HISTORY: usize = 128 * 1024;
 
+/// What stands for the answer of a job that has none.
+const CUT_OFF: &str = "[There was no answer: the work was cut off.]";
+
 /// One thing that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
@@ -152,9 +155,9 @@ pub(super) async fn history(
         };
         next = record.continues;
         keep_private(&record, scheme)?;
-        let Some(answer) = answer_of(context, &record).await? else {
-            continue;
-        };
+        // One that was cut off was heard all the same, and what it did is in the files.
+        let answer = answer_of(context, &record).await?;
+        let answer = answer.unwrap_or_else(|| CUT_OFF.to_owned());
         let Ok(request) = JobRequest::parse(&record.request, context.keyring.coordinator()) else {
             continue;
         };

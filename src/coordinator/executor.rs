@@ -27,7 +27,7 @@ use crate::{
         Reference, kind,
         nip90::{
             JobRequest,
-            request::{ASK, PERMISSIONS},
+            request::{ASK, NETWORK, PERMISSIONS},
         },
     },
 };
@@ -72,6 +72,11 @@ impl Order {
     /// Whether its agent's requests for permission are put to the owner.
     pub(super) fn asks_its_owner(&self) -> bool {
         self.request.param(PERMISSIONS) == Some(ASK)
+    }
+
+    /// Whether it was given a network: then it gets a sandbox of its own, since those that are kept warm have none.
+    fn has_network(&self) -> bool {
+        self.request.param(NETWORK).is_some()
     }
 
     /// Whether it is the owner's task with a copy, which no agent does.
@@ -325,7 +330,7 @@ impl Executor {
             active.running.is_none()
                 && active.answered == Some(before)
                 && active.agent == order.agent
-                && active.params == order.request.params
+                && active.params == order.request.lasting()
                 && active.private == order.request.scheme.is_private()
                 && !active.close.is_cancelled()
         }) else {
@@ -355,6 +360,9 @@ impl Executor {
         let warm = self.warm.iter().position(|process| {
             process.agent() == order.agent
                 && process.is_alive()
+                && !order.has_network()
+                // What it keeps would be on the disk.
+                && !(process.keeps && order.request.scheme.is_private())
                 && !(process.manifest.workspace && (order.continues.is_some() || shows(process)))
         });
         let process = warm.map(|at| self.warm.swap_remove(at));
@@ -367,7 +375,7 @@ impl Executor {
             turns,
             close: close.clone(),
             agent: order.agent.clone(),
-            params: order.request.params.clone(),
+            params: order.request.lasting(),
             private: order.request.scheme.is_private(),
             running: Some((order.event.id, order.attempt, cancel.clone())),
             answered: None,

@@ -111,7 +111,10 @@ impl Bench {
             inward: process.inward(),
             ports: serving.ports(),
         });
-        let watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
+        let mut watch = super::watch::Watch::new(shared.tree_dir(), limits.quota());
+        if process.keeps {
+            watch.also(shared.dir().join(super::shared::STATE));
+        }
         Self {
             shared,
             held,

@@ -11,12 +11,16 @@ use super::{
     conversation::Asked,
     executor::Order,
     hold::SessionHold,
+    memory::{self, Loaded},
     opening::excerpt,
     process::{self, Process, Start as Launch},
+    reach,
     shared::Shared,
+    summary,
     workspaces::Source,
 };
 use crate::{
+    agent::{acp::SessionId, manifest::Manifest},
     job::Failure,
     sandbox,
     store::state::StateError,
@@ -40,6 +44,10 @@ pub(super) struct Begun {
     pub(super) latest: Option<Checkpoint>,
     /// What its owner attached: the names in the copy, and the state with it.
     pub(super) attached: Option<(Vec<String>, Checkpoint)>,
+    /// The conversation that the agent itself goes on with.
+    pub(super) resumed: Option<SessionId>,
+    /// What happened to the files that were there before it.
+    pub(super) before: summary::Files,
 }
 
 /// Keys, journals and folders that were made for a session that has not begun. Dropped before it has, by a
@@ -160,7 +168,9 @@ pub(super) async fn begin(
     if !manifest.workspace {
         let process = match warm {
             Some(process) => process,
-            None => start_alone(context, order, command, (None, None), unused, progress).await?,
+            None => {
+                start_alone(context, order, command, Places::default(), unused, progress).await?
+            }
         };
         return Ok(Begun {
             process,
@@ -168,6 +178,8 @@ pub(super) async fn begin(
             imported: None,
             latest: None,
             attached: None,
+            resumed: None,
+            before: summary::Files::default(),
         });
     }
     let private = order.request.scheme.is_private();
@@ -184,15 +196,22 @@ pub(super) async fn begin(
         }
         let at = now();
         let latest = shared
-            .with(move |files| Ok(files.checkpoint("before going on", at)?))
+            .with(move |files| Ok(files.checkpoint(summary::GOES_ON, at)?))
             .await?;
+        let before = summary::Files::of(&shared).await?;
         if private {
             shared.remember(|about| about.private = true).await?;
         }
         let attached = attach(&shared, asked).await?;
         let latest = attached.as_ref().map_or(latest, |(_, at)| at.clone());
-        let of = (Some(shared.tree_dir()), shared.about().project.clone());
-        let process = start_alone(context, order, command, of, unused, progress).await?;
+        let going = Going {
+            context,
+            order,
+            manifest: &manifest,
+            shared: &shared,
+            command,
+        };
+        let (process, resumed) = go_on(going, unused, progress).await?;
         held.keep_for(process.exit());
         return Ok(Begun {
             process,
@@ -200,6 +219,8 @@ pub(super) async fn begin(
             imported: None,
             latest: Some(latest),
             attached,
+            resumed,
+            before,
         });
     }
     let source = source(context, order)?;
@@ -226,6 +247,7 @@ pub(super) async fn begin(
         created_ns: began.subsec_nanos(),
         base: None,
         applied: Vec::new(),
+        memory: None,
     };
     let fill = async |id| {
         let held = context.workspaces.begin(about(id)).await?;
@@ -246,15 +268,21 @@ pub(super) async fn begin(
             let id = keys.public_key();
             unused.add(id);
             let tree = context.workspaces.reserve(id).await?;
+            let state = match memory::keeps(&manifest) && !private {
+                true => Some(context.workspaces.reserve_state(id).await?),
+                false => None,
+            };
             let launch = Launch {
                 agent: &order.agent,
                 keys,
                 tree: Some(tree),
+                state,
                 project: match &source {
                     Source::Project { path, .. } => Some(path.clone()),
                     Source::Empty => None,
                 },
                 command,
+                network: reach::rules(context, &order.request)?,
                 progress: Some(progress),
             };
             // A command starts at once, so its files have to be there; an agent waits for its prompt.
@@ -282,6 +310,8 @@ pub(super) async fn begin(
                 }),
                 imported: Some(filled),
                 attached,
+                resumed: None,
+                before: summary::Files::default(),
             })
         }
         (Ok(process), Err(failure)) => {
@@ -304,12 +334,71 @@ async fn attach(
     shared.attach(files, now()).await.map(Some)
 }
 
+/// A job that goes on with a copy that is there.
+struct Going<'a> {
+    context: &'a Arc<Context>,
+    order: &'a Order,
+    manifest: &'a Manifest,
+    shared: &'a Arc<Shared>,
+    command: Option<&'a str>,
+}
+
+/// A process that goes on, with what it remembers itself when it can.
+async fn go_on(
+    going: Going<'_>,
+    unused: &mut Unused,
+    progress: sandbox::Progress,
+) -> Result<(Process, Option<SessionId>), Failure> {
+    let Going {
+        context,
+        order,
+        manifest,
+        shared,
+        command,
+    } = going;
+    let (state, remembered) = memory::find(context, order, shared, manifest).await?;
+    let places = Places {
+        tree: Some(shared.tree_dir()),
+        state,
+        project: shared.about().project,
+    };
+    let (again, more) = (places.clone(), progress.clone());
+    let started = start_alone(context, order, command, places, unused, progress).await;
+    let Some(remembered) = remembered else {
+        return started.map(|process| (process, None));
+    };
+    match started {
+        Ok(mut process) => match memory::load(&mut process, &remembered).await {
+            Loaded::Yes(session) => return Ok((process, Some(session))),
+            Loaded::No => return Ok((process, None)),
+            Loaded::Dead => process.discard().await,
+        },
+        Err(failure) => {
+            let reason = failure.sentence;
+            tracing::info!(reason, "the agent does not start with what it kept");
+        }
+    }
+    // It may be what it kept that it does not bear: once more, without.
+    memory::drop_all(shared).await?;
+    context.workspaces.reserve_state(shared.id).await?;
+    let process = start_alone(context, order, command, again, unused, more).await?;
+    Ok((process, None))
+}
+
+/// What a process works on and with.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    tree: Option<PathBuf>,
+    state: Option<PathBuf>,
+    project: Option<PathBuf>,
+}
+
 /// A process with fresh keys that works on nothing, or on a copy that is there already, of a project.
 async fn start_alone(
     context: &Arc<Context>,
     order: &Order,
     command: Option<&str>,
-    (tree, project): (Option<PathBuf>, Option<PathBuf>),
+    places: Places,
     unused: &mut Unused,
     progress: sandbox::Progress,
 ) -> Result<Process, Failure> {
@@ -318,9 +407,11 @@ async fn start_alone(
     let launch = Launch {
         agent: &order.agent,
         keys,
-        tree,
-        project,
+        tree: places.tree,
+        state: places.state,
+        project: places.project,
         command,
+        network: reach::rules(context, &order.request)?,
         progress: Some(progress),
     };
     Process::start(context, launch).await

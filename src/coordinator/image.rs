@@ -37,7 +37,7 @@ pub(super) fn of(agent: &Agent, base: &str) -> Result<Image, Failure> {
 pub(super) async fn tell(
     building: &mut mpsc::Receiver<String>,
     redactor: &Redactor,
-    order: &Order,
+    (order, agent): (&Order, &str),
     reports: &mpsc::Sender<ExecutorEvent>,
 ) {
     let mut next = Instant::now();
@@ -48,7 +48,7 @@ pub(super) async fn tell(
         next = Instant::now() + TELL_EVERY;
         let sentence = format!(
             "making the image of {} (only the first time): {}",
-            order.agent,
+            agent,
             excerpt(redactor, &line)
         );
         let event = ExecutorEvent {

@@ -2,7 +2,7 @@
 
 use nostr::{Event, EventId, PublicKey, Timestamp};
 
-use super::{config::JobsConfig, context::Context};
+use super::{checks, config::JobsConfig, context::Context, reach};
 use crate::{
     job::Failure,
     keys::Admit,
@@ -152,11 +152,24 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
             ));
         }
     }
+    if let Err(failure) = reach::check(context, &request) {
+        return Intake::Refuse(failure);
+    }
+    let operator = event.pubkey == context.admission.operator();
+    if let Some(failure) = checks::refused(&request, operator) {
+        return Intake::Refuse(failure);
+    }
     let agent = match request.param("agent") {
         Some(named) if !stranger => named,
         _ => agent,
     };
     match context.agents.get(agent) {
+        Some(known) if request.checks().next().is_some() && !checks::can(&known.manifest) => {
+            Intake::Refuse(Failure::new(
+                "unsupported",
+                format!("the agent {agent} leaves no files behind that could be checked"),
+            ))
+        }
         Some(known) if request.param(PERMISSIONS) == Some(ASK) && !known.manifest.asks() => {
             Intake::Refuse(Failure::new(
                 "unsupported",

@@ -18,6 +18,7 @@ use super::{
     opening::excerpt,
     process::Talk,
     publisher::PublishError,
+    reach,
     saying::{record_said, record_tool, report, take_call},
     serving,
     session::{Lines, Session, Turn},
@@ -166,6 +167,9 @@ pub(super) async fn listen(
                         None => next = Some(Next { say: text, undone: false, stop: None }),
                     }
                 }
+            }
+            contact = reach::next(&mut session.process.reach) => {
+                reach::take(session, order, lines, contact).await?;
             }
             Some(claim) = next_claim(&mut session.process.talk) => {
                 // What it says until it stops belongs to what is undone.

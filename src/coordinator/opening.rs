@@ -15,11 +15,13 @@ use super::{
     executor::Order,
     facts::Bench,
     files::{self, Begun, Unused},
+    memory::Known,
     process::{self, Process, Talk},
     publisher::PublishError,
+    reach,
     session::Session,
     shared::ATTACHED,
-    states, words,
+    states, summary, words,
 };
 use crate::{
     agent::acp::SessionId,
@@ -67,15 +69,14 @@ impl Session {
             choice::model(&context, order),
             conversation::history(&context, order.request.scheme, order.continues)
         )?;
-        if let Some(agent) = context.agents.get(&order.agent) {
-            choice::can_speak(&context, &agent.manifest, &model)?;
-        }
         let Begun {
             mut process,
             held,
             imported,
             latest,
             attached,
+            resumed,
+            before,
         } = {
             let unused = &mut unused;
             Box::pin(files::begin(
@@ -124,7 +125,7 @@ impl Session {
         process.begins_with(order);
         // The session is noted before its first record: a crash in between leaves nothing to end.
         let (acp, noted) = tokio::join!(
-            acp_session(&process, &history, order.asks_its_owner()),
+            acp_session(&process, &history, resumed.clone(), order.asks_its_owner()),
             note(&context, record.clone())
         );
         let acp = match noted.and(acp) {
@@ -162,8 +163,20 @@ impl Session {
         };
         // Agents that know nothing of ours get the conversation before in front of the prompt.
         let introduction = match process.manifest.history {
-            crate::agent::manifest::History::Prompt => introduction(&history),
+            _ if resumed.is_some() => None,
+            crate::agent::manifest::History::Prompt => summary::introduction(&history, &before),
             crate::agent::manifest::History::Meta => None,
+        };
+        let introduction = match &process.reach {
+            Some(reach) => {
+                Some(reach.introduction(&process.manifest) + &introduction.unwrap_or_default())
+            }
+            None => introduction,
+        };
+        let known = match order.continues {
+            None => None,
+            Some(_) if resumed.is_some() => Some(Known::Agent),
+            Some(_) => (!history.is_empty()).then_some(Known::Summary),
         };
         let session = Self {
             private: order.request.scheme.is_private(),
@@ -174,6 +187,7 @@ impl Session {
             thread: None,
             first_inner: None,
             introduction,
+            known,
             bench,
             held: Vec::new(),
             context,
@@ -220,9 +234,11 @@ impl Session {
         let inner = self.take_job(order, prompt, &mut events)?;
         self.first_inner = Some(inner.clone());
         let mut extra = continued(order);
+        extra.extend(self.known.map(Known::tag));
         if let Some(bench) = &self.bench {
             extra.push(vec!["workspace".to_owned(), bench.shared.id.to_hex()]);
         }
+        extra.extend(reach::tag_of(self.process.reach.as_ref(), self.private));
         let left_out = |imported| left_out(imported, self.private);
         extra.extend(imported.iter().flat_map(|(imported, _)| left_out(imported)));
         let probe = context.probe.get_or_try_init(|| context.runtime.probe());
@@ -230,7 +246,14 @@ impl Session {
         let mut env = vec![
             format!("linux/{}", std::env::consts::ARCH),
             format!("sandbox={}", context.runtime.kind()),
-            "network=none".to_owned(),
+            format!(
+                "network={}",
+                if self.process.reach.is_some() {
+                    "proxy"
+                } else {
+                    "none"
+                }
+            ),
         ];
         env.extend(probe.into_iter().flat_map(sandbox::Probe::env));
         let start = Start {
@@ -257,12 +280,16 @@ impl Session {
         } else {
             format!(" on {}", model.name)
         };
-        let mut content = format!("{name} started{with} in a sandbox without a network.");
+        let network = reach::with_network(self.process.reach.as_ref(), self.private);
+        let mut content = format!("{name} started{with} in a sandbox {network}.");
         if self.bench.is_some()
             && let Some(probe) = probe
         {
             content.push(' ');
-            content.push_str(&probe.protection.short);
+            content.push_str(&match self.process.reach {
+                Some(_) => probe.protection.short_with_network(),
+                None => probe.protection.short.clone(),
+            });
         }
         events.push(self.log.start(start, &inner, &content, now())?.event);
         if let (Some(bench), Some((_, first))) = (&self.bench, imported) {
@@ -421,17 +448,18 @@ async fn note(context: &Context, record: SessionRecord) -> Result<(), Failure> {
 async fn acp_session(
     process: &Process,
     history: &[Said],
+    resumed: Option<SessionId>,
     asks: bool,
 ) -> Result<Option<SessionId>, Failure> {
     let Talk::Acp { peer, .. } = &process.talk else {
         return Ok(None);
     };
-    let meta = match process.manifest.history {
-        crate::agent::manifest::History::Meta => process::meta(history),
-        crate::agent::manifest::History::Prompt => serde_json::Value::Null,
-    };
+    let meta = process::meta(&process.manifest, history);
     let opening = async {
-        let acp = peer.new_session(sandbox::WORKSPACE, meta).await?;
+        let acp = match resumed {
+            Some(acp) => acp,
+            None => peer.new_session(sandbox::WORKSPACE, meta).await?,
+        };
         process.set_mode(&acp, asks).await?;
         Ok(acp)
     };
@@ -439,19 +467,6 @@ async fn acp_session(
         Ok(acp) => Ok(Some(acp)),
         Err(error) => Err(process.agent_failed(&error).await),
     }
-}
-
-/// The conversation before, for the front of a prompt.
-fn introduction(history: &[Said]) -> Option<String> {
-    if history.is_empty() {
-        return None;
-    }
-    let mut text = "What was said before:\n".to_owned();
-    for said in history {
-        text.push_str(&format!("\n[{}]\n{}\n", said.role, said.text));
-    }
-    text.push_str("\nNow:\n");
-    Some(text)
 }
 
 fn continued(order: &Order) -> Vec<Vec<String>> {

@@ -18,14 +18,19 @@ use tokio::{
 };
 
 use self::{failing::no_sandbox, manner::journal_of};
-use super::context::Context;
+use super::{
+    context::Context,
+    memory::{self, Resumes},
+    reach::Reach,
+};
 use crate::{
     agent::{
         acp::{Limits, Peer},
         claims::Claim,
         journal::Journal,
-        manifest::{Driver, Launch, Manifest},
+        manifest::{Driver, History, Launch, Manifest},
     },
+    egress::Rules,
     job::Failure,
     keys::keyring::spellings,
     model::gateway::SessionGateway,
@@ -58,6 +63,10 @@ pub(super) struct Process {
     pub(super) talk: Talk,
     /// Whether it takes pictures in its prompts.
     pub(super) takes_pictures: bool,
+    /// What it can do with conversations that it kept.
+    pub(super) resumes: Resumes,
+    /// Whether what it keeps is there again for its next process.
+    pub(super) keeps: bool,
     /// The command that it is, for an agent that is one.
     pub(super) command: Option<String>,
     /// The session's keys, made beforehand so that a warm process can start at once.
@@ -68,6 +77,8 @@ pub(super) struct Process {
     /// Its raw lines.
     journal: Journal,
     http: Option<mpsc::Receiver<BoxedStream>>,
+    /// Its way out, when its job was given a network.
+    pub(super) reach: Option<Reach>,
     /// The way to what its programs listen on.
     inward: sandbox::Inward,
     /// What it listened on when it was ready: its own machinery, and nothing that it built.
@@ -104,10 +115,14 @@ pub(super) struct Start<'a> {
     pub(super) keys: Keys,
     /// The folder that it works on, when the agent has one.
     pub(super) tree: Option<PathBuf>,
+    /// The folder for what it keeps for its next process.
+    pub(super) state: Option<PathBuf>,
     /// The person's own folder that it was copied from.
     pub(super) project: Option<PathBuf>,
     /// The command, for an agent that is one.
     pub(super) command: Option<&'a str>,
+    /// What it may reach outside of its sandbox; nothing, as a rule.
+    pub(super) network: Option<Rules>,
     /// Where the lines of its image's build go, should that have to be built first.
     pub(super) progress: Option<sandbox::Progress>,
 }
@@ -128,12 +143,20 @@ impl Process {
         } else {
             None
         };
+        let state = match context.agents.get(agent) {
+            Some(agent) if memory::keeps(&agent.manifest) => {
+                Some(context.workspaces.reserve_state(keys.public_key()).await?)
+            }
+            _ => None,
+        };
         let start = Start {
             agent,
             keys: keys.clone(),
             tree,
+            state,
             project: None,
             command: None,
+            network: None,
             progress: None,
         };
         let started = Self::start(context, start).await;
@@ -153,8 +176,10 @@ impl Process {
             agent,
             keys,
             tree,
+            state,
             project,
             command,
+            network,
             progress,
         } = start;
         let Some(agent) = context.agents.get(agent) else {
@@ -176,12 +201,23 @@ impl Process {
         let secrets = context.redactor.learn_while(secrets);
 
         let public = keys.public_key().to_hex();
-        let env = manifest.environment(&Launch {
+        let reach = network.map(|rules| Reach::new(context, rules));
+        let mut env = manifest.environment(&Launch {
             model: SESSION_MODEL.to_owned(),
-            context: context.num_ctx,
-            output: context.num_ctx / 4,
+            context: manifest.context(context.num_ctx),
+            output: manifest.context(context.num_ctx) / 4,
             token: token.clone(),
         });
+        if reach.is_some() {
+            let named = Reach::environment();
+            env.retain(|(name, _)| !named.iter().any(|(own, _)| own == name));
+            env.extend(named);
+        }
+        if let Some(resume) = manifest.resume.as_ref().filter(|_| state.is_some()) {
+            let places = serde_json::json!(resume.state).to_string();
+            env.push((sandbox::STATE_VARIABLE.to_owned(), places));
+        }
+        let keeps = state.is_some();
         let mut argv = manifest.argv.clone();
         argv.extend(command.map(str::to_owned));
         let spec = Spec {
@@ -200,6 +236,7 @@ impl Process {
                 (LABEL_SESSION.to_owned(), public.clone()),
             ],
             workspace: tree,
+            state,
             private: project.into_iter().collect(),
             runtime: None,
         };
@@ -234,12 +271,15 @@ impl Process {
             image: image.to_string(),
             talk,
             takes_pictures: false,
+            resumes: Resumes::default(),
+            keeps,
             command: command.map(str::to_owned),
             keys,
             token,
             gateway: None,
             journal,
             http: Some(sandbox.http),
+            reach,
             inward: sandbox.inward,
             machinery: BTreeSet::new(),
             serving: JoinSet::new(),
@@ -248,6 +288,13 @@ impl Process {
             exit: sandbox.exit,
             control: sandbox.control,
         };
+        // A command runs already, an agent waits for its prompt. Without a network nobody takes what comes out.
+        if let Some(reach) = &process.reach {
+            if matches!(process.talk, Talk::Exec { .. }) {
+                reach.begin();
+            }
+            reach.serve(sandbox.net, &mut process.serving);
+        }
         match process.initialize().await {
             Ok(()) => {
                 if process.manifest.workspace && matches!(process.talk, Talk::Acp { .. }) {
@@ -272,11 +319,13 @@ impl Process {
             if let Some(method) = &self.manifest.auth_method {
                 peer.authenticate(method).await?;
             }
-            Ok(pictures == Some(&Value::Bool(true)))
+            let resumes = Resumes::of(&info);
+            Ok((pictures == Some(&Value::Bool(true)), resumes))
         };
         match asked.await {
-            Ok(pictures) => {
+            Ok((pictures, resumes)) => {
                 self.takes_pictures = pictures;
+                self.resumes = resumes;
                 Ok(())
             }
             Err(error) => Err(self.agent_failed(&error).await),
@@ -352,6 +401,9 @@ impl Process {
     pub(super) fn stand_still(&self, still: bool) {
         if let Some(gateway) = &self.gateway {
             gateway.stand_still(still);
+        }
+        if let Some(reach) = &self.reach {
+            reach.stand_still(still);
         }
     }
 
@@ -438,15 +490,18 @@ pub(super) async fn forget(context: &Arc<Context>, session: &PublicKey) {
 }
 
 /// The parameters of `session/new` beside its folder.
-pub(super) fn meta(history: &[super::conversation::Said]) -> Value {
-    if history.is_empty() {
+pub(super) fn meta(manifest: &Manifest, history: &[super::conversation::Said]) -> Value {
+    let mut meta = manifest.meta();
+    if manifest.history == History::Meta && !history.is_empty() {
+        let said = history
+            .iter()
+            .map(|said| serde_json::json!({"role": said.role, "content": said.text}));
+        meta.insert("treefort/history".to_owned(), said.collect());
+    }
+    if meta.is_empty() {
         return Value::Null;
     }
-    let said: Vec<Value> = history
-        .iter()
-        .map(|said| serde_json::json!({"role": said.role, "content": said.text}))
-        .collect();
-    serde_json::json!({"treefort/history": said})
+    Value::Object(meta)
 }
 
 /// A fault of this machine: its details, such as paths, are the owner's business and not a customer's.

@@ -16,6 +16,7 @@ use super::{
     executor::{ExecutorEvent, Order, SessionEvent},
     facts::{self, Around, Bench},
     image,
+    memory::{self, Known},
     opening::Prepared,
     process::{Process, Talk},
     publisher::PublishError,
@@ -83,6 +84,8 @@ pub(super) struct Session {
     pub(super) bench: Option<Bench>,
     /// What its agent is told in front of the next prompt.
     pub(super) introduction: Option<String>,
+    /// How it came to know what was said before it.
+    pub(super) known: Option<Known>,
     /// Records that go out with the next ones, so that they wait for the disk once.
     pub(super) held: Vec<Event>,
     /// The customer's job that it is on.
@@ -132,7 +135,7 @@ pub(super) async fn run(context: Arc<Context>, opening: Opening, mut lines: Line
     let preparing = Session::prepare(context.clone(), &turn.order, process, progress);
     let prepared = tokio::select! {
         prepared = Box::pin(preparing) => prepared,
-        () = image::tell(&mut building, &context.redactor, &turn.order, &lines.reports) => return,
+        () = image::tell(&mut building, &context.redactor, (&turn.order, &turn.order.agent), &lines.reports) => return,
         () = turn.cancel.cancelled() => return,
         () = lines.shutdown.cancelled() => return,
     };
@@ -355,6 +358,7 @@ impl Session {
         // save: all that it has outside of the copy goes with its container.
         if self.bench.is_some() {
             self.process.kill().await;
+            memory::ends(&self).await;
         }
         if self.log.start_reference().is_some() {
             // What the agent did after its last word counts too. A record that fails is seen below.

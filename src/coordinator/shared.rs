@@ -21,6 +21,7 @@ use crate::{
         About, Checkpoint, ObjectId, Undone, Workspace,
         attach::Given,
         import::{self, Imported},
+        inventory,
     },
 };
 
@@ -30,6 +31,12 @@ const STILL: Duration = Duration::from_secs(300);
 
 /// Why the checkpoint after that is made.
 pub(super) const ATTACHED: &str = "what its owner attached";
+
+/// The folder, in that of a copy, with what is checked: a copy of it that is thrown away.
+pub(super) const CHECKED: &str = "check";
+
+/// The folder, in that of a copy, with what its agent keeps of the conversation about it.
+pub(super) const STATE: &str = "state";
 
 /// A copy in use.
 #[derive(Debug)]
@@ -196,6 +203,41 @@ impl Shared {
             work(&mut files)
         })
         .await
+    }
+
+    /// Makes a copy of it to be thrown away, as it is now, while its agent stands still; gives where it is and how
+    /// many of its entries could not be copied.
+    ///
+    /// # Errors
+    /// When the agent cannot be made to stand still, it is larger than it may be, or the disk refuses.
+    pub(super) async fn duplicate(
+        self: &Arc<Self>,
+        quota: sandbox::disk::Quota,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(PathBuf, u64), Failure> {
+        let (tree, checked) = (self.tree_dir(), self.dir.join(CHECKED));
+        self.still(true, move |_| {
+            inventory::remove(&checked)?;
+            let into = Workspace::reserve(&checked, owner)?;
+            let copied = match import::duplicate(&tree, &into, (quota.files, quota.bytes), owner) {
+                Err(import::Error::TooLarge { max, unit, .. }) => {
+                    return Err(Error::TooMuch { max, unit });
+                }
+                copied => copied?,
+            };
+            let left_out = copied.skipped.len() as u64 + copied.skipped_more;
+            Ok((into, left_out))
+        })
+        .await
+    }
+
+    /// Throws that away.
+    pub(super) async fn drop_duplicate(self: &Arc<Self>) {
+        let checked = self.dir.join(CHECKED);
+        let removed = self.with(move |_| Ok(inventory::remove(&checked)?)).await;
+        if let Err(failure) = removed {
+            tracing::warn!(reason = failure.sentence, "what was checked stays for now");
+        }
     }
 
     /// Puts files of its owner's to the top of it, while an agent at work on it stands still; gives their names.

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use tokio::{io::AsyncReadExt as _, time::Instant};
 
 use super::{
+    asking,
     attend::{self, Stand},
     clock,
     context::now,
@@ -14,6 +15,7 @@ use super::{
     growing::Growing,
     process::Talk,
     publisher::PublishError,
+    reach,
     saying::{answer, report, tag, take_call},
     serving,
     session::{After, Lines, Session, Turn},
@@ -85,6 +87,10 @@ pub(super) async fn listen(
                 Word::Steer { .. } => word.refuse(NOT_STEERED),
                 word => drop(attend::hear(session, order, lines, word).await?),
             },
+            () = clock::at(session.stand.questions.due()) => asking::too_late(session).await?,
+            contact = reach::next(&mut session.process.reach) => {
+                reach::take(session, order, lines, contact).await?;
+            }
             read = output.read(&mut piece) => match read {
                 Ok(0) | Err(_) => break,
                 Ok(n) if growing.text.len() < MAX_OUTPUT => growing.text.push_str(&text.push(&piece[..n])),
@@ -105,6 +111,7 @@ pub(super) async fn listen(
             }
         }
     }
+    asking::close_all(session).await?;
     growing.text.push_str(&text.end());
     if left_out > 0 {
         growing

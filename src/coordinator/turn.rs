@@ -4,12 +4,15 @@ use tokio::time::Instant;
 
 use super::{
     attached::Prompt,
+    checks::{self, Checks},
     context::now,
     facts,
     growing::Growing,
     listen::listen,
+    memory,
     process::Talk,
     publisher::PublishError,
+    reach,
     saying::{answer, message, record_error, report, take_call},
     session::{After, Lines, Session, Turn},
     shell,
@@ -85,14 +88,17 @@ async fn work(
     if matches!(session.process.talk, Talk::Acp { .. }) {
         facts::begin_turn(session).await?;
     }
+    memory::hears(session, order.event.id).await;
     let began = Instant::now();
     let mut growing = Growing::new(began);
     let mut usage = Usage::new(began);
     session.forget_claims();
+    reach::begin(session);
     let ended = match session.process.talk {
         Talk::Acp { .. } => listen(session, turn, prompt, lines, &mut growing, &mut usage).await?,
         Talk::Exec { .. } => shell::listen(session, turn, lines, &mut growing, &mut usage).await?,
     };
+    reach::end(session).await?;
     session.process.model_settled().await;
     session.rests(true);
     while let Ok(call) = session.calls.try_recv() {
@@ -216,8 +222,23 @@ async fn work(
         "Answered",
     )?;
     let message = session.keep_whole(message).await;
-    let (answer, result) = answer(session, order, &inner, text, Vec::new()).await?;
-    session.emit(vec![message, result]).await?;
+    memory::answered(session, order.event.id).await;
+    let mut events = vec![message];
+    let mut tags = Vec::new();
+    if checks::any(order) {
+        // What the agent said comes before what its work is worth.
+        session.emit(std::mem::take(&mut events)).await?;
+        match Box::pin(checks::run(session, turn, lines)).await? {
+            Checks::Done(checked) => tags = checked,
+            Checks::Ended(Ended::Shutdown) => {
+                return Ok(After::Over(Outcome::Interrupted, "stopped"));
+            }
+            Checks::Ended(_) => return Ok(After::Over(Outcome::Interrupted, "cancelled")),
+        }
+    }
+    let (answer, result) = answer(session, order, &inner, text, tags).await?;
+    events.push(result);
+    session.emit(events).await?;
     report(session, order, lines, Report::Answered(answer)).await;
     Ok(After::Open)
 }

@@ -141,8 +141,7 @@ impl Usage {
                     (
                         ModelError::NoKey { .. }
                         | ModelError::KeyRefused { .. }
-                        | ModelError::NoPrice { .. }
-                        | ModelError::Dialect { .. },
+                        | ModelError::NoPrice { .. },
                         Some(fix),
                     ) => format!("{error}. {fix}"),
                     _ => error.to_string(),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     context::now,
     executor::Order,
+    memory,
     publisher::PublishError,
     saying::report,
     session::{Lines, Session},
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Watch {
     tree: PathBuf,
     quota: Quota,
+    /// What its agent keeps.
+    state: Option<PathBuf>,
     next: Instant,
     /// Whether the agent stands still because of it.
     pub(super) over: bool,
@@ -51,9 +54,15 @@ impl Watch {
         Self {
             tree,
             quota,
+            state: None,
             next: Instant::now() + EVERY,
             over: false,
         }
+    }
+
+    /// Looks at what the agent keeps, too.
+    pub(super) fn also(&mut self, state: PathBuf) {
+        self.state = Some(state);
     }
 
     /// When the next look is due.
@@ -65,7 +74,22 @@ impl Watch {
     pub(super) async fn look(&mut self) -> Seen {
         let began = Instant::now();
         let (tree, quota) = (self.tree.clone(), self.quota);
-        let look = tokio::task::spawn_blocking(move || disk::check(&tree, &quota, LOOK)).await;
+        let state = self.state.clone();
+        let look = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+            let (usage, over) = disk::check(&tree, &quota, LOOK)?;
+            let over = over.map(|over| over.to_string());
+            match (over, state) {
+                (None, Some(state)) => {
+                    let kept = disk::usage(&state, &memory::QUOTA, LOOK)?;
+                    let too_much = kept
+                        .over(&memory::QUOTA)
+                        .map(|_| memory::TOO_MUCH.to_owned());
+                    Ok((usage, too_much))
+                }
+                (over, _) => Ok((usage, over)),
+            }
+        })
+        .await;
         // A tree that takes long to measure is not measured all the time.
         self.next = Instant::now() + EVERY + began.elapsed() * 4;
         let Ok(Ok((usage, over))) = look else {
@@ -78,7 +102,7 @@ impl Watch {
         match (self.over, over) {
             (false, Some(over)) => {
                 self.over = true;
-                Seen::Over(over.to_string())
+                Seen::Over(over)
             }
             (true, None) => {
                 self.over = false;

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
@@ -14,7 +15,10 @@ use std::{
 use nostr::PublicKey;
 use sha2::{Digest as _, Sha256};
 
-use super::{hold::SessionHold, shared::Shared};
+use super::{
+    hold::SessionHold,
+    shared::{CHECKED, STATE, Shared},
+};
 use crate::{
     job::Failure,
     nips::workspace::Which,
@@ -40,6 +44,14 @@ pub(super) enum Error {
     /// The way of its changes home.
     #[error(transparent)]
     Apply(#[from] workspace::apply::Error),
+    /// There is too much in it to make another copy.
+    #[error("the copy has more than {max} {unit}, which is too much to check")]
+    TooMuch {
+        /// The bound.
+        max: u64,
+        /// "files" or "bytes".
+        unit: &'static str,
+    },
     /// There is none any more.
     #[error("this copy is gone: it was discarded or cleaned away")]
     Gone,
@@ -142,6 +154,24 @@ impl Workspaces {
         blocking(move || Ok(Workspace::reserve(&this.dir(&id), this.owner)?)).await
     }
 
+    /// Makes the folder of what the agent of a session will keep, anew; gives it. It is the agent's alone: nothing in
+    /// it is ever opened here.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) async fn reserve_state(self: &Arc<Self>, id: PublicKey) -> Result<PathBuf, Failure> {
+        let (state, owner) = (self.dir(&id).join(STATE), self.owner);
+        blocking(move || {
+            inventory::remove(&state)?;
+            std::fs::DirBuilder::new().mode(0o700).create(&state)?;
+            if let Some((user, group)) = owner {
+                std::os::unix::fs::chown(&state, Some(user), Some(group))?;
+            }
+            Ok(state)
+        })
+        .await
+    }
+
     /// Removes the folder of a session that never began.
     pub(super) async fn forget(self: &Arc<Self>, id: PublicKey) {
         let dir = self.dir(&id);
@@ -218,6 +248,8 @@ impl Workspaces {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 about => about?,
             };
+            // What a check that was cut off worked on.
+            inventory::remove(&dir.join(CHECKED))?;
             let store = this.store(about.project.as_deref())?;
             let files = Workspace::open(&dir, store, workspace::Rules::default(), this.owner)?;
             let shared = Arc::new(Shared::new(about, dir, files));

@@ -1,15 +1,19 @@
 //! A session's request, whatever its dialect, and how it becomes a call to one of the session's models.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::dialect::anthropic::{self, Messages};
-use super::dialect::gemini::{Generate, Method};
-use super::dialect::ollama::ChatRequest;
-use super::dialect::openai::{Flavour, OpenAiChat};
-use super::dialect::sse::Frame;
+use super::dialect::gemini::{self, Generate, Method};
+use super::dialect::ollama::{self, ChatRequest};
+use super::dialect::openai::{self, Flavour, OpenAiChat};
+use super::dialect::prompt::Prompt;
+use super::dialect::responses::{self, Responses};
+use super::dialect::steps::Steps;
 use super::dialect::{Clock, Dialect, to_ollama, to_openai};
+use super::output::{Output, Speaker};
 use super::provider::{Provider, Target};
 use super::{ModelError, ModelName, ModelOptions};
 
@@ -23,6 +27,8 @@ pub(super) enum Route {
     Ollama,
     /// `POST /v1/chat/completions`
     OpenAi,
+    /// `POST /v1/responses`
+    Responses,
     /// `POST /v1/messages`, and whether it only counts.
     Anthropic(bool),
     /// `POST /v1beta/models/…:…`
@@ -34,6 +40,7 @@ pub(super) enum Route {
 pub(super) enum Chat {
     Ollama(ChatRequest),
     OpenAi(OpenAiChat),
+    Responses(Responses),
     Anthropic(Messages, HeaderMap),
     Gemini(Generate),
 }
@@ -49,32 +56,16 @@ pub(super) struct Outgoing {
     pub(super) output: Output,
 }
 
-/// How an answer becomes the session's.
-#[derive(Debug)]
-pub(super) enum Output {
-    /// Lines as they come.
-    Lines,
-    /// One object as it comes.
-    Whole,
-    /// Events as they come.
-    Events,
-    /// OpenAI's events; `false`: without the counts, which only the gateway asked for.
-    OpenAi(bool),
-    /// Ollama's lines in OpenAI's words.
-    ToOpenAi(Box<to_ollama::Encoder>),
-    /// OpenAI's answer as Ollama's lines.
-    ToOllama(Box<to_openai::Decoder>),
-}
-
 impl Route {
     /// Which route a path of `POST` is.
-    pub(super) fn of_path(path: &str) -> Option<Self> {
+    pub(super) fn of_path(path: &str, query: &str) -> Option<Self> {
         match path {
             "/api/chat" => Some(Self::Ollama),
             "/v1/chat/completions" => Some(Self::OpenAi),
+            "/v1/responses" => Some(Self::Responses),
             "/v1/messages" => Some(Self::Anthropic(false)),
             "/v1/messages/count_tokens" => Some(Self::Anthropic(true)),
-            path => Method::of_path(path).map(Self::Gemini),
+            path => Method::of_path(path, query).map(Self::Gemini),
         }
     }
 }
@@ -85,6 +76,7 @@ impl Chat {
         match route {
             Route::Ollama => ChatRequest::parse(body).map(Self::Ollama),
             Route::OpenAi => OpenAiChat::parse(body).map(Self::OpenAi),
+            Route::Responses => Responses::parse(body).map(Self::Responses),
             Route::Gemini(method) => Generate::parse(body, method).map(Self::Gemini),
             Route::Anthropic(count) => {
                 let messages = Messages::parse(body, count)?;
@@ -98,6 +90,7 @@ impl Chat {
         match self {
             Self::Ollama(_) => Dialect::Ollama,
             Self::OpenAi(_) => Dialect::OpenAi,
+            Self::Responses(_) => Dialect::Responses,
             Self::Anthropic(..) => Dialect::Anthropic,
             Self::Gemini(_) => Dialect::Gemini,
         }
@@ -108,9 +101,16 @@ impl Chat {
         match self {
             Self::Ollama(chat) => chat.streams(),
             Self::OpenAi(chat) => chat.stream,
+            Self::Responses(chat) => chat.stream,
             Self::Anthropic(chat, _) => chat.stream,
-            Self::Gemini(chat) => chat.method == Method::Stream,
+            Self::Gemini(chat) => matches!(chat.method, Method::Stream | Method::Array),
         }
+    }
+
+    /// The content type of the answer.
+    pub(super) fn content_type(&self) -> &'static str {
+        let list = matches!(self, Self::Gemini(chat) if chat.method == Method::Array);
+        self.dialect().content_type(self.streams() && !list)
     }
 
     /// Whether it asks how many tokens there are and for no answer.
@@ -118,17 +118,34 @@ impl Chat {
         match self {
             Self::Anthropic(chat, _) => chat.count,
             Self::Gemini(chat) => chat.method == Method::Count,
-            Self::Ollama(_) | Self::OpenAi(_) => false,
+            Self::Ollama(_) | Self::OpenAi(_) | Self::Responses(_) => false,
         }
     }
 
-    /// Whether a provider can be asked this. Anthropic's and Gemini's words are not translated.
-    pub(super) fn suits(&self, provider: &Provider) -> bool {
+    /// Whether a provider takes this as it is. What others take is said in their words.
+    pub(super) fn is_own(&self, provider: &Provider) -> bool {
         match self {
-            Self::Ollama(_) | Self::OpenAi(_) => true,
+            Self::Ollama(_) => provider.dialect() == Dialect::Ollama,
+            Self::OpenAi(_) => provider.dialect() == Dialect::OpenAi,
+            // Other servers that speak OpenAI's API have chat completions for sure, and this not always.
+            Self::Responses(_) => provider.dialect() == Dialect::OpenAi && provider.is_built_in(),
             Self::Anthropic(..) => provider.dialect() == Dialect::Anthropic,
             Self::Gemini(_) => provider.dialect() == Dialect::Gemini,
         }
+    }
+
+    /// How many tokens there are, about, for a provider that does not count them; the error is a sentence for the
+    /// session.
+    pub(super) fn counted(&self) -> Result<Value, String> {
+        let of = |chat: &OpenAiChat| {
+            let sent = chat.rebuild("", &ModelOptions::default(), Flavour::Common);
+            Prompt::of(&sent).estimate
+        };
+        Ok(match self {
+            Self::Anthropic(chat, _) => json!({"input_tokens": of(&chat.chat()?)}),
+            Self::Gemini(chat) => json!({"totalTokens": of(&chat.chat()?)}),
+            Self::Ollama(_) | Self::OpenAi(_) | Self::Responses(_) => Value::Null,
+        })
     }
 
     /// The call to a model of the session's.
@@ -138,69 +155,122 @@ impl Chat {
         options: &ModelOptions,
         keep_alive: &str,
     ) -> Result<Outgoing, ModelError> {
+        if self.is_own(&target.provider) {
+            return self.own_call(target, options, keep_alive);
+        }
+        let clock = Clock::now();
+        let steps = Box::new(Steps::new(&clock.unique));
+        let said = self.said(target.name(), clock);
+        let (chat, speaker) = said.map_err(rejected)?;
+        let output = Output::Steps(steps, Box::new(speaker));
+        match target.provider.dialect() {
+            Dialect::Ollama => {
+                let body = to_ollama::request(&chat, &target.model, options, keep_alive);
+                let body = body.map_err(rejected)?;
+                Ok(to_server(target.provider.url(), "api/chat", body, output))
+            }
+            _ => compatible(target, &chat, options, output),
+        }
+    }
+
+    /// The same request in OpenAI's words, and who says the answer in the session's; the error is a sentence for
+    /// the session.
+    fn said(
+        &self,
+        name: ModelName,
+        clock: Clock,
+    ) -> Result<(Cow<'_, OpenAiChat>, Speaker), String> {
+        let unique = clock.unique.clone();
+        Ok(match self {
+            Self::Ollama(chat) => {
+                let encoder = ollama::answer::Encoder::new(name, &clock, chat.streams());
+                (
+                    Cow::Owned(to_openai::request(chat)?),
+                    Speaker::Ollama(encoder),
+                )
+            }
+            Self::OpenAi(chat) => {
+                let encoder = openai::answer::Encoder::new(name, chat, &clock);
+                (Cow::Borrowed(chat), Speaker::OpenAi(encoder))
+            }
+            Self::Responses(chat) => {
+                let (said, tools) = chat.chat()?;
+                let encoder = responses::answer::Encoder::new(name, tools, clock, chat.stream);
+                (Cow::Owned(said), Speaker::Responses(encoder))
+            }
+            Self::Anthropic(chat, _) => {
+                let encoder = anthropic::answer::Encoder::new(name, &unique, chat.stream);
+                (Cow::Owned(chat.chat()?), Speaker::Anthropic(encoder))
+            }
+            Self::Gemini(chat) => {
+                let encoder = gemini::answer::Encoder::new(name, &unique, chat.method);
+                (Cow::Owned(chat.chat()?), Speaker::Gemini(encoder))
+            }
+        })
+    }
+
+    /// The call to a server that speaks as the session does.
+    fn own_call(
+        &self,
+        target: &Target,
+        options: &ModelOptions,
+        keep_alive: &str,
+    ) -> Result<Outgoing, ModelError> {
         let provider = &target.provider;
-        let rejected = |message| ModelError::Rejected {
-            status: 400,
-            message,
-        };
-        let name = target.name();
-        let model = target.model.as_str();
-        let url = provider.url();
-        match (self, provider.dialect()) {
-            (Self::Ollama(chat), Dialect::Ollama) => {
+        let (url, model) = (provider.url(), target.model.as_str());
+        let mut headers = HeaderMap::new();
+        let (path, body, output) = match self {
+            Self::Ollama(chat) => {
                 let body = chat.rebuild(&ModelName::from(model), options, keep_alive);
-                Ok(to_server(url, "api/chat", body, Output::Lines))
+                return Ok(to_server(url, "api/chat", body, Output::Lines));
             }
-            (Self::OpenAi(chat), Dialect::Ollama) => {
-                let body = to_ollama::request(chat, model, options, keep_alive);
-                let encoder = to_ollama::Encoder::new(name, chat, &Clock::now());
-                let output = Output::ToOpenAi(Box::new(encoder));
-                Ok(to_server(url, "api/chat", body.map_err(rejected)?, output))
-            }
-            (Self::Ollama(chat), _) => {
-                let chat = to_openai::request(chat).map_err(rejected)?;
-                let output = Output::ToOllama(Box::new(to_openai::Decoder::new(name)));
-                compatible(target, &chat, options, output)
-            }
-            (Self::OpenAi(chat), _) => {
+            Self::OpenAi(chat) => {
                 let output = if chat.stream {
                     Output::OpenAi(chat.include_usage)
                 } else {
                     Output::Whole
                 };
-                compatible(target, chat, options, output)
+                return compatible(target, chat, options, output);
             }
-            (Self::Anthropic(chat, headers), Dialect::Anthropic) => {
-                let path = if chat.count { "/count_tokens" } else { "" };
-                let mut headers = headers.clone();
+            Self::Responses(chat) => {
+                with_key(&mut headers, provider, AUTHORIZATION.as_str(), "Bearer ")?;
+                let body = chat.rebuild(model, options);
+                ("responses".to_owned(), body, Output::own(chat.stream))
+            }
+            Self::Anthropic(chat, given) => {
+                headers.clone_from(given);
                 with_key(&mut headers, provider, "x-api-key", "")?;
-                Ok(Outgoing {
-                    url: format!("{url}/v1/messages{path}"),
-                    headers,
-                    body: chat.rebuild(model, options),
-                    dialect: Dialect::Anthropic,
-                    output: Output::own(self.streams()),
-                })
+                let path = if chat.count { "/count_tokens" } else { "" };
+                let body = chat.rebuild(model, options);
+                (format!("v1/messages{path}"), body, Output::own(chat.stream))
             }
-            (Self::Gemini(chat), Dialect::Gemini) => {
-                let mut headers = HeaderMap::new();
+            Self::Gemini(chat) => {
                 with_key(&mut headers, provider, "x-goog-api-key", "")?;
                 let model = in_path(model).ok_or_else(|| ModelError::NotFound {
-                    model: name.to_string(),
+                    model: target.name().to_string(),
                 })?;
-                Ok(Outgoing {
-                    url: format!("{url}/v1beta/models/{model}:{}", chat.method.suffix()),
-                    headers,
-                    body: chat.rebuild(model, options),
-                    dialect: Dialect::Gemini,
-                    output: Output::own(self.streams()),
-                })
+                let path = format!("v1beta/models/{model}:{}", chat.method.suffix());
+                let output = match chat.method {
+                    Method::Array => Output::List(gemini::answer::List::default()),
+                    method => Output::own(method == Method::Stream),
+                };
+                (path, chat.rebuild(model, options), output)
             }
-            _ => Err(ModelError::Dialect {
-                model: name.to_string(),
-                api: self.dialect().title(),
-            }),
-        }
+        };
+        Ok(Outgoing {
+            url: format!("{url}/{path}"),
+            headers,
+            body,
+            dialect: self.dialect(),
+            output,
+        })
+    }
+}
+
+fn rejected(message: String) -> ModelError {
+    ModelError::Rejected {
+        status: 400,
+        message,
     }
 }
 
@@ -225,7 +295,7 @@ fn compatible(
     let path = match provider.dialect() {
         Dialect::Anthropic => "v1/chat/completions",
         Dialect::Gemini => "v1beta/openai/chat/completions",
-        Dialect::OpenAi | Dialect::Ollama => "chat/completions",
+        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama => "chat/completions",
     };
     let flavour = match (provider.is_built_in(), provider.dialect()) {
         (true, Dialect::OpenAi) => Flavour::OpenAi,
@@ -284,43 +354,4 @@ fn anthropic_headers(given: &HeaderMap) -> HeaderMap {
         headers.insert(HeaderName::from_static("anthropic-beta"), betas);
     }
     headers
-}
-
-impl Output {
-    fn own(stream: bool) -> Self {
-        if stream { Self::Events } else { Self::Whole }
-    }
-
-    /// What a frame becomes; nothing when it is not for the session. There is no frame when the stream ended
-    /// without a word of its own for that.
-    pub(super) fn encode(&mut self, frame: Option<Frame>, done: bool) -> Bytes {
-        const DONE: &[u8] = b"data: [DONE]\n\n";
-        match (self, frame) {
-            (Self::ToOllama(decoder), frame) => decoder.frame(frame.as_ref(), done).into(),
-            (Self::OpenAi(_), None) => Bytes::from_static(DONE),
-            (_, None) => Bytes::new(),
-            (Self::Lines, Some(frame)) => {
-                let mut line = frame.data;
-                line.push(b'\n');
-                line.into()
-            }
-            (Self::Whole, Some(frame)) => frame.data.into(),
-            (Self::Events, Some(frame)) => frame.encode().into(),
-            (Self::OpenAi(counts), Some(frame)) => {
-                if !*counts && is_counts(&frame.data) {
-                    return Bytes::new();
-                }
-                frame.encode().into()
-            }
-            (Self::ToOpenAi(encoder), Some(frame)) => encoder.line(&frame.data).unwrap_or_default(),
-        }
-    }
-}
-
-/// Whether a frame of OpenAI's holds the counts alone.
-fn is_counts(data: &[u8]) -> bool {
-    let Ok(value) = serde_json::from_slice::<Value>(data) else {
-        return false;
-    };
-    value["usage"].is_object() && value["choices"].as_array().is_some_and(Vec::is_empty)
 }

@@ -106,14 +106,6 @@ pub enum ModelError {
         /// The server's sentence.
         message: String,
     },
-    /// The session's model is not reached by the API that the agent speaks.
-    #[error("the session's model {model} does not speak {api}")]
-    Dialect {
-        /// The model.
-        model: String,
-        /// What the agent speaks.
-        api: &'static str,
-    },
     /// The client for the providers.
     #[error("treefort cannot open connections to cloud models")]
     Client(#[source] super::ConfigError),
@@ -131,7 +123,6 @@ impl ModelError {
             | Self::NotFound { .. }
             | Self::NoKey { .. }
             | Self::KeyRefused { .. }
-            | Self::Dialect { .. }
             | Self::Client(_) => "no-model",
             Self::FirstByte { .. } | Self::Idle { .. } => "timeout",
             Self::Tokens { .. }
@@ -170,9 +161,6 @@ impl ModelError {
             Self::KeyRefused { env, .. } => {
                 format!("Check the key in {env}, set it right, and start treefort again.")
             }
-            Self::Dialect { .. } => {
-                "Name a model that does, such as --model anthropic:NAME, or use another agent.".to_owned()
-            }
             Self::Tokens { .. } | Self::Seconds { .. } | Self::Money { .. } => {
                 "Continue with a larger budget.".to_owned()
             }
@@ -207,7 +195,6 @@ impl ModelError {
             | Self::Seconds { .. }
             | Self::Money { .. }
             | Self::NoPrice { .. }
-            | Self::Dialect { .. }
             | Self::Cancelled => false,
         }
     }
@@ -232,7 +219,7 @@ impl ModelError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::Rejected { .. } | Self::Dialect { .. } => StatusCode::BAD_REQUEST,
+            Self::Rejected { .. } => StatusCode::BAD_REQUEST,
             Self::Limited { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::FirstByte { .. } | Self::Idle { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Tokens { .. }

@@ -204,3 +204,15 @@ mod fallback_tests;
 #[cfg(test)]
 #[path = "gateway_budget_tests.rs"]
 mod budget_tests;
+
+#[cfg(test)]
+#[path = "gateway_dialects_tests.rs"]
+mod dialects_tests;
+
+#[cfg(test)]
+#[path = "gateway_codex_tests.rs"]
+mod codex_tests;
+
+#[cfg(test)]
+#[path = "gateway_gemini_tests.rs"]
+mod gemini_tests;

@@ -185,21 +185,27 @@ async fn without_a_price_there_is_no_budget_of_money() {
 }
 
 #[tokio::test]
-async fn an_agent_of_another_dialect_is_told_so() {
-    let server = upstream(vec![whole("200 OK", &json!({}))]).await;
+async fn the_next_model_may_speak_another_dialect() {
+    let answer = json!({"content": [{"type": "text", "text": "from b"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let server = upstream(vec![whole("200 OK", &answer)]).await;
     let config = config(&[("anthropic", Dialect::Anthropic, &server)]);
     let mut bench = at(config, &["qwen3", "anthropic:x"], Budget::default());
-    let asks = json!({"messages": [{"role": "user", "content": "hi"}]});
+    let asks = json!({"messages": [{"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "treefort"}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "its own"}]}]});
     let (status, body) = post(&bench, "/v1/messages", &asks).await;
     assert_eq!(
         (status, serde_json::from_str::<Value>(&body).unwrap()),
-        (
-            400,
-            json!({"type": "error", "error": {"type": "invalid_request_error",
-            "message": "the session's model qwen3 does not speak Anthropic's API"}})
-        )
+        (200, answer)
     );
-    assert!(matches!(bench.failure().await, ModelError::Dialect { .. }));
+    let (_, request) = super::providers_tests::sent(&server);
+    let messages = request["messages"].as_array().unwrap();
+    assert_eq!(
+        (messages.len(), &messages[1]["content"][0]["signature"]),
+        (2, &json!("its own")),
+        "what another model thought is not shown to this one"
+    );
+    assert!(matches!(bench.failure().await, ModelError::Unreachable(_)));
     let (status, body) = post(&bench, "/v1beta/files", &json!({})).await;
     assert!(
         status == 403 && body.contains("PERMISSION_DENIED"),

@@ -20,11 +20,11 @@ fn chunks(body: &str) -> Vec<Value> {
     frames.into_iter().map(data).collect()
 }
 
-fn line(message: &Value) -> Act {
+pub(super) fn line(message: &Value) -> Act {
     send(format!("{}\n", json!({"message": message, "done": false})))
 }
 
-fn done(reason: &str) -> Act {
+pub(super) fn done(reason: &str) -> Act {
     send(format!(
         "{}\n",
         json!({"message": {"role": "assistant", "content": ""}, "done": true, "done_reason": reason,
@@ -128,7 +128,7 @@ async fn tool_calls_are_translated_both_ways() {
     )
     .await;
     let chunks = chunks(&body);
-    let calls = &chunks[1]["choices"][0]["delta"]["tool_calls"];
+    let calls = [1, 2].map(|at| &chunks[at]["choices"][0]["delta"]["tool_calls"][0]);
     assert_eq!(
         (&calls[0]["index"], &calls[1]["index"]),
         (&json!(0), &json!(1))
@@ -139,8 +139,8 @@ async fn tool_calls_are_translated_both_ways() {
     );
     assert_eq!(calls[1]["id"], "own");
     assert!(calls[0]["id"].as_str().unwrap().starts_with("call_"));
-    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "tool_calls");
-    assert_eq!(chunks.len(), 3, "no counts were asked for");
+    assert_eq!(chunks[3]["choices"][0]["finish_reason"], "tool_calls");
+    assert_eq!(chunks.len(), 4, "no counts were asked for");
     let request = upstream.requests.lock().unwrap().pop().unwrap();
     let sent: Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(

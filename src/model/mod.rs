@@ -11,6 +11,7 @@ mod error;
 pub mod gateway;
 pub mod local;
 mod meter;
+mod output;
 pub mod provider;
 pub mod pull;
 mod respond;

@@ -189,11 +189,18 @@ impl Provider {
             if given.is_empty() { base } else { given }.to_owned()
         };
         let dialect = config.dialect.unwrap_or(dialect);
-        if dialect == Dialect::Ollama {
-            return Err(ConfigError::Provider {
-                name: name.to_owned(),
-                why: "Ollama's address is `ollama` under [model]; a provider speaks openai, anthropic or gemini",
-            });
+        let why = match dialect {
+            Dialect::Ollama => Some(
+                "Ollama's address is `ollama` under [model]; a provider speaks openai, anthropic or gemini",
+            ),
+            Dialect::Responses => Some(
+                "`responses` is how agents speak; a provider with that API speaks openai as well",
+            ),
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini => None,
+        };
+        if let Some(why) = why {
+            let name = name.to_owned();
+            return Err(ConfigError::Provider { name, why });
         }
         let given = or(&config.url, url);
         let url = provider_url(name, &given)?;

@@ -1,6 +1,6 @@
-//! One session's requests: conversations in one of four dialects ([`Route`]), and the little around them
-//! that clients look at (`GET /api/version`, `/api/tags`, `/v1/models`, `/v1beta/models`, which name the
-//! session's model alone). Any other path is 403, so no session manages models. The session's token is checked
+//! One session's requests: conversations in one of five dialects ([`Route`]), and the little around them
+//! that clients look at (`GET /api/version`, `/api/tags`, `/v1/models`, `/v1beta/models` and one model below those,
+//! which name the session's model alone). Any other path is 403, so no session manages models. The session's token is checked
 //! first and goes no further than here.
 
 use std::sync::Arc;
@@ -62,6 +62,8 @@ struct Admitted {
 fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/v1/messages") {
         Dialect::Anthropic
+    } else if path.starts_with("/v1/responses") {
+        Dialect::Responses
     } else if path.starts_with("/v1beta") {
         Dialect::Gemini
     } else if path.starts_with("/v1") {
@@ -69,6 +71,12 @@ fn dialect_of(path: &str) -> Dialect {
     } else {
         Dialect::Ollama
     }
+}
+
+/// Whether a path names one model.
+fn is_model(path: &str, below: &str) -> bool {
+    let name = path.strip_prefix(below);
+    name.is_some_and(|name| !name.is_empty() && !name.contains(['/', ':']))
 }
 
 impl Session {
@@ -79,7 +87,10 @@ impl Session {
             return refusal(dialect, StatusCode::UNAUTHORIZED, sentence, "model");
         }
         if request.method() == Method::POST
-            && let Some(route) = Route::of_path(request.uri().path())
+            && let Some(route) = Route::of_path(
+                request.uri().path(),
+                request.uri().query().unwrap_or_default(),
+            )
         {
             let (head, body) = request.into_parts();
             return self.chat(route, dialect, &head.headers, body).await;
@@ -93,23 +104,42 @@ impl Session {
                     &json!({"models": [{"name": name, "model": name}]}),
                 )
             }
-            // OpenAI's and Anthropic's clients ask the same path and look at different fields.
+            // OpenAI's and Anthropic's clients and Codex ask the same path and look at different fields.
             (&Method::GET, "/v1/models") => object(
                 StatusCode::OK,
-                &json!({"object": "list", "has_more": false, "data": [{
-                    "id": self.name(), "object": "model", "type": "model", "display_name": self.name(),
-                    "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": "treefort",
-                }]}),
+                &json!({"object": "list", "has_more": false, "first_id": self.name(), "last_id": self.name(),
+                    "data": [self.model()], "models": []}),
             ),
-            (&Method::GET, "/v1beta/models") => object(
-                StatusCode::OK,
-                &json!({"models": [{"name": format!("models/{}", self.name())}]}),
-            ),
+            (&Method::GET, "/v1beta/models") => {
+                object(StatusCode::OK, &json!({"models": [self.gemini_model()]}))
+            }
+            // Whichever is asked for, the session's own is the one that there is.
+            (&Method::GET, path) if is_model(path, "/v1/models/") => {
+                object(StatusCode::OK, &self.model())
+            }
+            (&Method::GET, path) if is_model(path, "/v1beta/models/") => {
+                object(StatusCode::OK, &self.gemini_model())
+            }
             _ => {
                 let sentence = "treefort does not offer this to a session";
                 refusal(dialect, StatusCode::FORBIDDEN, sentence, "model")
             }
         }
+    }
+
+    /// The session's model as OpenAI's and Anthropic's clients know one.
+    fn model(&self) -> Value {
+        json!({
+            "id": self.name(), "object": "model", "type": "model", "display_name": self.name(),
+            "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": "treefort",
+        })
+    }
+
+    fn gemini_model(&self) -> Value {
+        let name = self.name();
+        let methods = ["generateContent", "countTokens"];
+        json!({"name": format!("models/{name}"), "displayName": name, "inputTokenLimit": self.num_ctx,
+            "supportedGenerationMethods": methods})
     }
 
     /// The name of the session's model.
@@ -198,10 +228,15 @@ impl Session {
             Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
         };
         drop(body);
+        let counts = |target: &Target| chat.only_counts() && !chat.is_own(&target.provider);
+        if self.models.first().is_some_and(counts) {
+            return match chat.counted() {
+                Ok(counted) => object(StatusCode::OK, &counted),
+                Err(sentence) => refuse(StatusCode::BAD_REQUEST, &sentence),
+            };
+        }
         match self.call(&chat, admitted).await {
-            Ok((call, first, slot)) => {
-                pieces(call, first, slot, dialect.content_type(chat.streams()))
-            }
+            Ok((call, first, slot)) => pieces(call, first, slot, chat.content_type()),
             Err(refused) => object(refused.status, &refused.body),
         }
     }
@@ -248,8 +283,8 @@ impl Session {
         let mut fell_back_from = None;
         let mut refused = self.over(chat.dialect());
         for (at, target) in self.models.iter().enumerate() {
-            // A first model that does not suit refuses; the others are for when it fails.
-            if at > 0 && !chat.suits(&target.provider) {
+            // Where nothing is counted, nothing can be asked for the counts.
+            if at > 0 && chat.only_counts() && !chat.is_own(&target.provider) {
                 continue;
             }
             let asked = self.ask(chat, target, fell_back_from.take(), &mut admitted);

@@ -8,10 +8,11 @@ use hyper::StatusCode;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::chat::{Outgoing, Output};
+use super::chat::Outgoing;
 use super::dialect::Dialect;
 use super::dialect::answer::{Reader, Said, error_message};
 use super::meter::Running;
+use super::output::Output;
 use super::provider::{Secret, Target};
 use super::{Budget, ModelError};
 
@@ -126,7 +127,7 @@ impl Call {
             Ok(piece) => piece,
             Err(error) => {
                 self.over = true;
-                let piece = self.dialect.failure(&error);
+                let piece = self.output.failure(self.dialect, &error);
                 self.running.fail(error);
                 piece
             }
@@ -135,7 +136,7 @@ impl Call {
 
     /// One piece, or why there is none; `wait` is until when, and the error for then.
     async fn piece(&mut self, wait: (Instant, ModelError)) -> Result<Bytes, ModelError> {
-        let (until, mut late) = (wait.0, Some(wait.1));
+        let (mut until, mut late) = (wait.0, Some(wait.1));
         let totals = self.running.totals();
         loop {
             self.running.check(self.bounds.budget)?;
@@ -170,10 +171,16 @@ impl Call {
                     self.over = true;
                     self.running.done();
                 }
-                Said::Piece => self.running.piece(),
+                Said::Piece => {
+                    self.running.piece();
+                    // The answer goes on, also where the session is told only of whole parts.
+                    let after = self.bounds.idle;
+                    until = Instant::now() + after;
+                    late = Some(ModelError::Idle { after });
+                }
                 Said::Other => {}
             }
-            let piece = self.output.encode(frame, self.over);
+            let piece = self.output.encode(frame, self.over)?;
             if self.over || !piece.is_empty() {
                 return Ok(piece);
             }

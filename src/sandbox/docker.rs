@@ -144,6 +144,7 @@ impl DockerRuntime {
             agent: parts.agent,
             stderr: parts.stderr,
             http: parts.http,
+            net: parts.net,
             inward: parts.inward,
             exit: control.exit(),
             control,

@@ -127,6 +127,7 @@ async fn run(
     let Streams {
         mut agent,
         http,
+        net,
         inward,
     } = streams;
     let mut driver = Box::pin(driver.run(closing.clone()));
@@ -158,6 +159,7 @@ async fn run(
         agent,
         stderr,
         http,
+        net,
         inward,
     };
     // When nobody takes it, its control was dropped and `cancelled` says so below.

@@ -11,7 +11,7 @@ use bollard::models::{
     RestartPolicyNameEnum,
 };
 
-use super::{AGENT_HOME, Error, LABEL_HOME, PROGRAM, Spec, WORKSPACE, init};
+use super::{AGENT_HOME, Error, LABEL_HOME, PROGRAM, STATE, Spec, WORKSPACE, init};
 
 /// The user and group inside when no workspace says otherwise, and always for a treefort that root runs.
 pub const AGENT_ID: u32 = 1000;
@@ -153,16 +153,25 @@ fn host_config(spec: &Spec, user: HostUser, file_bytes: u64) -> HostConfig {
         init: Some(false),
         runtime: spec.runtime.clone(),
         publish_all_ports: Some(false),
-        mounts: spec.workspace.as_deref().map(|path| vec![bind(path)]),
+        mounts: mounts(spec),
         ..HostConfig::default()
     }
 }
 
-fn bind(path: &Path) -> Mount {
+fn mounts(spec: &Spec) -> Option<Vec<Mount>> {
+    let places = [(&spec.workspace, WORKSPACE), (&spec.state, STATE)];
+    let bound = places.into_iter();
+    let bound: Vec<Mount> = bound
+        .filter_map(|(path, target)| Some(bind(path.as_deref()?, target)))
+        .collect();
+    (!bound.is_empty()).then_some(bound)
+}
+
+fn bind(path: &Path, target: &str) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(path.to_string_lossy().into_owned()),
-        target: Some(WORKSPACE.to_owned()),
+        target: Some(target.to_owned()),
         read_only: Some(false),
         bind_options: Some(MountBindOptions {
             propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
@@ -208,15 +217,15 @@ pub(super) fn check(spec: &Spec) -> Result<(), Error> {
             return refuse("its runtime is not the name of one");
         }
     }
-    if let Some(path) = &spec.workspace {
+    for path in spec.workspace.iter().chain(&spec.state) {
         let plain = path
             .components()
             .all(|part| !matches!(part, std::path::Component::ParentDir));
         if !path.is_absolute() || !plain || path.parent().is_none() || path.to_str().is_none() {
-            return refuse("its workspace is not an absolute path below the root");
+            return refuse("its workspace or state is not an absolute path below the root");
         }
         if path.starts_with("/proc") || path.starts_with("/sys") || path.starts_with("/dev") {
-            return refuse("its workspace is a part of the system");
+            return refuse("its workspace or state is a part of the system");
         }
     }
     Ok(())
@@ -241,6 +250,7 @@ mod tests {
             limits: Limits::default(),
             labels: vec![("treefort.agent".to_owned(), "chat".to_owned())],
             workspace: None,
+            state: None,
             private: Vec::new(),
             runtime: None,
         }

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Streams that one sandbox may have open: 64 HTTP connections, its standard streams and slack for
-/// streams that only one side has closed.
-pub(super) const MAX_STREAMS: usize = 96;
+/// Streams that one sandbox may have open: 64 HTTP connections, 32 to the proxy, its standard streams and slack
+/// for streams that only one side has closed.
+pub(super) const MAX_STREAMS: usize = 128;
 /// The largest body of a frame; our own side sends 16 KiB at most.
 const MAX_BODY: u32 = 16 * 1024;
 /// The largest single credit; far from any overflow.

@@ -1,7 +1,7 @@
 //! PID 1 of a sandbox: `/treefort sandbox-init -- <agent…>`.
 //!
 //! It starts the agent, carries its standard streams and every TCP connection to
-//! `127.0.0.1:11434` over its own standard input and output ([`super::mux`] is the other side), and connections
+//! `127.0.0.1:11434`, and to `127.0.0.1:3128` where the host said that there is a proxy, over its own standard input and output ([`super::mux`] is the other side), and connections
 //! that the host opens to what listens here (`init_inward`). It
 //! reaps whatever is left to it, and ends with the agent's exit code. When the host goes away, so
 //! does everything in the sandbox. The only files that it touches are those that
@@ -32,7 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::duplex::Duplex;
 use super::mux::{Tag, yamux_config};
-use super::{AGENT_HOME, MODEL_PORT, init_files, init_inward};
+use super::{
+    AGENT_HOME, MODEL_PORT, NETWORK_VARIABLE, PROXY_PORT, STATE, init_files, init_inward,
+    init_state,
+};
 
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "sandbox-init";
@@ -42,6 +45,8 @@ pub(super) const GO_ON: u8 = b'g';
 /// Connections at once; further ones wait in the listener's backlog. Fewer than the host allows,
 /// since the host may notice later than we do that one is closed.
 const MAX_CONNECTIONS: usize = 48;
+/// The same of connections to the host's proxy.
+const MAX_PROXIED: usize = 24;
 /// Streams of the host that wait to be looked at.
 const INWARD_WAITING: usize = 64;
 /// How long output may still come after the agent has ended, from what it left running.
@@ -86,6 +91,13 @@ pub fn run(argv: &[OsString]) -> ExitCode {
 async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     hide_from_the_agent()?;
     super::syscalls::restrict()?;
+    if let Ok(places) = std::env::var(init_state::VARIABLE) {
+        let (home, kept) = (
+            std::path::Path::new(AGENT_HOME),
+            std::path::Path::new(STATE),
+        );
+        init_state::link(home, kept, &places)?;
+    }
     if let Ok(files) = std::env::var(init_files::VARIABLE) {
         init_files::write(std::path::Path::new(AGENT_HOME), &files)?;
     }
@@ -104,7 +116,11 @@ async fn supervise(argv: &[OsString]) -> io::Result<u8> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, MODEL_PORT)).await?;
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, opener.clone()));
+    tasks.spawn(serve(listener, Tag::Http, MAX_CONNECTIONS, opener.clone()));
+    if std::env::var_os(NETWORK_VARIABLE).is_some() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT)).await?;
+        tasks.spawn(serve(listener, Tag::Net, MAX_PROXIED, opener.clone()));
+    }
     tasks.spawn(init_inward::serve(inward));
 
     let mut output = JoinSet::new();
@@ -208,6 +224,8 @@ fn spawn(argv: &[OsString]) -> io::Result<Agent> {
     let mut child = Command::new(program)
         .args(args)
         .env_remove(init_files::VARIABLE)
+        .env_remove(NETWORK_VARIABLE)
+        .env_remove(init_state::VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -312,9 +330,9 @@ async fn carry_stderr(mut stderr: ChildStderr, opener: Opener) {
     }
 }
 
-/// Carries every connection to the model's port to the host.
-async fn serve(listener: TcpListener, opener: Opener) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Carries every connection to one of our ports to the host.
+async fn serve(listener: TcpListener, tag: Tag, most: usize, opener: Opener) {
+    let permits = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -330,7 +348,7 @@ async fn serve(listener: TcpListener, opener: Opener) {
         connections.spawn(async move {
             // A chat's first token should not wait for a full packet.
             let _ = socket.set_nodelay(true);
-            if let Some(mut stream) = opener.open(Tag::Http).await {
+            if let Some(mut stream) = opener.open(tag).await {
                 let _ = tokio::io::copy_bidirectional(&mut socket, &mut stream).await;
             }
             drop(permit);

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
-use super::MODEL_PORT;
 use super::duplex::Duplex;
 use super::inward::{Ask, MAX_INWARD, MAX_PORTS, Reply};
+use super::{MODEL_PORT, PROXY_PORT};
 
 /// How long the host may take to say what it wants, and a program to take a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,7 +112,9 @@ fn listening() -> BTreeSet<u16> {
         }
         of_table(&text)
     });
-    let ports: BTreeSet<u16> = ports.filter(|port| *port != MODEL_PORT).collect();
+    let ports: BTreeSet<u16> = ports
+        .filter(|port| !matches!(*port, MODEL_PORT | PROXY_PORT))
+        .collect();
     ports.into_iter().take(usize::from(MAX_PORTS)).collect()
 }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use super::counted::Counted;
-use super::{BoxedStream, MODEL_PORT};
+use super::{BoxedStream, MODEL_PORT, PROXY_PORT};
 
 /// Connections into one sandbox that may be open at once.
 pub const MAX_INWARD: usize = 48;
@@ -123,7 +123,7 @@ impl Inward {
     /// # Errors
     /// When nothing listens there, or the sandbox does not answer, or is gone.
     pub async fn connect(&self, port: u16) -> Result<BoxedStream, InwardError> {
-        if port == MODEL_PORT {
+        if matches!(port, MODEL_PORT | PROXY_PORT) {
             return Err(InwardError::Own);
         }
         let mut stream = self.ask(&self.connections, Ask::Connect(port)).await?;
@@ -159,7 +159,7 @@ impl Inward {
         };
         let others = ports
             .into_iter()
-            .filter(|port| !matches!(*port, 0 | MODEL_PORT));
+            .filter(|port| !matches!(*port, 0 | MODEL_PORT | PROXY_PORT));
         Ok(others.collect())
     }
 

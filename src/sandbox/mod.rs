@@ -1,8 +1,8 @@
 //! Sandboxes: one hardened container for each agent at work, behind the [`Runtime`] trait.
 //!
 //! A sandbox has no network and no way to the host but one byte stream, over which [`mux`] carries
-//! the agent's standard streams, the HTTP connections that it opens to `127.0.0.1:11434`, and those that the
-//! host opens to what listens inside ([`inward`]).
+//! the agent's standard streams, the HTTP connections that it opens to `127.0.0.1:11434`, those to the host's proxy
+//! where its job was given a network, and those that the host opens to what listens inside ([`inward`]).
 //! Invariants: everything that comes out of a sandbox is hostile and bounded; a container never
 //! outlives its [`Sandbox`] by more than the time that its removal takes; and there is no
 //! unsandboxed mode.
@@ -40,6 +40,7 @@ mod image_build;
 pub mod init;
 mod init_files;
 mod init_inward;
+mod init_state;
 pub mod inward;
 pub mod mux;
 mod protection;
@@ -57,6 +58,7 @@ pub use error::{BoxError, Error, beginning};
 pub use frame_guard::Violation;
 pub use image::{Content, Found, Host, Image, ImageId, Progress};
 pub use init_files::VARIABLE as FILES_VARIABLE;
+pub use init_state::VARIABLE as STATE_VARIABLE;
 pub use inward::{Inward, InwardError};
 pub use protection::{Facts, Protection, protection};
 pub use shown::Refused;
@@ -70,12 +72,20 @@ pub const LABEL_SESSION: &str = "treefort.session";
 
 /// The folder inside a sandbox where a workspace is bound.
 pub const WORKSPACE: &str = "/workspace";
+/// The folder inside a sandbox where what an agent keeps for its next sandbox is bound.
+pub const STATE: &str = "/state";
 /// The agent's home inside a sandbox; empty, in memory, gone with the sandbox.
 pub const AGENT_HOME: &str = "/home/agent";
 /// Where the program lies inside every image.
 pub const PROGRAM: &str = "/treefort";
 /// The port on the sandbox's own loopback where the agent finds its model.
 pub const MODEL_PORT: u16 = 11434;
+
+/// The port on the sandbox's own loopback where the host's proxy is, for an agent that was given a network.
+pub const PROXY_PORT: u16 = 3128;
+/// The variable with which a sandbox is started that has such a proxy. Without it nothing listens there; what the
+/// host carries is decided by the host alone.
+pub const NETWORK_VARIABLE: &str = "TREEFORT_NETWORK";
 
 /// How much of the agent's standard error is kept.
 const STDERR_TAIL: usize = 16 * 1024;
@@ -130,6 +140,9 @@ pub struct Spec {
     pub labels: Vec<(String, String)>,
     /// The folder that the agent works on, bound at [`WORKSPACE`].
     pub workspace: Option<PathBuf>,
+    /// The folder for what it keeps for its next sandbox, bound at [`STATE`]; [`STATE_VARIABLE`] names the places in
+    /// its home that lead there.
+    pub state: Option<PathBuf>,
     /// Files and folders of this computer that it must not see, should they lie in what it is shown: where the
     /// workspace was copied from.
     pub private: Vec<PathBuf>,
@@ -216,6 +229,8 @@ pub struct Sandbox {
     pub stderr: Tail,
     /// HTTP connections that the agent opened to [`MODEL_PORT`]; those not taken wait, bounded.
     pub http: mpsc::Receiver<BoxedStream>,
+    /// Connections to [`PROXY_PORT`]; once this is dropped, each is closed at once.
+    pub net: mpsc::Receiver<BoxedStream>,
     /// The way to what listens inside.
     pub inward: Inward,
     /// How it ended; `None` while it runs.
@@ -230,6 +245,7 @@ struct Parts {
     agent: AgentIo,
     stderr: Tail,
     http: mpsc::Receiver<BoxedStream>,
+    net: mpsc::Receiver<BoxedStream>,
     inward: Inward,
 }
 
@@ -242,6 +258,7 @@ impl Sandbox {
         // The agent's stdin closes first, so that one which obeys ACP leaves by itself.
         drop(self.agent);
         drop(self.http);
+        drop(self.net);
         self.control.stop(grace).await
     }
 }

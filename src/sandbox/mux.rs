@@ -23,6 +23,8 @@ use super::{AgentIo, BoxedStream, Tail};
 
 /// HTTP connections of one sandbox that may be open at once.
 pub const MAX_HTTP: usize = 64;
+/// Connections of one sandbox to the host's proxy that may be open at once.
+pub const MAX_NET: usize = 32;
 /// How long a new stream may leave us waiting for its tag.
 const TAG_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,11 +38,13 @@ pub enum Tag {
     Stderr = 2,
     /// One HTTP connection.
     Http = 3,
+    /// One connection to the host's proxy; a sandbox that was given no network has nobody who takes it.
+    Net = 4,
 }
 
 impl Tag {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Stdio, Self::Stderr, Self::Http]
+        [Self::Stdio, Self::Stderr, Self::Http, Self::Net]
             .into_iter()
             .find(|tag| *tag as u8 == byte)
     }
@@ -72,8 +76,35 @@ pub struct Streams {
     pub agent: oneshot::Receiver<AgentIo>,
     /// HTTP connections.
     pub http: mpsc::Receiver<BoxedStream>,
+    /// Connections to the host's proxy.
+    pub net: mpsc::Receiver<BoxedStream>,
     /// The way in.
     pub inward: Inward,
+}
+
+/// Who takes the connections of one kind, and how many there may be.
+struct Takers {
+    streams: mpsc::Sender<BoxedStream>,
+    permits: Arc<Semaphore>,
+}
+
+impl Takers {
+    fn new(most: usize) -> (Self, mpsc::Receiver<BoxedStream>) {
+        let (streams, taken) = mpsc::channel(most);
+        let permits = Arc::new(Semaphore::new(most));
+        (Self { streams, permits }, taken)
+    }
+
+    fn give(&self, stream: MuxStream) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            tracing::debug!("sandbox has too many connections, one is closed");
+            return;
+        };
+        let stream = Counted::new(stream, permit);
+        if self.streams.try_send(Box::new(stream)).is_err() {
+            tracing::debug!("nobody takes connections of this sandbox, one is closed");
+        }
+    }
 }
 
 /// Moves the bytes of one sandbox. Nothing moves unless [`Driver::run`] does.
@@ -81,8 +112,8 @@ pub struct Driver<T> {
     connection: yamux::Connection<Compat<Guard<T>>>,
     verdict: Verdict,
     agent: Option<oneshot::Sender<AgentIo>>,
-    http: mpsc::Sender<BoxedStream>,
-    permits: Arc<Semaphore>,
+    http: Takers,
+    net: Takers,
     stderr: Tail,
     tasks: JoinSet<Option<(Tag, MuxStream)>>,
     /// Streams that the host wants to open.
@@ -96,14 +127,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub fn new(io: T, stderr: Tail) -> (Self, Streams) {
         let (guard, verdict) = Guard::new(io);
         let (agent_tx, agent) = oneshot::channel();
-        let (http_tx, http) = mpsc::channel(MAX_HTTP);
+        let (to_http, http) = Takers::new(MAX_HTTP);
+        let (to_net, net) = Takers::new(MAX_NET);
         let (way_in, inward) = Inward::new();
         let driver = Self {
             connection: yamux::Connection::new(guard.compat(), yamux_config(), yamux::Mode::Server),
             verdict,
             agent: Some(agent_tx),
-            http: http_tx,
-            permits: Arc::new(Semaphore::new(MAX_HTTP)),
+            http: to_http,
+            net: to_net,
             stderr,
             tasks: JoinSet::new(),
             inward,
@@ -111,6 +143,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let streams = Streams {
             agent,
             http,
+            net,
             inward: way_in,
         };
         (driver, streams)
@@ -154,8 +187,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 outcome = deliver(
                     &mut self.tasks,
                     &mut self.agent,
-                    &self.http,
-                    &self.permits,
+                    (&self.http, &self.net),
                     &self.stderr,
                     tag,
                     stream,
@@ -195,8 +227,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         deliver(
             &mut self.tasks,
             &mut self.agent,
-            &self.http,
-            &self.permits,
+            (&self.http, &self.net),
             &self.stderr,
             tag,
             stream,
@@ -208,8 +239,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 fn deliver(
     tasks: &mut JoinSet<Option<(Tag, MuxStream)>>,
     agent: &mut Option<oneshot::Sender<AgentIo>>,
-    http: &mpsc::Sender<BoxedStream>,
-    permits: &Arc<Semaphore>,
+    (http, net): (&Takers, &Takers),
     stderr: &Tail,
     tag: Tag,
     stream: MuxStream,
@@ -227,16 +257,8 @@ fn deliver(
                 None
             });
         }
-        Tag::Http => {
-            let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
-                tracing::debug!("sandbox has too many connections, one is closed");
-                return Ok(());
-            };
-            let stream = Counted::new(stream, permit);
-            if http.try_send(Box::new(stream)).is_err() {
-                tracing::debug!("nobody takes connections of this sandbox, one is closed");
-            }
-        }
+        Tag::Http => http.give(stream),
+        Tag::Net => net.give(stream),
     }
     Ok(())
 }
@@ -373,8 +395,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hundred_streams_are_a_violation() {
-        let bytes = (0..100)
+    async fn more_streams_than_there_are_places_are_a_violation() {
+        let bytes = (0..140)
             .flat_map(|i| frame(0, 1, 2 * i + 1, 0, b""))
             .collect();
         let end = feed(bytes).await;

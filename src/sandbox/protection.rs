@@ -63,6 +63,16 @@ impl Facts {
     }
 }
 
+impl Protection {
+    /// [`Self::short`], for an agent that was given a network.
+    #[must_use]
+    pub fn short_with_network(&self) -> String {
+        let given = "The agent works on a copy, without passwords or your other files. What it may reach, it may also \
+                     send that copy to.";
+        self.short.replace(ALONE, given)
+    }
+}
+
 /// What the sandboxes of this engine protect, and what they do not.
 #[must_use]
 pub fn protection(facts: &Facts, config: &Config) -> Protection {
@@ -79,8 +89,8 @@ pub(super) fn common(own_kernel: bool, unlimited: &[&str], config: &Config) -> P
         "Your files: an agent sees the copy of your project that it works on and nothing else of \
          this computer. Your own project changes only when you run `treefort apply`."
             .to_owned(),
-        "Your network: an agent has none. It reaches neither the internet, nor your home network, \
-         nor other programs on this computer, only its model, and that through treefort."
+        "Your network: an agent has none, unless you give its job one. It reaches neither the internet, nor \
+         your home network, nor other programs on this computer, only its model, and that through treefort."
             .to_owned(),
         "Your passwords: those of your accounts and of cloud models stay outside. The exception is \
          one that lies in a file of your project: that is in the copy too."
@@ -104,6 +114,10 @@ pub(super) fn common(own_kernel: bool, unlimited: &[&str], config: &Config) -> P
              it or run it yourself, it can do what you can. Look at `treefort diff` first; `treefort \
              apply` names files that would run by themselves."
                 .to_owned(),
+            "A network that you give a job (`treefort run --network`) is a way out for what it works on: what an \
+             agent may reach, it may also send your files to. Your home network and this computer stay out of \
+             its reach all the same."
+                .to_owned(),
             "The model reads what the agent sends it. A local model keeps that on this computer; a \
              cloud model, if you choose one, does not."
                 .to_owned(),
@@ -116,13 +130,16 @@ pub(super) fn common(own_kernel: bool, unlimited: &[&str], config: &Config) -> P
     }
 }
 
+/// What holds of every agent without a network.
+const ALONE: &str = "The agent works on a copy, without network, passwords or your other files.";
+
 fn short(own_kernel: bool) -> String {
     let rest = if own_kernel {
         "Look at what it made before you run it."
     } else {
         "It shares this computer's kernel. Look at what it made before you run it."
     };
-    format!("The agent works on a copy, without network, passwords or your other files. {rest}")
+    format!("{ALONE} {rest}")
 }
 
 fn exposes(facts: &Facts, unlimited: &[&str]) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nostr::PublicKey;
+use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::{ObjectId, objects::write_durably};
@@ -42,6 +42,26 @@ pub struct About {
     /// The applies that can be taken back, the last one last.
     #[serde(default)]
     pub applied: Vec<Applied>,
+    /// What its last agent itself remembers, in the folder `state` beside the files.
+    #[serde(default)]
+    pub memory: Option<Memory>,
+}
+
+/// What an agent itself remembers of the conversation about a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The agent.
+    pub agent: String,
+    /// Which program that was: another one may not understand what this one kept.
+    pub version: String,
+    /// Its own name for the conversation.
+    pub session: String,
+    /// The job that it heard last.
+    pub heard: EventId,
+    /// The job that it answered last.
+    pub answered: Option<EventId>,
+    /// The last checkpoint that it knows of: an undo after that was made behind its back.
+    pub checkpoint: u32,
 }
 
 /// The most applies that are remembered.
@@ -136,6 +156,7 @@ mod tests {
                 token: "t".into(),
                 unfinished: true,
             }],
+            memory: None,
         };
         about.write(dir.path()).unwrap();
         assert_eq!(About::read(dir.path()).unwrap(), about);

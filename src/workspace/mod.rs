@@ -50,7 +50,7 @@ use rustix::fs::{CWD, Mode, openat};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    about::About,
+    about::{About, Memory},
     error::Error,
     git::give_git_to_the_agent,
     id::{Collision, NotAnId, ObjectId},

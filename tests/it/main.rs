@@ -27,6 +27,7 @@ mod model_server;
 mod models;
 mod nips;
 mod opencode;
+mod real_agents;
 mod relay;
 mod sandbox;
 mod secrets;

@@ -175,6 +175,7 @@ impl Home {
             },
             labels: vec![("treefort.session".to_owned(), "warm".to_owned())],
             workspace: None,
+            state: None,
             private: Vec::new(),
             runtime: None,
         }

@@ -26,6 +26,8 @@ const TABLE: &[(&str, &[&str])] = &[
     // What an agent built, in a browser: the way into its sandbox, and the files of its copy.
     ("preview", &["sandbox", "workspace"]),
     ("agent", &["nips", "sandbox"]),
+    // The proxy of jobs that were given a network: it takes any byte stream, and knows of no session.
+    ("egress", &[]),
     ("relay", &["nips", "store", "keys"]),
     ("recorder", &["nips", "keys", "workspace", "agent", "model"]),
     ("sync", &["nips", "store", "relay", "keys"]),
@@ -41,6 +43,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "store",
             "model",
             "preview",
+            "egress",
             "agent",
             "relay",
             "recorder",
@@ -59,6 +62,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "sandbox",
             "store",
             "model",
+            "egress",
             "agent",
             "relay",
             "recorder",
@@ -78,6 +82,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "store",
             "model",
             "preview",
+            "egress",
             "agent",
             "relay",
             "recorder",
@@ -104,6 +109,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "recorder",
             // The file to hand on that `export` writes is the one that the page gives.
             "web",
+            // What `run --network` lets an agent reach is said before it starts.
+            "egress",
             // A folder that no agent may have is refused before anything starts.
             "workspace",
         ],

@@ -10,7 +10,7 @@ use super::Problem;
 use super::fill::PLACEHOLDERS;
 use fields::MANIFEST;
 #[cfg(test)]
-use fields::{EMBEDDED, FILE, IMAGE, LIMITS, MODEL};
+use fields::{EMBEDDED, FILE, IMAGE, LIMITS, MODEL, RESUME};
 
 mod fields;
 
@@ -32,6 +32,8 @@ enum Shape {
     Argv,
     /// A list of job kinds, not empty.
     Kinds,
+    /// A list of folders below the agent's home, none in another.
+    Places,
     /// A table of texts, with a rule for its keys.
     Texts(fn(&str) -> Result<(), &'static str>),
     Table(&'static [Field]),
@@ -67,7 +69,9 @@ const fn required(name: &'static str, shape: Shape, fix: &'static str) -> Field 
 /// The names of all fields.
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let inner = [FILE, MODEL, IMAGE, EMBEDDED, LIMITS].into_iter().flatten();
+    let inner = [FILE, RESUME, MODEL, IMAGE, EMBEDDED, LIMITS]
+        .into_iter()
+        .flatten();
     MANIFEST.iter().chain(inner).map(|field| field.name)
 }
 
@@ -85,6 +89,7 @@ pub(super) fn problems(text: &str) -> Vec<Problem> {
     // What follows from a text that is no TOML is not worth telling.
     if errors.is_empty() {
         walk.table("", 0, table.get_ref(), MANIFEST);
+        walk.kept(table.get_ref());
     }
     walk.problems.sort_by_key(|problem| problem.line);
     walk.problems
@@ -129,6 +134,47 @@ impl Walk<'_> {
         }
     }
 
+    /// What is kept for the next sandbox: of an agent that can go on, and none of what it is given anew each time,
+    /// which may hold its token.
+    fn kept(&mut self, table: &DeTable<'_>) {
+        let Some((key, kept)) = table.get_key_value("resume") else {
+            return;
+        };
+        let is = |name: &str, word: &str| {
+            let value = table.get(name).and_then(|value| value.get_ref().as_str());
+            value == Some(word)
+        };
+        let works_on_files = table.get("workspace").map(Spanned::get_ref);
+        if is("driver", "exec") || works_on_files.and_then(DeValue::as_bool) == Some(false) {
+            let message = "is for agents that speak ACP and work on files".to_owned();
+            self.note(key.span().start, "resume", message, "leave it out");
+        }
+        let state = kept.get_ref().as_table().and_then(|kept| kept.get("state"));
+        let state = state.and_then(|state| state.get_ref().as_array());
+        let places: Vec<&str> = state
+            .into_iter()
+            .flatten()
+            .filter_map(|place| place.get_ref().as_str())
+            .collect();
+        let files = table
+            .get("files")
+            .and_then(|files| files.get_ref().as_array());
+        for file in files.into_iter().flatten() {
+            let path = file.get_ref().as_table().and_then(|file| file.get("path"));
+            let Some(path) = path.and_then(|path| path.get_ref().as_str()) else {
+                continue;
+            };
+            if places
+                .iter()
+                .any(|place| Path::new(path).starts_with(place))
+            {
+                let message = format!("would keep {path:?}, which it is given anew each time");
+                let fix = "name the folder of its conversations alone";
+                self.note(key.span().start, "resume.state", message, fix);
+            }
+        }
+    }
+
     fn field(&mut self, path: &str, value: &Spanned<DeValue<'_>>, field: &'static Field) {
         let at = value.span().start;
         let found = value.get_ref();
@@ -154,6 +200,7 @@ impl Walk<'_> {
             },
             Shape::Argv => argv(found),
             Shape::Kinds => kinds(found),
+            Shape::Places => places(found),
             Shape::Texts(rule) => return self.texts(path, value, *rule, field.fix),
             Shape::Table(fields) => match found.as_table() {
                 Some(table) => return self.table(&format!("{path}."), at, table, fields),
@@ -268,6 +315,28 @@ fn argv(value: &DeValue<'_>) -> Result<(), String> {
     }
 }
 
+fn places(value: &DeValue<'_>) -> Result<(), String> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| wrong(value, "a list of texts"))?;
+    let places: Vec<&str> = list
+        .iter()
+        .map(|place| text_of(place.get_ref()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "is not a list of texts".to_owned())?;
+    if !(1..=8).contains(&places.len()) {
+        return Err(format!("names {} folders", places.len()));
+    }
+    for (n, place) in places.iter().enumerate() {
+        inside(place)?;
+        let mut others = places.iter().enumerate();
+        if others.any(|(m, other)| m != n && Path::new(place).starts_with(other)) {
+            return Err(format!("names {place:?}, which another one holds already"));
+        }
+    }
+    Ok(())
+}
+
 fn kinds(value: &DeValue<'_>) -> Result<(), String> {
     let list = value
         .as_array()
@@ -359,6 +428,16 @@ fn template(text: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+fn object(text: &str) -> Result<(), &'static str> {
+    if text.len() > MAX_TEXT {
+        return Err("is longer than 32 KiB");
+    }
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(_)) => Ok(()),
+        _ => Err("is no object of JSON"),
+    }
 }
 
 /// The field that was probably meant.

@@ -133,7 +133,7 @@ fn opencode_is_told_its_limits_and_keeps_its_token_out_of_its_configuration() {
         .find(|(key, _)| key == "OPENCODE_CONFIG_CONTENT");
     let config = &config.unwrap().1;
     assert!(!config.contains("secret"));
-    let config: serde_json::Value = serde_json::from_str(config).unwrap();
+    let config: Value = serde_json::from_str(config).unwrap();
     let limit = &config["provider"]["treefort"]["models"]["session"]["limit"];
     assert_eq!(limit["context"], 16_384);
     assert_eq!(limit["output"], 4096);

@@ -4,6 +4,8 @@
 //! are. Every word that comes from an event is sanitized (`cli::text`). Keys, kinds and numbers of the wire
 //! show with `verbose` only.
 
+mod check;
+
 use std::collections::HashSet;
 
 use anstyle::{AnsiColor, Style};
@@ -295,11 +297,17 @@ impl Renderer {
                 DIM,
                 format!("{DIM}{}{DIM:#}", or(alt, "asked the model")),
             ),
+            ActionKind::Other(label) if label == "check" => {
+                check::entry(action, &content, alt, verbose)
+            }
             ActionKind::Other(label) if label == "undo" => {
                 Entry::new("↶", GOOD, or(alt, "an undo"))
             }
             ActionKind::Other(label) if label == "serve" => {
                 Entry::new("⇄", CALM, or(alt, "a port"))
+            }
+            ActionKind::Other(label) if label == "network" => {
+                Entry::new("⇅", CALM, or(alt, "the network"))
             }
             ActionKind::Other(label) if label == "steer" => {
                 Entry::new("›", BOLD, "told").body(or(content, &alt))
@@ -390,13 +398,19 @@ fn started(start: &Start) -> Entry {
     );
     let network = match named("network").as_deref() {
         Some("none") => " without a network",
+        Some("proxy") => " with a network of some hosts",
+        _ => "",
+    };
+    let knows = match detail(&start.extra, "resumed").as_deref() {
+        Some("agent") => ", with its own memory of the conversation",
+        Some("summary") => ", told what was said before",
         _ => "",
     };
     Entry::new(
         "▶",
         GOOD,
         format!(
-            "started {} {}  {DIM}{sandbox}{network}{DIM:#}",
+            "started {} {}  {DIM}{sandbox}{network}{knows}{DIM:#}",
             one_line(&start.role),
             with(&start.model)
         ),

@@ -7,6 +7,7 @@ mod args;
 mod asking;
 mod attach;
 mod flow;
+mod network;
 mod progress;
 mod prompt;
 mod several;
@@ -145,7 +146,6 @@ pub(super) async fn ask(
             if args.json {
                 output::event(&result)?;
             } else {
-                work::checked(&result);
                 work.what_next(session, connection).await?;
             }
             work::exit_of(&result)
@@ -194,9 +194,7 @@ async fn with_choices(
         return error;
     }
     let more = names.len().saturating_sub(MAX_NAMES);
-    let mut named = names;
-    named.truncate(MAX_NAMES);
-    let mut named = named.join(", ");
+    let mut named = names[..names.len().min(MAX_NAMES)].join(", ");
     if more > 0 {
         named.push_str(&format!(" and {more} more"));
     }

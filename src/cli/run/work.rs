@@ -14,7 +14,6 @@ use crate::{
         registry::Registry,
     },
     cli::{
-        compare::contest::Check,
         error::{CommandError, Kind, Problem},
         launch::Connection,
         output,
@@ -23,7 +22,7 @@ use crate::{
     },
     nips::{
         kind,
-        nip90::request::{ASK, PERMISSIONS},
+        nip90::request::{ASK, CHECK, PERMISSIONS},
         reference::tag_value,
         session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
@@ -48,10 +47,10 @@ pub(super) struct Work {
     folder: Option<PathBuf>,
     ignored: bool,
     ask: bool,
+    network: Option<Vec<String>>,
+    checks: Vec<String>,
     tokens: Option<u64>,
     microusd: Option<u64>,
-    /// Commands that are run on the result.
-    checks: Vec<String>,
 }
 
 /// What a person is told while a job starts.
@@ -97,6 +96,12 @@ impl Earlier {
 /// # Errors
 /// As [`Work::of`], and when the folder is not for agents.
 pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
+    let mut starting = look_at_folder(args, agents, home)?;
+    args.network.look(home, &mut starting)?;
+    Ok(starting)
+}
+
+fn look_at_folder(args: &Args, agents: &Registry, home: &Path) -> Result<Starting, CommandError> {
     if let Some(name) = args
         .agent
         .as_deref()
@@ -157,6 +162,14 @@ pub(super) fn look(args: &Args, agents: &Registry, home: &Path) -> Result<Starti
     })
 }
 
+/// An amount of money.
+pub(super) fn dollars(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
+        _ => Err("give an amount above zero, like 0.50".to_owned()),
+    }
+}
+
 /// The git project that a folder is a part of, when it is not the whole.
 fn project_above(folder: &Path) -> Option<PathBuf> {
     let is_project = |folder: &&Path| folder.join(".git").symlink_metadata().is_ok();
@@ -190,9 +203,10 @@ impl Work {
             folder: None,
             ignored: false,
             ask: false,
+            network: None,
+            checks: Vec::new(),
             tokens: None,
             microusd: None,
-            checks: Vec::new(),
         }
     }
 
@@ -241,12 +255,13 @@ impl Work {
             folder: folder.transpose()?,
             ignored: args.ignored,
             ask: args.ask,
+            network: args.network.param(),
+            checks: args.check.clone(),
             tokens: args.budget_tokens,
             // At least one millionth: less is no budget.
             microusd: args
                 .budget_usd
                 .map(|dollars| ((dollars * 1e6).ceil() as u64).max(1)),
-            checks: args.check.clone(),
         })
     }
 
@@ -260,14 +275,11 @@ impl Work {
         };
         params.extend(budget("budget_tokens", self.tokens));
         params.extend(budget("budget_microusd", self.microusd));
-        params.extend(
-            self.checks
-                .iter()
-                .map(|check| param("check", check.clone())),
-        );
         if self.ask {
             params.push(param(PERMISSIONS, ASK.to_owned()));
         }
+        params.extend(self.network.clone());
+        params.extend(self.checks.iter().map(|check| param(CHECK, check.clone())));
         if let Some(folder) = &self.folder {
             params.push(param("workspace", folder.to_string_lossy().into_owned()));
             if self.ignored {
@@ -423,19 +435,6 @@ pub(super) fn agent_of(story: &[Event]) -> Option<String> {
             Body::Start(start) => Some(start.adapter),
             _ => None,
         })
-}
-
-/// Says which of the commands that were run on the result ended well.
-pub(super) fn checked(result: &Event) {
-    for check in Check::of(result) {
-        let (symbol, style, how) = match check.exit {
-            Some(0) => ("✓", anstyle::AnsiColor::Green, String::new()),
-            Some(code) => ("!", anstyle::AnsiColor::Red, format!("  exit code {code}")),
-            None => ("!", anstyle::AnsiColor::Red, "  did not run".to_owned()),
-        };
-        let style = style.on_default();
-        output::progress(format!("{style}{symbol}{style:#} {}{how}", check.command));
-    }
 }
 
 /// A command that failed is a failure here too.

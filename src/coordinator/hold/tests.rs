@@ -30,6 +30,7 @@ async fn begin(workspaces: &Arc<Workspaces>, id: PublicKey) -> SessionHold {
         created_ns: 0,
         base: None,
         applied: Vec::new(),
+        memory: None,
     };
     workspaces.reserve(id).await.unwrap();
     workspaces.begin(about).await.unwrap()

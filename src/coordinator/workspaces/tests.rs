@@ -13,6 +13,7 @@ fn about(id: PublicKey, project: &Path) -> About {
         created_ns: 0,
         base: None,
         applied: Vec::new(),
+        memory: None,
     }
 }
 

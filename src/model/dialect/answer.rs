@@ -124,6 +124,7 @@ impl Reader {
         match self.dialect {
             Dialect::Ollama => self.read_line(&frame.data),
             Dialect::OpenAi => self.read_openai(&frame.data),
+            Dialect::Responses => self.read_responses(&frame.data),
             Dialect::Anthropic => self.read_anthropic(&frame.data),
             Dialect::Gemini => self.read_gemini(&frame.data),
         }
@@ -166,6 +167,39 @@ impl Reader {
         let said = ["content", "reasoning_content", "reasoning", "tool_calls"];
         let piece = said.iter().any(|name| delta.get(*name).is_some_and(filled));
         Ok(if piece { Said::Piece } else { Said::Other })
+    }
+
+    fn read_responses(&mut self, data: &[u8]) -> Result<Said, ModelError> {
+        if data == b"[DONE]" {
+            return Ok(Said::Done);
+        }
+        let value = parse(data)?;
+        let whole = matches!(self.framing, Framing::Whole(_));
+        let response = if whole { &value } else { &value["response"] };
+        let usage = &response["usage"];
+        if usage.is_object() {
+            self.counts.prompt = usage["input_tokens"].as_u64();
+            self.counts.output = usage["output_tokens"].as_u64();
+        }
+        if let Some(message) = error_message(response) {
+            return Err(ModelError::in_stream(&message));
+        }
+        if whole {
+            return match response["output"] {
+                Value::Array(_) => Ok(Said::Done),
+                _ => Err(ModelError::Malformed),
+            };
+        }
+        match value["type"].as_str() {
+            Some("response.completed" | "response.incomplete") => Ok(Said::Done),
+            Some("error") => {
+                let message = value["message"].as_str().unwrap_or_default();
+                Err(ModelError::in_stream(message))
+            }
+            Some("response.failed") => Err(ModelError::in_stream("")),
+            Some(kind) if kind.ends_with(".delta") => Ok(Said::Piece),
+            _ => Ok(Said::Other),
+        }
     }
 
     fn read_anthropic(&mut self, data: &[u8]) -> Result<Said, ModelError> {

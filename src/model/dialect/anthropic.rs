@@ -1,7 +1,10 @@
 //! Anthropic's messages as a session may send them, rebuilt from known fields.
 //!
 //! <https://docs.anthropic.com/en/api/messages>. Tools that the provider would run (web search and fetch, code
-//! execution, computers, remote MCP servers), files and URLs are refused; other unknown fields are dropped.
+//! execution, computers) are left out; remote MCP servers, files and URLs are refused; other unknown fields are dropped.
+
+pub(in crate::model) mod answer;
+mod chat;
 
 use serde_json::{Map, Value, json};
 
@@ -59,8 +62,7 @@ impl Messages {
             body.insert("system".to_owned(), content(system, &["text"])?);
         }
         if let Some(tools) = given.get("tools").filter(|tools| fields::is_set(tools)) {
-            let tools = fields::array(tools, "`tools`")?.iter().map(tool);
-            let tools = tools.collect::<Result<Vec<_>, String>>()?;
+            let tools = fields::tools(fields::array(tools, "`tools`")?, tool)?;
             body.insert("tools".to_owned(), Value::Array(tools));
         }
         for (name, known) in [
@@ -69,7 +71,6 @@ impl Messages {
                 ["type", "name", "disable_parallel_tool_use"].as_slice(),
             ),
             ("thinking", &["type", "budget_tokens", "display"]),
-            ("output_config", &["effort"]),
         ] {
             if let Some(Value::Object(object)) = given.get(name) {
                 let kept = fields::scalars(object, known);
@@ -77,6 +78,15 @@ impl Messages {
                     body.insert(name.to_owned(), Value::Object(kept));
                 }
             }
+        }
+        if let Some(config) = given.get("output_config").and_then(output_config) {
+            body.insert("output_config".to_owned(), config);
+        }
+        if body
+            .get("tool_choice")
+            .is_some_and(|choice| !is_offered(choice, body.get("tools")))
+        {
+            body.remove("tool_choice");
         }
         let max_tokens = given.get("max_tokens").and_then(Value::as_i64);
         let stream = given.get("stream").and_then(Value::as_bool);
@@ -92,6 +102,9 @@ impl Messages {
     pub(in crate::model) fn rebuild(&self, model: &str, options: &ModelOptions) -> Value {
         let mut body = self.body.clone();
         body.insert("model".to_owned(), model.into());
+        if let Some(Value::Array(messages)) = body.get_mut("messages") {
+            messages.retain_mut(without_foreign_thoughts);
+        }
         if self.count {
             for name in SCALARS {
                 body.remove(*name);
@@ -132,6 +145,41 @@ impl Messages {
         }
         body.insert("stream".to_owned(), self.stream.into());
         Value::Object(body)
+    }
+}
+
+/// Takes thoughts out that another model had, as [`answer`] signed them: Anthropic's models take their own only.
+/// `false` when nothing is left.
+fn without_foreign_thoughts(message: &mut Value) -> bool {
+    let Some(blocks) = message["content"].as_array_mut() else {
+        return true;
+    };
+    let before = blocks.len();
+    blocks.retain(|block| block["type"] != "thinking" || block["signature"] != answer::SIGNATURE);
+    !blocks.is_empty() || before == 0
+}
+
+/// How an answer is to be written.
+fn output_config(given: &Value) -> Option<Value> {
+    let given = given.as_object()?;
+    let mut kept = fields::scalars(given, &["effort"]);
+    if let Some(Value::Object(format)) = given.get("format")
+        && format.get("type").is_some_and(|kind| kind == "json_schema")
+        && let Some(schema @ Value::Object(_)) = format.get("schema")
+    {
+        let format = json!({"type": "json_schema", "schema": schema});
+        kept.insert("format".to_owned(), format);
+    }
+    (!kept.is_empty()).then_some(Value::Object(kept))
+}
+
+/// Whether the tools that passed have what is to be chosen of them.
+fn is_offered(choice: &Value, tools: Option<&Value>) -> bool {
+    let tools = tools.and_then(Value::as_array);
+    let named = |tool: &Value| tool["name"] == choice["name"];
+    match choice["type"].as_str() {
+        Some("tool") => tools.is_some_and(|tools| tools.iter().any(named)),
+        _ => tools.is_some(),
     }
 }
 
@@ -229,19 +277,19 @@ fn source(source: Option<&Value>) -> Result<Value, String> {
     }
 }
 
-fn tool(tool: &Value) -> Result<Value, String> {
-    let tool = fields::object(tool, "a tool")?;
+/// A tool that the session runs. Others have types of their own.
+fn tool(tool: &Map<String, Value>) -> Result<Option<Value>, String> {
     match tool.get("type") {
         None | Some(Value::Null) => {}
         Some(kind) if kind == "custom" => {}
-        Some(kind) => return Err(fields::foreign_tool(kind.as_str().unwrap_or("?"))),
+        Some(_) => return Ok(None),
     }
     let mut kept = fields::scalars(tool, &["name", "description", "type"]);
     let schema = tool.get("input_schema").unwrap_or(&Value::Null);
     fields::object(schema, "a tool's `input_schema`")?;
     kept.insert("input_schema".to_owned(), schema.clone());
     cache(tool, &mut kept);
-    Ok(Value::Object(kept))
+    Ok(Some(Value::Object(kept)))
 }
 
 fn cache(from: &Map<String, Value>, kept: &mut Map<String, Value>) {

@@ -61,6 +61,31 @@ pub(super) fn refuse(map: &Map<String, Value>, names: &[&str]) -> Result<(), Str
     }
 }
 
+/// The tools that a session runs itself, as `own` makes them; those that the provider would run are left out: agents
+/// list them unasked. A request that has no others wants just that, and the model would make its findings up.
+pub(super) fn tools<'a>(
+    given: impl IntoIterator<Item = &'a Value>,
+    own: impl Fn(&Map<String, Value>) -> Result<Option<Value>, String>,
+) -> Result<Vec<Value>, String> {
+    let mut tools = Vec::new();
+    let mut foreign = None;
+    for tool in given {
+        let tool = object(tool, "a tool")?;
+        match own(tool)? {
+            Some(own) => tools.push(own),
+            None => foreign = Some(tool),
+        }
+    }
+    match foreign {
+        Some(tool) if tools.is_empty() => {
+            let kind = tool.get("type").and_then(Value::as_str);
+            let kind = kind.or_else(|| tool.keys().next().map(String::as_str));
+            Err(foreign_tool(kind.unwrap_or("?")))
+        }
+        _ => Ok(tools),
+    }
+}
+
 /// Refuses a tool that the provider would run by itself.
 pub(super) fn foreign_tool(kind: &str) -> String {
     let kind: String = kind.chars().filter(|c| !c.is_control()).take(60).collect();

@@ -1,7 +1,10 @@
 //! Gemini's `generateContent` as a session may ask for it, rebuilt from known fields.
 //!
-//! <https://ai.google.dev/api/generate-content>. Google's own tools (search, URLs, code execution), files and
-//! cached content are refused; other unknown fields are dropped. The API takes `snake_case` as well.
+//! <https://ai.google.dev/api/generate-content>. Google's own tools (search, URLs, code execution) are left
+//! out; files and cached content are refused; other unknown fields are dropped. The API takes `snake_case` as well.
+
+pub(in crate::model) mod answer;
+mod chat;
 
 use serde_json::{Map, Value, json};
 
@@ -25,8 +28,10 @@ const GENERATION: &[&str] = &[
 pub(in crate::model) enum Method {
     /// A whole answer.
     Generate,
-    /// An answer in pieces.
+    /// An answer in pieces, as events.
     Stream,
+    /// An answer in pieces, as a list that grows.
+    Array,
     /// How many tokens the prompt has.
     Count,
 }
@@ -42,15 +47,18 @@ pub(in crate::model) struct Generate {
 }
 
 impl Method {
-    /// The method of a path below `/v1beta/models/`.
-    pub(in crate::model) fn of_path(path: &str) -> Option<Self> {
+    /// The method of a path below `/v1beta/models/`; its query says in which form pieces come.
+    pub(in crate::model) fn of_path(path: &str, query: &str) -> Option<Self> {
         let (model, method) = path.strip_prefix("/v1beta/models/")?.split_once(':')?;
         if model.is_empty() || model.contains('/') {
             return None;
         }
         match method {
             "generateContent" => Some(Self::Generate),
-            "streamGenerateContent" => Some(Self::Stream),
+            "streamGenerateContent" if query.split('&').any(|pair| pair == "alt=sse") => {
+                Some(Self::Stream)
+            }
+            "streamGenerateContent" => Some(Self::Array),
             "countTokens" => Some(Self::Count),
             _ => None,
         }
@@ -60,7 +68,7 @@ impl Method {
     pub(in crate::model) fn suffix(self) -> &'static str {
         match self {
             Self::Generate => "generateContent",
-            Self::Stream => "streamGenerateContent?alt=sse",
+            Self::Stream | Self::Array => "streamGenerateContent?alt=sse",
             Self::Count => "countTokens",
         }
     }
@@ -94,8 +102,7 @@ impl Generate {
             body.insert("systemInstruction".to_owned(), content(system)?);
         }
         if let Some(tools) = given.get("tools").filter(|tools| fields::is_set(tools)) {
-            let tools = fields::array(tools, "`tools`")?.iter().map(tool);
-            let tools = tools.collect::<Result<Vec<_>, String>>()?;
+            let tools = fields::tools(fields::array(tools, "`tools`")?, tool)?;
             body.insert("tools".to_owned(), Value::Array(tools));
         }
         if let Some(Value::Object(config)) = given.get("toolConfig")
@@ -206,7 +213,14 @@ fn part(part: &Value) -> Result<Value, String> {
                 Value::Object(fields::scalars(&camel(data), &["mimeType", "data"]))
             }
             ("functionCall", Value::Object(call)) => function(call, "args"),
-            ("functionResponse", Value::Object(response)) => function(response, "response"),
+            ("functionResponse", Value::Object(response)) => {
+                let mut kept = function(response, "response");
+                if let Some(Value::Array(parts)) = response.get("parts") {
+                    let parts = parts.iter().map(self::part).collect::<Result<_, _>>()?;
+                    kept["parts"] = Value::Array(parts);
+                }
+                kept
+            }
             _ => {
                 let name: String = name.chars().take(60).collect();
                 return Err(format!("a part with `{name}` does not pass here"));
@@ -226,12 +240,15 @@ fn function(given: &Map<String, Value>, with: &str) -> Value {
     Value::Object(kept)
 }
 
-fn tool(tool: &Value) -> Result<Value, String> {
-    let tool = camel(fields::object(tool, "a tool")?);
-    if let Some(kind) = tool.keys().find(|kind| *kind != "functionDeclarations") {
-        return Err(fields::foreign_tool(kind));
-    }
-    let declared = tool.get("functionDeclarations").unwrap_or(&Value::Null);
+/// The functions of a tool. What else it has is the provider's own.
+fn tool(tool: &Map<String, Value>) -> Result<Option<Value>, String> {
+    let tool = camel(tool);
+    let declared = tool
+        .get("functionDeclarations")
+        .filter(|declared| fields::is_set(declared));
+    let Some(declared) = declared else {
+        return Ok(None);
+    };
     let declared = fields::array(declared, "`functionDeclarations`")?;
     let declaration = |given: &Value| {
         let given = camel(fields::object(given, "a function")?);
@@ -252,7 +269,7 @@ fn tool(tool: &Value) -> Result<Value, String> {
         .iter()
         .map(declaration)
         .collect::<Result<_, String>>()?;
-    Ok(json!({"functionDeclarations": declared}))
+    Ok(Some(json!({"functionDeclarations": declared})))
 }
 
 /// The same object with its fields in `camelCase`.
@@ -359,15 +376,14 @@ mod tests {
 
     #[test]
     fn only_three_methods_of_a_model_are_known() {
-        let of = Method::of_path;
+        let of = |path| Method::of_path(path, "key=x&alt=sse");
         assert_eq!(
             of("/v1beta/models/x:generateContent"),
             Some(Method::Generate)
         );
-        assert_eq!(
-            of("/v1beta/models/x:streamGenerateContent"),
-            Some(Method::Stream)
-        );
+        let stream = "/v1beta/models/x:streamGenerateContent";
+        assert_eq!(of(stream), Some(Method::Stream));
+        assert_eq!(Method::of_path(stream, "alt=json"), Some(Method::Array));
         assert_eq!(of("/v1beta/models/x:countTokens"), Some(Method::Count));
         for path in [
             "/v1beta/models/x:embedContent",

@@ -1,8 +1,9 @@
 //! The APIs that sessions and model servers speak: what passes, and what an answer says.
 //!
 //! A request is rebuilt from known fields in its own module; [`answer`] reads what comes back;
-//! [`to_ollama`] and [`to_openai`] translate
-//! between OpenAI's API and Ollama's. Anthropic's and Gemini's pass in their own words.
+//! A request passes in its own words where the server speaks them. Otherwise it becomes [`openai::OpenAiChat`], which
+//! every server but Ollama takes and [`to_ollama`] makes Ollama's; the answer is read in [`steps`] and said in the
+//! session's words by the `answer` of its dialect.
 
 pub(super) mod answer;
 pub(super) mod anthropic;
@@ -11,7 +12,9 @@ pub(super) mod gemini;
 pub(super) mod ollama;
 pub(super) mod openai;
 pub(super) mod prompt;
+pub(super) mod responses;
 pub(super) mod sse;
+pub(super) mod steps;
 pub(super) mod to_ollama;
 pub(super) mod to_openai;
 
@@ -33,6 +36,8 @@ pub enum Dialect {
     Ollama,
     /// OpenAI's chat completions, which most servers speak.
     OpenAi,
+    /// OpenAI's responses.
+    Responses,
     /// Anthropic's messages.
     Anthropic,
     /// Gemini's `generateContent`.
@@ -70,7 +75,7 @@ impl Dialect {
     pub(super) fn refusal(self, status: StatusCode, sentence: &str, code: &str) -> Value {
         match self {
             Self::Ollama => json!({"error": sentence, "code": code}),
-            Self::OpenAi => {
+            Self::OpenAi | Self::Responses => {
                 let kind = match status {
                     StatusCode::UNAUTHORIZED => "authentication_error",
                     StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYMENT_REQUIRED => {
@@ -120,28 +125,23 @@ impl Dialect {
         }
     }
 
+    /// An error in this API's words.
+    pub(super) fn error(self, error: &ModelError) -> Value {
+        self.refusal(self.status(error), &error.to_string(), error.code())
+    }
+
     /// An error inside an answer that has begun.
     pub(super) fn failure(self, error: &ModelError) -> Bytes {
-        let body = self.refusal(self.status(error), &error.to_string(), error.code());
+        let body = self.error(error);
         match self {
             Self::Ollama => format!("{body}\n").into(),
+            Self::Responses => responses::answer::Encoder::failed(error).into(),
             Self::OpenAi | Self::Anthropic | Self::Gemini => Frame {
                 event: (self == Self::Anthropic).then(|| "error".to_owned()),
                 data: body.to_string().into_bytes(),
             }
             .encode()
             .into(),
-        }
-    }
-
-    /// What people call it.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Ollama => "Ollama's API",
-            Self::OpenAi => "OpenAI's API",
-            Self::Anthropic => "Anthropic's API",
-            Self::Gemini => "Gemini's API",
         }
     }
 

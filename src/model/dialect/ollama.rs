@@ -1,5 +1,7 @@
 //! A session's chat request, rebuilt from known fields: nothing that is not named here passes.
 
+pub(in crate::model) mod answer;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 

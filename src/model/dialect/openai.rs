@@ -3,6 +3,8 @@
 //! <https://platform.openai.com/docs/api-reference/chat/create>. What the provider would do by itself (web
 //! search, files, stored conversations) is refused; other unknown fields are dropped.
 
+pub(in crate::model) mod answer;
+
 use serde_json::{Map, Value, json};
 
 use super::fields;
@@ -42,7 +44,7 @@ const SCALARS: &[&str] = &[
 ];
 
 /// A session's request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::model) struct OpenAiChat {
     /// Rebuilt messages, in OpenAI's form.
     pub(super) messages: Vec<Value>,
@@ -296,5 +298,5 @@ fn response_format(format: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
-#[path = "openai_tests.rs"]
+#[path = "openai/tests.rs"]
 mod tests;

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 const READ: &[&str] = &[
     "messages",
     "contents",
+    "input",
+    "instructions",
     "system",
     "systemInstruction",
     "tools",
@@ -24,6 +26,9 @@ const NOT_ALWAYS_READ: &[&str] = &[
     "source",
     "inlineData",
     "data",
+    "arguments",
+    "encrypted_content",
+    "file_data",
 ];
 /// A word of more bytes than this is no word of a language: base64, hexadecimal, a key.
 const WORD_BYTES: usize = 48;
@@ -102,7 +107,9 @@ fn blob(fields: &Map<String, Value>, name: &str, value: &Value) -> Option<u64> {
         ("images", Value::Array(images)) if fields.contains_key("role") => {
             Some(PICTURE_TOKENS.saturating_mul(u64::try_from(images.len()).unwrap_or(u64::MAX)))
         }
-        ("url", Value::String(url)) if url.starts_with("data:image/") => Some(PICTURE_TOKENS),
+        ("url" | "image_url", Value::String(url)) if url.starts_with("data:image/") => {
+            Some(PICTURE_TOKENS)
+        }
         ("data", Value::String(data)) if is_one_word(data) => {
             let kind = fields
                 .get("media_type")

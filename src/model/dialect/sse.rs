@@ -124,6 +124,15 @@ impl Frame {
     }
 }
 
+/// Adds an event that is named by its `type`.
+pub(in crate::model) fn event(out: &mut Vec<u8>, value: &serde_json::Value) {
+    let frame = Frame {
+        event: value["type"].as_str().map(str::to_owned),
+        data: value.to_string().into_bytes(),
+    };
+    out.extend(frame.encode());
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,15 +1,14 @@
-//! OpenAI's chat completions asked of Ollama's native API, and its answer in OpenAI's words.
+//! OpenAI's chat completions asked of Ollama's native API.
 //!
 //! Ollama has `/v1` too, but that ignores `num_ctx` and cuts long prompts without a word
 //! (DESIGN.md #10).
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Clock, fields, openai::OpenAiChat, sse::Frame};
-use crate::model::{ModelName, ModelOptions};
+use super::{fields, openai::OpenAiChat};
+use crate::model::ModelOptions;
 
 /// The request as Ollama takes it. What the host decides comes before what the session asks for.
 pub(in crate::model) fn request(
@@ -150,149 +149,4 @@ fn tool_call(call: &Value) -> Value {
         _ => Map::from_iter([("invalid".to_owned(), written.into())]),
     };
     json!({"id": call["id"], "function": {"name": call["function"]["name"], "arguments": arguments}})
-}
-
-/// Ollama's answer in OpenAI's words, line by line.
-#[derive(Debug)]
-pub(in crate::model) struct Encoder {
-    id: String,
-    created: u64,
-    model: ModelName,
-    stream: bool,
-    include_usage: bool,
-    begun: bool,
-    calls: usize,
-}
-
-impl Encoder {
-    pub(in crate::model) fn new(model: ModelName, chat: &OpenAiChat, clock: &Clock) -> Self {
-        Self {
-            id: format!("chatcmpl-{}", clock.unique),
-            created: clock.seconds,
-            model,
-            stream: chat.stream,
-            include_usage: chat.include_usage,
-            begun: false,
-            calls: 0,
-        }
-    }
-
-    /// What a line of Ollama's becomes; `None` when it is not one.
-    pub(in crate::model) fn line(&mut self, line: &[u8]) -> Option<Bytes> {
-        let line: Value = serde_json::from_slice(line).ok()?;
-        if self.stream {
-            Some(self.chunks(&line))
-        } else {
-            Some(self.whole(&line).to_string().into())
-        }
-    }
-
-    fn chunks(&mut self, line: &Value) -> Bytes {
-        let message = &line["message"];
-        let mut out = Vec::new();
-        let mut delta = Map::new();
-        if !std::mem::replace(&mut self.begun, true) {
-            delta.insert("role".to_owned(), "assistant".into());
-        }
-        for (ours, theirs) in [("thinking", "reasoning_content"), ("content", "content")] {
-            if let Some(text) = message[ours].as_str().filter(|text| !text.is_empty()) {
-                delta.insert(theirs.to_owned(), text.into());
-            }
-        }
-        let calls = self.tool_calls(message);
-        if !calls.is_empty() {
-            delta.insert("tool_calls".to_owned(), Value::Array(calls));
-        }
-        if !delta.is_empty() {
-            self.chunk(
-                &mut out,
-                &json!([{"index": 0, "delta": delta, "finish_reason": null}]),
-                None,
-            );
-        }
-        if line["done"] == true {
-            let reason = self.finish_reason(line);
-            let choices = json!([{"index": 0, "delta": {}, "finish_reason": reason}]);
-            self.chunk(&mut out, &choices, None);
-            if self.include_usage {
-                self.chunk(&mut out, &json!([]), Some(usage(line)));
-            }
-            out.extend_from_slice(b"data: [DONE]\n\n");
-        }
-        out.into()
-    }
-
-    fn chunk(&self, out: &mut Vec<u8>, choices: &Value, usage: Option<Value>) {
-        let mut chunk = json!({
-            "id": self.id, "object": "chat.completion.chunk", "created": self.created,
-            "model": self.model, "choices": choices,
-        });
-        if let Some(usage) = usage {
-            chunk["usage"] = usage;
-        }
-        let frame = Frame {
-            event: None,
-            data: chunk.to_string().into_bytes(),
-        };
-        out.extend(frame.encode());
-    }
-
-    fn whole(&mut self, line: &Value) -> Value {
-        let message = &line["message"];
-        let mut said = json!({"role": "assistant", "content": message["content"].as_str().unwrap_or_default()});
-        if let Some(thinking) = message["thinking"].as_str().filter(|text| !text.is_empty()) {
-            said["reasoning_content"] = thinking.into();
-        }
-        let mut calls = self.tool_calls(message);
-        for call in &mut calls {
-            if let Some(call) = call.as_object_mut() {
-                call.remove("index");
-            }
-        }
-        if !calls.is_empty() {
-            said["tool_calls"] = Value::Array(calls);
-        }
-        json!({
-            "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
-            "choices": [{"index": 0, "message": said, "finish_reason": self.finish_reason(line)}],
-            "usage": usage(line),
-        })
-    }
-
-    fn tool_calls(&mut self, message: &Value) -> Vec<Value> {
-        let mut calls = Vec::new();
-        for call in message["tool_calls"].as_array().into_iter().flatten() {
-            let index = self.calls;
-            self.calls += 1;
-            let id = match call["id"].as_str() {
-                Some(id) if !id.is_empty() => id.to_owned(),
-                _ => format!("call_{}_{index}", self.id.trim_start_matches("chatcmpl-")),
-            };
-            let function = &call["function"];
-            let arguments = match &function["arguments"] {
-                Value::String(text) => text.clone(),
-                Value::Null => "{}".to_owned(),
-                arguments => arguments.to_string(),
-            };
-            calls.push(json!({
-                "index": index, "id": id, "type": "function",
-                "function": {"name": function["name"], "arguments": arguments},
-            }));
-        }
-        calls
-    }
-
-    fn finish_reason(&self, line: &Value) -> &'static str {
-        match line["done_reason"].as_str() {
-            Some("length") => "length",
-            _ if self.calls > 0 => "tool_calls",
-            _ => "stop",
-        }
-    }
-}
-
-fn usage(line: &Value) -> Value {
-    let count = |name: &str| line[name].as_u64().unwrap_or(0);
-    let (read, written) = (count("prompt_eval_count"), count("eval_count"));
-    json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
 }

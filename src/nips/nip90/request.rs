@@ -11,6 +11,15 @@ pub const PERMISSIONS: &str = "permissions";
 pub const ASK: &str = "ask";
 /// They are allowed, which is the usual.
 pub const ALLOW: &str = "allow";
+/// The parameter that names a command which is run on the result; it may stand several times.
+pub const CHECK: &str = "check";
+/// The most checks of one job.
+pub const MAX_CHECKS: usize = 8;
+/// The most bytes of one of them.
+pub const MAX_CHECK: usize = 4096;
+
+/// The parameter that says which hosts a job may reach; without it there is no network.
+pub const NETWORK: &str = "network";
 
 /// One input of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +148,19 @@ impl JobRequest {
             Input::Blob { sha256, name } => Some((sha256.as_str(), name.as_str())),
             _ => None,
         })
+    }
+
+    /// The parameters but for the checks: what an open session cannot be given anew for its next job.
+    #[must_use]
+    pub fn lasting(&self) -> Vec<(String, Vec<String>)> {
+        let all = self.params.iter();
+        all.filter(|(key, _)| key != CHECK).cloned().collect()
+    }
+
+    /// The commands that are to be run on the result, in order.
+    pub fn checks(&self) -> impl Iterator<Item = &str> {
+        let named = self.params.iter().filter(|(key, _)| key == CHECK);
+        named.filter_map(|(_, values)| values.first().map(String::as_str))
     }
 
     /// The first value of a parameter; `-` and `_` in its name are the same.

@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::plan::Plan;
 use super::step::{Failure, Step, at};
 use super::syscalls;
-use crate::sandbox::{AGENT_HOME, AGENT_ID, WORKSPACE};
+use crate::sandbox::{AGENT_HOME, AGENT_ID, STATE, WORKSPACE};
 
 /// Open files of one process.
 const NOFILE: u64 = 4096;
@@ -122,6 +122,9 @@ fn landlock(plan: &Plan) -> io::Result<()> {
     ];
     if plan.workspace.is_some() {
         rules.push((WORKSPACE, every));
+    }
+    if plan.state.is_some() {
+        rules.push((STATE, every));
     }
     let ruleset = rules.into_iter().try_fold(
         ruleset,

@@ -226,6 +226,7 @@ impl EmbeddedRuntime {
             agent: parts.agent,
             stderr: parts.stderr,
             http: parts.http,
+            net: parts.net,
             inward: parts.inward,
             exit: control.exit(),
             control,
@@ -249,6 +250,7 @@ impl EmbeddedRuntime {
                 limits: Limits::default(),
                 labels: Vec::new(),
                 workspace: None,
+                state: None,
                 private: Vec::new(),
                 runtime: None,
             })
@@ -307,6 +309,7 @@ fn plan(
     // What the link leads to; where that was replaced, the sandbox copies the program that it is itself.
     let program = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
     let workspace = spec.workspace.map(resolve).transpose()?;
+    let state = spec.state.map(resolve).transpose()?;
     private.extend(
         spec.private
             .into_iter()
@@ -322,6 +325,7 @@ fn plan(
         links: needs.links.clone(),
         files: needs.files.clone(),
         workspace,
+        state,
         becomes: maps == Maps::Host,
         scratch_mb: spec.limits.scratch_mb,
         process_mb: None,

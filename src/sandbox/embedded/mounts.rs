@@ -1,5 +1,5 @@
 //! The file system that an embedded sandbox sees: a new root in memory with what the plan shows of the host,
-//! read-only, and three places to write to: the workspace, `/tmp` and its home.
+//! read-only, and places to write to: the workspace, `/tmp`, its home, and what it keeps.
 //!
 //! The host's own tree is at [`OLD`] while this runs, and gone from the sandbox's sight at the end.
 
@@ -20,7 +20,7 @@ use rustix::process::{chdir, pivot_root};
 use super::plan::Plan;
 use super::step::{Failure, Step, at, at_path};
 use super::tree::Tree;
-use crate::sandbox::{AGENT_HOME, AGENT_ID, PROGRAM, WORKSPACE};
+use crate::sandbox::{AGENT_HOME, AGENT_ID, PROGRAM, STATE, WORKSPACE};
 
 /// Where the two roots lie while one is built: a folder that every Linux has.
 const STAGE: &str = "/tmp";
@@ -107,7 +107,18 @@ pub(super) fn build(plan: &Plan) -> Result<(), Failure> {
     at(Step::Process, process(&tree))?;
     at(Step::Root, memory(&tree, plan))?;
     if let Some(workspace) = &plan.workspace {
-        at_path(Step::Workspace, workspace, bind_workspace(&tree, workspace))?;
+        let bound = bind_writable(&tree, workspace, WORKSPACE);
+        at_path(Step::Workspace, workspace, bound)?;
+    }
+    if let Some(state) = &plan.state {
+        at_path(Step::Workspace, state, bind_writable(&tree, state, STATE))?;
+        // The workspace's programs run; there are none here.
+        let flags = HIDDEN | MountFlags::NOEXEC;
+        at_path(
+            Step::Workspace,
+            state,
+            restrict(&below(Path::new(STATE)), flags),
+        )?;
     }
     at(Step::Root, finish())
 }
@@ -376,8 +387,8 @@ fn memory(tree: &Tree, plan: &Plan) -> io::Result<()> {
     Ok(())
 }
 
-fn bind_workspace(tree: &Tree, source: &Path) -> io::Result<()> {
-    let target = Path::new(WORKSPACE);
+fn bind_writable(tree: &Tree, source: &Path, target: &str) -> io::Result<()> {
+    let target = Path::new(target);
     tree.folder(target)?;
     mount_bind(host(source), below(target))?;
     restrict(&below(target), HIDDEN)

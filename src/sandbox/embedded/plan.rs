@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub(super) files: Vec<(PathBuf, String)>,
     /// The folder that it works on.
     pub(super) workspace: Option<PathBuf>,
+    /// The folder for what it keeps.
+    pub(super) state: Option<PathBuf>,
     /// Whether it becomes another user at the end ([`Maps::Host`]).
     pub(super) becomes: bool,
     /// MiB of `/tmp`, and of its home.
@@ -132,6 +134,7 @@ mod tests {
             links: vec![("/bin".into(), "usr/bin".into())],
             files: vec![("/etc/hosts".into(), "127.0.0.1 localhost\n".into())],
             workspace: None,
+            state: None,
             becomes: true,
             scratch_mb: 1,
             process_mb: Some(5),

@@ -100,6 +100,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
     let Streams {
         mut agent,
         http,
+        net,
         inward,
     } = streams;
     let mut driver = Box::pin(driver.run(closing.clone()));
@@ -127,6 +128,7 @@ async fn run(launch: Launch, commands: Commands, ready: oneshot::Sender<Result<P
         agent,
         stderr,
         http,
+        net,
         inward,
     };
     // When nobody takes it, its control was dropped and `cancelled` says so below.

@@ -30,6 +30,8 @@ use super::beneath;
 pub struct Options {
     /// Also what git ignores.
     pub ignored: bool,
+    /// Also git's own, byte for byte and not run: for a copy of a copy.
+    pub git: bool,
     /// The most files and links.
     pub max_files: u64,
     /// The most bytes in all files.
@@ -41,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ignored: false,
+            git: false,
             max_files: 200_000,
             max_bytes: 2 << 30,
         }
@@ -179,6 +182,32 @@ pub fn copy(
     let mut imported = walk::Walk::new(source, options, owner, &from)?.run(&from, &to)?;
     imported.branch = repository::branch(source);
     Ok(imported)
+}
+
+/// Copies a folder that an agent made into an empty one, as it is: also what git ignores, and git's own. The agent
+/// stands still meanwhile, or what it changes is there in part. What could not be read is named and left out.
+///
+/// # Errors
+/// As [`copy`], within the bounds that are given.
+pub fn duplicate(
+    source: &Path,
+    into: &Path,
+    (max_files, max_bytes): (u64, u64),
+    owner: Option<(u32, u32)>,
+) -> Result<Imported, Error> {
+    let options = Options {
+        ignored: true,
+        git: true,
+        max_files,
+        max_bytes,
+    };
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        |source| Error::Io { path, source }
+    };
+    let from = beneath::open_root(source).map_err(io(source))?;
+    let to = beneath::open_root(into).map_err(io(into))?;
+    walk::Walk::new(source, &options, owner, &from)?.run(&from, &to)
 }
 
 #[cfg(test)]

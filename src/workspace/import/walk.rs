@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
                 path.push(b'/');
             }
             path.extend_from_slice(&name);
-            if beneath::is_git_name(&name) {
+            if !self.options.git && beneath::is_git_name(&name) {
                 if pair.depth > 0 {
                     self.skip(path, Reason::NestedGit);
                 }

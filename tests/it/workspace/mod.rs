@@ -6,6 +6,7 @@ mod agent;
 mod asks;
 mod attach;
 mod canary;
+mod checks;
 mod compare;
 mod conversations;
 mod copies;
@@ -15,6 +16,7 @@ mod facts;
 mod files;
 mod homecoming;
 mod homecoming_torn;
+mod network;
 mod opencode;
 mod outputs;
 mod preview;
@@ -47,18 +49,18 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A treefort, and a project in git.
-struct Fort {
+pub(crate) struct Fort {
     treefort: Treefort,
     model: ModelServer,
-    project: tempfile::TempDir,
+    pub(crate) project: tempfile::TempDir,
 }
 
 /// What a command printed, without colours, and how it ended.
 #[derive(Debug)]
-struct Said {
-    out: String,
-    err: String,
-    code: i32,
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) code: i32,
 }
 
 impl Said {
@@ -73,7 +75,7 @@ impl Said {
 
     /// Fails the test unless the command succeeded.
     #[track_caller]
-    fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:?}");
         self
     }
@@ -89,7 +91,7 @@ impl Said {
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
@@ -116,7 +118,7 @@ impl Fort {
     }
 
     /// The same, with more in treefort's environment.
-    async fn start_in(config: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_in(config: &str, environment: &[(&str, &str)]) -> Self {
         let model = ModelServer::start().await;
         let mut treefort = Treefort::start_in(&model, &[], config, environment);
         // Agents are read at the start.
@@ -192,7 +194,7 @@ impl Fort {
     }
 
     /// Runs a command of the program in the project.
-    async fn say(&self, arguments: &[&str]) -> Said {
+    pub(crate) async fn say(&self, arguments: &[&str]) -> Said {
         self.say_in(self.project.path(), arguments).await
     }
 
@@ -212,12 +214,12 @@ impl Fort {
     }
 
     /// Where the newest copy of the project is.
-    async fn copy(&self) -> PathBuf {
+    pub(crate) async fn copy(&self) -> PathBuf {
         PathBuf::from(self.say(&["open"]).await.ok().out.trim_end())
     }
 
     /// The records of each session, in their order.
-    async fn sessions(&self) -> BTreeMap<String, Vec<Event>> {
+    pub(crate) async fn sessions(&self) -> BTreeMap<String, Vec<Event>> {
         let kinds = [4781, 4782, 4783, 4784, 4785];
         let filter = json!({"kinds": kinds, "limit": 5000});
         let began = Instant::now();
@@ -290,7 +292,7 @@ impl Fort {
     }
 
     /// What the agents of this home were told and said, raw.
-    fn journals(&self) -> String {
+    pub(crate) fn journals(&self) -> String {
         let folder = self.treefort.home().join("journal");
         let mut text = String::new();
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -310,7 +312,7 @@ async fn wait(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Everything below a folder: each path with what it is, its rights and its bytes.
-fn tree(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -338,14 +340,14 @@ fn tree(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
 }
 
 /// The same without git's own.
-fn files(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
     let mut all = tree(folder);
     all.retain(|path, _| path != ".git" && !path.starts_with(".git/"));
     all
 }
 
 /// The records of one kind.
-fn of_kind(records: &[Event], kind: u16) -> Vec<&Event> {
+pub(crate) fn of_kind(records: &[Event], kind: u16) -> Vec<&Event> {
     records
         .iter()
         .filter(|record| record.kind.as_u16() == kind)
@@ -353,6 +355,6 @@ fn of_kind(records: &[Event], kind: u16) -> Vec<&Event> {
 }
 
 /// What sort of action a record is.
-fn sort(record: &Event) -> String {
+pub(crate) fn sort(record: &Event) -> String {
     tag(record, "l").unwrap_or_default()
 }

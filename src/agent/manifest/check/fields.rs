@@ -1,7 +1,8 @@
 //! The fields of `agent.toml`: what each holds, and what to write.
 
 use super::{
-    Field, Shape, absolute, field, inside, line, name, required, template, variable, version,
+    Field, Shape, absolute, field, inside, line, name, object, required, template, variable,
+    version,
 };
 
 pub(super) static MANIFEST: &[Field] = &[
@@ -60,12 +61,18 @@ pub(super) static MANIFEST: &[Field] = &[
         Shape::Text(line),
         "the id of one of the agent's ACP modes",
     ),
+    field(
+        "session_meta",
+        Shape::Text(object),
+        "an object of JSON, like \'{\"systemPrompt\": \"Be brief.\"}\'",
+    ),
     field("asks", Shape::Bool, "true or false"),
     field(
         "ask_mode",
         Shape::Text(line),
         "the id of the agent's ACP mode in which it asks before it acts",
     ),
+    field("resume", Shape::Table(RESUME), "[resume]"),
     field("model", Shape::Table(MODEL), "[model]"),
     required(
         "image",
@@ -105,16 +112,27 @@ pub(super) static FILE: &[Field] = &[
     required("content", Shape::Text(template), "the file's text"),
 ];
 
+pub(super) static RESUME: &[Field] = &[required(
+    "state",
+    Shape::Places,
+    "1 to 8 folders below the agent's home, like [\".local/share/my-agent\"], none in another",
+)];
+
 pub(super) static MODEL: &[Field] = &[
     field(
         "dialect",
-        Shape::Word(&["openai", "anthropic", "gemini", "ollama"]),
+        Shape::Word(&["openai", "responses", "anthropic", "gemini", "ollama"]),
         "",
     ),
     field(
         "names",
         Shape::Texts(line),
         "a table of texts, like { \"gpt-5\" = \"{model}\" }",
+    ),
+    field(
+        "context",
+        Shape::Integer(1024..=1 << 20),
+        "1024 to 1048576 tokens",
     ),
 ];
 

@@ -6,7 +6,7 @@ use crate::{
     agent::{manifest::Driver, registry::Registry},
     cli::{
         error::{CommandError, Kind},
-        run::{Args, Starting, attach, work},
+        run::{Args, Starting, attach, network::Network, work},
         text::one_line,
     },
     nips::nip90::MAX_COMPARED,
@@ -76,6 +76,7 @@ impl Pick {
             args.ignored = false;
             args.check.clear();
             args.ask = false;
+            args.network = Network::default();
         } else if all.ask && manifest.is_some_and(|manifest| !manifest.asks()) {
             let wrong = Wrong::NeverAsks(one_line(name));
             return Err(

@@ -20,6 +20,7 @@ export type ItemKind =
   | "question"
   | "answer"
   | "serve"
+  | "network"
   | "control"
   | "ended"
   | "gap"
@@ -361,6 +362,7 @@ function heightOf(made: ItemKind, event: NEvent): number {
       return 34;
     case "point":
     case "serve":
+    case "network":
       return 42;
     case "file": {
       const [added, removed] = changedLines(event);
@@ -430,6 +432,8 @@ function action(event: NEvent): ItemKind {
       const claimed = tag(event, "claim") !== undefined && tag(event, "cmd") === undefined;
       return claimed && !TOLD.has(value(event, "tool") ?? "") ? "quiet" : "ran";
     }
+    case "check":
+      return "ran";
     case "model":
       return "quiet";
     case "undo":
@@ -440,6 +444,8 @@ function action(event: NEvent): ItemKind {
       return "answer";
     case "serve":
       return "serve";
+    case "network":
+      return "network";
     case "pause":
     case "resume":
     case "steer":
@@ -465,6 +471,8 @@ function sortsOf(made: ItemKind, event: NEvent): number {
       return Sort.commands | (failed(event) ? Sort.problems : 0);
     case "serve":
       return Sort.commands;
+    case "network":
+      return Sort.commands | (value(event, "verdict") === "refused" ? Sort.problems : 0);
     case "file":
       return Sort.files | (tag(event, "unclaimed") === undefined ? 0 : Sort.problems);
     case "many":

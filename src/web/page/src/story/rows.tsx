@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 
 import { attachments, prompt, requestTags } from "../nostr/jobs";
-import { isPrivate, type NEvent, number, tag, tags, value } from "../nostr/records";
+import { isPrivate, label, type NEvent, number, tag, tags, value } from "../nostr/records";
 import { dollars, lasted, timeOfDay, took, tokens, words } from "../words/story";
 import { type Async, isAction, useKept, useShared } from "./context";
 import { Counts, FileLines } from "./Diff";
@@ -73,6 +73,8 @@ export function Body(props: Props): JSX.Element {
       return <Answer {...props} />;
     case "serve":
       return <Serve {...props} />;
+    case "network":
+      return <Reached {...props} />;
     case "control":
       return <Control {...props} />;
     case "ended":
@@ -88,7 +90,7 @@ export function markOf(item: Item, event: NEvent | undefined): IconName {
     if (isAction(event, "resume")) return "started";
     return isAction(event, "pause") ? "control" : "asked";
   }
-  return item.kind;
+  return item.kind === "network" ? "serve" : item.kind;
 }
 
 function Asked({ event, name }: Props): JSX.Element {
@@ -114,6 +116,18 @@ function Asked({ event, name }: Props): JSX.Element {
   );
 }
 
+/** A host that was reached or refused, and at the end of a turn what it came to. */
+function Reached({ event }: Props): JSX.Element {
+  const host = value(event, "host");
+  const count = number(event, "count");
+  const [sent, received] = (tag(event, "bytes") ?? []).slice(1).map(Number);
+  const refused = value(event, "verdict") === "refused";
+  if (host === undefined || count === undefined || refused) {
+    return <p class="s-quiet">{line(value(event, "alt") ?? "")}</p>;
+  }
+  return <p>{words.reached(line(host, 100), count, sent ?? 0, received ?? 0)}</p>;
+}
+
 function Private(): JSX.Element {
   return (
     <span class="s-chip" title={words.privateNote}>
@@ -128,7 +142,7 @@ function Started({ event, name }: Props): JSX.Element {
   const env = tag(event, "env") ?? [];
   const named = (word: string): string => env.find((part) => part.startsWith(`${word}=`))?.slice(word.length + 1) ?? "";
   const who = words.started(line(value(event, "role") ?? "", 60), line(value(event, "model") ?? "", 80));
-  const details: [string, string][] = ["adapter", "model", "provider", "tier", "image", "config", "workspace"].flatMap(
+  const details: [string, string][] = ["adapter", "model", "provider", "tier", "image", "config", "workspace", "network"].flatMap(
     (key): [string, string][] => {
       const found = tag(event, key);
       return found === undefined ? [] : [[key, found.slice(1).join(" ")]];
@@ -264,6 +278,7 @@ function Ran({ event, name }: Props): JSX.Element {
         </code>
         <span class="s-meta">
           {claim && <span>{words.saysRan}</span>}
+          {label(event) === "check" && <span>{words.isCheck}</span>}
           {claim && bad && <span class="s-chip bad">{words.saysFailed}</span>}
           {exit !== undefined && <span class={`s-chip ${bad ? "bad" : "good"}`}>{words.exit(line(exit, 8))}</span>}
           {ms !== undefined && <span>{took(ms)}</span>}

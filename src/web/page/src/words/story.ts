@@ -113,8 +113,11 @@ export const words = {
   started: (role: string, model: string): string => (model === "" || model === "none" ? role : `${role} with ${model}`),
   sandbox: (kind: string, network: string): string => {
     const where = kind === "" || kind === "embedded" ? "in a sandbox of its own" : `in a ${kind} container of its own`;
+    if (network === "proxy") return `${where}, with a network of some hosts`;
     return network === "none" ? `${where}, without a network` : where;
   },
+  reached: (host: string, n: number, sent: number, received: number): string =>
+    `Reached ${host} (${plural(n, "connection")}, ${bytes(sent)} sent, ${bytes(received)} received)`,
   cloud: "the model runs at a provider, not on this computer",
   skipped: (n: number): string => `${plural(n, "path")} could not be copied`,
   ignored: (n: number): string => `${plural(n, "path")} that git ignores ${n === 1 ? "was" : "were"} left out`,
@@ -123,6 +126,7 @@ export const words = {
 
   ran: "Ran",
   saysRan: "The agent says it ran this",
+  isCheck: "Check of the result, on a copy",
   exit: (code: string): string => `exit ${code}`,
   saysFailed: "it says this failed",
   output: "Output",
