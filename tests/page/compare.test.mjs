@@ -111,6 +111,23 @@ test("on a phone they stand one below the other, and in the dark", async () => {
   clean(page);
 });
 
+test("what was asked on the command line is here too, with what its checks said", async () => {
+  const folder = await fort.project("cart", { "cart.js": "let total = 0;\n" });
+  await fort.command("run", "--workspace", folder, "--agents", "shell,shell", "--check", "test -f bill.txt", "--check", "false", "sleep 1; echo paid > bill.txt; echo paid");
+  const [summary] = (await fort.command("compare", "--json")).trim().split("\n").map((text) => JSON.parse(text));
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.evaluate((id) => (location.hash = `#/compare/=${id}`), summary.comparison);
+  const standings = page.getByRole("region", { name: "How they did" });
+  const checks = standings.getByRole("listitem").nth(0).locator("dl div", { hasText: "Checks" });
+  await checks.getByText("1 of 2").waitFor();
+  assert.equal(await checks.getAttribute("title"), "false: exit code 1");
+  await standings.getByText("1 (+1 −0)").first().waitFor();
+  await accessible(page);
+  await shot(page, "compare-checks");
+  clean(page);
+});
+
 test("of what is private nothing is said, and it is side by side all the same", async () => {
   const page = await browser.tab();
   await enter(page, fort);
