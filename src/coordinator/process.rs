@@ -2,6 +2,7 @@
 
 mod failing;
 mod manner;
+mod models;
 
 use std::{
     collections::BTreeSet,
@@ -42,8 +43,6 @@ use crate::{
 const PERMISSION_WAIT: Duration = Duration::from_secs(20);
 /// As good as for ever.
 const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// How long a turn's end waits for model calls that are about to be recorded.
-const SETTLE: Duration = Duration::from_millis(500);
 /// How long an agent may take to leave when it is told to.
 const HURRY: Duration = Duration::from_millis(300);
 /// What an agent calls its model: the gateway asks the session's own whatever it says, so a container can
@@ -360,58 +359,6 @@ impl Process {
     /// Whether the agent still runs.
     pub(super) fn is_alive(&self) -> bool {
         self.exit.borrow().is_none()
-    }
-
-    /// Carries the agent's HTTP connections to its model from now on.
-    pub(super) fn connect_model(&mut self, gateway: SessionGateway) {
-        let Some(mut http) = self.http.take() else {
-            return;
-        };
-        self.gateway = Some(gateway.clone());
-        self.serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    stream = http.recv() => match stream {
-                        Some(stream) => {
-                            let gateway = gateway.clone();
-                            connections.spawn(async move { gateway.serve(stream).await });
-                        }
-                        None => return,
-                    },
-                    Some(_) = connections.join_next() => {}
-                }
-            }
-        });
-    }
-
-    /// Refuses the agent's HTTP connections: it is one that needs no model, so there is none that it reaches.
-    pub(super) fn without_model(&mut self) {
-        self.http = None;
-    }
-
-    /// The next job's budget is not the last one's.
-    pub(super) fn new_budget(&self) {
-        if let Some(gateway) = &self.gateway {
-            gateway.new_budget();
-        }
-    }
-
-    /// The time of its model stands still from now on, or goes on.
-    pub(super) fn stand_still(&self, still: bool) {
-        if let Some(gateway) = &self.gateway {
-            gateway.stand_still(still);
-        }
-        if let Some(reach) = &self.reach {
-            reach.stand_still(still);
-        }
-    }
-
-    /// Waits until the gateway has recorded what the agent asked its model, within bounds.
-    pub(super) async fn model_settled(&self) {
-        if let Some(gateway) = &self.gateway {
-            gateway.settled(SETTLE).await;
-        }
     }
 
     /// Ends the agent and removes its container. The agent may take `grace` to leave by itself, unless

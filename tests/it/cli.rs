@@ -227,7 +227,7 @@ async fn every_class_of_failure_has_its_exit_code_and_plain_words() {
     for (arguments, named) in [
         (
             ["run", "x", "--agent", "nope"],
-            "chat, opencode, shell (`treefort agents`)",
+            "chat, claude-code, codex, gemini, goose, opencode, shell (`treefort agents`)",
         ),
         (["run", "x", "--model", "nope"], "(`treefort models`)"),
     ] {
