@@ -281,9 +281,9 @@ mod tests {
           … starting
         ");
         insta::assert_snapshot!(shown(&race, 60, 6), @r"
-        ● opencode · qwen2.5:7b                      1:12 · 2 steps
-        ! claude-code · sonnet                                 0:03
-        ● chat                                                 0:00
+        ● opencode · qwen2.5:7b  › Edited src/a.…    1:12 · 2 steps
+        ! claude-code · sonnet  no [2Jmodel is there           0:03
+        ● chat  … starting                                     0:00
         ");
         for (columns, height) in (40..120).flat_map(|c| (5..30).map(move |h| (c, h))) {
             let shown = shown(&race, columns, height);
@@ -328,9 +328,13 @@ mod tests {
         race.tick(Instant::now());
         insta::assert_snapshot!(shown(&race, 60, 24), @r"
         ● agent 0                                              0:00
+          … starting
         ● agent 1                                              0:00
+          … starting
         ● agent 2                                              0:00
+          … starting
         ● agent 3                                              0:00
+          … starting
         0 of 32 done · 28 waiting
         ");
     }
