@@ -3,6 +3,7 @@
 //! What an agent runs from is the sandboxes' affair alone, so these commands start no treefort.
 
 mod build;
+mod live;
 
 use std::path::{Path, PathBuf};
 
@@ -67,9 +68,21 @@ enum Command {
         dir: Option<PathBuf>,
     },
     /// Checks agents, and says everything that is wrong with them and how to put it right.
+    ///
+    /// With --live one agent is started in its sandbox and tried with a scripted model: whether it answers, asks its
+    /// model within its context, uses tools, says what it does, asks before it acts, stops when it is told to, and
+    /// remembers a conversation. Nothing of yours is touched.
     Check {
-        /// An agent of yours, or a folder; all of yours when none is named.
+        /// An agent of yours, or a folder; all of yours when none is named. With --live also one that comes with
+        /// treefort.
+        #[arg(required_if_eq("live", "true"))]
         what: Option<String>,
+        /// Starts it and tries what it can do.
+        #[arg(long)]
+        live: bool,
+        /// With --live: one JSON object a line for each thing that was tried.
+        #[arg(long, requires = "live")]
+        json: bool,
     },
 }
 
@@ -92,7 +105,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Command::List(args) => list(args, context).await,
         Command::Build { name, quiet } => build::run(context, &name, quiet).await,
         Command::New { name, dir } => new(context, &name, dir.as_deref()),
-        Command::Check { what } => check(context, what.as_deref()),
+        Command::Check {
+            what: Some(what),
+            live: true,
+            json,
+        } => live::run(context, &what, json).await,
+        Command::Check { what, .. } => check(context, what.as_deref()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A scripted model server: real HTTP, Ollama's API, answers from a function. No model runs.
 //!
-//! `treefort demo` shows the whole way of a job with it on a machine that has no model; everything it
-//! says carries its name, [`MODEL`], so that nobody takes it for one.
+//! `treefort demo` shows the whole way of a job with it on a machine that has no model, and `treefort agent check
+//! --live` tries an agent with it; everything it says carries its name, [`MODEL`], so that nobody takes it for one.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
@@ -42,13 +42,35 @@ pub struct Message {
     pub content: String,
 }
 
+/// A tool that the model may call.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// The fields of its arguments, as JSON Schema has them.
+    pub fields: Map<String, Value>,
+}
+
+/// What the script is asked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Asked {
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// The tools on offer.
+    pub tools: Vec<Tool>,
+    /// Bytes of the whole request.
+    pub bytes: usize,
+}
+
 /// What the script says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// Thinking before the answer; empty for none.
     pub thinking: String,
     /// The answer.
     pub text: String,
+    /// A call of a tool, with its arguments.
+    pub call: Option<(String, Value)>,
     /// The pause before the first piece.
     pub first: Duration,
     /// The pause before each further piece.
@@ -62,9 +84,20 @@ impl Answer {
         Self {
             thinking: String::new(),
             text: text.into(),
+            call: None,
             first: Duration::from_millis(120),
             piece: Duration::from_millis(15),
         }
+    }
+
+    /// Calls a tool, and says nothing.
+    #[must_use]
+    pub fn call(tool: impl Into<String>, arguments: Value) -> Self {
+        Self {
+            call: Some((tool.into(), arguments)),
+            ..Self::new("")
+        }
+        .at_once()
     }
 
     /// The same answer without pauses.
@@ -76,8 +109,8 @@ impl Answer {
     }
 }
 
-/// From the conversation so far to the answer.
-pub type Script = Arc<dyn Fn(&[Message]) -> Answer + Send + Sync>;
+/// From what is asked to the answer.
+pub type Script = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
 
 /// The server; it ends, with its connections, when this is dropped.
 #[derive(Debug)]
@@ -91,6 +124,8 @@ struct ChatRequest {
     model: String,
     #[serde(default)]
     messages: Vec<Message>,
+    #[serde(default)]
+    tools: Vec<Value>,
     #[serde(default)]
     stream: Option<bool>,
 }
@@ -169,15 +204,15 @@ async fn answer(request: Request<Incoming>, script: &Script) -> Response<Body> {
             Ok(show) if show.model == MODEL => json_response(
                 StatusCode::OK,
                 &json!({
-                    "details": details(), "capabilities": ["completion"],
-                    "model_info": {"general.architecture": "scripted", "scripted.context_length": 8192},
+                    "details": details(), "capabilities": ["completion", "tools"],
+                    "model_info": {"general.architecture": "scripted", "scripted.context_length": 65_536},
                 }),
             ),
             Ok(show) => not_found(&show.model),
             Err(_) => error(StatusCode::BAD_REQUEST, "the request is not JSON"),
         },
         (Method::POST, "/api/chat") => match serde_json::from_slice::<ChatRequest>(&body) {
-            Ok(chat) if chat.model == MODEL => talk(&chat, script),
+            Ok(chat) if chat.model == MODEL => talk(chat, body.len(), script),
             Ok(chat) => not_found(&chat.model),
             Err(_) => error(StatusCode::BAD_REQUEST, "the request is not JSON"),
         },
@@ -189,10 +224,15 @@ fn details() -> Value {
     json!({"format": "script", "family": "scripted", "parameter_size": "0", "quantization_level": ""})
 }
 
-fn talk(chat: &ChatRequest, script: &Script) -> Response<Body> {
-    let answer = script(&chat.messages);
+fn talk(chat: ChatRequest, bytes: usize, script: &Script) -> Response<Body> {
+    let asked = Asked {
+        messages: chat.messages,
+        tools: chat.tools.iter().filter_map(tool).collect(),
+        bytes,
+    };
+    let answer = script(&asked);
     let started = Instant::now();
-    let read = chat
+    let read = asked
         .messages
         .iter()
         .map(|message| tokens(&message.content))
@@ -200,6 +240,10 @@ fn talk(chat: &ChatRequest, script: &Script) -> Response<Body> {
     let thoughts: Vec<String> = pieces(&answer.thinking);
     let words: Vec<String> = pieces(&answer.text);
     let written = thoughts.len() + words.len();
+    let call = answer.call.map(|(name, arguments)| {
+        json!({"role": "assistant", "content": "",
+            "tool_calls": [{"function": {"name": name, "arguments": arguments}}]})
+    });
     let last = move |text: String| {
         let total = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         json!({"model": MODEL, "created_at": now(),
@@ -209,7 +253,11 @@ fn talk(chat: &ChatRequest, script: &Script) -> Response<Body> {
             "eval_count": written, "eval_duration": total})
     };
     if chat.stream == Some(false) {
-        return json_response(StatusCode::OK, &last(answer.text));
+        let mut whole = last(answer.text);
+        if let Some(call) = call {
+            whole["message"] = call;
+        }
+        return json_response(StatusCode::OK, &whole);
     }
     let thoughts = thoughts.into_iter().map(|thought| {
         json!({"role": "assistant", "content": "",
@@ -218,7 +266,7 @@ fn talk(chat: &ChatRequest, script: &Script) -> Response<Body> {
     let words = words
         .into_iter()
         .map(|word| json!({"role": "assistant", "content": word}));
-    let messages: Vec<Value> = thoughts.chain(words).collect();
+    let messages: Vec<Value> = thoughts.chain(words).chain(call).collect();
     let pauses = std::iter::once(answer.first).chain(std::iter::repeat(answer.piece));
     let pieces = stream::iter(messages.into_iter().zip(pauses)).then(async |(message, pause)| {
         pause_for(pause).await;
@@ -230,6 +278,18 @@ fn talk(chat: &ChatRequest, script: &Script) -> Response<Body> {
         .map(|line| Ok(Frame::data(Bytes::from(format!("{line}\n")))));
     let body = StreamBody::new(lines).boxed_unsync();
     response(StatusCode::OK, "application/x-ndjson", body)
+}
+
+fn tool(given: &Value) -> Option<Tool> {
+    let function = given.get("function")?;
+    let fields = function.pointer("/parameters/properties");
+    Some(Tool {
+        name: function.get("name")?.as_str()?.to_owned(),
+        fields: fields
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default(),
+    })
 }
 
 async fn pause_for(pause: Duration) {
@@ -312,7 +372,7 @@ mod tests {
         );
         assert_eq!(model.digest.len(), 64);
         let shown = local.show(&model.name).await.unwrap();
-        assert_eq!(shown.context_length, Some(8192));
+        assert_eq!(shown.context_length, Some(65_536));
         let missing = local.show(&ModelName::from("x")).await.unwrap_err();
         assert!(matches!(missing, local::Error::Show { .. }));
         let missing = local.choose("llama9").await.unwrap_err();

@@ -35,6 +35,18 @@ const TICK: Duration = Duration::from_millis(500);
 /// # Errors
 /// When there is no such agent, no engine, or the build fails.
 pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<(), CommandError> {
+    Ok(output::line(made(context, name, quiet).await?)?)
+}
+
+/// Makes it, and says what there is now.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn made(
+    context: &Context,
+    name: &str,
+    quiet: bool,
+) -> Result<String, CommandError> {
     let agents = super::agents(context)?;
     let Some(agent) = agents.get(name) else {
         return Err(super::unknown(context, name));
@@ -51,7 +63,7 @@ pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<()
                 let from = from_here(&described, program.as_deref());
                 format!("nothing to build: without Docker {name} is {from}")
             };
-            return Ok(output::line(said)?);
+            return Ok(said);
         }
         Found::Image { .. } => true,
         Found::NotBuilt => false,
@@ -92,15 +104,14 @@ pub(super) async fn run(context: &Context, name: &str, quiet: bool) -> Result<()
         Found::NotBuilt | Found::Host { .. } => megabytes(0),
     };
     let tag = tag.to_string();
-    if quiet {
-        output::line(tag)?;
+    Ok(if quiet {
+        tag
     } else if there {
-        output::line(format!("{tag} is there already ({size})"))?;
+        format!("{tag} is there already ({size})")
     } else {
         let seconds = began.elapsed().as_secs_f64();
-        output::line(format!("{tag} built in {seconds:.1} s ({size})"))?;
-    }
-    Ok(())
+        format!("{tag} built in {seconds:.1} s ({size})")
+    })
 }
 
 async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
