@@ -110,6 +110,11 @@ pub(super) fn line_now() -> Option<String> {
     }
 }
 
+/// Forgets what was typed before anything was asked: it was meant for something else.
+pub(super) fn forget() {
+    keyboard().lines().typed.clear();
+}
+
 /// Says nothing to whatever is asked now: Ctrl-C was pressed.
 pub(super) fn give_up() {
     keyboard().put(String::new());

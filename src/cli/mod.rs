@@ -285,7 +285,7 @@ mod tests {
     fn continue_takes_a_session_only_after_an_equals_sign() {
         let cli = Cli::try_parse_from(["treefort", "run", "--continue", "and then?"]).unwrap();
         insta::assert_snapshot!(format!("{:?}", cli.command.unwrap()), @r#"
-        Work(Run(Args { prompt: ["and then?"], agent: None, agents: [], model: [], repeat: None, check: [], go_on: Some(""), workspace: None, ignored: false, attach: [], ask: false, network: Network { network: [] }, budget_tokens: None, budget_usd: None, timeout: None, json: false }))
+        Work(Run(Args { prompt: ["and then?"], agent: None, agents: [], model: [], repeat: None, go_on: Some(""), workspace: None, ignored: false, attach: [], ask: false, network: Network { network: [] }, check: [], budget_tokens: None, budget_usd: None, timeout: None, json: false }))
         "#);
         let cli = Cli::try_parse_from([
             "treefort",
@@ -296,7 +296,7 @@ mod tests {
             "5",
         ]);
         insta::assert_snapshot!(format!("{:?}", cli.unwrap().command.unwrap()), @r#"
-        Work(Run(Args { prompt: ["-"], agent: None, agents: [], model: [], repeat: None, check: [], go_on: Some("f28773c2"), workspace: None, ignored: false, attach: [], ask: false, network: Network { network: [] }, budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
+        Work(Run(Args { prompt: ["-"], agent: None, agents: [], model: [], repeat: None, go_on: Some("f28773c2"), workspace: None, ignored: false, attach: [], ask: false, network: Network { network: [] }, check: [], budget_tokens: None, budget_usd: None, timeout: Some(5), json: false }))
         "#);
     }
 

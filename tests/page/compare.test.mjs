@@ -12,7 +12,7 @@ let browser;
 let fort;
 before(async () => {
   browser = await Browser.start();
-  fort = await Fort.start();
+  fort = await Fort.start({ agents: ["asker"] });
 });
 after(async () => {
   await browser.stop();
@@ -108,6 +108,23 @@ test("on a phone they stand one below the other, and in the dark", async () => {
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing is wider than the phone");
   await accessible(page);
   await shot(page, "compare-phone");
+  clean(page);
+});
+
+test("what was asked on the command line is here too, with what its checks said", async () => {
+  const folder = await fort.project("cart", { "cart.js": "let total = 0;\n" });
+  await fort.command("run", "--workspace", folder, "--agents", "asker,asker", "--check", "test -f page.html", "--check", "false", "write a page, please");
+  const [summary] = (await fort.command("compare", "--json")).trim().split("\n").map((text) => JSON.parse(text));
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.evaluate((id) => (location.hash = `#/compare/=${id}`), summary.comparison);
+  const standings = page.getByRole("region", { name: "How they did" });
+  const checks = standings.getByRole("listitem").nth(0).locator("dl div", { hasText: "Checks" });
+  await checks.getByText("1 of 2").waitFor();
+  assert.equal(await checks.getAttribute("title"), "false: exit code 1");
+  await standings.getByText(/1 \(\+\d+ −0\)/).first().waitFor();
+  await accessible(page);
+  await shot(page, "compare-checks");
   clean(page);
 });
 

@@ -65,8 +65,16 @@ pub(in crate::cli) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Check {
     pub(in crate::cli) command: String,
-    /// Its exit code; none when it did not run.
-    pub(in crate::cli) exit: Option<i64>,
+    pub(in crate::cli) ended: Ended,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Ended {
+    Exit(i64),
+    TookTooLong,
+    /// It could not be run.
+    NotRun,
 }
 
 /// What changed in a copy.
@@ -83,9 +91,20 @@ impl Check {
     pub(in crate::cli) fn of(result: &Event) -> Vec<Self> {
         view::tags(result, "check")
             .filter_map(|tag| {
+                let word = tag.get(2).map(String::as_str);
+                let command = one_line(tag.get(1)?);
                 Some(Self {
-                    command: one_line(tag.get(1)?),
-                    exit: tag.get(2).and_then(|code| code.parse().ok()),
+                    // Of a private job it is not said.
+                    command: if command.is_empty() {
+                        "a check".to_owned()
+                    } else {
+                        command
+                    },
+                    ended: match word.map(str::parse) {
+                        Some(Ok(code)) => Ended::Exit(code),
+                        _ if word == Some("timeout") => Ended::TookTooLong,
+                        _ => Ended::NotRun,
+                    },
                 })
             })
             .collect()
@@ -93,7 +112,24 @@ impl Check {
 
     /// Whether it is as it should be.
     pub(in crate::cli) fn passed(&self) -> bool {
-        self.exit == Some(0)
+        self.ended == Ended::Exit(0)
+    }
+
+    /// Its exit code, if it has one.
+    pub(in crate::cli) fn exit(&self) -> Option<i64> {
+        match self.ended {
+            Ended::Exit(code) => Some(code),
+            Ended::TookTooLong | Ended::NotRun => None,
+        }
+    }
+
+    /// How it ended, in words.
+    pub(in crate::cli) fn how(&self) -> String {
+        match self.ended {
+            Ended::Exit(code) => format!("ended with exit code {code}"),
+            Ended::TookTooLong => "took longer than it may".to_owned(),
+            Ended::NotRun => "could not be run".to_owned(),
+        }
     }
 }
 
@@ -215,13 +251,16 @@ pub(super) mod tests {
         let result = Draft::new(6870)
             .tag(["check", "cargo test", "0"])
             .tag(["check", "a\u{1b}[2J", "101"])
-            .tag(["check", "never ran"])
+            .tag(["check", "never ran", "error"])
+            .tag(["check", "", "timeout"])
             .tag(["check"])
             .sign(&Keys::generate(), 1)
             .unwrap();
         let checks = Check::of(&result);
         let passed: Vec<bool> = checks.iter().map(Check::passed).collect();
-        assert_eq!(passed, [true, false, false]);
+        assert_eq!(passed, [true, false, false, false]);
         assert_eq!(checks[1].command, "a[2J");
+        assert_eq!(checks[2].how(), "could not be run");
+        assert_eq!(checks[3].how(), "took longer than it may");
     }
 }

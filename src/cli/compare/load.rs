@@ -100,6 +100,13 @@ fn grouped(
         let (Some(one), Some(job)) = (Comparison::of(task), view::ids(task, "E").next()) else {
             continue;
         };
+        // Whose comparison it is, the coordinator says where it quotes the note.
+        let owner = keys.public_key().to_hex();
+        let quotes =
+            |tag: &[String]| tag.get(1) == Some(&one.id.to_hex()) && tag.get(3) == Some(&owner);
+        if !view::tags(task, "q").any(quotes) {
+            continue;
+        }
         let entry = Entry::new(one.n, job, None, None);
         add(one, task.created_at, &|| view::prompt(task), entry);
     }
@@ -344,13 +351,18 @@ mod tests {
             .map(|draft| draft.sign(&operator, 5).unwrap())
             .collect();
         let gone = EventId::from_slice(&[9; 32]).unwrap();
-        let handed = Draft::new(5870)
-            .tag(["i", "Paint it", "text"])
-            .tag(["E", &gone.to_hex()])
-            .tags([of(1, 1).tag()])
-            .sign(&coordinator, 4)
-            .unwrap();
-        let contests = grouped(&asked, &[handed], &operator, &coordinator.public_key());
+        let handed = |n: u16, customer: &Keys| {
+            let one = of(1, n);
+            Draft::new(5870)
+                .tag(["i", "Paint it", "text"])
+                .tag(["E", &gone.to_hex()])
+                .tags([one.tag(), one.quote("ws://r", &customer.public_key())])
+                .sign(&coordinator, 4)
+                .unwrap()
+        };
+        // A guest's job joins nothing of the owner's.
+        let handed = [handed(1, &operator), handed(3, &Keys::generate())];
+        let contests = grouped(&asked, &handed, &operator, &coordinator.public_key());
         let shown: Vec<_> = contests
             .iter()
             .map(|contest| {

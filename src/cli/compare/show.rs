@@ -18,6 +18,8 @@ use crate::cli::{
 
 /// Lines of an answer that are shown beside others.
 const ANSWER: usize = 6;
+/// Of so many the beginnings are shown at once.
+const FEW: usize = 6;
 /// Files of a difference that are named beside others.
 const FILES: usize = 6;
 /// Columns that are read with ease.
@@ -60,6 +62,13 @@ pub(in crate::cli) fn table(contest: &Contest) -> Result<(), CommandError> {
 /// # Errors
 /// When stdout is closed.
 pub(in crate::cli) fn beginnings(contest: &Contest) -> Result<(), CommandError> {
+    if contest.entries.len() > FEW {
+        let id = short(&contest.id.to_hex());
+        workspace::aside(&format!(
+            "what each of them changed: treefort compare {id} --diff"
+        ));
+        return Ok(());
+    }
     let columns = columns().min(COLUMNS);
     for entry in contest
         .entries
@@ -143,7 +152,7 @@ pub(in crate::cli) fn entry_json(contest: &Contest, entry: &Entry) -> Value {
         .checks
         .iter()
         .map(
-            |check| json!({"command": check.command, "exit": check.exit, "passed": check.passed()}),
+            |check| json!({"command": check.command, "exit": check.exit(), "passed": check.passed()}),
         )
         .collect();
     json!({
@@ -241,6 +250,18 @@ impl Choice {
     }
 }
 
+/// Numbers as a person writes them: `1–3, 5`.
+fn ranges(numbers: &[u16]) -> String {
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+    let run = |run: &[u16]| match run {
+        [one] => one.to_string(),
+        [one, two] => format!("{one}, {two}"),
+        [first, .., last] => format!("{first}–{last}"),
+        [] => String::new(),
+    };
+    runs.map(run).collect::<Vec<_>>().join(", ")
+}
+
 /// Asks which one is taken home, on a terminal, and takes it.
 ///
 /// # Errors
@@ -250,18 +271,18 @@ pub(in crate::cli) async fn choose(
     connection: &mut Connection,
 ) -> Result<(), CommandError> {
     let numbers: Vec<u16> = takeable(contest).map(|entry| entry.n).collect();
-    let shown: Vec<String> = numbers.iter().map(u16::to_string).collect();
-    if shown.is_empty() {
+    if numbers.is_empty() {
         what_next(contest);
         return Ok(());
     }
+    keyboard::forget();
     // From here on Ctrl-C means no, to whatever is asked.
     let declines = tokio::spawn(async {
         while tokio::signal::ctrl_c().await.is_ok() {
             keyboard::give_up();
         }
     });
-    let outcome = choosing(contest, connection, &numbers, &shown.join(", ")).await;
+    let outcome = choosing(contest, connection, &numbers).await;
     declines.abort();
     outcome
 }
@@ -270,12 +291,12 @@ async fn choosing(
     contest: &Contest,
     connection: &mut Connection,
     numbers: &[u16],
-    shown: &str,
 ) -> Result<(), CommandError> {
     output::progress("");
+    let (n, shown) = (numbers.first().copied().unwrap_or(1), ranges(numbers));
     loop {
         output::asked(&format!(
-            "{BOLD}Bring which one home?{BOLD:#} {shown}  {DIM}(d 2: its difference, o 2: its answer, Enter: none){DIM:#} > "
+            "{BOLD}Bring which one home?{BOLD:#} {shown}  {DIM}(d {n}: its difference, o {n}: its answer, Enter: none){DIM:#} > "
         ));
         let choice = Choice::read(&keyboard::line().await.unwrap_or_default());
         let find = |n: u16| contest.entries.iter().find(|entry| entry.n == n);
@@ -334,6 +355,12 @@ pub(super) fn listed(contest: &Contest, now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_in_a_row_are_a_range() {
+        assert_eq!(ranges(&[1, 2, 3, 5, 7, 8]), "1–3, 5, 7, 8");
+        assert_eq!(ranges(&[]), "");
+    }
 
     #[test]
     fn a_number_takes_one_home_and_letters_look_at_it() {

@@ -191,7 +191,7 @@ mod tests {
     use nostr::{EventId, Timestamp};
 
     use super::{
-        super::contest::{Check, tests::entry},
+        super::contest::{Check, Ended, tests::entry},
         *,
     };
     use crate::cli::view::JobState;
@@ -222,7 +222,7 @@ mod tests {
         let check = |exit| {
             vec![Check {
                 command: "x".into(),
-                exit: Some(exit),
+                ended: Ended::Exit(exit),
             }]
         };
         (entries[0].checks, entries[1].checks) = (check(0), check(1));

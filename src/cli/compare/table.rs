@@ -253,15 +253,12 @@ pub(in crate::cli) fn troubles(contest: &Contest) -> Vec<String> {
             all.push(format!("{}. {}: {}", entry.n, entry.name(), one_line(why)));
         }
         for check in entry.checks.iter().filter(|check| !check.passed()) {
-            let how = match check.exit {
-                Some(code) => format!("ended with exit code {code}"),
-                None => "did not run".to_owned(),
-            };
             all.push(format!(
-                "{}. {}: `{}` {how}",
+                "{}. {}: `{}` {}",
                 entry.n,
                 entry.name(),
-                check.command
+                check.command,
+                check.how()
             ));
         }
     }
@@ -273,7 +270,7 @@ mod tests {
     use nostr::{EventId, Timestamp};
 
     use super::{
-        super::contest::{Check, tests::entry},
+        super::contest::{Check, Ended, tests::entry},
         *,
     };
 
@@ -287,7 +284,7 @@ mod tests {
         first.figures.files.insert("a".into(), (10, 3));
         first.checks = vec![Check {
             command: "cargo test".into(),
-            exit: Some(0),
+            ended: Ended::Exit(0),
         }];
         let mut second = entry(2, "claude-code", 9_100);
         second.figures.calls = 1;
@@ -295,7 +292,7 @@ mod tests {
         (second.figures.read, second.figures.written) = (100, 20);
         second.checks = vec![Check {
             command: "cargo test".into(),
-            exit: Some(101),
+            ended: Ended::Exit(101),
         }];
         let mut third = entry(3, "chat", 0);
         third.state = JobState::Failed("no \u{1b}model".into());

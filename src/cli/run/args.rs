@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::{network::Network, work::dollars};
 use crate::nips::nip90::MAX_COMPARED;
 
 /// Asks an agent; the answer goes to stdout, progress to stderr.
@@ -39,9 +40,6 @@ pub struct Args {
     /// sessions in all.
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_COMPARED)))]
     pub(super) repeat: Option<u16>,
-    /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
-    #[arg(long, value_name = "COMMAND")]
-    pub(super) check: Vec<String>,
     /// Goes on with a conversation: the last one of this folder (without one, the last that has no folder), or the
     /// session that is named.
     // `--continue=SESSION`, because a bare word after `--continue` would be the prompt.
@@ -68,7 +66,10 @@ pub struct Args {
     #[arg(long)]
     pub(super) ask: bool,
     #[command(flatten)]
-    pub(super) network: super::network::Network,
+    pub(super) network: Network,
+    /// Runs a command, such as "make test", on a copy of the result, and says how it ended. May be given several times.
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) check: Vec<String>,
     /// Ends the session when the model has read and written this many tokens.
     #[arg(long, value_name = "TOKENS")]
     pub(super) budget_tokens: Option<u64>,
@@ -92,25 +93,17 @@ impl Args {
             agents: Vec::new(),
             model: Vec::new(),
             repeat: None,
-            check: Vec::new(),
             go_on: None,
             workspace: None,
             ignored: false,
             attach: Vec::new(),
             ask: false,
-            network: super::network::Network::default(),
+            network: Network::default(),
+            check: Vec::new(),
             budget_tokens: None,
             budget_usd: None,
             timeout: None,
             json: false,
         }
-    }
-}
-
-/// An amount of money.
-fn dollars(word: &str) -> Result<f64, String> {
-    match word.parse::<f64>() {
-        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
-        _ => Err("give an amount above zero, like 0.50".to_owned()),
     }
 }

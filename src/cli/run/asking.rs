@@ -1,8 +1,9 @@
 //! The questions of an agent that asks for permissions, put to the person at the terminal.
 
-use std::{collections::VecDeque, io::IsTerminal as _};
+use std::{collections::VecDeque, io::IsTerminal as _, time::Duration};
 
 use nostr::Event;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     cli::{
@@ -14,6 +15,9 @@ use crate::{
     nips::workspace::{OptionLine, Task, Which},
 };
 
+/// How long an answer may take until it is on the record.
+const HEARD: Duration = Duration::from_secs(5);
+
 /// What is asked and who answers it.
 pub(super) struct Asking {
     /// What is open, the one that is shown first.
@@ -21,6 +25,8 @@ pub(super) struct Asking {
     /// Whether what the person types is listened to: there is a terminal, and something was asked.
     listens: bool,
     terminal: bool,
+    /// When an answer was sent of which nothing was heard: what is typed next is for the next question.
+    sent: Option<Instant>,
 }
 
 /// A question.
@@ -36,6 +42,7 @@ impl Asking {
         Self {
             open: VecDeque::new(),
             listens: false,
+            sent: None,
             terminal: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         }
     }
@@ -78,6 +85,7 @@ impl Asking {
         let shown = self.open.front().is_some_and(|asked| asked.id == question);
         self.open.retain(|asked| asked.id != question);
         if shown {
+            self.sent = None;
             self.show();
         }
     }
@@ -102,6 +110,10 @@ impl Asking {
 
     /// What the person types next; never, where nobody can.
     pub(super) async fn typed(&mut self) -> String {
+        if let Some(sent) = self.sent {
+            sleep_until(sent + HEARD).await;
+            self.sent = None;
+        }
         if self.listens
             && let Some(line) = keyboard::line().await
         {
@@ -113,12 +125,13 @@ impl Asking {
     }
 
     /// The task that a line means, if it answers what is shown.
-    pub(super) fn answer(&self, line: &str) -> Option<Task> {
+    pub(super) fn answer(&mut self, line: &str) -> Option<Task> {
         let asked = self.open.front()?;
         let operation = choose(&asked.options, line)
             .and_then(|option| crate::cli::workspace::answer::answer(&asked.id, option).ok());
-        if operation.is_none() {
-            prompt(&asked.options);
+        match operation {
+            Some(_) => self.sent = Some(Instant::now()),
+            None => prompt(&asked.options),
         }
         Some(Task {
             which: Which::Session(asked.session),

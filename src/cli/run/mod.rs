@@ -147,7 +147,6 @@ pub(super) async fn ask(
             if args.json {
                 output::event(&result)?;
             } else {
-                work::checked(&result);
                 work.what_next(session, connection).await?;
             }
             work::exit_of(&result)

@@ -11,7 +11,6 @@ use crate::{
         registry::Registry,
     },
     cli::{
-        compare::contest::Check,
         error::{CommandError, Kind, Problem},
         launch::Connection,
         output,
@@ -158,6 +157,14 @@ fn look_at_folder(args: &Args, agents: &Registry, home: &Path) -> Result<Startin
         }),
         files: Vec::new(),
     })
+}
+
+/// An amount of money.
+pub(super) fn dollars(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && amount.is_finite() => Ok(amount),
+        _ => Err("give an amount above zero, like 0.50".to_owned()),
+    }
 }
 
 /// The git project that a folder is a part of, when it is not the whole.
@@ -428,19 +435,6 @@ pub(super) fn agent_of(story: &[Event]) -> Option<String> {
             Body::Start(start) => Some(start.adapter),
             _ => None,
         })
-}
-
-/// Says which of the commands that were run on the result ended well.
-pub(super) fn checked(result: &Event) {
-    for check in Check::of(result) {
-        let (symbol, style, how) = match check.exit {
-            Some(0) => ("✓", anstyle::AnsiColor::Green, String::new()),
-            Some(code) => ("!", anstyle::AnsiColor::Red, format!("  exit code {code}")),
-            None => ("!", anstyle::AnsiColor::Red, "  did not run".to_owned()),
-        };
-        let style = style.on_default();
-        output::progress(format!("{style}{symbol}{style:#} {}{how}", check.command));
-    }
 }
 
 /// A command that failed is a failure here too.

@@ -147,7 +147,8 @@ impl Agent {
         if aside {
             return Some(String::new());
         }
-        if let Some(did) = tag_value(event, "alt") {
+        let began = matches!(record.body, Body::Start(_));
+        if !began && let Some(did) = tag_value(event, "alt") {
             if self.recent.len() >= RECENT {
                 self.recent.pop_front();
             }
@@ -213,24 +214,28 @@ impl Agent {
 
     /// What it does right now, on one line: what is being written, or in words.
     pub(in crate::cli) fn activity(&self, columns: usize) -> String {
+        let doing = self.doing_now(columns.saturating_sub(2));
+        format!("  {DIM}{doing}{DIM:#}")
+    }
+
+    /// The same in so many columns, with its symbol.
+    pub(in crate::cli) fn doing_now(&self, columns: usize) -> String {
         let writing = self.text.trim_end().lines().next_back().unwrap_or_default();
         let (symbol, line) = if writing.trim().is_empty() {
             ("…", self.doing.as_str())
         } else {
             ("✎", writing)
         };
-        let room = columns.saturating_sub(4);
+        let room = columns.saturating_sub(2);
         // Of a long line, its end is what is being written.
-        let line = if columns_of(line) > room {
-            let tail: Vec<char> = line
-                .chars()
-                .rev()
-                .take(room.saturating_sub(1) / 2)
-                .collect();
-            format!("…{}", tail.into_iter().rev().collect::<String>())
-        } else {
-            line.to_owned()
-        };
-        format!("  {DIM}{symbol} {line}{DIM:#}")
+        if columns_of(line) <= room {
+            return format!("{symbol} {line}");
+        }
+        let tail: Vec<char> = line
+            .chars()
+            .rev()
+            .take(room.saturating_sub(1) / 2)
+            .collect();
+        format!("{symbol} …{}", tail.into_iter().rev().collect::<String>())
     }
 }

@@ -214,6 +214,10 @@ async fn rehearsals_are_summed_up() {
             "--repeat",
             "3",
             "--json",
+            "--check",
+            "grep a a.txt",
+            "--check",
+            "test -f missing.txt",
             "echo a > a.txt; says ok",
         ])
         .await
@@ -224,6 +228,16 @@ async fn rehearsals_are_summed_up() {
     assert_eq!(
         (&group["jobs"], &group["done"], &group["different_results"]),
         (&json!(3), &json!(3), &json!(1))
+    );
+    // What was run on each result stands beside it.
+    let checks = json!([
+        {"command": "grep a a.txt", "exit": 0, "passed": true},
+        {"command": "test -f missing.txt", "exit": 1, "passed": false},
+    ]);
+    assert_eq!(lines[0]["checks"], checks);
+    assert_eq!(
+        (&group["checked"], &group["checks_passed"]),
+        (&json!(3), &json!(0))
     );
     let ms = &group["ms"];
     assert!(
@@ -237,13 +251,17 @@ async fn rehearsals_are_summed_up() {
             "scripted",
             "--repeat",
             "2",
+            "--check",
+            "test -s a.txt",
             "cat /proc/sys/kernel/random/uuid > a.txt; says ok",
         ])
         .await
         .ok();
     let sum = said.out.lines().find(|line| line.starts_with('∑')).unwrap();
     assert!(
-        sum.contains("2 of 2 done") && sum.contains("2 different results"),
+        sum.contains("2 of 2 done")
+            && sum.contains("2 different results")
+            && sum.contains("checks passed 2 of 2"),
         "{sum}"
     );
     for (arguments, sentence) in [
@@ -387,4 +405,41 @@ async fn on_a_terminal_they_are_drawn_in_place_and_one_is_chosen() {
     );
     assert!(shown.contains("applied: 1 written"), "{shown}");
     assert_eq!(fort.read("made.txt"), "/agent.sh\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_says_who_it_is() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    let home = fort.treefort.home().to_str().unwrap();
+    let line = format!(
+        "{PROGRAM} run --home {home} --agents scripted,scripted --ask 'asks edit a; says told $told'"
+    );
+    let mut terminal = tokio::process::Command::new("script");
+    terminal
+        .args(["-qefc", &line, "/dev/null"])
+        .current_dir(fort.project.path())
+        .env("OLLAMA_HOST", fort.model.url())
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut person = terminal.spawn().unwrap();
+    let mut stdin = person.stdin.take().unwrap();
+    fort.questions(2).await;
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"yes\nno\n")
+        .await
+        .unwrap();
+    let output = tokio::time::timeout(PATIENCE, person.wait_with_output()).await;
+    let output = output.expect("nobody took the answers").unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let shown = anstream::adapter::strip_str(&shown).to_string();
+    assert!(output.status.success(), "{shown}");
+    for part in [
+        "1. scripted · scripted:1b asks: It wants to edit a.",
+        "2. scripted · scripted:1b asks: It wants to edit a.",
+        "told yes",
+        "told no",
+    ] {
+        assert!(shown.contains(part), "no {part} in\n{shown}");
+    }
 }

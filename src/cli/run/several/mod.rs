@@ -88,7 +88,7 @@ pub(super) async fn ask(
         show::table(&contest)?;
         show::beginnings(&contest)?;
         output::progress("");
-        if answered && following.asking.can_ask() && !interrupted {
+        if answered && following.asking.can_ask() && output::is_terminal() && !interrupted {
             show::choose(&contest, connection).await?;
         } else {
             show::what_next(&contest);

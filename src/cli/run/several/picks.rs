@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::{
-    agent::{manifest::Driver, registry::Registry},
+    agent::{
+        manifest::{Driver, Manifest},
+        registry::Registry,
+    },
     cli::{
         error::{CommandError, Kind},
-        run::{Args, Starting, attach, work},
+        run::{Args, Starting, attach, network::Network, work},
         text::one_line,
     },
     nips::nip90::MAX_COMPARED,
@@ -23,8 +26,8 @@ enum Wrong {
     NoModel(String),
     #[error("a conversation goes on with one agent, not with several")]
     GoesOn,
-    #[error("{0} does not work on files, so there is nothing that a check could run on")]
-    NoFiles(String),
+    #[error("none of these agents leaves files behind that could be checked")]
+    NothingToCheck,
     #[error("{0} never asks for a permission")]
     NeverAsks(String),
 }
@@ -76,7 +79,14 @@ impl Pick {
             args.ignored = false;
             args.check.clear();
             args.ask = false;
-        } else if all.ask && manifest.is_some_and(|manifest| !manifest.asks()) {
+            args.network = Network::default();
+            return Ok(args);
+        }
+        if manifest.is_some_and(|manifest| !is_checkable(manifest)) {
+            // A command's own exit code counts.
+            args.check.clear();
+        }
+        if all.ask && manifest.is_some_and(|manifest| !manifest.asks()) {
             let wrong = Wrong::NeverAsks(one_line(name));
             return Err(
                 CommandError::new(Kind::Usage, wrong).hint("leave out --ask, or this agent")
@@ -84,6 +94,11 @@ impl Pick {
         }
         Ok(args)
     }
+}
+
+/// Whether a check can run on what an agent leaves behind.
+fn is_checkable(manifest: &Manifest) -> bool {
+    manifest.workspace && manifest.driver != Driver::Exec
 }
 
 /// What was looked at before anything starts.
@@ -177,19 +192,16 @@ pub(in crate::cli::run) fn picks(
     if in_all > 1 && args.go_on.is_some() {
         return Err(usage(Wrong::GoesOn).hint("leave out --continue, or name one agent"));
     }
-    let works_on_files = |agent: &Option<String>| {
+    // Of one alone, its job says so itself.
+    let checkable = |(agent, _): &(Option<String>, Option<String>)| {
         let agent = agent.as_deref().unwrap_or("chat");
         agents
             .get(agent)
-            .is_none_or(|agent| agent.manifest.workspace)
+            .is_none_or(|agent| is_checkable(&agent.manifest))
     };
-    // With a conversation it is known later who does it.
-    let about_files = !args.check.is_empty() && args.go_on.is_none();
-    if about_files && !once.iter().any(|(agent, _)| works_on_files(agent)) {
-        let name = once.first().and_then(|(agent, _)| agent.clone());
-        let name = name.unwrap_or_else(|| "chat".to_owned());
-        return Err(usage(Wrong::NoFiles(one_line(&name)))
-            .hint("one that does: treefort run --agent opencode --check \"npm test\" \"…\""));
+    if in_all > 1 && !args.check.is_empty() && !once.iter().any(checkable) {
+        return Err(usage(Wrong::NothingToCheck)
+            .hint("one that does: treefort run --agents opencode --check \"npm test\" \"…\""));
     }
     let rounds = 1..=times;
     Ok(rounds
@@ -259,8 +271,9 @@ mod tests {
         );
         let mut args = Args::question("x");
         args.check = vec!["true".into()];
+        args.agents = vec!["chat".into(), "shell".into()];
         let error = picks(&args, &Registry::load(None).0).unwrap_err();
-        assert!(error.message().contains("chat does not work on files"));
+        assert!(error.message().contains("could be checked"));
     }
 
     #[test]
@@ -270,18 +283,27 @@ mod tests {
         all.workspace = Some("/tmp".into());
         all.check = vec!["true".into()];
         all.ask = true;
-        let of = |agent: &str| {
+        let of = |all: &Args, agent: &str| {
             let pick = Pick {
                 agent: Some(agent.into()),
                 model: None,
                 round: None,
             };
-            pick.args(&all, &registry)
+            pick.args(all, &registry)
         };
-        let chat = of("chat").unwrap();
+        let chat = of(&all, "chat").unwrap();
         assert!(chat.workspace.is_none() && chat.check.is_empty() && !chat.ask);
-        let opencode = of("opencode").unwrap();
+        let opencode = of(&all, "opencode").unwrap();
         assert!(opencode.workspace.is_some() && opencode.check.len() == 1 && opencode.ask);
-        assert!(of("shell").unwrap_err().message().contains("never asks"));
+        all.ask = false;
+        let shell = of(&all, "shell").unwrap();
+        assert!(shell.workspace.is_some() && shell.check.is_empty());
+        all.ask = true;
+        assert!(
+            of(&all, "shell")
+                .unwrap_err()
+                .message()
+                .contains("never asks")
+        );
     }
 }

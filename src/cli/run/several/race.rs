@@ -30,6 +30,8 @@ const COLOURS: [AnsiColor; 6] = [
     AnsiColor::Green,
     AnsiColor::BrightMagenta,
 ];
+/// Bytes of an answer that are shown while others still work.
+const SAID: usize = 400;
 /// How long the end of a job may come after its result, and after it was withdrawn.
 const WIND_UP: Duration = Duration::from_secs(5);
 
@@ -80,6 +82,8 @@ pub(super) struct Lane {
     /// How long it took, once it is over, in seconds.
     pub(super) took: u64,
     pub(super) threaded: bool,
+    /// The beginning of its answer, on one line.
+    pub(super) said: String,
     questions: usize,
 }
 
@@ -134,6 +138,7 @@ impl Race {
                 began: false,
                 took: 0,
                 threaded: false,
+                said: String::new(),
                 questions: 0,
             });
         }
@@ -196,21 +201,24 @@ impl Race {
 
     /// Sets the clock of those who may work by now, and says what those do of whom nothing was heard.
     pub(super) fn tick(&mut self, now: Instant) {
-        let mut ahead = 0;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.end.is_none()) {
-            let waits = ahead >= self.at_once && !lane.began;
-            ahead += 1;
-            if waits {
-                lane.agent.doing = match self.at_once {
-                    1 => "waits for its turn: one works at a time".to_owned(),
-                    n => format!("waits for its turn: {n} work at the same time"),
-                };
+        let at_it = |lane: &&Lane| lane.end.is_none() && lane.since.is_some();
+        let mut free = self
+            .at_once
+            .saturating_sub(self.lanes.iter().filter(at_it).count());
+        let waiting = |lane: &&mut Lane| lane.end.is_none() && lane.since.is_none();
+        for lane in self.lanes.iter_mut().filter(waiting) {
+            if free > 0 || lane.began {
+                free = free.saturating_sub(1);
+                lane.since = Some(now);
+                if !lane.began {
+                    "starting".clone_into(&mut lane.agent.doing);
+                }
                 continue;
             }
-            if lane.since.is_none() {
-                lane.since = Some(now);
-                "starting".clone_into(&mut lane.agent.doing);
-            }
+            lane.agent.doing = match self.at_once {
+                1 => "waits for its turn: one works at a time".to_owned(),
+                n => format!("waits for its turn: {n} work at the same time"),
+            };
         }
         for lane in &mut self.lanes {
             if lane.until.is_some_and(|until| now >= until) {
@@ -298,6 +306,8 @@ impl Lane {
     /// What the coordinator says of its job.
     fn answer(&mut self, at: usize, event: &Event, now: Instant) -> Heard {
         if kind::is_job_result(event.kind) {
+            let cut = event.content.floor_char_boundary(SAID);
+            self.said = one_line(&event.content[..cut]);
             self.ends(End::Answered, now);
             return Heard::Nothing;
         }

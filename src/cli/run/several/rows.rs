@@ -69,9 +69,16 @@ fn block(lane: &Lane, now: u64, columns: usize, lines: usize, rows: &mut Vec<Str
     let name = truncate(&lane.agent.name, columns.saturating_sub(12).max(8));
     let beside = columns.saturating_sub(columns_of(&name) + 4);
     let (head, below) = fitting(&notes, beside, lines >= 3);
-    let gap = beside.saturating_sub(columns_of(&head));
+    let mut gap = beside.saturating_sub(columns_of(&head));
+    // On a line that it has for itself, what it does stands between its name and its figures.
+    let mut between = String::new();
+    if lines == 1 && gap > 8 {
+        let doing = doing(lane, gap - 4);
+        gap -= columns_of(&doing) + 2;
+        between = format!("  {DIM}{doing}{DIM:#}");
+    }
     rows.push(format!(
-        "{style}{symbol} {name}{style:#}{:gap$}  {DIM}{head}{DIM:#}",
+        "{style}{symbol} {name}{style:#}{between}{:gap$}  {DIM}{head}{DIM:#}",
         ""
     ));
     let mut left = lines - 1;
@@ -83,28 +90,32 @@ fn block(lane: &Lane, now: u64, columns: usize, lines: usize, rows: &mut Vec<Str
         return;
     }
     if lane.end.is_some() {
-        if let Some(line) = last_words(lane) {
-            let line = truncate(&line, columns.saturating_sub(2));
-            rows.push(format!("  {DIM}{line}{DIM:#}"));
-        }
+        left = 1;
+    }
+    if left == 1 {
+        let doing = doing(lane, columns.saturating_sub(2));
+        rows.push(format!("  {DIM}{doing}{DIM:#}"));
         return;
     }
-    // Room for one line only goes to what it does, or did last.
     let steps: Vec<&str> = lane.agent.recent().collect();
-    let working = lane.agent.doing == "working" && !lane.agent.is_writing();
-    if left == 1
-        && working
-        && let Some(last) = steps.last()
-    {
-        let step = truncate(last, columns.saturating_sub(4));
-        rows.push(format!("  {DIM}› {step}{DIM:#}"));
-        return;
-    }
     for step in &steps[steps.len().saturating_sub(left - 1)..] {
         let step = truncate(step, columns.saturating_sub(4));
         rows.push(format!("  {DIM}›{DIM:#} {step}"));
     }
     rows.push(lane.agent.activity(columns));
+}
+
+/// What it does, did last or ended with, where there is one line for it.
+fn doing(lane: &Lane, columns: usize) -> String {
+    if let Some(words) = last_words(lane) {
+        return truncate(&words, columns);
+    }
+    let agent = &lane.agent;
+    let between_steps = agent.doing == "working" && !agent.is_writing();
+    match agent.recent().next_back().filter(|_| between_steps) {
+        Some(last) => truncate(&format!("› {last}"), columns),
+        None => agent.doing_now(columns),
+    }
 }
 
 /// As many notes as fit beside the name, and the rest for a line of their own where there is one.
@@ -128,7 +139,8 @@ fn fitting(notes: &[String], room: usize, more: bool) -> (String, String) {
 /// How it ended, in a line.
 fn last_words(lane: &Lane) -> Option<String> {
     match lane.end.as_ref()? {
-        End::Answered => Some("done".to_owned()),
+        End::Answered if lane.said.trim().is_empty() => Some("done".to_owned()),
+        End::Answered => Some(format!("» {}", lane.said.trim())),
         End::Failed { sentence, .. } if sentence.is_empty() => Some("failed".to_owned()),
         End::Failed { sentence, .. } => Some(one_line(sentence)),
         End::Cancelled => Some("cancelled".to_owned()),
@@ -269,9 +281,9 @@ mod tests {
           … starting
         ");
         insta::assert_snapshot!(shown(&race, 60, 6), @r"
-        ● opencode · qwen2.5:7b                      1:12 · 2 steps
-        ! claude-code · sonnet                                 0:03
-        ● chat                                                 0:00
+        ● opencode · qwen2.5:7b  › Edited src/a.…    1:12 · 2 steps
+        ! claude-code · sonnet  no [2Jmodel is there           0:03
+        ● chat  … starting                                     0:00
         ");
         for (columns, height) in (40..120).flat_map(|c| (5..30).map(move |h| (c, h))) {
             let shown = shown(&race, columns, height);
@@ -316,9 +328,13 @@ mod tests {
         race.tick(Instant::now());
         insta::assert_snapshot!(shown(&race, 60, 24), @r"
         ● agent 0                                              0:00
+          … starting
         ● agent 1                                              0:00
+          … starting
         ● agent 2                                              0:00
+          … starting
         ● agent 3                                              0:00
+          … starting
         0 of 32 done · 28 waiting
         ");
     }

@@ -9,21 +9,30 @@ import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import { Asks } from "./Asks";
 import { Changed } from "./Changed";
+import type { Conversation } from "./conversations";
 import { Lane } from "./lane";
 import { Progress, step } from "./Progress";
 import { go, hrefs } from "./route";
 import { titleOf } from "./Sessions";
 import { Apply, Applying, Standings } from "./Standings";
-import { conversations, store } from "./state";
+import { conversations, me, store } from "./state";
 import type { Store } from "./store";
 import { Busy, Button, Chip } from "./ui";
 
 /** How much of an answer is shown here. */
 const SHOWN = 6000;
 
+/** Whether a comparison is the owner's: a guest's job joins nothing. */
+function isMine(one: Conversation): boolean {
+  const [first] = one.jobs;
+  const operator = me.value?.operator;
+  if (first?.event !== undefined) return first.event.pubkey === operator;
+  return first?.inner?.tags.some((tag) => tag[0] === "q" && tag[1] === one.comparison?.id && tag[3] === operator) === true;
+}
+
 /** Those that were asked the same at once, in the order in which they were asked. */
 function asked(comparison: string): string[] {
-  const all = conversations.value.filter((one) => one.comparison?.id === comparison);
+  const all = conversations.value.filter((one) => one.comparison?.id === comparison && isMine(one));
   return all.sort((a, b) => (a.comparison?.n ?? 0) - (b.comparison?.n ?? 0)).map((one) => one.id);
 }
 

@@ -371,7 +371,7 @@ export const words = {
     changed: "Changed",
     checks: "Checks",
     passed: (passed: number, of: number): string => `${count(passed)} of ${count(of)}`,
-    checkFailed: (command: string, exit: number | undefined): string => (exit === undefined ? `${command}: did not run` : `${command}: exit code ${exit}`),
+    checkFailed: (command: string, exit: number | undefined): string => (exit === undefined ? `${command}: did not end` : `${command}: exit code ${exit}`),
     standings: "How they did",
     least: "The least of all",
     apply: "Apply…",
