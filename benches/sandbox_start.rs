@@ -91,6 +91,7 @@ async fn main() {
             limits: Limits::default(),
             labels: Vec::new(),
             workspace: None,
+            state: None,
             private: Vec::new(),
             runtime: None,
         };

@@ -287,3 +287,59 @@ async fn a_part_of_a_project_is_named_and_tasks_are_no_questions() {
     assert_eq!(jobs(&["jobs"]).await, 3);
     assert!(jobs(&["jobs", "--all"]).await > 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_test_kit_says_what_an_agent_can_do_and_what_it_cannot() {
+    let model = ModelServer::start().await;
+    let embedded = "[sandbox]\nruntime = \"embedded\"\n";
+    let treefort = Treefort::start_with(&model, &[], embedded);
+    let tried = async |name: &str| {
+        let output = treefort
+            .command(&["agent", "check", name, "--live", "--json"])
+            .await;
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let tried: Vec<(String, String)> = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|one| {
+                let word = |name: &str| one[name].as_str().unwrap().to_owned();
+                (word("tried"), word("verdict"))
+            })
+            .collect();
+        (output.status.success(), tried)
+    };
+    let verdict = |tried: &[(String, String)], what: &str| {
+        let found = tried.iter().find(|(name, _)| name == what);
+        found
+            .map(|(_, verdict)| verdict.clone())
+            .unwrap_or_default()
+    };
+    let (fine, chat) = tried("chat").await;
+    assert!(fine, "{chat:?}");
+    for what in [
+        "starts",
+        "asks its model",
+        "leaves room to work",
+        "answers",
+        "ends",
+        "stops when told to",
+    ] {
+        assert_eq!(verdict(&chat, what), "works", "{chat:?}");
+    }
+    for what in ["writes a file", "asks before it acts", "remembers"] {
+        assert_eq!(verdict(&chat, what), "left", "{chat:?}");
+    }
+    // One that never asks its model, and says something of its own.
+    agent::install(treefort.home(), "deaf", "echo I know better", &[]);
+    let manifest = treefort.home().join("agents/deaf/agent.toml");
+    let toml = std::fs::read_to_string(&manifest).unwrap();
+    let exec =
+        "driver = \"exec\"\nenv = { MODEL = \"{model}\" }\n[embedded]\nsystem = true\n[image]";
+    std::fs::write(&manifest, toml.replace("[image]", exec)).unwrap();
+    let (fine, deaf) = tried("deaf").await;
+    assert!(!fine, "{deaf:?}");
+    assert_eq!(verdict(&deaf, "starts"), "works", "{deaf:?}");
+    for what in ["asks its model", "answers"] {
+        assert_eq!(verdict(&deaf, what), "failed", "{deaf:?}");
+    }
+}

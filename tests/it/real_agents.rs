@@ -102,6 +102,33 @@ each! {
     goose: super::GOOSE;
 }
 
+mod resumed {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn claude_code_goes_on_with_its_own_memory_after_a_restart() {
+        super::goes_on(super::CLAUDE_CODE).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn codex_goes_on_with_its_own_memory_after_a_restart() {
+        super::goes_on(super::CODEX).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn gemini_goes_on_with_its_own_memory_after_a_restart() {
+        super::goes_on(super::GEMINI).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_at_once_in_docker_and_one_is_taken_home() {
+    three_at_once(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_at_once_without_docker_and_one_is_taken_home() {
+    three_at_once(false).await;
+}
+
 /// The `PATH` of a person who has these agents.
 pub(crate) fn path_with(agents: &[&str]) -> String {
     let mut folders: Vec<String> = agents
@@ -194,6 +221,116 @@ async fn works(agent: Real, docker: bool) {
         fort.say(&["undo", &before]).await.ok();
         assert_eq!(files(&copy), worked, "{name}: the undo undone");
     }
+}
+
+/// A fort with these agents, on the local model alone.
+async fn local_fort(agents: &[&str], docker: bool) -> (Fort, Model) {
+    let model = Model::start().await;
+    let url = model.url();
+    let path = if docker {
+        std::env::var("PATH").unwrap()
+    } else {
+        path_with(agents)
+    };
+    let mut environment = vec![("OLLAMA_HOST", url.as_str()), ("PATH", path.as_str())];
+    if !docker {
+        environment.push(NO_DOCKER);
+    }
+    let fort = Fort::start_in(crate::jobs::AT_ONCE, &environment).await;
+    if docker {
+        for agent in agents {
+            fort.say(&["agent", "build", agent]).await.ok();
+        }
+    }
+    (fort, model)
+}
+
+/// After treefort was stopped and started, the agent knows what it did: its model is sent the tool's call and answer
+/// of before, and nobody tells it a summary. The token is in nothing that it keeps.
+async fn goes_on(agent: Real) {
+    let (mut fort, model) = local_fort(&[agent.name], false).await;
+    model.script(&[
+        Step::Write("hello.txt", "hello from the fort\n"),
+        Step::Say("I wrote hello.txt."),
+    ]);
+    fort.say(&["run", "--agent", agent.name, "write hello.txt"])
+        .await
+        .ok();
+    fort.treefort.terminate();
+    fort.treefort.up();
+    model.script(&[
+        Step::Say("I remember nothing."),
+        Step::Write("more.txt", "more\n"),
+        Step::Say("I wrote more.txt, too."),
+    ]);
+    let said = fort.say(&["run", "--continue", "and more"]).await.ok();
+    assert_eq!(said.out.trim(), "I wrote more.txt, too.", "{said:?}");
+    let calls = model.calls();
+    let first = calls.iter().find(|call| call.turn).unwrap();
+    assert!(first.body.to_string().contains("hello from the fort"));
+    let sessions = fort.sessions().await;
+    let resumed = sessions
+        .values()
+        .filter_map(|records| tag(&records[0], "resumed"));
+    assert_eq!(resumed.collect::<Vec<_>>(), ["agent"]);
+    let token = first.headers.get("authorization");
+    assert_eq!(token, None, "Ollama is shown no token");
+    let copy = fort.copy().await;
+    assert_eq!(files(&copy)["more.txt"].1, b"more\n");
+}
+
+/// The same job to three makers' agents: each in a sandbox of its own, one taken home, and back again.
+async fn three_at_once(docker: bool) {
+    let agents = ["opencode", "claude-code", "codex"];
+    let (fort, model) = local_fort(&agents, docker).await;
+    model.script(&[
+        Step::Write("hello.txt", "hello from the fort\n"),
+        Step::Say("I wrote hello.txt."),
+    ]);
+    let mine = tree(fort.project.path());
+    let names = agents.join(",");
+    let run = [
+        "run",
+        "--agents",
+        &names,
+        "--check",
+        "test -s hello.txt",
+        "write hello.txt",
+    ];
+    let said = fort.say(&run).await.ok();
+    for (line, agent) in said.out.lines().skip(1).zip(agents) {
+        assert!(
+            line.contains(agent) && line.contains("✓ done"),
+            "{}",
+            said.out
+        );
+        assert!(line.contains("1 +1 −0"), "{}", said.out);
+    }
+    assert_eq!(tree(fort.project.path()), mine, "untouched until apply");
+    let sessions = fort.sessions().await;
+    assert_eq!(sessions.len(), 3, "a key for each");
+    let copies: std::collections::BTreeSet<Option<String>> = sessions
+        .values()
+        .map(|records| tag(&records[0], "workspace"))
+        .collect();
+    assert_eq!(copies.len(), 3, "a copy for each");
+    for records in sessions.values() {
+        assert!(of_kind(records, 4784).is_empty(), "{records:#?}");
+        let check = records.iter().find(|record| sort(record) == "check");
+        assert_eq!(tag(check.unwrap(), "exit").as_deref(), Some("0"));
+    }
+    let second = said
+        .err
+        .split("to bring 2. home")
+        .nth(1)
+        .and_then(|rest| rest.split("treefort apply").nth(1))
+        .and_then(|rest| rest.split_whitespace().next());
+    let second = second.unwrap_or_else(|| panic!("{}", said.err));
+    fort.say(&["apply", "--yes", second]).await.ok();
+    let home = std::fs::read_to_string(fort.project.path().join("hello.txt")).unwrap();
+    assert_eq!(home, "hello from the fort\n");
+    fort.say(&["apply", "--take-back"]).await.ok();
+    assert_eq!(tree(fort.project.path()), mine);
 }
 
 /// What reached the model: the agent's own words for its own cloud, Ollama's for Ollama, the cloud's key and never the

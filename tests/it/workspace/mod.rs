@@ -51,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A treefort, and a project in git.
 pub(crate) struct Fort {
-    treefort: Treefort,
+    pub(crate) treefort: Treefort,
     model: ModelServer,
     pub(crate) project: tempfile::TempDir,
 }
