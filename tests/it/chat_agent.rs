@@ -94,8 +94,8 @@ type Seen = Arc<Mutex<Vec<Vec<scripted::Message>>>>;
 async fn scripted_server(answer: Answer) -> (String, Scripted, Seen) {
     let seen: Seen = Arc::default();
     let log = Arc::clone(&seen);
-    let script: scripted::Script = Arc::new(move |messages| {
-        log.lock().unwrap().push(messages.to_vec());
+    let script: scripted::Script = Arc::new(move |asked| {
+        log.lock().unwrap().push(asked.messages.to_vec());
         answer.clone()
     });
     let (url, server) = Scripted::start(script).await.unwrap();
