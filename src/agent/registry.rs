@@ -352,4 +352,32 @@ mod tests {
         assert!(registry.get("chat").unwrap().folder.is_none());
         assert_eq!(problems.len(), 3, "{problems:?}");
     }
+
+    #[test]
+    fn what_npm_pins_is_the_version_that_is_said() {
+        for (name, package) in [
+            ("claude-code", "@agentclientprotocol/claude-agent-acp"),
+            ("codex", "@agentclientprotocol/codex-acp"),
+            ("gemini", "@google/gemini-cli"),
+            ("goose", "@aaif/goose-binary-linux-x64"),
+        ] {
+            let (registry, problems) = Registry::load(None);
+            assert!(problems.is_empty(), "{problems:?}");
+            let agent = registry.get(name).unwrap();
+            let lock = agent
+                .files
+                .iter()
+                .find(|(file, _)| *file == "package-lock.json");
+            let lock: serde_json::Value = serde_json::from_str(lock.unwrap().1).unwrap();
+            let packages = lock["packages"].as_object().unwrap();
+            let pinned = &packages[&format!("node_modules/{package}")]["version"];
+            assert_eq!(*pinned, *agent.manifest.version, "{name}");
+            // Every package by its hash, and none from an address of the machine that wrote this.
+            let foreign = packages.iter().filter(|(path, package)| {
+                !path.is_empty()
+                    && (!package["integrity"].is_string() || package.get("resolved").is_some())
+            });
+            assert_eq!(foreign.count(), 0, "{name}");
+        }
+    }
 }

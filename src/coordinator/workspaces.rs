@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     job::Failure,
-    nips::workspace::Which,
+    nips::workspace::{Operation, Which},
     sandbox,
     workspace::{self, About, Workspace, import, inventory, objects::Store},
 };
@@ -359,6 +359,7 @@ impl Workspaces {
     pub(super) async fn find(
         self: &Arc<Self>,
         which: &Which,
+        operation: &Operation,
         of: impl FnOnce(&PublicKey) -> Option<PublicKey>,
     ) -> Result<Arc<Shared>, Failure> {
         let none = |sentence: &str| Failure::new("workspace", sentence.to_owned());
@@ -376,7 +377,10 @@ impl Workspaces {
                     (!copies.is_empty()).then_some(copies)
                 });
                 let copies = of.ok_or_else(|| none("no agent has worked on this folder"))?;
-                self.newest_with_work(&copies).await
+                match last_applied(&all, &copies) {
+                    Some(id) if *operation == Operation::TakeBack => id,
+                    _ => self.newest_with_work(&copies).await,
+                }
             }
             Which::Newest => {
                 let all = self.list().await?;
@@ -387,6 +391,16 @@ impl Workspaces {
         };
         self.open(id).await
     }
+}
+
+/// The one of these copies that was brought home last: what a person takes back, also when others were made later or
+/// beside it.
+fn last_applied(all: &[About], copies: &[PublicKey]) -> Option<PublicKey> {
+    let here = all.iter().filter(|about| copies.contains(&about.id));
+    let applied = here.filter_map(|about| Some((about.applied.last()?.at, about.id)));
+    // The list begins with the newest, which is the one of those of one second.
+    let last = applied.reduce(|last, next| if next.0 > last.0 { next } else { last });
+    last.map(|(_, id)| id)
 }
 
 impl Workspaces {

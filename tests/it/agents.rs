@@ -330,12 +330,26 @@ async fn the_test_kit_says_what_an_agent_can_do_and_what_it_cannot() {
         assert_eq!(verdict(&chat, what), "left", "{chat:?}");
     }
     // One that never asks its model, and says something of its own.
-    agent::install(treefort.home(), "deaf", "echo I know better", &[]);
-    let manifest = treefort.home().join("agents/deaf/agent.toml");
-    let toml = std::fs::read_to_string(&manifest).unwrap();
-    let exec =
-        "driver = \"exec\"\nenv = { MODEL = \"{model}\" }\n[embedded]\nsystem = true\n[image]";
-    std::fs::write(&manifest, toml.replace("[image]", exec)).unwrap();
+    let folder = treefort.home().join("agents/deaf");
+    std::fs::create_dir_all(&folder).unwrap();
+    let toml = r#"name = "deaf"
+title = "Deaf"
+description = "Of a test."
+version = "1"
+driver = "exec"
+argv = ["/bin/sh", "-c", "echo I know better", "sh"]
+kinds = [5870]
+workspace = false
+grace_s = 1
+env = { MODEL = "{model}" }
+[image]
+dockerfile = "Dockerfile"
+[embedded]
+system = true
+"#;
+    std::fs::write(folder.join("agent.toml"), toml).unwrap();
+    let dockerfile = "FROM scratch\nENTRYPOINT [\"/treefort\", \"sandbox-init\", \"--\"]\nCOPY treefort /treefort\n";
+    std::fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
     let (fine, deaf) = tried("deaf").await;
     assert!(!fine, "{deaf:?}");
     assert_eq!(verdict(&deaf, "starts"), "works", "{deaf:?}");

@@ -112,11 +112,6 @@ mod resumed {
     async fn codex_goes_on_with_its_own_memory_after_a_restart() {
         super::goes_on(super::CODEX).await;
     }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn gemini_goes_on_with_its_own_memory_after_a_restart() {
-        super::goes_on(super::GEMINI).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context, what: &str, json: bool) -> Result<(),
     let name = if registry::is_built_in(what) && !Path::new(what).is_dir() {
         what.to_owned()
     } else {
-        bring(context, what, &home)?
+        bring(context, what, &home, json)?
     };
     let own = Context {
         home,
@@ -85,11 +85,16 @@ pub(super) async fn run(context: &Context, what: &str, json: bool) -> Result<(),
 }
 
 /// Copies an agent of the person's into the home; returns its name.
-fn bring(context: &Context, what: &str, home: &Home) -> Result<String, CommandError> {
+fn bring(context: &Context, what: &str, home: &Home, json: bool) -> Result<String, CommandError> {
     let folder = folder_of(context, what)?;
     let findings = folder::check(&folder, context.home.dir());
     for finding in &findings {
-        show(finding)?;
+        if json {
+            let problem = &finding.problem;
+            write(&Tried::wrong(problem.to_string(), &problem.fix), true)?;
+        } else {
+            show(finding)?;
+        }
     }
     if !findings.is_empty() {
         let sentence = "it cannot be tried before that is put right".to_owned();

@@ -167,7 +167,9 @@ async fn perform(
 async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failure> {
     context
         .workspaces
-        .find(&task.which, |session| workspace_of(context, session))
+        .find(&task.which, &task.operation, |session| {
+            workspace_of(context, session)
+        })
         .await
 }
 

@@ -62,6 +62,9 @@ pub(super) struct Asked {
     pub(super) stream: bool,
 }
 
+/// How requests are read and answers written.
+type Spoken = (fn(&Value) -> Asked, fn(&Asked, &Said) -> Vec<u8>);
+
 /// What is answered.
 pub(super) enum Said {
     Call(String, Value),
@@ -130,7 +133,7 @@ async fn answer(
     let bytes = bytes.unwrap_or_default();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let path = head.uri.path().to_owned();
-    let known: Option<(fn(&Value) -> Asked, fn(&Asked, &Said) -> Vec<u8>)> = match path.as_str() {
+    let known: Option<Spoken> = match path.as_str() {
         "/api/chat" => Some((ollama::read, ollama::write)),
         "/v1/chat/completions" => Some((openai::read, openai::write)),
         "/v1/responses" => Some((responses::read, responses::write)),

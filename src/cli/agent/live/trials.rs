@@ -67,6 +67,11 @@ impl Tried {
         }
     }
 
+    /// What is wrong with its folder, before anything can be tried.
+    pub(super) fn wrong(detail: String, fix: &str) -> Self {
+        Self::of("its folder", false, detail, fix)
+    }
+
     fn of(what: &'static str, works: bool, detail: impl Into<String>, fix: &str) -> Self {
         let verdict = if works {
             Verdict::Works
@@ -128,6 +133,8 @@ struct Bench<'a> {
     manifest: &'a Manifest,
     project: &'a Path,
     watched: &'a Watched,
+    /// Whether it did, the first time.
+    asks_its_model: bool,
 }
 
 /// Tries everything.
@@ -145,11 +152,14 @@ pub(super) async fn all(
         manifest,
         project,
         watched,
+        asks_its_model: false,
     };
     let mut tried = Vec::new();
     let first = bench.first(&mut tried).await?;
     if first.succeeded() {
-        bench.stops(&mut tried).await?;
+        if bench.asks_its_model {
+            bench.stops(&mut tried).await?;
+        }
         bench.asks(&mut tried).await?;
         bench.remembers(&first, &mut tried).await?;
     }
@@ -167,6 +177,7 @@ impl Bench<'_> {
         };
         let done = self.job(&prompt, &[], None).await?;
         let calls = self.watched.take();
+        self.asks_its_model = !calls.is_empty();
         tried.push(match done.started {
             Some(after) => Tried::new(
                 "starts",
@@ -197,17 +208,20 @@ impl Bench<'_> {
                 "asks its model",
                 !calls.is_empty(),
                 match calls.len() {
+                    0 => "not once".to_owned(),
                     1 => format!("once, with {first} bytes, about {tokens} tokens"),
                     n => format!("{n} times; it begins with {first} bytes, about {tokens} tokens"),
                 },
                 "it finds the model at http://127.0.0.1:11434 with the token in TREEFORT_TOKEN as its key",
             ));
-            tried.push(Tried::of(
-                "leaves room to work",
-                tokens * 2 <= context,
-                format!("about {tokens} of the {context} tokens that its models are given"),
-                "say less to the model by itself, or set `context` under [model] in agent.toml",
-            ));
+            if !calls.is_empty() {
+                tried.push(Tried::of(
+                    "leaves room to work",
+                    tokens * 2 <= context,
+                    format!("about {tokens} of the {context} tokens that its models are given"),
+                    "say less to the model by itself, or set `context` under [model] in agent.toml",
+                ));
+            }
         }
         self.acts(&done, &calls, tried);
         let answer = done.result().map(|result| result.content.clone());
@@ -281,9 +295,6 @@ impl Bench<'_> {
 
     /// It stops when it is told to, with the model in the middle of an answer.
     async fn stops(&mut self, tried: &mut Vec<Tried>) -> Result<(), CommandError> {
-        if !self.manifest.needs_a_model() {
-            return Ok(());
-        }
         let job = self.publish(&format!("Wait. {WAIT}"), &[], None).await?;
         let deadline = Instant::now() + PATIENCE;
         while self.watched.take().is_empty() && Instant::now() < deadline {

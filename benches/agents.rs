@@ -1,0 +1,297 @@
+//! The real agents in their containers, each with a model that answers at once: how long a job takes from the request
+//! to the result when no container is there (*cold*) and when one waits (*warm*), the container's memory in the middle
+//! of the turn, and what the agent tells its model before the first word of a person. Then eight sessions at once, and
+//! how soon an event reaches a subscriber beside them, with the same measured on the quiet machine.
+//!
+//! Run with `cargo bench --bench agents` after `tests/run setup`. Needs Docker Engine; builds the agents' images first,
+//! on `TREEFORT_BASE` or the base that the tests make. `TREEFORT_BENCH_AGENTS=codex,goose` measures those.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark reports to a person and fails by panicking"
+)]
+
+mod common;
+
+use std::{
+    convert::Infallible,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use nostr::{JsonUtil as _, Keys};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use treefort::{coordinator::now, nips::Draft};
+
+use self::common::{Customer, Up, report};
+
+const MODEL: &str = "coder:1b";
+const ROUNDS: usize = 3;
+const AGENTS: &str = "opencode,claude-code,codex,gemini,goose";
+/// Sessions at once.
+const EIGHT: usize = 8;
+/// Events of the probe, and the pause between two.
+const EVENTS: usize = 300;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What the model was asked, and how long it thinks before its last words.
+#[derive(Default)]
+struct Asked {
+    /// Bytes of the first request with tools.
+    first: AtomicUsize,
+    calls: AtomicUsize,
+    thinks_ms: AtomicU64,
+}
+
+/// A call that writes a file, with whatever the agent has.
+fn write(tools: &[Value]) -> Option<Value> {
+    let text = "printf 'hello\\n' > /workspace/hello.txt";
+    tools.iter().find_map(|tool| {
+        let function = &tool["function"];
+        let fields = &function["parameters"]["properties"];
+        let name = function["name"].as_str()?;
+        let path = "/workspace/hello.txt";
+        let arguments = match name {
+            "Write" | "write_file" => json!({"file_path": path, "content": "hello\n"}),
+            "write" if !fields["filePath"].is_null() => {
+                json!({"filePath": path, "content": "hello\n"})
+            }
+            "write" => json!({"path": path, "content": "hello\n"}),
+            "exec_command" => json!({"cmd": text}),
+            _ => return None,
+        };
+        Some(json!({"function": {"name": name, "arguments": arguments}}))
+    })
+}
+
+async fn answer(request: Request<Incoming>, asked: Arc<Asked>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let text = match path.as_str() {
+        "/api/version" => json!({"version": "0.9.0"}).to_string(),
+        "/api/tags" => json!({"models": [{"name": MODEL, "model": MODEL, "size": 1, "digest": "",
+            "modified_at": "2026-01-01T00:00:00Z", "details": {}}]})
+        .to_string(),
+        "/api/show" => json!({"capabilities": ["completion", "tools"],
+            "model_info": {"x.context_length": 65_536}, "details": {}})
+        .to_string(),
+        _ => {
+            asked.calls.fetch_add(1, Ordering::Relaxed);
+            let request: Value = serde_json::from_slice(&body).unwrap();
+            let tools = request["tools"].as_array().cloned().unwrap_or_default();
+            let said = request["messages"].as_array().unwrap();
+            let acted = said.iter().any(|said| said["role"] == "tool");
+            let mut message = json!({"role": "assistant", "content": "It is written."});
+            if !tools.is_empty() && request.get("format").is_none() {
+                let first = asked.first.load(Ordering::Relaxed);
+                if first == 0 {
+                    asked.first.store(body.len(), Ordering::Relaxed);
+                }
+                if !acted {
+                    let call = write(&tools).unwrap();
+                    message = json!({"role": "assistant", "content": "", "tool_calls": [call]});
+                } else {
+                    let thinks = asked.thinks_ms.load(Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(thinks)).await;
+                }
+            }
+            json!({"model": MODEL, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
+                "done_reason": "stop", "prompt_eval_count": 1000, "eval_count": 10})
+            .to_string()
+                + "\n"
+        }
+    };
+    Response::new(Full::new(text.into()))
+}
+
+async fn serve() -> (String, Arc<Asked>) {
+    let asked = Arc::new(Asked::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let shared = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let asked = shared.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let asked = asked.clone();
+                    async move { Ok::<_, Infallible>(answer(request, asked).await) }
+                });
+                let http = hyper::server::conn::http1::Builder::new();
+                let _ended = http.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (url, asked)
+}
+
+async fn one(customer: &mut Customer, agent: &str, folder: &std::path::Path) -> Duration {
+    let job = customer
+        .ask(5870, "write hello.txt")
+        .tag(["param", "agent", agent])
+        .tag(["param", "workspace", folder.to_str().unwrap()]);
+    customer.job(job).await.0
+}
+
+/// Memory of the agent's container, as the engine says it.
+fn memory(agent: &str) -> Option<String> {
+    let output = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let filter = format!("label=treefort.agent={agent}");
+    let id = output(&["ps", "-q", "--filter", &filter]);
+    let id = id.lines().next()?.to_owned();
+    let said = output(&["stats", "--no-stream", "--format", "{{.MemUsage}}", &id]);
+    Some(said.split('/').next()?.trim().to_owned())
+}
+
+/// How soon events reach a subscriber: one is published, the next a moment after it came.
+async fn deliveries(up: &Up, events: usize) -> Vec<Duration> {
+    let mut reader = Customer::connect(up).await;
+    let mut writer = Customer::connect(up).await;
+    let keys = Keys::generate();
+    let filter = json!({"kinds": [1], "authors": [keys.public_key().to_hex()]});
+    reader
+        .send(json!(["REQ", "probe", filter]).to_string())
+        .await;
+    let mut times = Vec::new();
+    for number in 0..events {
+        let note = Draft::new(1)
+            .content(format!("{number}"))
+            .sign(&keys, now())
+            .unwrap();
+        let frame = format!("[\"EVENT\",{}]", note.as_json());
+        let began = Instant::now();
+        writer.send(frame).await;
+        loop {
+            let Message::Text(text) = reader.socket.next().await.unwrap().unwrap() else {
+                continue;
+            };
+            if text.contains(&note.id.to_hex()) {
+                break;
+            }
+        }
+        times.push(began.elapsed());
+        tokio::time::sleep(PAUSE).await;
+    }
+    times
+}
+
+fn line(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    println!(
+        "{name:<34} p50 {:>9.2?}  p99 {:>9.2?}  of {}",
+        at(50),
+        at(99),
+        times.len()
+    );
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(run());
+}
+
+async fn run() {
+    let (url, asked) = serve().await;
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..200 {
+        std::fs::write(folder.path().join(format!("{number}.txt")), "text\n").unwrap();
+    }
+    let base = std::env::var("TREEFORT_BASE").unwrap_or_else(|_| "treefort-test-base:1".to_owned());
+    let config = |warm: u32| {
+        format!(
+            "[sandbox]\nbase = \"{base}\"\n[sessions]\nidle_s = 0\nwarm = {warm}\n[jobs]\nmax_running = {EIGHT}\n"
+        )
+    };
+    let chosen = std::env::var("TREEFORT_BENCH_AGENTS").unwrap_or_else(|_| AGENTS.to_owned());
+    let agents: Vec<&str> = chosen.split(',').collect();
+    for agent in &agents {
+        let up = Up::start(&url, MODEL, &config(0));
+        let mut customer = Customer::connect(&up).await;
+        // The first one builds the image.
+        one(&mut customer, agent, folder.path()).await;
+        asked.first.store(0, Ordering::Relaxed);
+        asked.calls.store(0, Ordering::Relaxed);
+        let mut cold = Vec::new();
+        for _ in 0..ROUNDS {
+            cold.push(one(&mut customer, agent, folder.path()).await);
+        }
+        let calls = asked.calls.load(Ordering::Relaxed) / ROUNDS;
+        let first = asked.first.load(Ordering::Relaxed);
+        asked.thinks_ms.store(6_000, Ordering::Relaxed);
+        let looking = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let agent = (*agent).to_owned();
+            tokio::task::spawn_blocking(move || memory(&agent))
+                .await
+                .unwrap()
+        };
+        let (_, memory) = tokio::join!(one(&mut customer, agent, folder.path()), looking);
+        asked.thinks_ms.store(0, Ordering::Relaxed);
+        drop((customer, up));
+
+        let up = Up::start(&url, MODEL, &config(1));
+        let mut customer = Customer::connect(&up).await;
+        let mut warm = Vec::new();
+        one(&mut customer, agent, folder.path()).await;
+        for round in 1..=ROUNDS {
+            // One for conversations, and one of the agent for each job so far.
+            up.wait_for_warm(round + 1);
+            warm.push(one(&mut customer, agent, folder.path()).await);
+        }
+        println!(
+            "{agent}: {} of memory, {calls} calls of the model a job, {first} bytes (about {} tokens) before the first word",
+            memory.unwrap_or_default(),
+            first / 4
+        );
+        report("  cold: job to result", cold);
+        report("  warm: job to result", warm);
+    }
+
+    let up = Up::start(&url, MODEL, &config(0));
+    line(
+        "delivery, nothing else at work",
+        deliveries(&up, EVENTS).await,
+    );
+    let working = async {
+        let mut jobs = Vec::new();
+        for number in 0..EIGHT {
+            let mut customer = Customer::connect(&up).await;
+            let (agent, folder) = (agents[number % agents.len()], folder.path());
+            jobs.push(async move { one(&mut customer, agent, folder).await });
+        }
+        futures_util::future::join_all(jobs).await
+    };
+    let began = Instant::now();
+    let mut beside = Vec::new();
+    let mut working = std::pin::pin!(working);
+    let times = loop {
+        tokio::select! {
+            times = &mut working => break times,
+            more = deliveries(&up, 20) => beside.extend(more),
+        }
+    };
+    println!(
+        "{EIGHT} sessions at once: all done after {:.1?}",
+        began.elapsed()
+    );
+    report("  each: job to result", times);
+    line("delivery beside them", beside);
+}
