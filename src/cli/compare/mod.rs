@@ -1,6 +1,6 @@
 //! `treefort compare`: what several agents or models made of the same question.
 //!
-//! [`load`] reads a [`contest`] off the record, [`table`] and [`summary`] say what came of it, [`show`] writes it
+//! `load` reads a `contest` off the record, `table` and `summary` say what came of it, `show` writes it
 //! and asks which one is taken home. `treefort run --agents` ends with the same.
 
 mod between;
