@@ -118,7 +118,7 @@ test("a first question: from the field to the answer, with its story", async () 
     await page.getByText("Nothing like that.").waitFor();
     await page.getByRole("link", { name: "What it can touch" }).click();
     await page.getByRole("heading", { name: "The sandbox" }).waitFor();
-    await page.getByText("Your network: an agent has none.").waitFor();
+    await page.getByText("Your network: an agent has none, unless you give its job one.").waitFor();
     await page.getByText("There are no copies.").waitFor();
     await accessible(page);
     await shot(page, "touch");
