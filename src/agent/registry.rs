@@ -28,6 +28,10 @@ const BUILT_IN: &[BuiltIn] = &[
         dockerfile: include_str!("../../agents/claude-code/Dockerfile"),
         files: &[
             (
+                "managed-settings.json",
+                include_str!("../../agents/claude-code/managed-settings.json"),
+            ),
+            (
                 "package.json",
                 include_str!("../../agents/claude-code/package.json"),
             ),

@@ -2,10 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    io::BufRead as _,
+    io::{BufRead as _, IsTerminal as _},
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::sync::Notify;
 
 /// Lines that a person typed ahead.
@@ -110,8 +111,16 @@ pub(super) fn line_now() -> Option<String> {
     }
 }
 
-/// Forgets what was typed before anything was asked: it was meant for something else.
+/// Forgets what was typed before anything was asked: it was meant for something else. What a program writes into a pipe
+/// was not typed, and stays.
 pub(super) fn forget() {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return;
+    }
+    if let Err(error) = tcflush(&stdin, QueueSelector::IFlush) {
+        tracing::debug!(%error, "what was typed ahead may be taken for an answer");
+    }
     keyboard().lines().typed.clear();
 }
 

@@ -133,7 +133,14 @@ pub fn free(dir: &Path) -> io::Result<u64> {
 /// When `dir` itself cannot be opened; what is below it is counted as well as it can be.
 pub fn usage(dir: &Path, quota: &Quota, patience: Duration) -> io::Result<Usage> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(dir, flags, Mode::empty())?;
+    let root = match rustix::fs::open(dir, flags, Mode::empty()) {
+        // The agent may have closed its own folder; whoever measures must get in.
+        Err(Errno::ACCESS) => {
+            open_up(dir)?;
+            rustix::fs::open(dir, flags, Mode::empty())?
+        }
+        opened => opened?,
+    };
     let device = rustix::fs::fstat(&root)?.st_dev;
     let mut walk = Walk {
         quota: *quota,
@@ -159,6 +166,19 @@ pub fn usage(dir: &Path, quota: &Quota, patience: Duration) -> io::Result<Usage>
         }
     }
     Ok(walk.usage)
+}
+
+/// Gives its owner all rights to a folder, which is no link.
+///
+/// # Errors
+/// When it is another's.
+pub fn open_up(dir: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(dir, flags, Mode::empty())?;
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode) | Mode::RWXU;
+    // A descriptor that only names a folder changes nothing of it; its name below /proc does.
+    let name = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    Ok(rustix::fs::chmod(name, mode)?)
 }
 
 /// One directory that is being read.

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     agent::{
         folder,
-        registry::{self, Registry},
+        registry::{self, Agent, Registry},
     },
     config::{self, Config},
     model::scripted,
@@ -66,9 +66,14 @@ pub(super) async fn run(context: &Context, what: &str, json: bool) -> Result<(),
             "trying {name} in its sandbox, with a scripted model …"
         ));
     }
-    // An image is made in front of the first trial, whose time it is not.
-    let made = build::made(&own, &name, json || !context.verbose).await?;
-    tracing::debug!(made, "what it runs from");
+    // An image is made in front of the first trial, whose time it is not. One of a folder that may use the network is
+    // made only when its owner says so by name, and not because it is tried.
+    let (agents, _) = Registry::load(Some(own.home.dir()));
+    let asks = |agent: &Agent| agent.folder.is_some() && agent.manifest.image.network;
+    if !agents.get(&name).is_some_and(asks) {
+        let made = build::made(&own, &name, json || !context.verbose).await?;
+        tracing::debug!(made, "what it runs from");
+    }
     let tried = try_all(&own, &name).await?;
     for one in &tried {
         write(one, json)?;

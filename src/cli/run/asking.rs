@@ -94,6 +94,10 @@ impl Asking {
         let Some(asked) = self.open.front() else {
             return;
         };
+        if self.terminal {
+            // An answer is to what can be seen.
+            keyboard::forget();
+        }
         for line in lines(&asked.text, output::progress_columns()) {
             output::progress(line);
         }

@@ -222,7 +222,8 @@ impl Work {
             .and_then(|name| agents.get(name))
             .map(|agent| &agent.manifest);
         let works_on_files = manifest.is_some_and(|manifest| manifest.workspace);
-        if !works_on_files && (args.workspace.is_some() || args.ignored) {
+        let wants_files = args.workspace.is_some() || args.ignored || !args.check.is_empty();
+        if !works_on_files && wants_files {
             let agent = name.unwrap_or("chat").to_owned();
             return Err(CommandError::new(Kind::Usage, Problem::NoFiles(agent))
                 .hint("one that does: treefort run --agent opencode \"…\""));

@@ -195,6 +195,7 @@ fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(Said::Nobody);
     }
+    keyboard::forget();
     let mut err = anstream::stderr().lock();
     write!(err, "{question}")?;
     err.flush()?;

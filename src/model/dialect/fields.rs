@@ -61,6 +61,9 @@ pub(super) fn refuse(map: &Map<String, Value>, names: &[&str]) -> Result<(), Str
     }
 }
 
+/// Tools of one request. Real agents have some dozens; more would only keep the host busy.
+pub(super) const MOST_TOOLS: usize = 1024;
+
 /// The tools that a session runs itself, as `own` makes them; those that the provider would run are left out: agents
 /// list them unasked. A request that has no others wants just that, and the model would make its findings up.
 pub(super) fn tools<'a>(
@@ -69,7 +72,10 @@ pub(super) fn tools<'a>(
 ) -> Result<Vec<Value>, String> {
     let mut tools = Vec::new();
     let mut foreign = None;
-    for tool in given {
+    for (number, tool) in given.into_iter().enumerate() {
+        if number == MOST_TOOLS {
+            return Err(format!("there are more than {MOST_TOOLS} tools"));
+        }
         let tool = object(tool, "a tool")?;
         match own(tool)? {
             Some(own) => tools.push(own),

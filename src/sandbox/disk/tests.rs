@@ -159,3 +159,24 @@ fn the_host_s_free_space_is_known() {
         Some(Over::Bytes { .. } | Over::Files { .. })
     ));
 }
+
+#[test]
+fn a_folder_that_its_owner_closed_is_measured_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a"), [0; 5000]).unwrap();
+    let closed = |mode| {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for mode in [0o300, 0o000] {
+        closed(mode);
+        let usage = count(folder.path());
+        assert!(usage.bytes >= 5000, "{mode:o} {usage:?}");
+        closed(mode);
+        open_up(folder.path()).unwrap();
+        let now = fs::metadata(folder.path()).unwrap().permissions().mode();
+        assert_eq!(now & 0o700, 0o700);
+    }
+    let link = folder.path().join("link");
+    symlink("/etc", &link).unwrap();
+    assert!(open_up(&link).is_err());
+}

@@ -426,7 +426,13 @@ async fn who_asks_says_who_it_is() {
     let mut person = terminal.spawn().unwrap();
     let mut stdin = person.stdin.take().unwrap();
     fort.questions(2).await;
-    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"yes\nno\n")
+    // What is typed ahead is an answer to nothing.
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"yes\n")
+        .await
+        .unwrap();
+    fort.questions(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"no\n")
         .await
         .unwrap();
     let output = tokio::time::timeout(PATIENCE, person.wait_with_output()).await;

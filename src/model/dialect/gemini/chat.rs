@@ -5,7 +5,11 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use super::{Generate, Method};
+use crate::model::dialect::fields;
 use crate::model::dialect::openai::OpenAiChat;
+
+/// Calls that wait for their results at once.
+const MOST_OPEN: usize = 256;
 
 /// A conversation as it grows.
 #[derive(Default)]
@@ -87,9 +91,13 @@ impl Generate {
         let given = self.body.get("tools").and_then(Value::as_array);
         let declared = given.into_iter().flatten();
         let declared = declared.flat_map(|tool| tool["functionDeclarations"].as_array());
-        let offered = declared
-            .flatten()
-            .filter(|function| allowed.is_none_or(|names| names.contains(&function["name"])));
+        let offered = declared.flatten().filter(|function| {
+            let named = |names: &Vec<Value>| {
+                let mut names = names.iter().take(fields::MOST_TOOLS);
+                names.any(|name| *name == function["name"])
+            };
+            allowed.is_none_or(named)
+        });
         let function = |given: &Value| {
             let none = || json!({"type": "object", "properties": {}});
             let schemas = ["parametersJsonSchema", "parameters"];
@@ -135,8 +143,10 @@ impl Messages {
                 } else {
                     "content"
                 };
-                let before = message[field].as_str().unwrap_or_default();
-                message[field] = format!("{before}{text}").into();
+                match &mut message[field] {
+                    Value::String(before) => before.push_str(text),
+                    field => *field = text.into(),
+                }
             }
             if let Some(call) = call {
                 match &mut message["tool_calls"] {
@@ -154,6 +164,10 @@ impl Messages {
             Some(id) if !id.is_empty() => id.to_owned(),
             _ => format!("call_{}", self.made),
         };
+        // Of very many that nobody answered, the first are forgotten.
+        if self.open.len() >= MOST_OPEN {
+            self.open.pop_front();
+        }
         self.open.push_back((id.clone(), name.to_owned()));
         let arguments = call.get("args").cloned().unwrap_or_else(|| json!({}));
         json!({"id": id, "type": "function",

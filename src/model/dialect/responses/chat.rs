@@ -181,10 +181,13 @@ impl Messages {
 
 /// Adds to a text.
 fn more(text: &mut Value, with: &str) {
-    *text = match text.as_str().filter(|text| !text.is_empty()) {
-        Some(before) => format!("{before}\n\n{with}").into(),
-        None => with.into(),
-    };
+    match text {
+        Value::String(before) if !before.is_empty() => {
+            before.push_str("\n\n");
+            before.push_str(with);
+        }
+        _ => *text = with.into(),
+    }
 }
 
 /// The text of a content, and its pictures in OpenAI's form.

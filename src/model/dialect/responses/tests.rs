@@ -314,3 +314,17 @@ fn refuses_what_would_make_the_provider_act_or_remember() {
     let error = parse(&json!({"input": "hi", "previous_response_id": "r"})).unwrap_err();
     assert!(error.contains("send the whole conversation"), "{error}");
 }
+
+#[test]
+fn more_tools_than_any_agent_has_are_refused_wherever_they_stand() {
+    let named = |name: &str| json!({"type": "function", "name": name});
+    let many = |count: usize| vec![named("a"); count];
+    let asks = |tools: Value| json!({"model": "m", "input": "hi", "tools": tools});
+    assert!(parse(&asks(json!(many(1024)))).is_ok());
+    let error = parse(&asks(json!(many(1025)))).unwrap_err();
+    assert!(error.contains("more than 1024 tools"), "{error}");
+    let space = |name: &str| json!({"type": "namespace", "name": name, "tools": many(600)});
+    assert!(parse(&asks(json!([space("a")]))).is_ok());
+    let error = parse(&asks(json!([space("a"), space("b")]))).unwrap_err();
+    assert!(error.contains("more than 1024 tools"), "{error}");
+}

@@ -19,16 +19,31 @@ const GRAMMAR_CHARS: usize = 8_000;
 
 /// The tools that the session runs, rebuilt; the error is a sentence for a request that has others only.
 pub(super) fn parse(given: &[Value]) -> Result<Vec<Value>, String> {
-    fields::tools(given, own_or_space)
+    let tools = fields::tools(given, own_or_space)?;
+    bounded(&tools)?;
+    Ok(tools)
+}
+
+/// Refuses too many in all: a namespace holds many.
+fn bounded(tools: &[Value]) -> Result<(), String> {
+    let inside = |tool: &Value| tool["tools"].as_array().map_or(1, Vec::len);
+    let all: usize = tools.iter().map(inside).sum();
+    if all > fields::MOST_TOOLS {
+        return Err(format!("there are more than {} tools", fields::MOST_TOOLS));
+    }
+    Ok(())
 }
 
 /// The same for tools beside which there are others.
 pub(super) fn own_only(given: &[Value]) -> Result<Vec<Value>, String> {
     let own = |tool| own_or_space(fields::object(tool, "a tool")?);
-    given
+    let tools: Vec<Value> = given
         .iter()
+        .take(fields::MOST_TOOLS + 1)
         .filter_map(|tool| own(tool).transpose())
-        .collect()
+        .collect::<Result<_, String>>()?;
+    bounded(&tools)?;
+    Ok(tools)
 }
 
 fn own_or_space(tool: &Map<String, Value>) -> Result<Option<Value>, String> {
@@ -109,6 +124,10 @@ impl Tools {
     }
 
     fn add(&mut self, tool: &Value, namespace: Option<&str>) {
+        // Several lists of one request may hold as many each.
+        if self.functions.len() >= fields::MOST_TOOLS {
+            return;
+        }
         let kind = match tool["type"].as_str() {
             Some("custom") => Kind::Custom,
             Some("local_shell") => Kind::Shell,
