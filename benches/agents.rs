@@ -15,7 +15,6 @@
 mod common;
 
 use std::{
-    convert::Infallible,
     process::Command,
     sync::{
         Arc,
@@ -24,19 +23,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
 use nostr::{JsonUtil as _, Keys};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
-use treefort::{coordinator::now, nips::Draft};
+use treefort::{
+    coordinator::now,
+    model::scripted::{self, Answer, MODEL, Scripted},
+    nips::Draft,
+};
 
 use self::common::{Customer, Up, report};
 
-const MODEL: &str = "coder:1b";
 const ROUNDS: usize = 3;
 const AGENTS: &str = "opencode,claude-code,codex,gemini,goose";
 /// Sessions at once.
@@ -55,85 +53,41 @@ struct Asked {
 }
 
 /// A call that writes a file, with whatever the agent has.
-fn write(tools: &[Value]) -> Option<Value> {
-    let text = "printf 'hello\\n' > /workspace/hello.txt";
-    tools.iter().find_map(|tool| {
-        let function = &tool["function"];
-        let fields = &function["parameters"]["properties"];
-        let name = function["name"].as_str()?;
-        let path = "/workspace/hello.txt";
-        let arguments = match name {
-            "Write" | "write_file" => json!({"file_path": path, "content": "hello\n"}),
-            "write" if !fields["filePath"].is_null() => {
-                json!({"filePath": path, "content": "hello\n"})
-            }
-            "write" => json!({"path": path, "content": "hello\n"}),
-            "exec_command" => json!({"cmd": text}),
-            _ => return None,
-        };
-        Some(json!({"function": {"name": name, "arguments": arguments}}))
-    })
-}
-
-async fn answer(request: Request<Incoming>, asked: Arc<Asked>) -> Response<Full<Bytes>> {
-    let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let text = match path.as_str() {
-        "/api/version" => json!({"version": "0.9.0"}).to_string(),
-        "/api/tags" => json!({"models": [{"name": MODEL, "model": MODEL, "size": 1, "digest": "",
-            "modified_at": "2026-01-01T00:00:00Z", "details": {}}]})
-        .to_string(),
-        "/api/show" => json!({"capabilities": ["completion", "tools"],
-            "model_info": {"x.context_length": 65_536}, "details": {}})
-        .to_string(),
-        _ => {
-            asked.calls.fetch_add(1, Ordering::Relaxed);
-            let request: Value = serde_json::from_slice(&body).unwrap();
-            let tools = request["tools"].as_array().cloned().unwrap_or_default();
-            let said = request["messages"].as_array().unwrap();
-            let acted = said.iter().any(|said| said["role"] == "tool");
-            let mut message = json!({"role": "assistant", "content": "It is written."});
-            if !tools.is_empty() && request.get("format").is_none() {
-                let first = asked.first.load(Ordering::Relaxed);
-                if first == 0 {
-                    asked.first.store(body.len(), Ordering::Relaxed);
-                }
-                if !acted {
-                    let call = write(&tools).unwrap();
-                    message = json!({"role": "assistant", "content": "", "tool_calls": [call]});
-                } else {
-                    let thinks = asked.thinks_ms.load(Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(thinks)).await;
-                }
-            }
-            json!({"model": MODEL, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
-                "done_reason": "stop", "prompt_eval_count": 1000, "eval_count": 10})
-            .to_string()
-                + "\n"
+fn write(tool: &scripted::Tool) -> Option<Answer> {
+    let (path, text) = ("/workspace/hello.txt", "hello\n");
+    let arguments = match tool.name.as_str() {
+        "Write" | "write_file" => json!({"file_path": path, "content": text}),
+        "write" if tool.fields.contains_key("filePath") => {
+            json!({"filePath": path, "content": text})
         }
+        "write" => json!({"path": path, "content": text}),
+        "exec_command" => json!({"cmd": format!("echo hello > {path}")}),
+        _ => return None,
     };
-    Response::new(Full::new(text.into()))
+    Some(Answer::call(tool.name.as_str(), arguments))
 }
 
-async fn serve() -> (String, Arc<Asked>) {
-    let asked = Arc::new(Asked::default());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let shared = asked.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let asked = shared.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let asked = asked.clone();
-                    async move { Ok::<_, Infallible>(answer(request, asked).await) }
-                });
-                let http = hyper::server::conn::http1::Builder::new();
-                let _ended = http.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    (url, asked)
+fn answer(said: &scripted::Asked, asked: &Asked) -> Answer {
+    asked.calls.fetch_add(1, Ordering::Relaxed);
+    let done = Answer::new("It is written.").at_once();
+    // Some ask for a title of the conversation beside it.
+    let title =
+        |message: &scripted::Message| message.role == "user" && message.content.contains("title");
+    if said.tools.is_empty() || said.messages.iter().any(title) {
+        return done;
+    }
+    let none = asked.first.load(Ordering::Relaxed) == 0;
+    if none {
+        asked.first.store(said.bytes, Ordering::Relaxed);
+    }
+    if said.messages.iter().any(|message| message.role == "tool") {
+        let thinks = asked.thinks_ms.load(Ordering::Relaxed);
+        return Answer {
+            first: Duration::from_millis(thinks),
+            ..done
+        };
+    }
+    said.tools.iter().find_map(write).unwrap()
 }
 
 async fn one(customer: &mut Customer, agent: &str, folder: &std::path::Path) -> Duration {
@@ -209,7 +163,10 @@ fn main() {
 }
 
 async fn run() {
-    let (url, asked) = serve().await;
+    let asked = Arc::new(Asked::default());
+    let shared = asked.clone();
+    let script: scripted::Script = Arc::new(move |said| answer(said, &shared));
+    let (url, _serving) = Scripted::start(script).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     for number in 0..200 {
         std::fs::write(folder.path().join(format!("{number}.txt")), "text\n").unwrap();

@@ -17,7 +17,6 @@
 mod common;
 
 use std::{
-    convert::Infallible,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -26,18 +25,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
 use nostr::{Event, JsonUtil as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use treefort::model::scripted::{self, Answer, MODEL, Scripted};
+
 use self::common::{Customer, Up, report};
 
-const MODEL: &str = "coder:1b";
 const ROUNDS: usize = 5;
 
 /// What the model was asked.
@@ -48,69 +44,22 @@ struct Asked {
     bytes: AtomicUsize,
 }
 
-/// A model that writes a file, runs a command, and says that it is done, each at once.
-async fn answer(request: Request<Incoming>, asked: Arc<Asked>) -> Response<Full<Bytes>> {
-    let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let text = match path.as_str() {
-        "/api/version" => json!({"version": "0.9.0"}).to_string(),
-        "/api/tags" => json!({"models": [{"name": MODEL, "model": MODEL, "size": 1, "digest": "",
-            "modified_at": "2026-01-01T00:00:00Z", "details": {}}]})
-        .to_string(),
-        "/api/show" => {
-            json!({"capabilities": ["completion", "tools"], "model_info": {"x.context_length": 32768},
-                "details": {}})
-            .to_string()
-        }
-        _ => {
-            asked.calls.fetch_add(1, Ordering::Relaxed);
-            asked.bytes.fetch_max(body.len(), Ordering::Relaxed);
-            let body: Value = serde_json::from_slice(&body).unwrap();
-            let said = body["messages"].as_array().unwrap();
-            let tools = said.iter().filter(|said| said["role"] == "tool").count();
-            let call = |name: &str, arguments: Value| {
-                json!({"role": "assistant", "content": "",
-                    "tool_calls": [{"function": {"name": name, "arguments": arguments}}]})
-            };
-            let message = match tools {
-                0 => call(
-                    "write",
-                    json!({"filePath": "/workspace/hello.txt", "content": "hello\n"}),
-                ),
-                1 => call(
-                    "bash",
-                    json!({"command": "echo more >> hello.txt", "description": "adds a line"}),
-                ),
-                _ => json!({"role": "assistant", "content": "It is written."}),
-            };
-            json!({"model": MODEL, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
-                "done_reason": "stop", "prompt_eval_count": 1000, "eval_count": 10})
-            .to_string()
-                + "\n"
-        }
-    };
-    Response::new(Full::new(text.into()))
-}
-
-async fn serve() -> (String, Arc<Asked>) {
-    let asked = Arc::new(Asked::default());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let shared = asked.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let asked = shared.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let asked = asked.clone();
-                    async move { Ok::<_, Infallible>(answer(request, asked).await) }
-                });
-                let http = hyper::server::conn::http1::Builder::new();
-                let _ended = http.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    (url, asked)
+/// What the model says: it writes a file, runs a command, and says that it is done, each at once.
+fn answer(said: &scripted::Asked, asked: &Asked) -> Answer {
+    asked.calls.fetch_add(1, Ordering::Relaxed);
+    asked.bytes.fetch_max(said.bytes, Ordering::Relaxed);
+    let tools = said.messages.iter().filter(|said| said.role == "tool");
+    match tools.count() {
+        0 => Answer::call(
+            "write",
+            json!({"filePath": "/workspace/hello.txt", "content": "hello\n"}),
+        ),
+        1 => Answer::call(
+            "bash",
+            json!({"command": "echo more >> hello.txt", "description": "adds a line"}),
+        ),
+        _ => Answer::new("It is written.").at_once(),
+    }
 }
 
 /// A number in a tag of the record of the answer.
@@ -216,7 +165,10 @@ fn main() {
 }
 
 async fn run() {
-    let (url, asked) = serve().await;
+    let asked = Arc::new(Asked::default());
+    let shared = asked.clone();
+    let script: scripted::Script = Arc::new(move |said| answer(said, &shared));
+    let (url, _serving) = Scripted::start(script).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     for number in 0..200 {
         std::fs::write(folder.path().join(format!("{number}.txt")), "text\n").unwrap();

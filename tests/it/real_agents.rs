@@ -72,10 +72,11 @@ const GOOSE: Real = Real {
 };
 
 /// Writes more, and looks for the keys in all that it can read, and for a way out. (The pattern is not itself what it
-/// finds; and Gemini CLI runs nothing with `$(…)` in it.)
+/// finds. Gemini CLI runs nothing with `$(…)` in it, and now and then loses the last line of what a command wrote.)
 const LOOK: &str = "echo more >> hello.txt; \
-    (env; cat /proc/*/environ; find ~ /tmp /etc -type f -exec cat {} +) 2>/dev/null | grep -ac 'of-the-[c]loud'; \
-    wc -l < /proc/net/route";
+    (env; cat /proc/*/environ; find ~ /tmp /etc -type f -exec cat {} +) 2>/dev/null \
+    | grep -ac 'of-the-[c]loud' > /tmp/keys; wc -l < /proc/net/route > /tmp/routes; \
+    paste -d : /tmp/keys /tmp/routes; echo end; sleep 0.3";
 
 /// One test for each agent and sandbox.
 macro_rules! each {
@@ -348,7 +349,7 @@ fn asked(agent: &Real, model: &str, calls: &[Call]) {
     // Some put what a tool said into a text of JSON.
     let seen = turn[2].body.to_string().replace("\\\\", "\\");
     // None, and the head of an empty table.
-    assert!(seen.contains("0\\n1"), "{seen}");
+    assert!(seen.contains("0:1"), "{seen}");
     for (_, key) in KEYS {
         assert!(!seen.contains(key), "the agent saw a key: {seen}");
     }

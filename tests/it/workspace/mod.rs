@@ -38,10 +38,10 @@ use std::{
 
 use nostr::Event;
 use serde_json::{Value, json};
-use treefort::nips::session::check_chain;
+use treefort::{agent::image::BASE_VARIABLE, nips::session::check_chain};
 
 use crate::{
-    harness::{Client, PROGRAM, Treefort, client::tag},
+    harness::{Client, PROGRAM, Treefort, base, client::tag},
     jobs::AT_ONCE,
     model_server::ModelServer,
 };
@@ -179,6 +179,7 @@ impl Fort {
             .arg(self.treefort.home())
             .current_dir(folder)
             .env("OLLAMA_HOST", self.model.url())
+            .env(BASE_VARIABLE, base())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
