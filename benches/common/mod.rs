@@ -44,9 +44,7 @@ impl Up {
         let address = line
             .split("http://")
             .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
+            .and_then(|rest| rest.split_whitespace().next())
             .unwrap()
             .to_owned();
         Self {

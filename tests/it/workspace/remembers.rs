@@ -177,12 +177,14 @@ async fn a_memory_of_another_version_or_of_too_much_is_dropped() {
     wait("what is too much to go", || kept(&fort).is_empty()).await;
     let said = goes_on(&fort, COUNTS).await.ok();
     assert_eq!(said.out.trim(), "1");
-    let how: Vec<String> = resumed(&fort)
+    let mut how: Vec<String> = resumed(&fort)
         .await
         .into_iter()
         .map(|(how, _)| how)
         .collect();
-    assert_eq!(how, ["summary", "agent", "summary"]);
+    // Sessions of one second have no order; what each remembered was looked at above.
+    how.sort();
+    assert_eq!(how, ["agent", "summary", "summary"]);
 }
 
 /// Publishes a job for the keeper and waits for its result.
