@@ -112,6 +112,8 @@ impl Customer {
         Draft::new(kind)
             .tag(["i", prompt, "text"])
             .tag(["p", &self.provider])
+            // The same question twice in one second is two questions.
+            .tag(["moment", &format!("{:?}", Instant::now())])
     }
 
     /// One job; returns its time from request to result, and the result.

@@ -112,19 +112,61 @@ pub(super) async fn ask(
     facts::checkpoint(session, &about).await?;
     let text = text(&redactor, &wish, &tool);
     let options = options(&redactor, &answer);
-    let seconds = session.context.jobs.ask_s;
-    let until = now().saturating_add(seconds);
     let mut detail = vec![tag("claim", ["asked".to_owned()])];
-    // Names of tools are left out of a private job's record, and so are the names of options, which may repeat them.
+    // Names of tools are left out of a private job's record.
     let kind = tool.kind.clone().filter(|_| !session.private);
     detail.extend(kind.map(|kind| tag("tool", [kind])));
-    detail.extend(
-        options
-            .iter()
-            .map(|option| option_tag(option, session.private)),
-    );
+    let asked = Asked {
+        about,
+        wish,
+        text,
+        options,
+        detail,
+        answer: Waiting::Agent(answer),
+    };
+    put(session, order, lines, asked).await
+}
+
+/// What an owner is asked.
+pub(super) struct Asked {
+    /// What the checkpoint before it is about; empty where there is none.
+    pub(super) about: String,
+    /// What it would do, as in "whether it may …".
+    pub(super) wish: String,
+    /// The whole of it.
+    pub(super) text: String,
+    pub(super) options: Vec<OptionLine>,
+    /// What the record says of it in front of the options.
+    pub(super) detail: Vec<Vec<String>>,
+    /// Who waits for the answer.
+    pub(super) answer: Waiting,
+}
+
+/// Puts a question to the owner: on the record, at the desk, and to whoever follows the job.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) async fn put(
+    session: &mut Session,
+    order: &Order,
+    lines: &Lines,
+    asked: Asked,
+) -> Result<(), PublishError> {
+    let Asked {
+        about,
+        wish,
+        text,
+        options,
+        mut detail,
+        answer,
+    } = asked;
+    let seconds = session.context.jobs.ask_s;
+    let until = now().saturating_add(seconds);
+    // Names of options are left out of a private job's record: they may repeat those of tools.
+    let private = session.private;
+    detail.extend(options.iter().map(|option| option_tag(option, private)));
     detail.push(tag("until", [until.to_string()]));
-    let (alt, content) = if session.private {
+    let (alt, content) = if private {
         detail.push(tag("withheld", [text.len().to_string()]));
         ("Asks its owner something".to_owned(), "")
     } else {
@@ -145,7 +187,7 @@ pub(super) async fn ask(
         options,
         until,
         clock: Clock::new(seconds, Instant::now()),
-        answer: Waiting::Agent(answer),
+        answer,
     });
     session.stand.settle();
     let asks = Report::Asks {
@@ -226,7 +268,7 @@ fn options(redactor: &Redactor, answer: &Answer) -> Vec<OptionLine> {
         .collect()
 }
 
-pub(super) fn option_tag(option: &OptionLine, private: bool) -> Vec<String> {
+fn option_tag(option: &OptionLine, private: bool) -> Vec<String> {
     let (kind, name) = match private {
         false => (option.kind.clone(), option.name.clone()),
         // A kind that is none of the protocol's may say anything too.

@@ -5,23 +5,20 @@
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::Instant,
 };
 
 use super::{
-    asking::{Waiting, option_tag},
-    clock::Clock,
+    asking::{self, Asked, Waiting},
     context::{Context, now},
     executor::Order,
     publisher::PublishError,
-    questions::Question,
-    saying::{report, tag},
+    saying::tag,
     session::{Lines, Session},
 };
 use crate::{
     agent::manifest::Manifest,
     egress::{ASK, Contact, Network, Place, Rules, Said, Tally, Verdict, Why},
-    job::{Failure, Report},
+    job::Failure,
     nips::{
         nip90::{JobRequest, request::NETWORK},
         session::ActionKind,
@@ -251,46 +248,19 @@ async fn ask(
         option("2", "allow_always", "For this session"),
         option("3", "reject_once", "No"),
     ];
-    let seconds = session.context.jobs.ask_s;
-    let until = now().saturating_add(seconds);
-    let mut detail = Vec::new();
-    let private = session.private;
-    if !private {
-        detail.push(host(place));
-    }
-    detail.extend(options.iter().map(|option| option_tag(option, private)));
-    detail.push(tag("until", [until.to_string()]));
-    let (alt, content) = if private {
-        detail.push(tag("withheld", [text.len().to_string()]));
-        ("Asks its owner something".to_owned(), "")
-    } else {
-        (format!("Asks whether it may reach {shown}"), text.as_str())
+    let detail = match session.private {
+        true => Vec::new(),
+        false => vec![host(place)],
     };
-    let action = ActionKind::Other("question".to_owned());
-    let entry = session.log.action(action, detail, alt, content, now())?;
-    let id = entry.event.id;
-    session.publish(entry).await?;
-
-    let mut tags = vec![tag("question", [id.to_hex()])];
-    tags.extend(options.iter().map(|option| option_tag(option, false)));
-    tags.push(tag("until", [until.to_string()]));
-    session.stand.questions.ask(Question {
-        id,
+    let asked = Asked {
         about: String::new(),
-        text: text.clone(),
-        options,
-        until,
-        clock: Clock::new(seconds, Instant::now()),
-        answer: Waiting::Host(answer),
-    });
-    session.stand.settle();
-    let asks = Report::Asks {
-        sentence: format!("The agent asks whether it may reach {shown}"),
+        wish: format!("reach {shown}"),
         text,
-        tags,
+        options,
+        detail,
+        answer: Waiting::Host(answer),
     };
-    report(session, order, lines, asks).await;
-    Ok(())
+    asking::put(session, order, lines, asked).await
 }
 
 /// A turn begins.

@@ -236,7 +236,10 @@ impl Shared {
         let checked = self.dir.join(CHECKED);
         let removed = self.with(move |_| Ok(inventory::remove(&checked)?)).await;
         if let Err(failure) = removed {
-            tracing::warn!(reason = failure.sentence, "what was checked stays for now");
+            tracing::warn!(
+                reason = failure.sentence,
+                "what was checked stays until its copy is opened again"
+            );
         }
     }
 
