@@ -274,6 +274,30 @@ pub enum Problem {
     /// A command ended with another exit code than 0.
     #[error("the command ended with exit code {0}")]
     Exit(String),
+    /// A check of the result did not pass.
+    #[error("the agent is done, but a check did not pass: {0}")]
+    CheckFailed(String),
+    /// Several checks of the result did not pass.
+    #[error("the agent is done, but {failed} of {of} checks did not pass: {}", .named.join("; "))]
+    ChecksFailed {
+        /// How many did not.
+        failed: usize,
+        /// Of how many.
+        of: usize,
+        /// Which ones, and how each of them ended.
+        named: Vec<String>,
+    },
+    /// Of several that were asked, each has an answer that is not right.
+    #[error("{done} of {of} are done, and none of these passed its checks")]
+    NonePassed {
+        /// How many have an answer.
+        done: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Several were asked the last question, and none of them was chosen.
+    #[error("the last question went to several, so name the one that you mean: {}", .0.join(", "))]
+    SeveralAsked(Vec<String>),
     /// Both sides changed the same lines.
     #[error(
         "these files need a look, because your version and the agent's do not fit together: {0}"
@@ -301,6 +325,14 @@ pub enum Problem {
     /// The file is not there.
     #[error("there is no file '{0}', and no session or job is called so")]
     NoFile(String),
+    /// The id names a comparison, and one of its jobs is wanted.
+    #[error("'{needle}' is a comparison: name one of those who were asked: {}", jobs.join(", "))]
+    Compared {
+        /// What was given.
+        needle: String,
+        /// Numbers and ids of its jobs.
+        jobs: Vec<String>,
+    },
     /// The key cannot be read.
     #[error("'{0}' is not a public key: give an npub or 64 hexadecimal characters")]
     NotAKey(String),

@@ -11,14 +11,20 @@ use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag, 
 use super::{
     client::{Client, Error},
     error::{CommandError, Kind as Failure, Problem},
+    text::one_line,
     view,
 };
-use crate::nips::{kind, nip90::Status};
+use crate::nips::{
+    kind,
+    nip90::{Comparison, Status},
+};
 
 /// How many ids one filter carries.
 const IDS_PER_FILTER: usize = 100;
 /// How many candidates an ambiguous id lists.
 const MAX_CANDIDATES: usize = 8;
+/// Handed jobs among which the last session is looked for.
+const HANDED: usize = 20;
 /// The fewest characters of an id that name anything.
 const MIN_PREFIX: usize = 4;
 
@@ -41,20 +47,14 @@ pub(crate) const QUOTE: SingleLetterTag = SingleLetterTag::lowercase(Alphabet::Q
 /// Resolves what the person typed; nothing means the session that was given a job last.
 ///
 /// # Errors
-/// When nothing or several things are called so.
+/// When nothing or several things are called so, and when several sessions were given the last job.
 pub async fn resolve(
     client: &mut Client,
     coordinator: PublicKey,
     needle: Option<&str>,
 ) -> Result<Target, CommandError> {
     let Some(needle) = needle else {
-        return last_session(client, coordinator)
-            .await?
-            .map(Target::Session)
-            .ok_or_else(|| {
-                CommandError::new(Failure::Failed, Problem::NoSession)
-                    .hint("start one: treefort run \"a question\"")
-            });
+        return last(client, coordinator).await.map(Target::Session);
     };
     if needle.starts_with("npub1") {
         let key = PublicKey::parse(needle)
@@ -72,7 +72,8 @@ pub async fn resolve(
     for session in sessions(client, coordinator).await? {
         found.insert(session.to_hex(), Target::Session(session));
     }
-    for job in jobs(client, coordinator, None, true).await? {
+    let jobs = jobs(client, coordinator, None, true).await?;
+    for job in &jobs {
         found.insert(job.id.to_hex(), Target::Job(job.id));
     }
     // A session of an owner's own, such as an undo's, was handed to nobody: its whole key names it.
@@ -85,7 +86,66 @@ pub async fn resolve(
     {
         return Ok(Target::Session(key));
     }
+    // The id of a comparison is that of several: it names none of them.
+    let compared: Vec<(u16, EventId)> = jobs
+        .iter()
+        .filter_map(|job| Some((Comparison::of(job.event.as_ref()?)?, job.id)))
+        .filter(|(one, _)| one.id.to_hex().starts_with(&prefix))
+        .map(|(one, job)| (one.n, job))
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .collect();
+    if !compared.is_empty() && !found.keys().any(|id| id.starts_with(&prefix)) {
+        let named = compared
+            .iter()
+            .map(|(n, job)| format!("{n}. {}", view::short(&job.to_hex())));
+        let problem = Problem::Compared {
+            needle: needle.to_owned(),
+            jobs: named.collect(),
+        };
+        return Err(CommandError::new(Failure::Usage, problem)
+            .hint(format!("all of it: treefort compare {}", one_line(needle))));
+    }
     pick(needle, &prefix, found)
+}
+
+/// The session that was given a job last.
+async fn last(client: &mut Client, coordinator: PublicKey) -> Result<PublicKey, CommandError> {
+    let handed = handed(client, coordinator).await?;
+    let newest = handed
+        .iter()
+        .find_map(|job| Some((job, view::people(job).next()?)));
+    let (job, session) = newest.ok_or_else(|| {
+        CommandError::new(Failure::Failed, Problem::NoSession)
+            .hint("start one: treefort run \"a question\"")
+    })?;
+    let Some(one) = Comparison::of(job) else {
+        return Ok(session);
+    };
+    let quotes = view::of_kind(kind::AGENT_TASK).author(coordinator);
+    let quotes = quotes.custom_tag(QUOTE, one.id.to_hex());
+    let all = client.query(quotes).await?;
+    let several: BTreeMap<u16, PublicKey> = all
+        .iter()
+        .filter_map(|job| Some((Comparison::of(job)?.n, view::people(job).next()?)))
+        .collect();
+    if several.len() < 2 {
+        return Ok(session);
+    }
+    let named = several
+        .iter()
+        .map(|(n, session)| format!("{n}. {}", view::short(&session.to_hex())));
+    let problem = Problem::SeveralAsked(named.collect());
+    Err(CommandError::new(Failure::Usage, problem).hint(format!(
+        "all of it: treefort compare {}",
+        view::short(&one.id.to_hex())
+    )))
+}
+
+/// The jobs that the coordinator handed to sessions last, the newest first.
+async fn handed(client: &mut Client, coordinator: PublicKey) -> Result<Vec<Event>, Error> {
+    let handed = view::of_kind(kind::AGENT_TASK).author(coordinator);
+    client.newest(handed, HANDED).await
 }
 
 /// Whether this could be the name of a session or job at all.
@@ -136,9 +196,7 @@ pub async fn last_session(
     client: &mut Client,
     coordinator: PublicKey,
 ) -> Result<Option<PublicKey>, Error> {
-    let handed = client
-        .newest(view::of_kind(kind::AGENT_TASK).author(coordinator), 20)
-        .await?;
+    let handed = handed(client, coordinator).await?;
     Ok(handed.iter().find_map(|job| view::people(job).next()))
 }
 

@@ -248,6 +248,8 @@ pub(super) async fn begin(
         base: None,
         applied: Vec::new(),
         memory: None,
+        comparison: order.request.comparison.map(|one| one.id),
+        gone_on: None,
     };
     let fill = async |id| {
         let held = context.workspaces.begin(about(id)).await?;

@@ -108,6 +108,18 @@ impl Shared {
         blocking(move || Ok(this.remember_now(change)?)).await
     }
 
+    /// Notes that a later question goes on in it. It is what a person means then who names no copy.
+    pub(super) async fn goes_on(self: &Arc<Self>) {
+        let at = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let at = Some((at.as_secs(), at.subsec_nanos()));
+        if let Err(failure) = self.remember(move |about| about.gone_on = at).await {
+            tracing::warn!(
+                reason = failure.sentence,
+                "it is not noted that a question went on in a copy"
+            );
+        }
+    }
+
     /// Whether anything is, or was ever, done in it.
     pub(super) async fn has_work(self: &Arc<Self>) -> bool {
         self.holders.is_at_work() || self.has_changes().await

@@ -88,6 +88,9 @@ async fn work(
     if matches!(session.process.talk, Talk::Acp { .. }) {
         facts::begin_turn(session).await?;
     }
+    if let (Some(bench), true) = (&session.bench, order.continues.is_some()) {
+        bench.shared.goes_on().await;
+    }
     memory::hears(session, order.event.id).await;
     let began = Instant::now();
     let mut growing = Growing::new(began);

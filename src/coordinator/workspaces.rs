@@ -5,6 +5,8 @@
 //! its files are touched under its lock only. Everything here that reads or writes files blocks a thread of
 //! its own, never the runtime's.
 
+mod meant;
+
 use std::{
     collections::HashMap,
     os::unix::fs::DirBuilderExt as _,
@@ -21,13 +23,9 @@ use super::{
 };
 use crate::{
     job::Failure,
-    nips::workspace::{Operation, Which},
     sandbox,
     workspace::{self, About, Workspace, import, inventory, objects::Store},
 };
-
-/// Copies of a folder that are looked at to find the last work on it.
-const LOOKED_AT: usize = 50;
 
 /// Why something could not be done with a copy.
 #[derive(Debug, thiserror::Error)]
@@ -272,7 +270,7 @@ impl Workspaces {
         open.entry(*id).or_default().clone()
     }
 
-    /// What is remembered of every copy, newest first; those that cannot be read are left out.
+    /// What is remembered of every copy, the one that was asked something last first; those that cannot be read are left out.
     ///
     /// # Errors
     /// When the list itself cannot be read.
@@ -283,7 +281,7 @@ impl Workspaces {
                 .iter()
                 .filter_map(|entry| About::read(entry).ok())
                 .collect();
-            all.sort_by_key(|about| std::cmp::Reverse((about.created_at, about.created_ns)));
+            all.sort_by_key(|about| std::cmp::Reverse(about.last_asked()));
             Ok(all)
         })
         .await
@@ -351,72 +349,9 @@ impl Workspaces {
         })
         .await
     }
-
-    /// The copy that a task means. `of` gives the copy of a session.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(super) async fn find(
-        self: &Arc<Self>,
-        which: &Which,
-        operation: &Operation,
-        of: impl FnOnce(&PublicKey) -> Option<PublicKey>,
-    ) -> Result<Arc<Shared>, Failure> {
-        let none = |sentence: &str| Failure::new("workspace", sentence.to_owned());
-        let id = match which {
-            Which::Session(session) => of(session)
-                .ok_or_else(|| Failure::new("no-copy", "this session has no copy of a project"))?,
-            Which::Project(path) => {
-                let path = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
-                let all = self.list().await?;
-                // A person may be in a folder of the project.
-                let of = path.ancestors().find_map(|folder| {
-                    let of = |about: &&About| about.project.as_deref() == Some(folder);
-                    let copies: Vec<PublicKey> =
-                        all.iter().filter(of).map(|about| about.id).collect();
-                    (!copies.is_empty()).then_some(copies)
-                });
-                let copies = of.ok_or_else(|| none("no agent has worked on this folder"))?;
-                match last_applied(&all, &copies) {
-                    Some(id) if *operation == Operation::TakeBack => id,
-                    _ => self.newest_with_work(&copies).await,
-                }
-            }
-            Which::Newest => {
-                let all = self.list().await?;
-                all.first()
-                    .ok_or_else(|| none("no agent has worked on a folder yet"))?
-                    .id
-            }
-        };
-        self.open(id).await
-    }
-}
-
-/// The one of these copies that was brought home last: what a person takes back, also when others were made later or
-/// beside it.
-fn last_applied(all: &[About], copies: &[PublicKey]) -> Option<PublicKey> {
-    let here = all.iter().filter(|about| copies.contains(&about.id));
-    let applied = here.filter_map(|about| Some((about.applied.last()?.at, about.id)));
-    // The list begins with the newest, which is the one of those of one second.
-    let last = applied.reduce(|last, next| if next.0 > last.0 { next } else { last });
-    last.map(|(_, id)| id)
 }
 
 impl Workspaces {
-    /// The first of these in which something happened: a command that only looked is not what is meant by
-    /// "the last work on this folder".
-    async fn newest_with_work(self: &Arc<Self>, copies: &[PublicKey]) -> PublicKey {
-        for id in copies.iter().take(LOOKED_AT) {
-            if let Ok(shared) = self.open(*id).await
-                && shared.has_work().await
-            {
-                return *id;
-            }
-        }
-        copies[0]
-    }
-
     /// Removes the stores of projects that have no copy any more.
     ///
     /// # Errors

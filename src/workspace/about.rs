@@ -45,6 +45,12 @@ pub struct About {
     /// What its last agent itself remembers, in the folder `state` beside the files.
     #[serde(default)]
     pub memory: Option<Memory>,
+    /// The comparison that it was made for: several copies that were asked the same.
+    #[serde(default)]
+    pub comparison: Option<EventId>,
+    /// When a later question last went on in it, in Unix seconds and the nanoseconds of that second.
+    #[serde(default)]
+    pub gone_on: Option<(u64, u32)>,
 }
 
 /// What an agent itself remembers of the conversation about a copy.
@@ -83,6 +89,20 @@ pub struct Applied {
 }
 
 impl About {
+    /// When it was last asked something: for the order of copies.
+    #[must_use]
+    pub fn last_asked(&self) -> (u64, u32) {
+        let began = (self.created_at, self.created_ns);
+        self.gone_on.map_or(began, |at| at.max(began))
+    }
+
+    /// When its owner last chose it among several that were asked the same: brought it home, or went on in it.
+    #[must_use]
+    pub fn chosen_at(&self) -> Option<(u64, u32)> {
+        let applied = self.applied.last().map(|last| (last.at, 0));
+        self.gone_on.max(applied)
+    }
+
     /// An apply begins.
     pub fn begin_apply(&mut self, applied: Applied) {
         self.applied.push(applied);
@@ -157,6 +177,8 @@ mod tests {
                 unfinished: true,
             }],
             memory: None,
+            comparison: None,
+            gone_on: Some((9, 1)),
         };
         about.write(dir.path()).unwrap();
         assert_eq!(About::read(dir.path()).unwrap(), about);

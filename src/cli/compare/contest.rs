@@ -58,6 +58,8 @@ pub(in crate::cli) struct Entry {
     pub(in crate::cli) figures: Figures,
     pub(in crate::cli) checks: Vec<Check>,
     pub(in crate::cli) answer: Option<String>,
+    /// The exit code of a command that ended badly.
+    pub(in crate::cli) exit: Option<String>,
     pub(in crate::cli) changed: Option<Changed>,
 }
 
@@ -168,6 +170,11 @@ impl Entry {
         self.state == JobState::Done
     }
 
+    /// Whether nothing that was checked is wrong.
+    pub(in crate::cli) fn passed(&self) -> bool {
+        self.checks.iter().all(Check::passed)
+    }
+
     /// Milliseconds that it took, once it ended.
     pub(in crate::cli) fn ms(&self) -> Option<u64> {
         let ended = self.ended?;
@@ -219,6 +226,7 @@ impl Entry {
             figures: Figures::default(),
             checks: Vec::new(),
             answer: None,
+            exit: None,
             changed: None,
         }
     }

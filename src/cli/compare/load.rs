@@ -26,13 +26,33 @@ use crate::{
 /// How many ids one filter carries.
 const IDS: usize = 100;
 
-/// The comparisons of the owner, the newest first; with `only`, the one of this id.
+/// The comparison that these jobs are, also of those among them that were withdrawn before anybody began.
+///
+/// # Errors
+/// When treefort cannot be asked.
+pub(in crate::cli) async fn of_jobs(
+    connection: &mut Connection,
+    note: EventId,
+    jobs: &[Event],
+) -> Result<Option<Contest>, CommandError> {
+    Ok(found(connection, Some(note), jobs).await?.pop())
+}
+
+/// The comparisons of the owner, the newest first.
 ///
 /// # Errors
 /// When treefort cannot be asked.
 pub(in crate::cli) async fn list(
     connection: &mut Connection,
+) -> Result<Vec<Contest>, CommandError> {
+    found(connection, None, &[]).await
+}
+
+/// All of them, or the one of this id; `known` are jobs that need not be asked for.
+async fn found(
+    connection: &mut Connection,
     only: Option<EventId>,
+    known: &[Event],
 ) -> Result<Vec<Contest>, CommandError> {
     let coordinator = connection.coordinator();
     let keys = connection.keyring.operator().clone();
@@ -48,7 +68,8 @@ pub(in crate::cli) async fn list(
         &[kind::TEXT_GENERATION, kind::AGENT_TASK],
         keys.public_key(),
     );
-    let asked = connection.client.query(asked).await?;
+    let mut asked = connection.client.query(asked).await?;
+    asked.extend_from_slice(known);
     let handed = of(&[kind::AGENT_TASK], coordinator);
     let handed = connection.client.query(handed).await?;
     Ok(grouped(&asked, &handed, &keys, &coordinator))
@@ -122,7 +143,11 @@ fn grouped(
 }
 
 /// The tags of a request, also those that are hidden.
-fn tags_of(request: &Event, keys: &Keys, coordinator: &PublicKey) -> Vec<Vec<String>> {
+pub(in crate::cli) fn tags_of(
+    request: &Event,
+    keys: &Keys,
+    coordinator: &PublicKey,
+) -> Vec<Vec<String>> {
     let open = request.tags.iter().map(|tag| tag.as_slice().to_vec());
     let mut tags: Vec<Vec<String>> = open.collect();
     let scheme = Scheme::of(request);
@@ -201,7 +226,9 @@ pub(in crate::cli) async fn outcomes(
                 false => Some(result.content.clone()),
             };
             if let Some(code) = tag_value(result, "exit").filter(|code| *code != "0") {
-                entry.state = JobState::Failed(format!("exit code {}", one_line(code)));
+                let code = one_line(code);
+                entry.state = JobState::Failed(format!("exit code {code}"));
+                entry.exit = Some(code);
             }
         }
     }
@@ -298,7 +325,7 @@ pub(in crate::cli) async fn named(
         return Err(CommandError::new(Kind::Usage, problem));
     }
     let prefix = needle.to_ascii_lowercase();
-    let mut found = list(connection, None).await?;
+    let mut found = list(connection).await?;
     found.retain(|contest| {
         let job = |entry: &Entry| entry.job.to_hex().starts_with(&prefix);
         contest.id.to_hex().starts_with(&prefix) || contest.entries.iter().any(job)

@@ -76,7 +76,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         }
         None => {
             launch::with(context, async |connection| {
-                let mut contests = load::list(connection, None).await?;
+                let mut contests = load::list(connection).await?;
                 contests.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
                 load::outcomes(connection, &mut contests).await?;
                 if contests.is_empty() && !args.json {

@@ -6,6 +6,7 @@
 mod args;
 mod asking;
 mod attach;
+mod earlier;
 mod flow;
 mod gone;
 mod network;
@@ -26,13 +27,13 @@ use self::{
     asking::Asking,
     progress::{Heard, Progress},
     several::picks::Ready,
-    work::{Earlier, Work},
+    work::Work,
 };
 use super::{
     Context,
     client::Update,
     error::{CommandError, Kind, Problem},
-    gather::{self, Target},
+    gather,
     launch::{self, Connection},
     output, status,
     text::one_line,
@@ -127,8 +128,8 @@ pub(super) async fn ask(
     let prompt = without_secrets(prompt, connection);
     let earlier = match args.go_on.as_deref() {
         None => None,
-        Some("") => Some(work::last_conversation(args, agents, connection).await?),
-        Some(session) => Some(last_result(connection, session).await?),
+        Some("") => Some(earlier::last_conversation(args, agents, connection).await?),
+        Some(session) => Some(earlier::last_result(connection, session).await?),
     };
     if let Some(earlier) = &earlier {
         earlier.say();
@@ -264,45 +265,6 @@ fn job_draft(
                 .to_string(),
         ])
         .tags(earlier.map(|result| result.tag("e")))
-}
-
-/// The newest result of a conversation, which the next job points at, and the agent that gave it.
-async fn last_result(connection: &mut Connection, session: &str) -> Result<Earlier, CommandError> {
-    let coordinator = connection.coordinator();
-    let operator = connection.keyring.operator().public_key();
-    let target = gather::resolve(&mut connection.client, coordinator, Some(session)).await?;
-    let story = gather::story(&mut connection.client, coordinator, target).await?;
-    let agent = work::agent_of(&story);
-    // Times are in seconds: the last one is the one that no job went on from.
-    let jobs = story.iter();
-    let jobs = jobs.filter(|it| it.pubkey == operator && kind::is_job_request(it.kind));
-    let gone_on = gone::on_from(jobs, &story, coordinator);
-    let asked = |result: &Event| {
-        let job = super::view::ids(result, "e").next();
-        let asked = story.iter().find(|event| Some(event.id) == job);
-        asked.map(super::view::prompt).unwrap_or_default()
-    };
-    story
-        .iter()
-        .rev()
-        .find(|event| {
-            event.pubkey == coordinator
-                && !gone_on.contains(&event.id)
-                && kind::is_job_result(event.kind)
-                && super::view::people(event).any(|key| key == operator)
-        })
-        .map(|result| Earlier {
-            result: result.clone(),
-            agent,
-            title: asked(result),
-        })
-        .ok_or_else(|| {
-            let name = match target {
-                Target::Session(key) => super::view::short(&key.to_hex()),
-                Target::Job(id) => super::view::short(&id.to_hex()),
-            };
-            CommandError::new(Kind::Failed, Problem::NothingToContinue(name))
-        })
 }
 
 /// What to hear about a job.

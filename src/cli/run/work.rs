@@ -2,35 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use nostr::{Event, Filter, Kind as EventKind, PublicKey};
+use nostr::{Event, PublicKey};
 
-use super::{Args, gone};
+use super::Args;
 use crate::{
-    agent::{
-        manifest::{Driver, Manifest},
-        registry::Registry,
-    },
+    agent::{manifest::Manifest, registry::Registry},
     cli::{
+        compare::contest::Check,
         error::{CommandError, Kind, Problem},
         launch::Connection,
         output,
-        text::{ago, one_line, truncate},
-        view, workspace,
+        text::one_line,
+        workspace,
     },
     nips::{
         kind,
         nip90::request::{ASK, CHECK, PERMISSIONS},
         reference::tag_value,
-        session::{Body, Record},
         workspace::{Operation, Outcome, Task, Which},
     },
     workspace::import,
 };
 
-/// Jobs and results that are looked at to find the last conversation.
-const LOOKED_AT: usize = 200;
-/// Columns of what a conversation was about.
-const TITLE: usize = 50;
 /// Files that are named after a job.
 const NAMED: usize = 12;
 
@@ -59,32 +52,6 @@ pub(in crate::cli) struct Starting {
     pub(super) note: Option<String>,
     /// What is attached to it.
     pub(super) files: Vec<super::attach::Kept>,
-}
-
-/// The conversation that a job goes on from.
-pub(super) struct Earlier {
-    /// Its last answer.
-    pub(super) result: Event,
-    /// Who gave it.
-    pub(super) agent: Option<String>,
-    /// What was asked.
-    pub(super) title: String,
-}
-
-impl Earlier {
-    /// Says which one it is.
-    pub(super) fn say(&self) {
-        let now = nostr::Timestamp::now().as_secs();
-        let when = ago(self.result.created_at.as_secs(), now);
-        let room = output::progress_columns().saturating_sub(20 + when.len());
-        let title = truncate(&one_line(&self.title), room.min(TITLE));
-        let agent = self.agent.as_deref().unwrap_or("the agent");
-        let line = match title.as_str() {
-            "" => format!("· going on with {}, {when}", one_line(agent)),
-            title => format!("· going on with “{title}”, {when}"),
-        };
-        workspace::aside(&line);
-    }
 }
 
 /// Looks at the folder before anything starts: what no agent may have or what is too large is refused here, and
@@ -354,99 +321,31 @@ impl Work {
     }
 }
 
-/// The newest result that no job went on from, and its agent: the last conversation here. That is one about this
-/// folder, else one without any; one about another folder is not meant, and a command is no conversation unless its
-/// agent is named.
+/// A command that failed is a failure here too, and so is a result whose checks did not pass.
 ///
 /// # Errors
-/// When there is none.
-pub(super) async fn last_conversation(
-    args: &Args,
-    agents: &Registry,
-    connection: &mut Connection,
-) -> Result<Earlier, CommandError> {
-    let operator = connection.keyring.operator().public_key();
-    let kinds = |kinds: [u16; 2]| Filter::new().kinds(kinds.map(EventKind::from));
-    let asked = kinds([kind::TEXT_GENERATION, kind::AGENT_TASK]).author(operator);
-    let asked = connection.client.newest(asked, LOOKED_AT).await?;
-    let told = kinds([kind::JOB_FEEDBACK, kind::JOB_FEEDBACK]);
-    let told = told.author(connection.coordinator()).pubkey(operator);
-    let told = connection.client.newest(told, LOOKED_AT).await?;
-    let gone_on = gone::on_from(&asked, &told, connection.coordinator());
-    let text = kind::result_of(EventKind::from(kind::TEXT_GENERATION)).as_u16();
-    let answered = kinds([text, kind::AGENT_TASK_RESULT])
-        .author(connection.coordinator())
-        .pubkey(operator);
-    let answered = connection.client.newest(answered, LOOKED_AT).await?;
-    let here = args.workspace.clone().unwrap_or_else(|| ".".into());
-    let here = here.canonicalize().unwrap_or(here);
-    let works_on_files = |name: &str| {
-        agents
-            .get(name)
-            .is_some_and(|agent| agent.manifest.workspace)
-    };
-    let wants_files = args.agent.as_deref().is_none_or(works_on_files);
-    // One without a folder, should there be none of this folder.
-    let mut elsewhere = None;
-    for result in answered {
-        let job = view::ids(&result, "e").next();
-        let Some(job) = asked.iter().find(|asked| Some(asked.id) == job) else {
-            continue;
-        };
-        let param = |name: &str| {
-            let mut tags = job.tags.iter().map(nostr::Tag::as_slice);
-            let found = tags.find(|tag| tag[0] == "param" && tag.get(1).is_some_and(|n| n == name));
-            found.and_then(|tag| tag.get(2).cloned())
-        };
-        let agent = param("agent");
-        let command = agent
-            .as_deref()
-            .and_then(|name| agents.get(name))
-            .is_some_and(|agent| agent.manifest.driver == Driver::Exec);
-        let folder = param("workspace");
-        let foreign = folder
-            .as_deref()
-            .is_some_and(|folder| here != Path::new(folder));
-        if gone_on.contains(&result.id) || foreign || (command && args.agent != agent) {
-            continue;
-        }
-        let earlier = Earlier {
-            title: view::prompt(job),
-            result,
-            agent,
-        };
-        if folder.is_some() == wants_files {
-            return Ok(earlier);
-        }
-        elsewhere = elsewhere.or(Some(earlier));
-    }
-    if let Some(earlier) = elsewhere {
-        return Ok(earlier);
-    }
-    Err(CommandError::new(Kind::Failed, Problem::NoSession)
-        .hint("start one: treefort run \"a question\""))
-}
-
-/// The agent of a conversation.
-pub(super) fn agent_of(story: &[Event]) -> Option<String> {
-    story
-        .iter()
-        .rev()
-        .find_map(|event| match Record::parse(event).ok()?.body {
-            Body::Start(start) => Some(start.adapter),
-            _ => None,
-        })
-}
-
-/// A command that failed is a failure here too.
-///
-/// # Errors
-/// When the result says that the command ended with another exit code than 0.
+/// When the result says that the command ended with another exit code than 0, or that a check did not pass.
 pub(super) fn exit_of(result: &Event) -> Result<(), CommandError> {
-    match tag_value(result, "exit") {
-        None | Some("0") => Ok(()),
-        Some(code) => {
-            Err(CommandError::new(Kind::Failed, Problem::Exit(one_line(code))).word(Some("exit")))
-        }
+    if let Some(code) = tag_value(result, "exit").filter(|code| *code != "0") {
+        let problem = Problem::Exit(one_line(code));
+        return Err(CommandError::new(Kind::Failed, problem).word(Some("exit")));
     }
+    let checks = Check::of(result);
+    let failed: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.passed())
+        .map(|check| format!("`{}` {}", check.command, check.how()))
+        .collect();
+    let problem = match failed.as_slice() {
+        [] => return Ok(()),
+        [one] => Problem::CheckFailed(one.clone()),
+        several => Problem::ChecksFailed {
+            failed: several.len(),
+            of: checks.len(),
+            named: several.to_vec(),
+        },
+    };
+    Err(CommandError::new(Kind::Failed, problem)
+        .word(Some("check"))
+        .hint("its changes are in the copy all the same; to go on: treefort run --continue \"…\""))
 }

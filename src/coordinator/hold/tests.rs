@@ -31,6 +31,8 @@ async fn begin(workspaces: &Arc<Workspaces>, id: PublicKey) -> SessionHold {
         base: None,
         applied: Vec::new(),
         memory: None,
+        comparison: None,
+        gone_on: None,
     };
     workspaces.reserve(id).await.unwrap();
     workspaces.begin(about).await.unwrap()

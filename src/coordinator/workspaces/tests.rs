@@ -14,6 +14,8 @@ fn about(id: PublicKey, project: &Path) -> About {
         base: None,
         applied: Vec::new(),
         memory: None,
+        comparison: None,
+        gone_on: None,
     }
 }
 

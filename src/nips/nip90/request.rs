@@ -2,7 +2,10 @@
 
 use nostr::{Event, EventId, Keys, Kind, PublicKey};
 
-use super::encryption::{EncryptionError, Scheme};
+use super::{
+    comparison::Comparison,
+    encryption::{EncryptionError, Scheme},
+};
 use crate::nips::reference::named_keys;
 
 /// The parameter that says who answers an agent's requests for permission.
@@ -60,6 +63,8 @@ pub struct JobRequest {
     pub earlier: Vec<EventId>,
     /// The MIME type asked for.
     pub output: Option<String>,
+    /// Which one it is, when several were asked the same.
+    pub comparison: Option<Comparison>,
 }
 
 /// Why a request cannot be done, in words for the customer.
@@ -139,6 +144,7 @@ impl JobRequest {
             output: all()
                 .find(|tag| tag[0] == "output")
                 .and_then(|tag| tag.get(1).cloned()),
+            comparison: Comparison::find(all()),
         })
     }
 

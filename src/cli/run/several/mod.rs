@@ -21,7 +21,10 @@ use crate::{
     agent::registry::Registry,
     cli::{
         client::{self, Update},
-        compare::{load, show},
+        compare::{
+            contest::{Contest, Entry},
+            load, show,
+        },
         error::{CommandError, Kind, Problem},
         gather,
         launch::Connection,
@@ -73,8 +76,8 @@ pub(super) async fn ask(
     following.follow(args, &asked, connection).await?;
     let interrupted = following.interrupted;
 
-    let mut found = load::list(connection, Some(asked.note.id)).await?;
-    let Some(mut contest) = found.pop() else {
+    let found = load::of_jobs(connection, asked.note.id, &asked.jobs).await?;
+    let Some(mut contest) = found else {
         return Err(CommandError::new(Kind::Failed, Problem::Cancelled).word(Some("cancelled")));
     };
     load::fill(connection, &mut contest).await?;
@@ -94,7 +97,7 @@ pub(super) async fn ask(
             show::what_next(&contest);
         }
     }
-    following.verdict(interrupted, answered)
+    following.verdict(interrupted, &contest)
 }
 
 /// What was signed.
@@ -303,14 +306,23 @@ impl Following {
         Ok(())
     }
 
-    /// How the command ends: well, when one of them has an answer.
-    fn verdict(&self, interrupted: bool, answered: bool) -> Result<(), CommandError> {
+    /// How the command ends: well, when one of them is done and passed its checks.
+    fn verdict(&self, interrupted: bool, contest: &Contest) -> Result<(), CommandError> {
         if interrupted {
             let cancelled = CommandError::new(Kind::Failed, Problem::Cancelled);
             return Err(cancelled.word(Some("cancelled")));
         }
-        if answered {
+        let (done, failed): (Vec<&Entry>, _) = contest.entries.iter().partition(|it| it.done());
+        if done.iter().any(|entry| entry.passed()) {
             return Ok(());
+        }
+        if !done.is_empty() {
+            let (done, of) = (done.len(), contest.entries.len());
+            let problem = Problem::NonePassed { done, of };
+            return Err(CommandError::new(Kind::Failed, problem).word(Some("check")));
+        }
+        if let Some(code) = failed.iter().find_map(|entry| entry.exit.clone()) {
+            return Err(CommandError::new(Kind::Failed, Problem::Exit(code)).word(Some("exit")));
         }
         let mut ends = self.race.lanes.iter().map(|lane| (lane, &lane.end));
         Err(match ends.next() {
