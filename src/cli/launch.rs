@@ -269,7 +269,7 @@ impl Own {
         while self.clients.connections() > 0 && !self.task.is_finished() {
             if waited == 10 {
                 output::progress(
-                    "other commands use this treefort; it stops when they end (or Ctrl-C)",
+                    "Other commands work through this one, so it stays until they end. Ctrl-C ends them too.",
                 );
             }
             waited += 1;

@@ -106,12 +106,22 @@ each! {
 mod resumed {
     #[tokio::test(flavor = "multi_thread")]
     async fn claude_code_goes_on_with_its_own_memory_after_a_restart() {
-        super::goes_on(super::CLAUDE_CODE).await;
+        super::goes_on(super::CLAUDE_CODE, false).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn claude_code_goes_on_with_its_own_memory_after_a_restart_in_docker() {
+        super::goes_on(super::CLAUDE_CODE, true).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn codex_goes_on_with_its_own_memory_after_a_restart() {
-        super::goes_on(super::CODEX).await;
+        super::goes_on(super::CODEX, false).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn codex_goes_on_with_its_own_memory_after_a_restart_in_docker() {
+        super::goes_on(super::CODEX, true).await;
     }
 }
 
@@ -243,8 +253,8 @@ async fn local_fort(agents: &[&str], docker: bool) -> (Fort, Model) {
 
 /// After treefort was stopped and started, the agent knows what it did: its model is sent the tool's call and answer
 /// of before, and nobody tells it a summary. The token is in nothing that it keeps.
-async fn goes_on(agent: Real) {
-    let (mut fort, model) = local_fort(&[agent.name], false).await;
+async fn goes_on(agent: Real, docker: bool) {
+    let (mut fort, model) = local_fort(&[agent.name], docker).await;
     model.script(&[
         Step::Write("hello.txt", "hello from the fort\n"),
         Step::Say("I wrote hello.txt."),

@@ -80,7 +80,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     };
     match &outcome {
         // A program that reads stdout gets one object in either case.
-        Err(error) if args.json && error.kind() != Kind::OutputClosed => {
+        Err(error) if args.json && !error.is_told() && error.kind() != Kind::OutputClosed => {
             output::json(&error.json())?;
         }
         _ => {}

@@ -328,7 +328,8 @@ impl Work {
 pub(super) fn exit_of(result: &Event) -> Result<(), CommandError> {
     if let Some(code) = tag_value(result, "exit").filter(|code| *code != "0") {
         let problem = Problem::Exit(one_line(code));
-        return Err(CommandError::new(Kind::Failed, problem).word(Some("exit")));
+        let error = CommandError::new(Kind::Failed, problem);
+        return Err(error.word(Some("exit")).told());
     }
     let checks = Check::of(result);
     let failed: Vec<String> = checks
@@ -347,5 +348,6 @@ pub(super) fn exit_of(result: &Event) -> Result<(), CommandError> {
     };
     Err(CommandError::new(Kind::Failed, problem)
         .word(Some("check"))
+        .told()
         .hint("its changes are in the copy all the same; to go on: treefort run --continue \"…\""))
 }

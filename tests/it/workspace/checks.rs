@@ -43,7 +43,10 @@ async fn checks_say_how_they_ended_and_leave_the_copy_as_it_was() {
         // The second one sees what the first one left, as in a script.
         let fails = "cat wrote.txt; test ! -e a.txt || exit 9; echo seen >&2; exit 3";
         let script = "echo n > new.txt; mkdir -p node_modules/m empty; echo kept > node_modules/m/x; says done";
-        let said = fort.say(&words(&[passes, fails], &[], script)).await.ok();
+        // The answer is there, and the command says that it is not right.
+        let said = fort.say(&words(&[passes, fails], &[], script)).await;
+        let said = said.fails(1, "a check did not pass: `cat wrote.txt;");
+        assert!(said.err.contains("ended with exit code 3"), "{said:?}");
         assert!(said.out.contains("done"), "{said:?}");
         assert!(
             said.err.contains("✓ test -f new.txt") && said.err.contains("exit 3"),
@@ -137,7 +140,7 @@ async fn a_check_that_takes_too_long_or_fills_the_disk_is_ended() {
     let said = fort
         .say(&words(&[slow, "true"], &[], "says done"))
         .await
-        .ok();
+        .fails(1, "`echo begun; sleep 600` took longer");
     assert!(said.err.contains("took longer than it may"), "{said:?}");
     let mut client = fort.client().await;
     let result = fort.results(&mut client).await.remove(0);
@@ -150,7 +153,9 @@ async fn a_check_that_takes_too_long_or_fills_the_disk_is_ended() {
 
     let config = format!("{AT_ONCE}[sandbox]\nruntime = \"embedded\"\ndisk_mb = 64\n");
     let fort = Fort::start_with(&config).await;
-    fort.say(&words(&[large], &[], "says done")).await.ok();
+    fort.say(&words(&[large], &[], "says done"))
+        .await
+        .fails(1, "a check did not pass");
     let mut client = fort.client().await;
     let result = fort.results(&mut client).await.remove(0);
     assert_eq!(checks(&result), pairs(&[(large, "error")]));
@@ -300,7 +305,7 @@ async fn a_check_that_cannot_run_says_so_and_the_job_is_done() {
     let said = fort
         .say(&words(&["true"], &[], "echo n > new.txt; says done"))
         .await
-        .ok();
+        .fails(1, "`true` could not be run");
     assert!(said.err.contains("✗ true: could not be run"), "{said:?}");
     let mut client = fort.client().await;
     let result = fort.results(&mut client).await.remove(0);

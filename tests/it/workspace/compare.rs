@@ -62,8 +62,35 @@ async fn three_at_once_are_compared_and_one_is_taken_home() {
         &said.err,
         "to bring 1. home (scripted · scripted:1b): treefort apply",
     );
+    // Nobody guesses which of them is meant, and the id of all of them is that of none.
+    for (words, code) in [
+        (&["diff"][..], 1),
+        (&["apply", "--yes"], 1),
+        (&["timeline"], 2),
+    ] {
+        let said = fort
+            .say(words)
+            .await
+            .fails(code, "name the one that you mean");
+        assert!(said.err.contains(first), "{said:?}");
+    }
+    let more = ["run", "--agent", "scripted", "--continue", "says more"];
+    fort.say(&["run", "--continue", "says more"])
+        .await
+        .fails(1, "name the one that you mean");
+    let all = word_after(&said.err, "to see it again: treefort compare");
+    fort.say(&["open", all])
+        .await
+        .fails(2, "is a comparison: name one of those who were asked: 1. ");
+    assert!(!fort.path("made.txt").exists());
     fort.say(&["apply", "--yes", first]).await.ok();
     assert_eq!(fort.read("made.txt"), "/agent.sh\n");
+    // From here on that one is meant.
+    fort.say(&["diff"]).await.ok();
+    let went_on = fort.say(&more).await.ok();
+    assert!(went_on.err.contains("going on with"), "{went_on:?}");
+    let timeline = fort.say(&["timeline"]).await.ok();
+    assert!(timeline.out.contains("says more"), "{timeline:?}");
 
     // It is found again.
     let list = fort.say(&["compare"]).await.ok();
@@ -221,7 +248,7 @@ async fn rehearsals_are_summed_up() {
             "echo a > a.txt; says ok",
         ])
         .await
-        .ok();
+        .fails(1, "3 of 3 are done, and none of these passed its checks");
     let lines = json_lines(&said);
     assert_eq!(lines.len(), 4);
     let group = &lines[3]["summary"]["groups"][0];
@@ -284,6 +311,17 @@ async fn rehearsals_are_summed_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_all_of_them() {
     let fort = Fort::embedded(AT_ONCE).await;
+    ends_all(&fort, 3).await;
+    // What was withdrawn is still one of several.
+    let list = fort.say(&["compare", "--json"]).await.ok();
+    assert_eq!(list.json()["cancelled"], 3);
+    // Those that wait for their turn are told of too.
+    let one = format!("{AT_ONCE}[jobs]\nmax_running = 1\n");
+    ends_all(&Fort::embedded(&one).await, 1).await;
+}
+
+/// Asks three of whom so many work at the same time, and presses Ctrl-C.
+async fn ends_all(fort: &Fort, at_once: usize) {
     let mut command = fort.command(
         fort.project.path(),
         &[
@@ -296,14 +334,13 @@ async fn ctrl_c_ends_all_of_them() {
     let child = command.spawn().unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     let began = Instant::now();
-    // All three are at work.
     let copies = fort.treefort.home().join("workspaces");
     let at_work = || {
         let copies = std::fs::read_dir(&copies).into_iter().flatten().flatten();
         copies
             .filter(|copy| find(&copy.path(), "began.txt"))
             .count()
-            == 3
+            == at_once
     };
     wait("all to be at work", at_work).await;
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -313,12 +350,8 @@ async fn ctrl_c_ends_all_of_them() {
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("cancelling"), "{said:?}");
     assert_eq!(said.out.matches("× cancelled").count(), 3, "{said:?}");
-    // What was withdrawn is still one of several.
-    let list = fort.say(&["compare", "--json"]).await.ok();
-    assert_eq!(list.json()["cancelled"], 3);
 }
 
-/// Whether a file of this name is somewhere below.
 fn find(folder: &Path, name: &str) -> bool {
     std::fs::read_dir(folder)
         .into_iter()

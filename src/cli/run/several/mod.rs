@@ -319,10 +319,14 @@ impl Following {
         if !done.is_empty() {
             let (done, of) = (done.len(), contest.entries.len());
             let problem = Problem::NonePassed { done, of };
-            return Err(CommandError::new(Kind::Failed, problem).word(Some("check")));
+            return Err(CommandError::new(Kind::Failed, problem)
+                .word(Some("check"))
+                .told());
         }
         if let Some(code) = failed.iter().find_map(|entry| entry.exit.clone()) {
-            return Err(CommandError::new(Kind::Failed, Problem::Exit(code)).word(Some("exit")));
+            return Err(CommandError::new(Kind::Failed, Problem::Exit(code))
+                .word(Some("exit"))
+                .told());
         }
         let mut ends = self.race.lanes.iter().map(|lane| (lane, &lane.end));
         Err(match ends.next() {
