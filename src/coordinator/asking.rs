@@ -213,6 +213,9 @@ pub(super) async fn answer(
         facts::checkpoint(session, &question.about).await?;
     }
     let chosen = place.and_then(|place| question.options.get(place));
+    if chosen.is_some_and(|option| option.kind.starts_with("reject")) {
+        session.stand.questions.refused = true;
+    }
     let mut detail = vec![tag("question", [question.id.to_hex()])];
     detail.extend(chosen.map(|option| option_tag(option, session.private)));
     detail.push(tag("by", [by.to_owned()]));

@@ -17,6 +17,8 @@ pub(super) struct Questions<A> {
     asked: usize,
     /// Whether it was said that there were too many.
     told_of_too_many: bool,
+    /// Whether one was answered with no since this was last looked at.
+    pub(super) refused: bool,
 }
 
 /// A question that waits for its answer.
@@ -44,6 +46,7 @@ impl<A> Default for Questions<A> {
             open: Vec::new(),
             asked: 0,
             told_of_too_many: false,
+            refused: false,
         }
     }
 }

@@ -152,9 +152,20 @@ async fn work(
         session.publish(said).await?;
     }
 
+    let refused = std::mem::take(&mut session.stand.questions.refused);
     let failure = match ended {
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Refusal => {
             Some(Failure::new("agent", "the agent refused the job"))
+        }
+        Ended::Turn(Ok(done))
+            if refused
+                && (done.stop_reason == StopReason::Cancelled
+                    || growing.text.trim().is_empty()) =>
+        {
+            Some(Failure::new(
+                "refused",
+                "the agent was told no, and ended there; what it did until then is in its copy",
+            ))
         }
         Ended::Turn(Ok(done)) if done.stop_reason == StopReason::Cancelled => {
             Some(Failure::new("interrupted", "the agent ended the job early"))

@@ -111,23 +111,23 @@ async fn without_being_told_to_nobody_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_says_nothing_after_a_no_is_told_of_as_such() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    let working = fort.begin(&asking("echo half > a.txt; asks edit a.txt"));
+    fort.questions(1).await;
+    fort.say(&["answer", "no"]).await.ok();
+    working
+        .await
+        .unwrap()
+        .fails(1, "the agent was told no, and ended there");
+    assert_eq!(fort.say(&["files", "a.txt"]).await.ok().out, "half\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_at_a_terminal_is_asked_there() {
     let fort = Fort::embedded(AT_ONCE).await;
-    let home = fort.treefort.home().to_str().unwrap();
-    let command = format!(
-        "{PROGRAM} run --agent scripted --ask --home {home} 'asks edit a; one=$told; asks edit b; says $one $told'"
-    );
-    // `script` is a terminal for what it runs.
-    let mut terminal = tokio::process::Command::new("script");
-    terminal
-        .args(["-qefc", &command, "/dev/null"])
-        .current_dir(fort.project.path())
-        .env("OLLAMA_HOST", fort.model.url())
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut person = terminal.spawn().unwrap();
+    let line = "run --agent scripted --ask 'asks edit a; one=$told; asks edit b; says $one $told'";
+    let mut person = fort.at_a_terminal(line);
     let mut stdin = person.stdin.take().unwrap();
     let first = fort.questions(1).await;
     // What is no answer is asked again.

@@ -26,6 +26,17 @@ fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Waits until a check has written its file.
+async fn check_begins(fort: &Fort) {
+    let workspaces = fort.treefort.home().join("workspaces");
+    let begun = || {
+        let all = std::fs::read_dir(&workspaces).into_iter().flatten();
+        all.flatten()
+            .any(|entry| entry.path().join("check/tree/begun").exists())
+    };
+    wait("the check", begun).await;
+}
+
 /// Has the scripted agent do this, and checks what it leaves.
 fn words<'a>(checks: &[&'a str], more: &[&'a str], script: &'a str) -> Vec<&'a str> {
     let mut words = vec!["run", "--agent", "scripted"];
@@ -173,16 +184,7 @@ async fn a_check_stands_still_for_its_owner_and_ends_with_the_job() {
     for fort in forts().await {
         let check = "echo begun > begun; sleep 2; echo over";
         let run = fort.begin(&words(&[check], &[], "says done"));
-        let workspaces = fort.treefort.home().join("workspaces");
-        let begun = || {
-            let all = std::fs::read_dir(&workspaces)
-                .into_iter()
-                .flatten()
-                .flatten();
-            all.map(|entry| entry.path().join("check/tree/begun"))
-                .any(|path| path.exists())
-        };
-        wait("the check", begun).await;
+        check_begins(&fort).await;
         fort.say(&["pause"]).await.ok();
         // Longer than it would take.
         tokio::time::sleep(Duration::from_secs(4)).await;
@@ -254,16 +256,7 @@ async fn a_state_that_comes_back_is_what_is_checked() {
     let fort = Fort::embedded(AT_ONCE).await;
     let check = "cat a.txt; echo begun > begun; test -e new.txt && sleep 600; echo over";
     let run = fort.begin(&words(&[check], &[], "echo n > new.txt; says done"));
-    let workspaces = fort.treefort.home().join("workspaces");
-    let begun = || {
-        let all = std::fs::read_dir(&workspaces)
-            .into_iter()
-            .flatten()
-            .flatten();
-        all.map(|entry| entry.path().join("check/tree/begun"))
-            .any(|path| path.exists())
-    };
-    wait("the check", begun).await;
+    check_begins(&fort).await;
     fort.say(&["undo", "1"]).await.ok();
     let said = run.await.unwrap().ok();
     assert!(said.err.contains("✓ cat a.txt"), "{said:?}");

@@ -388,22 +388,8 @@ async fn a_time_limit_is_each_ones_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_they_are_drawn_in_place_and_one_is_chosen() {
     let fort = Fort::embedded(AT_ONCE).await;
-    let home = fort.treefort.home().to_str().unwrap();
-    let line = format!(
-        "stty cols 80 rows 30; {PROGRAM} run --home {home} --agents scripted,shell 'sleep 2; {WHO}'"
-    );
-    let mut script = tokio::process::Command::new("script");
-    script
-        .args(["-qfec", &line, "/dev/null"])
-        .current_dir(fort.project.path())
-        .env_remove("RUST_LOG")
-        .env_remove("NO_COLOR")
-        .env("TERM", "xterm")
-        .env("OLLAMA_HOST", fort.model.url())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut script = script.spawn().unwrap();
+    let line = format!("run --agents scripted,shell 'sleep 2; {WHO}'");
+    let mut script = fort.at_a_terminal(&line);
     let mut stdin = script.stdin.take().unwrap();
     let mut output = script.stdout.take().unwrap();
     let mut shown = String::new();
@@ -443,20 +429,8 @@ async fn on_a_terminal_they_are_drawn_in_place_and_one_is_chosen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_says_who_it_is() {
     let fort = Fort::embedded(AT_ONCE).await;
-    let home = fort.treefort.home().to_str().unwrap();
-    let line = format!(
-        "{PROGRAM} run --home {home} --agents scripted,scripted --ask 'asks edit a; says told $told'"
-    );
-    let mut terminal = tokio::process::Command::new("script");
-    terminal
-        .args(["-qefc", &line, "/dev/null"])
-        .current_dir(fort.project.path())
-        .env("OLLAMA_HOST", fort.model.url())
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut person = terminal.spawn().unwrap();
+    let line = "run --agents scripted,scripted --ask 'asks edit a; says told $told'";
+    let mut person = fort.at_a_terminal(line);
     let mut stdin = person.stdin.take().unwrap();
     fort.questions(2).await;
     // What is typed ahead is an answer to nothing.

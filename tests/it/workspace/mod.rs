@@ -206,6 +206,25 @@ impl Fort {
     }
 
     /// The same, while the test goes on.
+    /// A command line of ours as a person types it at a terminal, which is 80 columns wide.
+    fn at_a_terminal(&self, line: &str) -> tokio::process::Child {
+        let home = self.treefort.home().display().to_string();
+        let line = format!("stty cols 80 rows 30; {PROGRAM} --home {home} {line}");
+        // `script` is a terminal for what it runs.
+        tokio::process::Command::new("script")
+            .args(["-qefc", &line, "/dev/null"])
+            .current_dir(self.project.path())
+            .env("OLLAMA_HOST", self.model.url())
+            .env("TERM", "xterm")
+            .env_remove("RUST_LOG")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
     fn begin(&self, arguments: &[&str]) -> tokio::task::JoinHandle<Said> {
         let mut command = self.command(self.project.path(), arguments);
         tokio::spawn(async move { Said::of(&command.output().await.unwrap()) })
