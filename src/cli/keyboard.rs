@@ -6,7 +6,9 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use rustix::termios::{QueueSelector, tcflush};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
+};
 use tokio::sync::Notify;
 
 /// Lines that a person typed ahead.
@@ -122,6 +124,38 @@ pub(super) fn forget() {
         tracing::debug!(%error, "what was typed ahead may be taken for an answer");
     }
     keyboard().lines().typed.clear();
+}
+
+/// What is typed is not shown as long as this is there: it would tear lines apart that change in place.
+pub(super) struct Quiet {
+    before: Option<Termios>,
+}
+
+impl Quiet {
+    /// From now on.
+    pub(super) fn begin() -> Self {
+        let before = tcgetattr(std::io::stdin()).ok();
+        if let Some(before) = &before {
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            set(&quiet);
+        }
+        Self { before }
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            set(before);
+        }
+    }
+}
+
+fn set(modes: &Termios) {
+    if let Err(error) = tcsetattr(std::io::stdin(), OptionalActions::Now, modes) {
+        tracing::debug!(%error, "the terminal cannot be set");
+    }
 }
 
 /// Says nothing to whatever is asked now: Ctrl-C was pressed.

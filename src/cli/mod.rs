@@ -16,6 +16,7 @@ pub mod export;
 pub mod figures;
 pub mod gather;
 pub mod home;
+mod interrupt;
 pub mod jobs;
 pub mod key;
 mod keyboard;

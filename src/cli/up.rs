@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     Context,
     error::CommandError,
+    interrupt,
     launch::{self, Connection, Own},
     output, status,
     text::one_line,
@@ -53,7 +54,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Some(Who::Anyone) => config.jobs.admit = Admit::Anyone,
         None => {}
     }
-    let stopped = stop_signal()?;
+    let stopped = interrupt::stopped()?;
     tokio::pin!(stopped);
     let mut own = Own::start(&context.home, config, Role::Working)
         .await
@@ -144,30 +145,6 @@ fn ready_lines(place: &str, report: &StatusReport) -> Vec<String> {
     lines.extend(output::hanging("  ", &parts.join("; "), output::columns()));
     lines.extend(missing.map(str::to_owned));
     lines
-}
-
-/// Ctrl-C or SIGTERM.
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Ctrl-C.
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ const GOOSE: Real = Real {
     cloud: "openai:gpt-5",
     path: "/v1/chat/completions",
     key: "authorization",
-    bytes: 6_000,
+    bytes: 7_000,
 };
 
 /// Writes more, and looks for the keys in all that it can read, and for a way out. (The pattern is not itself what it
@@ -122,6 +122,16 @@ mod resumed {
     #[tokio::test(flavor = "multi_thread")]
     async fn codex_goes_on_with_its_own_memory_after_a_restart_in_docker() {
         super::goes_on(super::CODEX, true).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn goose_goes_on_with_its_own_memory_after_a_restart() {
+        super::goes_on(super::GOOSE, false).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn goose_goes_on_with_its_own_memory_after_a_restart_in_docker() {
+        super::goes_on(super::GOOSE, true).await;
     }
 }
 

@@ -20,6 +20,11 @@ impl Area {
         }
     }
 
+    /// Whether it is drawn at all.
+    pub(in crate::cli) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// The same for progress, beside data on stdout.
     pub(in crate::cli) fn of_progress(terminal: bool) -> Self {
         Self {

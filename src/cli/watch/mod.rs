@@ -17,6 +17,8 @@ use super::{
     client::{Client, Update},
     error::CommandError,
     gather::{self, Target},
+    interrupt,
+    keyboard::Quiet,
     launch, output, view,
 };
 use crate::nips::kind;
@@ -147,6 +149,9 @@ async fn follow(
 ) -> Result<(), CommandError> {
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let _quiet = screen.area.is_terminal().then(Quiet::begin);
+    let stopped = interrupt::stopped()?;
+    tokio::pin!(stopped);
     loop {
         tokio::select! {
             update = client.next() => {
@@ -156,7 +161,7 @@ async fn follow(
                 }
             }
             _ = frames.tick() => screen.draw(board),
-            _ = tokio::signal::ctrl_c() => {
+            () = &mut stopped => {
                 screen.area.clear();
                 return Ok(());
             }

@@ -394,6 +394,8 @@ async fn on_a_terminal_they_are_drawn_in_place_and_one_is_chosen() {
     let mut output = script.stdout.take().unwrap();
     let mut shown = String::new();
     let mut answers = [
+        // What is typed while nothing is asked tears nothing apart.
+        ("● shell", "torn apart\n"),
         ("Bring which one home?", "9\n"),
         ("Type one of these numbers: 1, 2", "d 2\n"),
         ("+++ b/made.txt", "1\n"),
@@ -417,6 +419,7 @@ async fn on_a_terminal_they_are_drawn_in_place_and_one_is_chosen() {
         }
     }
     assert!(answers.peek().is_none(), "{shown}");
+    assert!(!shown.contains("torn apart"), "{shown}");
     // Up, and erased to the end: the blocks replace themselves.
     assert!(
         shown.contains("A\u{1b}[J") && shown.contains("● shell"),

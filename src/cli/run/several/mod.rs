@@ -26,7 +26,8 @@ use crate::{
             load, show,
         },
         error::{CommandError, Kind, Problem},
-        gather,
+        gather, interrupt,
+        keyboard::Quiet,
         launch::Connection,
         output,
         watch::area::Area,
@@ -168,6 +169,8 @@ struct Following {
     area: Area,
     /// Whether blocks are drawn, instead of lines that scroll by.
     blocks: bool,
+    /// As long as they are, and nothing is asked.
+    quiet: Option<Quiet>,
     interrupted: bool,
 }
 
@@ -180,6 +183,7 @@ impl Following {
             asking: Asking::new(),
             area: Area::of_progress(blocks),
             blocks,
+            quiet: None,
             interrupted: false,
         }
     }
@@ -198,7 +202,7 @@ impl Following {
         }
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let interrupted = tokio::signal::ctrl_c();
+        let interrupted = interrupt::stopped()?;
         tokio::pin!(interrupted);
         while !self.race.over() {
             tokio::select! {
@@ -219,7 +223,7 @@ impl Following {
                         super::asking::send(connection, &task).await?;
                     }
                 }
-                _ = &mut interrupted, if !self.interrupted => {
+                () = &mut interrupted, if !self.interrupted => {
                     self.interrupted = true;
                     self.say("cancelling …")?;
                     let open = self.race.cancel(Instant::now());
@@ -229,6 +233,7 @@ impl Following {
         }
         self.race.tick(Instant::now());
         self.area.clear();
+        self.quiet = None;
         Ok(())
     }
 
@@ -258,6 +263,7 @@ impl Following {
             Heard::Asks(at) => {
                 // What is asked stands at the end, and nothing is drawn over it.
                 self.area.clear();
+                self.quiet = None;
                 let name = format!("{}. {}", at + 1, self.race.lanes[at].agent.name);
                 self.asking.asks(event, Some(&name));
             }
@@ -287,6 +293,9 @@ impl Following {
     fn draw(&mut self) {
         if self.asking.is_open() {
             return;
+        }
+        if self.blocks && self.quiet.is_none() {
+            self.quiet = Some(Quiet::begin());
         }
         let (columns, height) = output::terminal_size();
         let now = Timestamp::now().as_secs();
