@@ -9,7 +9,8 @@ import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import { Asks } from "./Asks";
 import { Changed } from "./Changed";
-import type { Conversation } from "./conversations";
+import type { Check, Conversation } from "./conversations";
+import { Icon } from "./icons";
 import { Lane } from "./lane";
 import { Progress, step } from "./Progress";
 import { go, hrefs } from "./route";
@@ -19,6 +20,8 @@ import { conversations, me, store } from "./state";
 import type { Store } from "./store";
 import { Busy, Button, Chip } from "./ui";
 
+/** Of more than so many the standings are there from the beginning: not all can be in sight. */
+const IN_SIGHT = 4;
 /** How much of an answer is shown here. */
 const SHOWN = 6000;
 
@@ -89,8 +92,8 @@ function Lanes({ ids, known, together }: { ids: string[]; known: Store; together
           </a>
         </div>
       )}
-      {over && <Standings lanes={lanes} />}
-      <div class="columns">
+      {(over || lanes.length > IN_SIGHT) && <Standings lanes={lanes} over={over} />}
+      <div class={lanes.length > IN_SIGHT ? "columns many" : "columns"}>
         {lanes.map((lane, at) => (
           <Column
             key={lane.id}
@@ -137,7 +140,7 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
           </h2>
           <p class="muted">{lane.model}</p>
         </div>
-        <Chip state={job.state} />
+        <Chip state={lane.state} checks={lane.checks} />
         {onRemove !== undefined && <Button icon="close" kind="quiet" label={words.compare.remove(title)} onClick={onRemove} />}
       </header>
       {titled && <p class="question">“{titleOf(conversation)}”</p>}
@@ -180,6 +183,7 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
         {said === "" ? <p class="muted">{job.state === "failed" ? line(job.said?.sentence ?? "", 400) : words.compare.noAnswer}</p> : <Prose text={said.slice(0, SHOWN)} />}
       </div>
       {lane.problem.value !== "" && <p class="muted">{lane.problem.value}</p>}
+      <Checks checks={lane.checks} />
       {diff !== undefined && <Changed diff={diff} working={working} />}
       <div class="row">
         <Apply lane={lane} primary />
@@ -188,5 +192,21 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
         </a>
       </div>
     </article>
+  );
+}
+
+/** How the commands that were run on the result ended. */
+function Checks({ checks }: { checks: Check[] }) {
+  if (checks.length === 0) return null;
+  return (
+    <ul class="ran" aria-label={words.compare.checks}>
+      {checks.map((check, at) => (
+        <li key={at} class={check.exit === 0 ? "good" : "bad"}>
+          <Icon name={check.exit === 0 ? "check" : "close"} size={16} />
+          {check.command !== "" && <code>{line(check.command, 200)}</code>}
+          <span>{words.checks.how(check.exit)}</span>
+        </li>
+      ))}
+    </ul>
   );
 }

@@ -7,13 +7,22 @@ import { clock, dollars, short } from "../words/story";
 import { agentNamed } from "./choice";
 import { isOpen, type Job } from "./conversations";
 import type { Feed } from "./feed";
-import { conversations, now, status, store } from "./state";
+import { conversations, me, now, status, store } from "./state";
 
 /** A record in one line, as every client can show it. */
 export const step = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);
 
 /** Seconds after which a start that takes long may be one that waits for its turn. */
 const QUEUE = 5;
+
+/** Whether a job waits until another one has ended. */
+export function waitsForTurn(job: Job): boolean {
+  const known = store.value;
+  const atOnce = me.value?.at_once;
+  if (known === undefined || atOnce === undefined || !isOpen(job.state) || known.began(job.id)) return false;
+  const others = conversations.value.filter((other) => other.jobs.some((one) => one.id !== job.id && isOpen(one.state) && known.began(one.id)));
+  return others.length >= atOnce;
+}
 
 /** What happens right now, in a few words. */
 function doing(feed: Feed, job: Job): string {
@@ -27,6 +36,7 @@ function doing(feed: Feed, job: Job): string {
   const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
   // What was said later counts: a model that is loaded, an image that is made.
   if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news, 200);
+  if (last === undefined && waitsForTurn(job)) return words.session.turn(me.value?.at_once ?? 1);
   if (last === undefined) {
     const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));
     return others && now.value - job.at > QUEUE ? words.session.queued : words.session.starting;

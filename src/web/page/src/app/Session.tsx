@@ -1,12 +1,13 @@
 // One conversation: its story, what is being written, what it asks, and the field to go on.
 
-import { computed, type Signal, useSignal } from "@preact/signals";
+import { computed, type Signal, signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { blob } from "../nostr/api";
 import { attachments, cancel, prompt, requestTags } from "../nostr/jobs";
-import { type NEvent, params } from "../nostr/records";
+import { kind, label, type NEvent, params, value } from "../nostr/records";
 import type { StoryActions } from "../story/context";
+import { commandOf, outputOf } from "../story/model";
 import { Story } from "../story/Story";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
@@ -14,13 +15,14 @@ import { ask } from "./ask";
 import { Asks } from "./Asks";
 import { Attachments } from "./attach";
 import { agentNamed, agentTitle, blindTo, blindWords, usual } from "./choice";
-import { type Conversation, isOpen, type Job } from "./conversations";
+import { type Check, type Conversation, isOpen, type Job, unmet } from "./conversations";
 import { Feed } from "./feed";
 import { Field } from "./field";
 import { FilesDialog, type LooksAt } from "./FilesDialog";
 import { Icon } from "./icons";
 import { draft } from "./keep";
 import { onKeys } from "./keys";
+import { commandsOf, namesOf, reaches } from "./More";
 import { canNotify, denied, notifies, turn } from "./notify";
 import { Progress } from "./Progress";
 import { purging } from "./Purge";
@@ -32,7 +34,7 @@ import { anew } from "./Start";
 import { me, store } from "./state";
 import { openLater } from "./tabs";
 import * as tasks from "./tasks";
-import { Busy, Button, Chip, Problem, Said, sentence } from "./ui";
+import { Busy, Button, Chip, Problem, Said, sentence, Toggle } from "./ui";
 
 /** Steps of a story that wants search and filters. */
 const MANY = 40;
@@ -103,7 +105,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
           <div class="titles">
             <h1 title={title}>{title}</h1>
             <p class="about">
-              <Chip state={job.state} />
+              <Chip state={job.state} checks={job.checks} />
               <span>{agentTitle(conversation.agent)}</span>
               {conversation.project !== undefined && (
                 <span class="project" title={line(conversation.project, 400)}>
@@ -115,6 +117,12 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
                   <Icon name="lock" size={16} /> {words.session.private}
                 </span>
               )}
+              {job.network.length > 0 && (
+                <span title={reaches(job.network)}>
+                  <Icon name="globe" size={16} /> {words.choose.networkOf(namesOf(job.network))}
+                </span>
+              )}
+              <Checked job={job} />
               {conversation.comparison !== undefined && (
                 <a href={hrefs.comparison(conversation.comparison.id)}>
                   <Icon name="compare" size={16} /> {words.compare.others(conversation.comparison.of)}
@@ -154,6 +162,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
         </div>
         <div class="dock">
           <Ending conversation={conversation} job={job} />
+          <Unmet conversation={conversation} job={job} feed={feed} />
           {problem.value !== "" && <Problem text={problem.value} />}
           {conversation.question !== undefined && <Asks key={conversation.question.id} question={conversation.question} />}
           <div class="status-row">
@@ -202,11 +211,14 @@ function Ending({ conversation, job }: { conversation: Conversation; job: Job })
   const again = (): void => {
     text.value = asked ?? "";
     attachedTo(conversation.id).restore(files);
+    // The same once more: what it may reach stands beside the field.
+    if (job.network.length > 0) reachesAgain(conversation.id).value = true;
     document.querySelector<HTMLElement>("[data-field]")?.focus();
   };
   const otherwise = (): void => {
     const { agent, model, project, hidden } = conversation;
-    anew({ text: asked ?? "", agent, model, folder: project, files, hidden, ask: asksFirst(conversation) });
+    const { network, toCheck: checks } = job;
+    anew({ text: asked ?? "", agent, model, folder: project, files, hidden, ask: asksFirst(conversation), network, checks });
   };
   return (
     <div class={job.state === "failed" ? "note bad ending" : "note ending"}>
@@ -237,6 +249,71 @@ function Ending({ conversation, job }: { conversation: Conversation; job: Job })
       )}
     </div>
   );
+}
+
+/** What a result is checked with, and that it passed. */
+function Checked({ job }: { job: Job }) {
+  const { checks, toCheck, state } = job;
+  if (checks.length > 0 && unmet(checks).length === 0) {
+    return (
+      <span class="good" title={commandsOf(checks.map((check) => check.command))}>
+        <Icon name="check" size={16} /> {words.checks.passed(checks.length)}
+      </span>
+    );
+  }
+  if (toCheck.length === 0 || !isOpen(state)) return null;
+  return (
+    <span>
+      <Icon name="check" size={16} /> {words.choose.checks}: {commandsOf(toCheck)}
+    </span>
+  );
+}
+
+/** Lines of a check's output that the agent is told. */
+const TOLD = 30;
+
+/** Which checks failed, and how to go on from there. */
+function Unmet({ conversation, job, feed }: { conversation: Conversation; job: Job; feed: Feed }) {
+  const text = draft(`session.${conversation.id}`);
+  const failed = unmet(job.checks);
+  if (job.state !== "done" || failed.length === 0) return null;
+  const told = (check: Check): string => words.checks.one(line(check.command, 200), words.checks.how(check.exit));
+  const mend = (): void => {
+    const commands = failed.map((check) => `- ${check.command}: ${words.checks.how(check.exit)}`).join("\n");
+    text.value = words.checks.mendText(commands, failed.map((check) => outputOfCheck(feed, job, check)).filter((said) => said !== "").join("\n\n"));
+    document.querySelector<HTMLElement>("[data-field]")?.focus();
+  };
+  return (
+    <div class="note bad ending">
+      <div>
+        <p>
+          <strong>{words.checks.failed(failed.length, job.checks.length)}</strong>
+        </p>
+        <ul class="plain">
+          {failed.map((check, at) => (
+            <li key={at}>
+              {check.command !== "" && <code>{line(check.command, 200)}</code>} <span>{words.checks.how(check.exit)}</span>
+            </li>
+          ))}
+        </ul>
+      </div>
+      {text.value === "" && (
+        <div class="row">
+          <Button icon="undo" title={failed.map(told).join("; ")} onClick={mend}>
+            {words.checks.mend}
+          </Button>
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** The end of what a check wrote, as it stands on the record. */
+function outputOfCheck(feed: Feed, job: Job, check: Check): string {
+  const ran = (event: NEvent): boolean => event.kind === kind.action && label(event) === "check" && value(event, "E") === job.id && commandOf(event) === check.command;
+  const event = feed.events.value.findLast(ran);
+  const lines = event === undefined ? [] : outputOf(event).trim().split("\n");
+  return lines.slice(-TOLD).join("\n");
 }
 
 /** What the agent's programs serve right now. */
@@ -312,6 +389,15 @@ function attachedTo(conversation: string): Attachments {
   return files;
 }
 
+/** Whether the next job of a conversation may reach what an earlier one did: only when that is said, each time. */
+const reaching = new Map<string, Signal<boolean>>();
+
+function reachesAgain(conversation: string): Signal<boolean> {
+  const again = reaching.get(conversation) ?? signal(false);
+  reaching.set(conversation, again);
+  return again;
+}
+
 /** The field below: to steer while it works, to go on when it is done. */
 function Follow(props: { conversation: Conversation; job: Job; session: string | undefined; problem: Signal<string> }) {
   const { conversation, job, session, problem } = props;
@@ -321,6 +407,10 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
   const agent = agentNamed(conversation.agent ?? "") ?? (conversation.task ? undefined : usual());
   const blind = files.pictures ? blindTo(agent, conversation.model) : undefined;
   const open = isOpen(job.state);
+  const again = reachesAgain(conversation.id);
+  const checked = useSignal(true);
+  const network = conversation.jobs.findLast((one) => one.network.length > 0)?.network ?? [];
+  const checks = conversation.jobs.findLast((one) => one.toCheck.length > 0)?.toCheck ?? [];
   const send = async (): Promise<void> => {
     sending.value = true;
     problem.value = "";
@@ -339,6 +429,8 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
             files: files.kept,
             hidden: conversation.hidden,
             ask: asksFirst(conversation),
+            network: again.value ? network : [],
+            checks: checked.value ? checks : [],
             after: earlier(conversation),
           },
           (error) => (problem.value = sentence(error)),
@@ -346,6 +438,7 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
       }
       text.value = "";
       files.clear();
+      again.value = false;
     } catch (error) {
       problem.value = sentence(error);
     }
@@ -365,13 +458,22 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
       blocked={blind !== undefined}
       attach={onFiles(conversation) ? words.start.attachWork : words.start.attachTalk}
       middle={
-        blind !== undefined && (
-          <p class="hint bad" role="alert">
-            <Said text={blindWords(blind)} />
-          </p>
-        )
+        <>
+          {blind !== undefined && (
+            <p class="hint bad" role="alert">
+              <Said text={blindWords(blind)} />
+            </p>
+          )}
+          {!open && again.value && network.length > 0 && <p class="hint risk">{reaches(network)}</p>}
+        </>
       }
     >
+      {!open && network.length > 0 && (
+        <Toggle icon="globe" on={again.value} label={words.choose.again} title={reaches(network)} onChange={(on) => (again.value = on)} />
+      )}
+      {!open && checks.length > 0 && (
+        <Toggle icon="check" on={checked.value} label={words.choose.checkAgain} title={words.choose.checked(commandsOf(checks))} onChange={(on) => (checked.value = on)} />
+      )}
       <span class="hint">{open ? words.session.steerHow : words.start.enterSends}</span>
     </Field>
   );

@@ -18,7 +18,7 @@ import { Sessions, titleOf } from "./Sessions";
 import { Start } from "./Start";
 import { announcement, conversations, door, me, store } from "./state";
 import { Touch } from "./Touch";
-import { Busy, Button, Command, Dialog } from "./ui";
+import { Busy, Button, Command, Dialog, standing, standingWords } from "./ui";
 
 /** How many conversations the side shows. */
 const RECENT = 12;
@@ -130,8 +130,8 @@ function Nav() {
           {recent.map((conversation) => (
             <li key={conversation.id}>
               <a href={hrefs.session(conversation.id)} aria-current={at.view === "session" && conversation.jobs.some((job) => job.id === at.id) ? "page" : undefined}>
-                <i class={`dot ${conversation.state}`} aria-hidden="true" />
-                <span class="hidden">{words.session.states[conversation.state]}: </span>
+                <i class={standing(conversation.state, conversation.checks, "dot")} aria-hidden="true" />
+                <span class="hidden">{standingWords(conversation.state, conversation.checks)}: </span>
                 <span class="title">{titleOf(conversation)}</span>
                 {conversation.project !== undefined && <small>{line(pathParts(conversation.project)[1], 24)}</small>}
               </a>
