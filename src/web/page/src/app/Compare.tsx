@@ -26,7 +26,7 @@ const IN_SIGHT = 4;
 const SHOWN = 6000;
 
 /** Whether a comparison is the owner's: a guest's job joins nothing. */
-function isMine(one: Conversation): boolean {
+export function isMine(one: Conversation): boolean {
   const [first] = one.jobs;
   const operator = me.value?.operator;
   if (first?.event !== undefined) return first.event.pubkey === operator;

@@ -89,12 +89,18 @@ export const namesOf = (network: string[]): string => network.map((rule) => (rul
 export const commandsOf = (checks: string[]): string => checks.map((check) => line(check, SHOWN)).join(", ");
 
 /** What was chosen, where it is not in sight. */
-export function summary(chosen: Extras, checks: boolean): string[] {
+export function Chosen({ chosen, checks }: { chosen: Extras; checks: boolean }) {
   const [network, commands] = [networkOf(chosen), checksOf(chosen)];
-  const said: string[] = [];
-  if (network.length > 0) said.push(words.choose.network(namesOf(network)), words.choose.risk);
-  if (checks && commands.length > 0) said.push(words.choose.checked(commandsOf(commands)));
-  return said;
+  return (
+    <>
+      {network.length > 0 && (
+        <p class="hint risk">
+          {words.choose.network(namesOf(network))} {words.choose.risk}
+        </p>
+      )}
+      {checks && commands.length > 0 && <p class="hint">{words.choose.checked(commandsOf(commands))}</p>}
+    </>
+  );
 }
 
 /** What the last result of this folder was checked with. */

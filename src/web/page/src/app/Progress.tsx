@@ -25,7 +25,7 @@ export function waitsForTurn(job: Job): boolean {
 }
 
 /** What happens right now, in a few words. */
-function doing(feed: Feed, job: Job): string {
+export function doing(feed: Feed, job: Job): string {
   if (store.value?.relay.state.value === "lost" && store.value.relay.unsent.value === 0) return words.lost.short;
   if (job.state === "paused") return words.session.states["paused"] ?? "";
   if (job.state === "asking") return words.session.asks;

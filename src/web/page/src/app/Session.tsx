@@ -299,7 +299,7 @@ function Unmet({ conversation, job, feed }: { conversation: Conversation; job: J
       </div>
       {text.value === "" && (
         <div class="row">
-          <Button icon="undo" title={failed.map(told).join("; ")} onClick={mend}>
+          <Button icon="check" title={failed.map(told).join("; ")} onClick={mend}>
             {words.checks.mend}
           </Button>
         </div>
@@ -474,7 +474,7 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
       {!open && checks.length > 0 && (
         <Toggle icon="check" on={checked.value} label={words.choose.checkAgain} title={words.choose.checked(commandsOf(checks))} onChange={(on) => (checked.value = on)} />
       )}
-      <span class="hint">{open ? words.session.steerHow : words.start.enterSends}</span>
+      {(open || (network.length === 0 && checks.length === 0)) && <span class="hint">{open ? words.session.steerHow : words.start.enterSends}</span>}
     </Field>
   );
 }

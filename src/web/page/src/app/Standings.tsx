@@ -8,8 +8,12 @@ import { clock, count, dollars, short } from "../words/story";
 import { ApplyDialog } from "./Apply";
 import { unmet } from "./conversations";
 import type { Lane } from "./lane";
+import { doing } from "./Progress";
 import { hrefs } from "./route";
 import { Button, Chip } from "./ui";
+
+/** Of more than so many each has one line. */
+const FEW = 4;
 
 /** The session whose changes are about to be taken home. */
 const applying = signal<string | undefined>(undefined);
@@ -129,7 +133,7 @@ export function Standings({ lanes, over }: { lanes: Lane[]; over: boolean }) {
   return (
     <section class="standings" aria-label={over ? words.compare.standings : words.compare.soFar}>
       <h2>{over ? words.compare.standings : words.compare.soFar}</h2>
-      <ol data-figures={shown.length}>
+      <ol class={lanes.length > FEW ? "dense" : ""} data-figures={shown.length}>
         {lanes.map((lane, at) => (
           <li key={lane.id}>
             <span class="number" aria-hidden="true">
@@ -138,6 +142,7 @@ export function Standings({ lanes, over }: { lanes: Lane[]; over: boolean }) {
             <div class="who">
               <a href={hrefs.session(lane.feed.conversation.value?.id ?? lane.id)}>{lane.title}</a>
               <span class="muted">{lane.model}</span>
+              {!over && lane.working && lane.job !== undefined && <span class="muted now">{doing(lane.feed, lane.job)}</span>}
             </div>
             <Chip state={lane.state} checks={lane.checks} />
             <dl>

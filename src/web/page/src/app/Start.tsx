@@ -15,7 +15,7 @@ import { FolderPicker } from "./folders";
 import { Icon } from "./icons";
 import { draft } from "./keep";
 import { Missing } from "./Missing";
-import { checksOf, extras, extrasOf, More, MoreButton, networkOf, NOTHING, showsMore, summary, wrong } from "./More";
+import { checksOf, Chosen, extras, extrasOf, More, MoreButton, networkOf, NOTHING, showsMore, wrong } from "./More";
 import { go, hrefs } from "./route";
 import { me, status } from "./state";
 import { Button, Problem, Said, sentence, Toggle } from "./ui";
@@ -192,7 +192,7 @@ export function Start() {
             </div>
             <p class="hint">{explain(chosen, onFiles, canAsk, many) || "\u00a0"}</p>
             {onFiles && showsMore.value && <More id={MORE} folder={folder.value} checks={checkable} />}
-            {onFiles && !showsMore.value && <Summary said={summary(more, checkable)} />}
+            {onFiles && !showsMore.value && <Chosen chosen={more} checks={checkable} />}
             {odd !== undefined && (
               <p class="hint bad" role="alert">
                 {odd}
@@ -258,11 +258,6 @@ function explain(chosen: Choice[], onFiles: boolean, canAsk: boolean, many: numb
   if (asks.value && canAsk) said.push(words.start.askOn);
   if (chosen.some((choice) => isElsewhere(modelParam(choice) ?? ""))) said.push(words.start.cloud);
   return said.join(" ");
-}
-
-/** What was chosen behind the button. */
-function Summary({ said }: { said: string[] }) {
-  return said.length === 0 ? null : <p class="hint risk">{said.join(" ")}</p>;
 }
 
 /** The place of the choices before it is known which there are, so that nothing moves when they come. */

@@ -381,6 +381,7 @@ export class Store {
     const handed = [...(this.handed.get(session) ?? []), id];
     handed.sort((a, b) => (this.inner.get(a)?.created_at ?? 0) - (this.inner.get(b)?.created_at ?? 0));
     this.handed.set(session, handed);
+    this.touch();
     const early = this.earlyActions.get(session) ?? [];
     this.earlyActions.delete(session);
     for (const event of early) this.takeAction(event);
