@@ -288,6 +288,39 @@ test("done, and its check failed: that is seen wherever it stands, and it can be
   clean(page);
 });
 
+test("a command that failed is not well either", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.getByLabel("Who does it").selectOption("shell");
+  await page.locator("[data-field]").fill("echo so far; exit 3");
+  await start(page).click();
+  await page.locator(".head .chip.unmet").getByText("Done, exit code 3").waitFor();
+  await page.locator("nav .recent .dot.unmet").first().waitFor();
+  await accessible(page);
+  await shot(page, "command-failed");
+  clean(page);
+});
+
+test("as many as fit one comparison can be chosen, and no more", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await choose(page, "asker");
+  const compare = page.getByRole("button", { name: "Compare", exact: true });
+  for (let n = 1; n < 7; n += 1) await compare.click();
+  const rows = page.locator(".choices .choice");
+  assert.equal(await rows.count(), 7);
+  await more(page).getByLabel("How often").selectOption("5");
+  await page.getByRole("alert").getByText("That makes 35 at once; 32 are the most.").waitFor();
+  assert.equal(await compare.count(), 0);
+  await accessible(page);
+  await shot(page, "many-chosen");
+  await more(page).getByLabel("How often").selectOption("4");
+  await page.getByText("28 in all: 2 work at the same time, the others wait for their turn.").waitFor();
+  await page.getByRole("alert").waitFor({ state: "detached" });
+  assert.equal(await compare.count(), 1);
+  clean(page);
+});
+
 test("several, several times: a wall of them, some wait for their turn, and what it comes to", async () => {
   const page = await browser.tab();
   await enter(page, fort);

@@ -98,6 +98,7 @@ function Lanes({ ids, known, together }: { ids: string[]; known: Store; together
           <Column
             key={lane.id}
             lane={lane}
+            many={lanes.length > IN_SIGHT}
             number={together ? at + 1 : undefined}
             titled={same === undefined}
             onRemove={together ? undefined : () => go(hrefs.compare(ids.filter((other) => other !== lane.id)))}
@@ -111,13 +112,15 @@ function Lanes({ ids, known, together }: { ids: string[]; known: Store; together
 
 interface ColumnProps {
   lane: Lane;
+  /** One of many, which stand above it as well. */
+  many: boolean;
   /** Which of those who were asked the same. */
   number: number | undefined;
   titled: boolean;
   onRemove: (() => void) | undefined;
 }
 
-function Column({ lane, number, titled, onRemove }: ColumnProps) {
+function Column({ lane, many, number, titled, onRemove }: ColumnProps) {
   const { feed, job, working } = lane;
   const session = feed.session.value;
   const files = lane.onFiles;
@@ -140,7 +143,7 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
           </h2>
           <p class="muted">{lane.model}</p>
         </div>
-        <Chip state={lane.state} checks={lane.checks} />
+        <Chip of={lane} />
         {onRemove !== undefined && <Button icon="close" kind="quiet" label={words.compare.remove(title)} onClick={onRemove} />}
       </header>
       {titled && <p class="question">“{titleOf(conversation)}”</p>}
@@ -186,7 +189,7 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
       <Checks checks={lane.checks} />
       {diff !== undefined && <Changed diff={diff} working={working} />}
       <div class="row">
-        <Apply lane={lane} primary />
+        <Apply lane={lane} primary={!many} />
         <a class="button" href={hrefs.session(conversation.id)}>
           {words.compare.open}
         </a>

@@ -83,7 +83,7 @@ export function reaches(network: string[]): string {
 }
 
 /** Rules as a person chose them, in a few words. */
-export const namesOf = (network: string[]): string => network.map((rule) => (rule === ASK ? words.choose.asked : line(rule, 60))).join(", ");
+export const namesOf = (network: string[]): string => network.map((rule) => (rule === ASK ? words.choose.asked(network.length > 1) : line(rule, 60))).join(", ");
 
 /** Commands in a few words. */
 export const commandsOf = (checks: string[]): string => checks.map((check) => line(check, SHOWN)).join(", ");

@@ -50,10 +50,11 @@ export function Progress({ feed }: { feed: Feed }) {
   if (conversation === undefined || job === undefined) return null;
   const open = isOpen(job.state);
   const used = feed.used.value;
+  const waits = waitsForTurn(job);
   // As with what it took besides, all that was asked counts.
   const seconds = conversation.jobs.reduce((sum, one) => sum + Math.max(0, (isOpen(one.state) ? now.value : (one.endedAt ?? one.saidAt)) - one.at), 0);
   return (
-    <div class={`progress ${job.state}`}>
+    <div class={`progress ${waits ? "waiting" : job.state}`}>
       {open && (
         <span class="doing">
           <i aria-hidden="true" />
@@ -61,10 +62,12 @@ export function Progress({ feed }: { feed: Feed }) {
         </span>
       )}
       <dl>
-        <div>
-          <dt>{words.session.elapsed}</dt>
-          <dd>{clock(seconds)}</dd>
-        </div>
+        {!waits && (
+          <div>
+            <dt>{words.session.elapsed}</dt>
+            <dd>{clock(seconds)}</dd>
+          </div>
+        )}
         {used.read + used.written > 0 && (
           <div title={words.session.tokensOf(used.read, used.written)}>
             <dt>{words.session.tokens}</dt>

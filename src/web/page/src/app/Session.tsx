@@ -105,7 +105,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
           <div class="titles">
             <h1 title={title}>{title}</h1>
             <p class="about">
-              <Chip state={job.state} checks={job.checks} />
+              <Chip of={job} />
               <span>{agentTitle(conversation.agent)}</span>
               {conversation.project !== undefined && (
                 <span class="project" title={line(conversation.project, 400)}>

@@ -145,7 +145,7 @@ export function Sessions() {
                     <span>{words.ago(now.value - conversation.at)}</span>
                   </span>
                 </a>
-                <Chip state={conversation.state} checks={conversation.checks} />
+                <Chip of={conversation} />
               </li>
             ))}
           </ul>

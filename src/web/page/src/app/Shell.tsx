@@ -131,8 +131,8 @@ function Nav() {
           {shown.map((one) => (
             <li key={one.href}>
               <a href={one.href} aria-current={isHere(one, at) ? "page" : undefined}>
-                <i class={standing(one.conversation.state, one.conversation.checks, "dot")} aria-hidden="true" />
-                <span class="hidden">{standingWords(one.conversation.state, one.conversation.checks)}: </span>
+                <i class={standing(one.conversation, "dot")} aria-hidden="true" />
+                <span class="hidden">{standingWords(one.conversation)}: </span>
                 <span class="title">{titleOf(one.conversation)}</span>
                 {one.all.length > 1 ? (
                   <small title={words.compare.title}>

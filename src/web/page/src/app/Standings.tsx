@@ -144,7 +144,7 @@ export function Standings({ lanes, over }: { lanes: Lane[]; over: boolean }) {
               <span class="muted">{lane.model}</span>
               {!over && lane.working && lane.job !== undefined && <span class="muted now">{doing(lane.feed, lane.job)}</span>}
             </div>
-            <Chip state={lane.state} checks={lane.checks} />
+            <Chip of={lane} />
             <dl>
               {shown.map((figure) => (
                 <Figure key={figure} name={NAMES[figure] ?? ""} told={rows[at]?.[figure]} />

@@ -43,20 +43,30 @@ export interface KnownJob {
 }
 
 /** One job, with what its tags say. */
-export interface Job extends KnownJob {
+export interface Job extends KnownJob, Standing {
   /** What it may reach on the network. */
   network: string[];
   /** Commands that are to be run on its result. */
   toCheck: string[];
-  /** Those that were. */
+}
+
+/** How a job stands, and what its result says of how it ended. */
+export interface Standing {
+  state: JobState;
+  /** What its result was checked with. */
   checks: Check[];
+  /** The exit code of a command that was all of the job. */
+  exit: number | undefined;
 }
 
 /** Checks that failed. */
 export const unmet = (checks: Check[]): Check[] => checks.filter((check) => check.exit !== 0);
 
+/** Whether a job is done, and not well: a check failed, or the command that it was. */
+export const isUnmet = ({ state, checks, exit }: Standing): boolean => state === "done" && (unmet(checks).length > 0 || (exit ?? 0) !== 0);
+
 /** Jobs that go on from each other. */
-export interface Conversation {
+export interface Conversation extends Standing {
   /** The first job's id, by which it is known. */
   id: string;
   jobs: Job[];
@@ -68,9 +78,6 @@ export interface Conversation {
   task: boolean;
   /** When anything was last heard of it. */
   at: number;
-  state: JobState;
-  /** What its last result was checked with. */
-  checks: Check[];
   question: Question | undefined;
   /** Which of several it is that were asked the same. */
   comparison: Comparison | undefined;
@@ -125,10 +132,14 @@ function told(known: Known, job: KnownJob): Job {
   const checks = done.map(([, command, exit = ""], at): Check => ({
     // The result of a private job does not say what was run.
     command: command || (result !== undefined && isPrivate(result) ? toCheck[at] : undefined) || "",
-    exit: /^-?\d{1,9}$/.test(exit) ? Number(exit) : exit === "timeout" ? "timeout" : "error",
+    exit: code(exit) ?? (exit === "timeout" ? "timeout" : "error"),
   }));
-  return { ...job, network: allParams(said, "network"), toCheck, checks };
+  const exit = result === undefined ? undefined : code(value(result, "exit"));
+  return { ...job, network: allParams(said, "network"), toCheck, checks, exit };
 }
+
+/** An exit code. */
+const code = (text: string | undefined): number | undefined => (/^-?\d{1,9}$/.test(text ?? "") ? Number(text) : undefined);
 
 function before(known: Known, job: KnownJob): KnownJob | undefined {
   if (job.event === undefined) {
@@ -166,6 +177,7 @@ function describe(known: Known, id: string, jobs: Job[]): Conversation {
     at: Math.max(...jobs.map((job) => job.endedAt ?? job.saidAt)),
     state: newest?.state ?? "waiting",
     checks: newest?.checks ?? [],
+    exit: newest?.exit,
     question: newest === undefined ? undefined : known.question(newest.id),
     // A request that was withdrawn is known by what was handed on.
     comparison: comparisonOf(first?.event === undefined ? (first?.inner?.tags ?? []) : (said[0] ?? [])),

@@ -6,10 +6,10 @@ import { isPrivate, kind, label, type NEvent, value } from "../nostr/records";
 import type { DiffAnswer } from "../nostr/workspace";
 import { line } from "../story/text";
 import { agentNamed, agentTitle } from "./choice";
-import { type Check, isOpen, type Job, type JobState } from "./conversations";
+import { type Check, isOpen, type Job, type JobState, type Standing } from "./conversations";
 import { Feed } from "./feed";
 import { waitsForTurn } from "./Progress";
-import { now } from "./state";
+import { now, status } from "./state";
 import type { Store } from "./store";
 import * as tasks from "./tasks";
 import { sentence } from "./ui";
@@ -17,7 +17,7 @@ import { sentence } from "./ui";
 /** The last steps that are shown while it works. */
 const LATEST = 4;
 
-export class Lane {
+export class Lane implements Standing {
   readonly feed: Feed;
   /** What changed in its copy, once it is over. */
   readonly diff = signal<DiffAnswer | undefined>(undefined);
@@ -53,7 +53,9 @@ export class Lane {
 
   get model(): string {
     const used = this.feed.used.value.model;
-    return line((used === "none" ? undefined : used) ?? this.feed.conversation.value?.model ?? "", 60);
+    const { agent, model } = this.feed.conversation.value ?? {};
+    const usual = this.working && agentNamed(agent ?? "")?.command !== true ? status.value?.default_model : undefined;
+    return line((used === "none" ? undefined : used) ?? model ?? usual ?? "", 60);
   }
 
   /** Seconds that it took, or has taken so far, since it was its turn. */
@@ -79,6 +81,10 @@ export class Lane {
 
   get checks(): Check[] {
     return this.job?.checks ?? [];
+  }
+
+  get exit(): number | undefined {
+    return this.job?.exit;
   }
 
   /** What its files are in the end, or else its answer: two that are equal came to the same. */

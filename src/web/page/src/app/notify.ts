@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals";
 
 import { words } from "../words/app";
-import { isOpen, type JobState, unmet } from "./conversations";
+import { isOpen, isUnmet, type JobState } from "./conversations";
 import { preference } from "./keep";
 import { hrefs, route } from "./route";
 import { titleOf } from "./Sessions";
@@ -41,7 +41,7 @@ export function watch(): void {
       working += isOpen(conversation.state) ? 1 : 0;
       if (was === undefined || was === conversation.state || store.value?.loaded.peek() !== true) continue;
       const title = conversation.hidden ? words.session.private : titleOf(conversation);
-      const failed = conversation.state === "done" && unmet(conversation.checks).length > 0;
+      const failed = isUnmet(conversation);
       const said = failed ? words.checks.announce : words.session.announce[conversation.state];
       if (said !== undefined) announcement.value = `${said} ${title}`;
       const state = conversation.state;

@@ -1,7 +1,7 @@
 // What the side shows: conversations, the last one first; those that were asked the same at once are one.
 
 import { isMine } from "./Compare";
-import { type Conversation, type JobState, unmet } from "./conversations";
+import { type Conversation, isUnmet, type JobState } from "./conversations";
 import type { Route } from "./route";
 import { hrefs } from "./route";
 
@@ -16,7 +16,7 @@ export interface Recent {
 /** Whose standing counts for those beside it, first to last: one that needs its owner, one at work, one that did well. */
 const ORDER: JobState[] = ["asking", "working", "paused", "waiting", "done", "failed", "stopped"];
 
-const rank = (one: Conversation): number => ORDER.indexOf(one.state) + (unmet(one.checks).length > 0 ? 0.5 : 0);
+const rank = (one: Conversation): number => ORDER.indexOf(one.state) + (isUnmet(one) ? 0.5 : 0);
 
 /** The newest ones. */
 export function recent(conversations: Conversation[], most: number): Recent[] {

@@ -5,7 +5,7 @@ import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
 import { words } from "../words/app";
-import { type Check, type JobState, unmet } from "./conversations";
+import { isUnmet, type Standing, unmet } from "./conversations";
 import { Icon, type IconName } from "./icons";
 
 interface ButtonProps {
@@ -130,23 +130,23 @@ export function Command({ text }: { text: string }) {
 }
 
 /** How a job stands: a colour and a word, never the colour alone. What is done and failed a check is not well. */
-export function Chip({ state, checks }: { state: JobState; checks: Check[] }) {
+export function Chip({ of }: { of: Standing }) {
   return (
-    <span class={standing(state, checks, "chip")}>
+    <span class={standing(of, "chip")}>
       <i aria-hidden="true" />
-      {standingWords(state, checks)}
+      {standingWords(of)}
     </span>
   );
 }
 
 /** Classes for how a job stands. */
-export const standing = (state: JobState, checks: Check[], kind: "chip" | "dot"): string =>
-  `${kind} ${state} ${state === "done" && unmet(checks).length > 0 ? "unmet" : ""}`;
+export const standing = (of: Standing, kind: "chip" | "dot"): string => `${kind} ${of.state} ${isUnmet(of) ? "unmet" : ""}`;
 
 /** The same in words. */
-export const standingWords = (state: JobState, checks: Check[]): string => {
-  const failed = state === "done" ? unmet(checks).length : 0;
-  return failed > 0 ? words.checks.state(failed, checks.length) : (words.session.states[state] ?? state);
+export const standingWords = (of: Standing): string => {
+  if (!isUnmet(of)) return words.session.states[of.state] ?? of.state;
+  const failed = unmet(of.checks).length;
+  return failed > 0 ? words.checks.state(failed, of.checks.length) : words.checks.exit(of.exit ?? 0);
 };
 
 export function Busy({ text }: { text: string }) {

@@ -111,7 +111,7 @@ export const words = {
     lists: { packages: "Packages" } as Record<string, string>,
     hosts: "These hosts…",
     ask: "Ask me each time",
-    asked: "asks you for others",
+    asked: (others: boolean): string => (others ? "asks you for others" : "asks you each time"),
     hostNames: "Names of hosts",
     hostsSuch: "example.com, *.example.org",
     none: "No network at all, not even to your own computer.",
@@ -142,6 +142,7 @@ export const words = {
 
   checks: {
     state: (failed: number, of: number): string => (of === 1 ? "Done, check failed" : `Done, ${count(failed)} of ${count(of)} checks failed`),
+    exit: (exit: number): string => `Done, exit code ${exit}`,
     passed: (of: number): string => (of === 1 ? "Check passed" : `${count(of)} checks passed`),
     failed: (failed: number, of: number): string => (of === 1 ? "Done, but the check failed." : `Done, but ${count(failed)} of ${count(of)} checks failed.`),
     how: (exit: number | "timeout" | "error"): string =>
@@ -150,8 +151,8 @@ export const words = {
     mend: "Ask it to mend this",
     mendText: (commands: string, output: string): string =>
       `I checked your work, and this failed:\n\n${commands}\n\n${output === "" ? "" : `It wrote:\n\n${output}\n\n`}Please mend it.`,
-    announce: "It is done, but a check failed.",
-    notice: "Done, but a check failed",
+    announce: "It is done, but not well.",
+    notice: "Done, but not well",
   },
 
   missing: {
