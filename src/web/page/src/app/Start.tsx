@@ -1,6 +1,7 @@
 // Where something begins.
 
 import { effect, signal, useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 
 import { MAX_COMPARED } from "../nostr/comparison";
 import type { Attachment } from "../nostr/jobs";
@@ -77,6 +78,7 @@ export function Start() {
   const picking = useSignal(false);
   const sending = useSignal(false);
   const problem = useSignal("");
+  const rows = useRef<HTMLDivElement>(null);
   const chosen = current();
   const chosenAgents = chosen.map((choice) => agentNamed(choice.agent));
   const onFiles = chosenAgents.some((agent) => agent?.workspace === true);
@@ -94,6 +96,11 @@ export function Start() {
   const change = (at: number, choice: Choice): void => {
     choices.value = chosen.map((other, index) => (index === at ? choice : other));
     if (agentNamed(choice.agent)?.workspace !== true && chosen.length === 1) folder.value = "";
+  };
+  const another = (): void => {
+    choices.value = [...chosen, unlike(chosen)];
+    // The new one may be below those in sight.
+    requestAnimationFrame(() => rows.current?.scrollTo(0, rows.current.scrollHeight));
   };
   const chooseFolder = (path: string): void => {
     picking.value = false;
@@ -170,25 +177,25 @@ export function Start() {
         focus
         middle={
           <div class="choices">
-            {chosen.length === 0 && <Coming />}
-            <div class={chosen.length > 1 ? "all several" : "all"}>
-            {chosen.map((choice, at) => (
-              <div class="choice" key={at}>
-                <ChoiceFields choice={choice} onChange={(choice) => change(at, choice)} />
-                {chosen.length > 1 && (
-                  <Button icon="close" kind="quiet" label={words.start.anotherRemove} onClick={() => (choices.value = chosen.filter((_, index) => index !== at))} />
-                )}
-                {at === 0 && (
-                  <span class="pill-group">
-                    <button type="button" class="pill" onClick={() => (picking.value = true)}>
-                      <Icon name="folder" />
-                      {folder.value === "" ? (onFiles ? words.start.folderNew : words.start.folderNone) : pathParts(folder.value)[1]}
-                    </button>
-                    {folder.value !== "" && <Button icon="close" kind="quiet" label={words.start.folderRemove} onClick={() => (folder.value = "")} />}
-                  </span>
-                )}
-              </div>
-            ))}
+            <div class={chosen.length > 1 ? "all several" : "all"} ref={rows}>
+              {chosen.length === 0 && <Coming />}
+              {chosen.map((choice, at) => (
+                <div class="choice" key={at}>
+                  <ChoiceFields choice={choice} onChange={(choice) => change(at, choice)} />
+                  {chosen.length > 1 && (
+                    <Button icon="close" kind="quiet" label={words.start.anotherRemove} onClick={() => (choices.value = chosen.filter((_, index) => index !== at))} />
+                  )}
+                  {at === 0 && (
+                    <span class="pill-group">
+                      <button type="button" class="pill" onClick={() => (picking.value = true)}>
+                        <Icon name="folder" />
+                        {folder.value === "" ? (onFiles ? words.start.folderNew : words.start.folderNone) : pathParts(folder.value)[1]}
+                      </button>
+                      {folder.value !== "" && <Button icon="close" kind="quiet" label={words.start.folderRemove} onClick={() => (folder.value = "")} />}
+                    </span>
+                  )}
+                </div>
+              ))}
             </div>
             <p class="hint">{explain(chosen, onFiles, canAsk, many) || "\u00a0"}</p>
             {onFiles && showsMore.value && <More id={MORE} folder={folder.value} checks={checkable} />}
@@ -218,7 +225,7 @@ export function Start() {
         <Toggle icon="lock" on={hidden.value} label={words.start.hidden} title={words.start.hiddenOn} onChange={(on) => (hidden.value = on)} />
         {canAsk && <Toggle icon="hand" on={asks.value} label={words.start.ask} title={words.start.askOn} onChange={(on) => (asks.value = on)} />}
         {chosen.length > 0 && (chosen.length + 1) * more.times <= MAX_COMPARED && (
-          <Button icon="compare" kind="quiet" title={words.start.another} onClick={() => (choices.value = [...chosen, unlike(chosen)])}>
+          <Button icon="compare" kind="quiet" title={words.start.another} onClick={another}>
             {words.start.compare}
           </Button>
         )}
