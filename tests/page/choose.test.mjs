@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 
-import { accessible, Browser, clean, enter, Fort, freePort, shot, stands, stored, until } from "./harness.mjs";
+import { accessible, Browser, clean, enter, Fort, freePort, notices, shot, stands, stored, until } from "./harness.mjs";
 
 let browser;
 let fort;
@@ -288,8 +288,78 @@ test("done, and its check failed: that is seen wherever it stands, and it can be
   clean(page);
 });
 
-test("a command that failed is not well either", async () => {
+for (const [name, options] of [
+  ["phone", { phone: true }],
+  ["phone-dark", { phone: true, dark: true }],
+]) {
+  test(`a failed check on ${name}`, async () => {
+    const page = await browser.tab(options);
+    await enter(page, fort);
+    await choose(page, "asker");
+    await option(page, "Packages").click();
+    await more(page).getByRole("textbox", { name: "Checks" }).fill("false\nexit 4\nexit 5\nexit 6\ntrue");
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    await page.locator("[data-field]").fill("write a page about a cat, with a title that is too long for one line");
+    await start(page).click();
+    await page.getByRole("region", { name: "How they did" }).waitFor();
+    const look = async (view) => {
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing sticks out");
+      await accessible(page);
+      await shot(page, `check-failed-${view}-${name}`);
+    };
+    await page.locator(".column .ran .bad").nth(7).waitFor();
+    await look("compare");
+    await page.locator(".column").first().getByRole("link", { name: "Open" }).click();
+    await page.locator(".ending").getByText("and 1 other").waitFor();
+    await look("session");
+    // What can be touched there lies beside what is read.
+    const [chip, search] = await Promise.all([page.locator(".head .chip").boundingBox(), page.getByRole("button", { name: "Search this session" }).boundingBox()]);
+    assert.ok(chip.y + chip.height <= search.y || chip.x + chip.width <= search.x, "they do not overlap");
+    await page.goto(`${fort.url}/#/sessions`);
+    await page.locator(".session-row .chip.unmet").first().waitFor();
+    const title = await page.locator(".session-row", { hasText: "about a cat" }).locator(".title").first().boundingBox();
+    assert.ok(title.width > 200, `the title has ${title.width} pixels`);
+    await look("list");
+    clean(page);
+  });
+}
+
+test("what the coordinator refuses says why, and all that was chosen stands in the field again", async () => {
   const page = await browser.tab();
+  await enter(page, fort);
+  await choose(page, "asker");
+  await option(page, "Packages").click();
+  await option(page, "These hosts…").click();
+  await page.keyboard.type("nodots");
+  await more(page).getByRole("textbox", { name: "Checks" }).fill("npm test");
+  await page.locator("[data-field]").fill("write a page, please");
+  await start(page).click();
+  await stands(page, "failed");
+  await page.getByText("`nodots` is neither a list of hosts nor a host").or(page.locator(".ending", { hasText: "is neither a list of hosts nor a host" })).first().waitFor();
+  await shot(page, "network-refused");
+  await page.getByRole("button", { name: "Choose another agent or model…" }).click();
+  await page.getByText("Network: packages, nodots.").waitFor();
+  await page.getByText("Checked with: npm test.").waitFor();
+  clean(page);
+});
+
+test("an agent that cannot run here is not started", async () => {
+  const page = await browser.tab();
+  await enter(page, fort);
+  await page.locator("[data-field]").fill("Build a page");
+  await page.getByLabel("Who does it").selectOption("opencode");
+  const missing = page.getByText("OpenCode cannot run here yet.");
+  // Where it is installed there is nothing to see.
+  const state = await page.evaluate(() => document.querySelector(".note.warn") !== null);
+  assert.equal(await missing.count(), state ? 1 : 0);
+  assert.equal(await start(page).isDisabled(), state);
+  clean(page);
+});
+
+test("a command that failed is not well either", async () => {
+  const context = await browser.context();
+  await notices(context);
+  const page = await browser.tabIn(context);
   await enter(page, fort);
   await page.getByLabel("Who does it").selectOption("shell");
   await page.locator("[data-field]").fill("echo so far; exit 3");
@@ -298,6 +368,12 @@ test("a command that failed is not well either", async () => {
   await page.locator("nav .recent .dot.unmet").first().waitFor();
   await accessible(page);
   await shot(page, "command-failed");
+  await page.getByRole("button", { name: "Tell me when it is done" }).click();
+  await page.evaluate(() => (window.away = true));
+  await page.locator("[data-field]").fill("exit 4");
+  await page.keyboard.press("Control+Enter");
+  await page.locator(".head .chip.unmet").getByText("Done, exit code 4").waitFor();
+  assert.deepEqual(await page.evaluate(() => window.told), ["Done, but not well: echo so far; exit 3"]);
   clean(page);
 });
 

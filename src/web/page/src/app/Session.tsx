@@ -5,9 +5,8 @@ import { useEffect, useMemo } from "preact/hooks";
 
 import { blob } from "../nostr/api";
 import { attachments, cancel, prompt, requestTags } from "../nostr/jobs";
-import { kind, label, type NEvent, params, value } from "../nostr/records";
+import { type NEvent, params } from "../nostr/records";
 import type { StoryActions } from "../story/context";
-import { commandOf, outputOf } from "../story/model";
 import { Story } from "../story/Story";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
@@ -15,7 +14,7 @@ import { ask } from "./ask";
 import { Asks } from "./Asks";
 import { Attachments } from "./attach";
 import { agentNamed, agentTitle, blindTo, blindWords, usual } from "./choice";
-import { type Check, type Conversation, isOpen, type Job, unmet } from "./conversations";
+import { type Conversation, isOpen, type Job } from "./conversations";
 import { Feed } from "./feed";
 import { Field } from "./field";
 import { FilesDialog, type LooksAt } from "./FilesDialog";
@@ -35,6 +34,7 @@ import { me, store } from "./state";
 import { openLater } from "./tabs";
 import * as tasks from "./tasks";
 import { Busy, Button, Chip, Problem, Said, sentence, Toggle } from "./ui";
+import { Checked, Unmet } from "./Unmet";
 
 /** Steps of a story that wants search and filters. */
 const MANY = 40;
@@ -104,31 +104,35 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
         <header class="head">
           <div class="titles">
             <h1 title={title}>{title}</h1>
-            <p class="about">
-              <Chip of={job} />
-              <span>{agentTitle(conversation.agent)}</span>
-              {conversation.project !== undefined && (
-                <span class="project" title={line(conversation.project, 400)}>
-                  <Icon name="folder" size={16} /> {pathParts(conversation.project)[1]}
-                </span>
-              )}
-              {conversation.hidden && (
-                <span>
-                  <Icon name="lock" size={16} /> {words.session.private}
-                </span>
-              )}
-              {job.network.length > 0 && (
-                <span title={reaches(job.network)}>
-                  <Icon name="globe" size={16} /> {words.choose.networkOf(namesOf(job.network))}
-                </span>
-              )}
-              <Checked job={job} />
-              {conversation.comparison !== undefined && (
-                <a href={hrefs.comparison(conversation.comparison.id)}>
-                  <Icon name="compare" size={16} /> {words.compare.others(conversation.comparison.of)}
-                </a>
-              )}
-            </p>
+            <div class="abouts">
+              <p class="about">
+                <Chip of={job} />
+                <span>{agentTitle(conversation.agent)}</span>
+                {conversation.project !== undefined && (
+                  <span class="project" title={line(conversation.project, 400)}>
+                    <Icon name="folder" size={16} /> {pathParts(conversation.project)[1]}
+                  </span>
+                )}
+                {conversation.hidden && (
+                  <span>
+                    <Icon name="lock" size={16} /> {words.session.private}
+                  </span>
+                )}
+              </p>
+              <p class="about extra">
+                {job.network.length > 0 && (
+                  <span title={reaches(job.network)}>
+                    <Icon name="globe" size={16} /> {words.choose.networkOf(namesOf(job.network))}
+                  </span>
+                )}
+                <Checked job={job} />
+                {conversation.comparison !== undefined && (
+                  <a href={hrefs.comparison(conversation.comparison.id)}>
+                    <Icon name="compare" size={16} /> {words.compare.others(conversation.comparison.of)}
+                  </a>
+                )}
+              </p>
+            </div>
           </div>
           <div class="row">
             {canNotify() && (
@@ -249,71 +253,6 @@ function Ending({ conversation, job }: { conversation: Conversation; job: Job })
       )}
     </div>
   );
-}
-
-/** What a result is checked with, and that it passed. */
-function Checked({ job }: { job: Job }) {
-  const { checks, toCheck, state } = job;
-  if (checks.length > 0 && unmet(checks).length === 0) {
-    return (
-      <span class="good" title={commandsOf(checks.map((check) => check.command))}>
-        <Icon name="check" size={16} /> {words.checks.passed(checks.length)}
-      </span>
-    );
-  }
-  if (toCheck.length === 0 || !isOpen(state)) return null;
-  return (
-    <span>
-      <Icon name="check" size={16} /> {words.choose.checks}: {commandsOf(toCheck)}
-    </span>
-  );
-}
-
-/** Lines of a check's output that the agent is told. */
-const TOLD = 30;
-
-/** Which checks failed, and how to go on from there. */
-function Unmet({ conversation, job, feed }: { conversation: Conversation; job: Job; feed: Feed }) {
-  const text = draft(`session.${conversation.id}`);
-  const failed = unmet(job.checks);
-  if (job.state !== "done" || failed.length === 0) return null;
-  const told = (check: Check): string => words.checks.one(line(check.command, 200), words.checks.how(check.exit));
-  const mend = (): void => {
-    const commands = failed.map((check) => `- ${check.command}: ${words.checks.how(check.exit)}`).join("\n");
-    text.value = words.checks.mendText(commands, failed.map((check) => outputOfCheck(feed, job, check)).filter((said) => said !== "").join("\n\n"));
-    document.querySelector<HTMLElement>("[data-field]")?.focus();
-  };
-  return (
-    <div class="note bad ending">
-      <div>
-        <p>
-          <strong>{words.checks.failed(failed.length, job.checks.length)}</strong>
-        </p>
-        <ul class="plain">
-          {failed.map((check, at) => (
-            <li key={at}>
-              {check.command !== "" && <code>{line(check.command, 200)}</code>} <span>{words.checks.how(check.exit)}</span>
-            </li>
-          ))}
-        </ul>
-      </div>
-      {text.value === "" && (
-        <div class="row">
-          <Button icon="check" title={failed.map(told).join("; ")} onClick={mend}>
-            {words.checks.mend}
-          </Button>
-        </div>
-      )}
-    </div>
-  );
-}
-
-/** The end of what a check wrote, as it stands on the record. */
-function outputOfCheck(feed: Feed, job: Job, check: Check): string {
-  const ran = (event: NEvent): boolean => event.kind === kind.action && label(event) === "check" && value(event, "E") === job.id && commandOf(event) === check.command;
-  const event = feed.events.value.findLast(ran);
-  const lines = event === undefined ? [] : outputOf(event).trim().split("\n");
-  return lines.slice(-TOLD).join("\n");
 }
 
 /** What the agent's programs serve right now. */

@@ -168,7 +168,7 @@ export function Start() {
         labelledBy="start-title"
         placeholder={commands ? words.start.placeholderCommand : words.start.placeholder}
         attach={onFiles ? words.start.attachWork : words.start.attachTalk}
-        blocked={blind !== undefined || nothing || odd !== undefined}
+        blocked={blind !== undefined || nothing || missing !== undefined || odd !== undefined}
         send={words.start.send}
         onSend={() => void send()}
         busy={sending.value}
@@ -215,7 +215,7 @@ export function Start() {
             {missing !== undefined && (
               <div class="note warn">
                 <p>
-                  <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} />
+                  <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} /> {words.missing.still}
                 </p>
               </div>
             )}

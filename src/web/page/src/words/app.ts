@@ -148,6 +148,7 @@ export const words = {
     how: (exit: number | "timeout" | "error"): string =>
       exit === "timeout" ? "took longer than it may" : exit === "error" ? "could not be run" : exit === 0 ? "passed" : `exit code ${exit}`,
     one: (command: string, how: string): string => (command === "" ? how : `${command}: ${how}`),
+    others: (n: number): string => `and ${plural(n, "other")}`,
     mend: "Ask it to mend this",
     mendText: (commands: string, output: string): string =>
       `I checked your work, and this failed:\n\n${commands}\n\n${output === "" ? "" : `It wrote:\n\n${output}\n\n`}Please mend it.`,
