@@ -35,7 +35,7 @@ export function doing(feed: Feed, job: Job): string {
   const said = job.said;
   const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
   // What was said later counts: a model that is loaded, an image that is made.
-  if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news, 200);
+  if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news.charAt(0).toUpperCase() + news.slice(1), 200);
   if (last === undefined && waitsForTurn(job)) return words.session.turn(me.value?.at_once ?? 1);
   if (last === undefined) {
     const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));

@@ -15,7 +15,7 @@ import { Field } from "./field";
 import { FolderPicker } from "./folders";
 import { Icon } from "./icons";
 import { draft } from "./keep";
-import { Missing } from "./Missing";
+import { Commands, Missing } from "./Missing";
 import { checksOf, Chosen, extras, extrasOf, More, MoreButton, networkOf, NOTHING, showsMore, wrong } from "./More";
 import { go, hrefs } from "./route";
 import { me, status } from "./state";
@@ -215,8 +215,10 @@ export function Start() {
             {missing !== undefined && (
               <div class="note warn">
                 <p>
-                  <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} /> {words.missing.still}
+                  <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} />
                 </p>
+                <Commands text={line(missing.missing ?? "", 400)} />
+                <p>{words.missing.still}</p>
               </div>
             )}
           </div>
