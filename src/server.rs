@@ -32,7 +32,7 @@ use crate::{
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
     store::{self, blobs::Blobs, state::State},
-    web::Page,
+    web::{Offers, Page},
 };
 
 pub use self::{
@@ -213,6 +213,10 @@ impl Server {
                     Box::pin(async move { workspaces.projects().await })
                 }),
             )
+            .offering(Offers {
+                at_once: config.jobs.max_running.max(1),
+                networks: config.network.presets.clone(),
+            })
         };
         let context = Context {
             jobs: config.jobs,

@@ -191,7 +191,7 @@ impl Error {
             Self::Kernel { allow, .. } => return allow.clone(),
             Self::Neither { kernel, .. } => return kernel.hint(),
             Self::NoProgram { install, .. } if !install.is_empty() => {
-                return format!("Install it ({install}), or use Docker.");
+                return format!("Install it (`{install}`), or use Docker.");
             }
             Self::NoProgram { .. } => "Install it, or use Docker.",
             Self::NeedsEngine { .. } => {

@@ -1,6 +1,6 @@
 //! What the page asks: one row a request, and who may ask it.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming, header};
 use nostr::Timestamp;
@@ -29,6 +29,10 @@ struct Who {
     home: String,
     /// What to type for a fresh link.
     ask: &'static str,
+    /// How many agents work at the same time.
+    at_once: usize,
+    /// Lists of hosts that a job may be let reach.
+    networks: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +134,8 @@ fn who(page: &Page) -> Who {
         version: env!("CARGO_PKG_VERSION"),
         home: page.home.display().to_string(),
         ask: page.ask,
+        at_once: page.offers.at_once,
+        networks: page.offers.networks.clone(),
     }
 }
 

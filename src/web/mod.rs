@@ -17,7 +17,7 @@ pub mod share;
 mod sign;
 mod token;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use hyper::{Request, body::Incoming};
@@ -39,6 +39,15 @@ const LINK: Duration = Duration::from_secs(600);
 /// The folders that agents worked on before, the last one first.
 pub type Projects = Box<dyn Fn() -> BoxFuture<'static, Vec<PathBuf>> + Send + Sync>;
 
+/// What the settings let the owner choose from when something is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Offers {
+    /// How many agents work at the same time.
+    pub at_once: usize,
+    /// Lists of hosts that a job may be let reach, by their names.
+    pub networks: BTreeMap<String, Vec<String>>,
+}
+
 /// Serves the page.
 pub struct Page {
     keyring: Arc<Keyring>,
@@ -49,6 +58,7 @@ pub struct Page {
     /// The command that makes a fresh link.
     ask: &'static str,
     projects: Projects,
+    offers: Offers,
     tokens: Tokens,
     /// Requests whose bodies are in memory, and those that the owner's disk keeps busy.
     places: body::Places,
@@ -83,10 +93,18 @@ impl Page {
             home,
             ask,
             projects,
+            offers: Offers::default(),
             places: body::Places::default(),
             folders: Semaphore::new(folders::AT_ONCE),
             demo: demo::Demo::default(),
         }
+    }
+
+    /// With what the settings offer.
+    #[must_use]
+    pub fn offering(mut self, offers: Offers) -> Self {
+        self.offers = offers;
+        self
     }
 
     /// A link to the page that lets in whoever follows it first. It is a secret until then.

@@ -181,7 +181,7 @@ async fn agents_are_what_is_installed(person: &Person) {
     std::fs::rename(program, person.path("elsewhere")).unwrap();
     let (agents, _) = person.ok(&["agents"]).await;
     let missing = "opencode is not installed on this computer, so the agent opencode cannot run in treefort's own sandbox";
-    let install = "Install it (npm install -g opencode-ai), or use Docker.";
+    let install = "Install it (`npm install -g opencode-ai`), or use Docker.";
     for says in [missing, install] {
         assert!(
             agents.replace("\n               ", " ").contains(says),

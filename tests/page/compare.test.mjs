@@ -56,7 +56,7 @@ test("three at once: watched, compared, and one taken home", async () => {
   // How they did, once all are over.
   const standings = page.getByRole("region", { name: "How they did" });
   await standings.waitFor();
-  const rows = standings.getByRole("listitem");
+  const rows = standings.locator("ol > li");
   assert.equal(await rows.count(), 3);
   await rows.nth(1).getByText("2 (+3 −0)").waitFor();
   assert.equal(await rows.locator(".chip.done").count(), 3);

@@ -215,6 +215,26 @@ export async function ask(page, text) {
   await page.locator(".session .head h1").waitFor();
 }
 
+/** What few need, where something begins, and one of the things that a job may reach. */
+export const more = (page) => page.getByRole("region", { name: "More choices" });
+export const option = (page, name) => more(page).getByRole("button", { name, exact: true });
+export const starter = (page) => page.getByRole("button", { name: "Start", exact: true });
+
+/** Chooses who does it, and opens what more can be chosen. */
+export async function chooseMore(page, fort, agent) {
+  await page.goto(`${fort.url}/#/`);
+  await page.getByLabel("Who does it").selectOption(agent);
+  await page.getByRole("button", { name: "More", exact: true }).click();
+  await more(page).waitFor();
+}
+
+/** The values of a parameter of the last task that was asked with these words. */
+export async function paramsOf(page, text, name) {
+  const isIt = (event) => event.kind === 5870 && event.tags.some((tag) => tag[0] === "i" && tag[1] === text);
+  const job = await until(async () => (await stored(page)).findLast(isIt), "the job");
+  return job.tags.filter((tag) => tag[0] === "param" && tag[1] === name).map((tag) => tag.slice(2));
+}
+
 /** Waits until a conversation says how it stands. */
 export async function stands(page, state, patience = PATIENCE) {
   await page.locator(`.head .chip.${state}`).waitFor({ timeout: patience });

@@ -157,6 +157,10 @@ async fn a_code_works_once_and_no_bearer_outlives_the_program() {
     );
     assert_eq!(who["home"], page.treefort.home().to_str().unwrap());
     assert!(who["version"].is_string() && who["ask"].is_string());
+    // What its owner may choose from is what the settings say.
+    assert_eq!(who["at_once"], 4);
+    let packages = who["networks"]["packages"].as_array().unwrap();
+    assert!(packages.contains(&"registry.npmjs.org".into()));
     assert!(who["bearer"].is_null());
     for wrong in [code.as_str(), "", "0", &"0".repeat(32), &other[..31]] {
         let began = Instant::now();

@@ -38,6 +38,12 @@ async function prompt(id, { sessionId, prompt }) {
     say(sessionId, "It is being served.");
     return done("end_turn");
   }
+  if (/write roses/.test(asked)) {
+    writeFileSync(`${folder}/beds.txt`, "beans and roses\n");
+    say(sessionId, "There are roses now.");
+    return done("end_turn");
+  }
+  if (/slowly/.test(asked)) await new Promise((resolve) => setTimeout(resolve, 3000));
   if (/write/.test(asked)) {
     const names = /both/.test(asked) ? ["one.html", "two.html"] : ["page.html"];
     const wants = async (name) => {

@@ -9,7 +9,8 @@ import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import { Asks } from "./Asks";
 import { Changed } from "./Changed";
-import type { Conversation } from "./conversations";
+import type { Check, Conversation } from "./conversations";
+import { Icon } from "./icons";
 import { Lane } from "./lane";
 import { Progress, step } from "./Progress";
 import { go, hrefs } from "./route";
@@ -19,11 +20,13 @@ import { conversations, me, store } from "./state";
 import type { Store } from "./store";
 import { Busy, Button, Chip } from "./ui";
 
+/** Of more than so many the standings are there from the beginning: not all can be in sight. */
+const IN_SIGHT = 4;
 /** How much of an answer is shown here. */
 const SHOWN = 6000;
 
 /** Whether a comparison is the owner's: a guest's job joins nothing. */
-function isMine(one: Conversation): boolean {
+export function isMine(one: Conversation): boolean {
   const [first] = one.jobs;
   const operator = me.value?.operator;
   if (first?.event !== undefined) return first.event.pubkey === operator;
@@ -89,12 +92,13 @@ function Lanes({ ids, known, together }: { ids: string[]; known: Store; together
           </a>
         </div>
       )}
-      {over && <Standings lanes={lanes} />}
-      <div class="columns">
+      {(over || lanes.length > IN_SIGHT) && <Standings lanes={lanes} over={over} />}
+      <div class={lanes.length > IN_SIGHT ? "columns many" : "columns"}>
         {lanes.map((lane, at) => (
           <Column
             key={lane.id}
             lane={lane}
+            many={lanes.length > IN_SIGHT}
             number={together ? at + 1 : undefined}
             titled={same === undefined}
             onRemove={together ? undefined : () => go(hrefs.compare(ids.filter((other) => other !== lane.id)))}
@@ -108,13 +112,15 @@ function Lanes({ ids, known, together }: { ids: string[]; known: Store; together
 
 interface ColumnProps {
   lane: Lane;
+  /** One of many, which stand above it as well. */
+  many: boolean;
   /** Which of those who were asked the same. */
   number: number | undefined;
   titled: boolean;
   onRemove: (() => void) | undefined;
 }
 
-function Column({ lane, number, titled, onRemove }: ColumnProps) {
+function Column({ lane, many, number, titled, onRemove }: ColumnProps) {
   const { feed, job, working } = lane;
   const session = feed.session.value;
   const files = lane.onFiles;
@@ -137,7 +143,7 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
           </h2>
           <p class="muted">{lane.model}</p>
         </div>
-        <Chip state={job.state} />
+        <Chip of={lane} />
         {onRemove !== undefined && <Button icon="close" kind="quiet" label={words.compare.remove(title)} onClick={onRemove} />}
       </header>
       {titled && <p class="question">“{titleOf(conversation)}”</p>}
@@ -180,13 +186,30 @@ function Column({ lane, number, titled, onRemove }: ColumnProps) {
         {said === "" ? <p class="muted">{job.state === "failed" ? line(job.said?.sentence ?? "", 400) : words.compare.noAnswer}</p> : <Prose text={said.slice(0, SHOWN)} />}
       </div>
       {lane.problem.value !== "" && <p class="muted">{lane.problem.value}</p>}
+      <Checks checks={lane.checks} />
       {diff !== undefined && <Changed diff={diff} working={working} />}
       <div class="row">
-        <Apply lane={lane} primary />
+        <Apply lane={lane} primary={!many} />
         <a class="button" href={hrefs.session(conversation.id)}>
           {words.compare.open}
         </a>
       </div>
     </article>
+  );
+}
+
+/** How the commands that were run on the result ended. */
+function Checks({ checks }: { checks: Check[] }) {
+  if (checks.length === 0) return null;
+  return (
+    <ul class="ran" aria-label={words.compare.checks}>
+      {checks.map((check, at) => (
+        <li key={at} class={check.exit === 0 ? "good" : "bad"}>
+          <Icon name={check.exit === 0 ? "check" : "close"} size={16} />
+          {check.command !== "" && <code>{line(check.command, 200)}</code>}
+          <span>{words.checks.how(check.exit)}</span>
+        </li>
+      ))}
+    </ul>
   );
 }

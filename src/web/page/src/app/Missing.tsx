@@ -11,7 +11,7 @@ import { openLater } from "./tabs";
 import { Button, Command, Problem, Said, sentence } from "./ui";
 
 /** What a sentence tells to type, each to be copied. */
-function Commands({ text }: { text: string }) {
+export function Commands({ text }: { text: string }) {
   const found = [...text.matchAll(/`([^`\n]{3,200})`/g)].map((match) => match[1] ?? "");
   return <>{[...new Set(found)].slice(0, 4).map((command) => <Command key={command} text={command} />)}</>;
 }

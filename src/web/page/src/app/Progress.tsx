@@ -7,7 +7,7 @@ import { clock, dollars, short } from "../words/story";
 import { agentNamed } from "./choice";
 import { isOpen, type Job } from "./conversations";
 import type { Feed } from "./feed";
-import { conversations, now, status, store } from "./state";
+import { conversations, me, now, status, store } from "./state";
 
 /** A record in one line, as every client can show it. */
 export const step = (event: NEvent): string => line(value(event, "alt") ?? event.content, 160);
@@ -15,8 +15,17 @@ export const step = (event: NEvent): string => line(value(event, "alt") ?? event
 /** Seconds after which a start that takes long may be one that waits for its turn. */
 const QUEUE = 5;
 
+/** Whether a job waits until another one has ended. */
+export function waitsForTurn(job: Job): boolean {
+  const known = store.value;
+  const atOnce = me.value?.at_once;
+  if (known === undefined || atOnce === undefined || !isOpen(job.state) || known.began(job.id)) return false;
+  const others = conversations.value.filter((other) => other.jobs.some((one) => one.id !== job.id && isOpen(one.state) && known.began(one.id)));
+  return others.length >= atOnce;
+}
+
 /** What happens right now, in a few words. */
-function doing(feed: Feed, job: Job): string {
+export function doing(feed: Feed, job: Job): string {
   if (store.value?.relay.state.value === "lost" && store.value.relay.unsent.value === 0) return words.lost.short;
   if (job.state === "paused") return words.session.states["paused"] ?? "";
   if (job.state === "asking") return words.session.asks;
@@ -26,7 +35,8 @@ function doing(feed: Feed, job: Job): string {
   const said = job.said;
   const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
   // What was said later counts: a model that is loaded, an image that is made.
-  if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news, 200);
+  if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news.charAt(0).toUpperCase() + news.slice(1), 200);
+  if (last === undefined && waitsForTurn(job)) return words.session.turn(me.value?.at_once ?? 1);
   if (last === undefined) {
     const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));
     return others && now.value - job.at > QUEUE ? words.session.queued : words.session.starting;
@@ -40,10 +50,11 @@ export function Progress({ feed }: { feed: Feed }) {
   if (conversation === undefined || job === undefined) return null;
   const open = isOpen(job.state);
   const used = feed.used.value;
+  const waits = waitsForTurn(job);
   // As with what it took besides, all that was asked counts.
   const seconds = conversation.jobs.reduce((sum, one) => sum + Math.max(0, (isOpen(one.state) ? now.value : (one.endedAt ?? one.saidAt)) - one.at), 0);
   return (
-    <div class={`progress ${job.state}`}>
+    <div class={`progress ${waits ? "waiting" : job.state}`}>
       {open && (
         <span class="doing">
           <i aria-hidden="true" />
@@ -51,10 +62,12 @@ export function Progress({ feed }: { feed: Feed }) {
         </span>
       )}
       <dl>
-        <div>
-          <dt>{words.session.elapsed}</dt>
-          <dd>{clock(seconds)}</dd>
-        </div>
+        {!waits && (
+          <div>
+            <dt>{words.session.elapsed}</dt>
+            <dd>{clock(seconds)}</dd>
+          </div>
+        )}
         {used.read + used.written > 0 && (
           <div title={words.session.tokensOf(used.read, used.written)}>
             <dt>{words.session.tokens}</dt>

@@ -1,6 +1,6 @@
 // One conversation: its story, what is being written, what it asks, and the field to go on.
 
-import { computed, type Signal, useSignal } from "@preact/signals";
+import { computed, type Signal, signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { blob } from "../nostr/api";
@@ -21,6 +21,7 @@ import { FilesDialog, type LooksAt } from "./FilesDialog";
 import { Icon } from "./icons";
 import { draft } from "./keep";
 import { onKeys } from "./keys";
+import { commandsOf, namesOf, reaches } from "./More";
 import { canNotify, denied, notifies, turn } from "./notify";
 import { Progress } from "./Progress";
 import { purging } from "./Purge";
@@ -32,7 +33,8 @@ import { anew } from "./Start";
 import { me, store } from "./state";
 import { openLater } from "./tabs";
 import * as tasks from "./tasks";
-import { Busy, Button, Chip, Problem, Said, sentence } from "./ui";
+import { Busy, Button, Chip, Problem, Said, sentence, Toggle } from "./ui";
+import { Checked, Unmet } from "./Unmet";
 
 /** Steps of a story that wants search and filters. */
 const MANY = 40;
@@ -102,25 +104,35 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
         <header class="head">
           <div class="titles">
             <h1 title={title}>{title}</h1>
-            <p class="about">
-              <Chip state={job.state} />
-              <span>{agentTitle(conversation.agent)}</span>
-              {conversation.project !== undefined && (
-                <span class="project" title={line(conversation.project, 400)}>
-                  <Icon name="folder" size={16} /> {pathParts(conversation.project)[1]}
-                </span>
-              )}
-              {conversation.hidden && (
-                <span>
-                  <Icon name="lock" size={16} /> {words.session.private}
-                </span>
-              )}
-              {conversation.comparison !== undefined && (
-                <a href={hrefs.comparison(conversation.comparison.id)}>
-                  <Icon name="compare" size={16} /> {words.compare.others(conversation.comparison.of)}
-                </a>
-              )}
-            </p>
+            <div class="abouts">
+              <p class="about">
+                <Chip of={job} />
+                <span>{agentTitle(conversation.agent)}</span>
+                {conversation.project !== undefined && (
+                  <span class="project" title={line(conversation.project, 400)}>
+                    <Icon name="folder" size={16} /> {pathParts(conversation.project)[1]}
+                  </span>
+                )}
+                {conversation.hidden && (
+                  <span>
+                    <Icon name="lock" size={16} /> {words.session.private}
+                  </span>
+                )}
+              </p>
+              <p class="about extra">
+                {job.network.length > 0 && (
+                  <span title={reaches(job.network)}>
+                    <Icon name="globe" size={16} /> {words.choose.networkOf(namesOf(job.network))}
+                  </span>
+                )}
+                <Checked job={job} />
+                {conversation.comparison !== undefined && (
+                  <a href={hrefs.comparison(conversation.comparison.id)}>
+                    <Icon name="compare" size={16} /> {words.compare.others(conversation.comparison.of)}
+                  </a>
+                )}
+              </p>
+            </div>
           </div>
           <div class="row">
             {canNotify() && (
@@ -154,6 +166,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
         </div>
         <div class="dock">
           <Ending conversation={conversation} job={job} />
+          <Unmet conversation={conversation} job={job} feed={feed} />
           {problem.value !== "" && <Problem text={problem.value} />}
           {conversation.question !== undefined && <Asks key={conversation.question.id} question={conversation.question} />}
           <div class="status-row">
@@ -202,11 +215,14 @@ function Ending({ conversation, job }: { conversation: Conversation; job: Job })
   const again = (): void => {
     text.value = asked ?? "";
     attachedTo(conversation.id).restore(files);
+    // The same once more: what it may reach stands beside the field.
+    if (job.network.length > 0) reachesAgain(conversation.id).value = true;
     document.querySelector<HTMLElement>("[data-field]")?.focus();
   };
   const otherwise = (): void => {
     const { agent, model, project, hidden } = conversation;
-    anew({ text: asked ?? "", agent, model, folder: project, files, hidden, ask: asksFirst(conversation) });
+    const { network, toCheck: checks } = job;
+    anew({ text: asked ?? "", agent, model, folder: project, files, hidden, ask: asksFirst(conversation), network, checks });
   };
   return (
     <div class={job.state === "failed" ? "note bad ending" : "note ending"}>
@@ -312,6 +328,15 @@ function attachedTo(conversation: string): Attachments {
   return files;
 }
 
+/** Whether the next job of a conversation may reach what an earlier one did: only when that is said, each time. */
+const reaching = new Map<string, Signal<boolean>>();
+
+function reachesAgain(conversation: string): Signal<boolean> {
+  const again = reaching.get(conversation) ?? signal(false);
+  reaching.set(conversation, again);
+  return again;
+}
+
 /** The field below: to steer while it works, to go on when it is done. */
 function Follow(props: { conversation: Conversation; job: Job; session: string | undefined; problem: Signal<string> }) {
   const { conversation, job, session, problem } = props;
@@ -321,6 +346,10 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
   const agent = agentNamed(conversation.agent ?? "") ?? (conversation.task ? undefined : usual());
   const blind = files.pictures ? blindTo(agent, conversation.model) : undefined;
   const open = isOpen(job.state);
+  const again = reachesAgain(conversation.id);
+  const checked = useSignal(true);
+  const network = conversation.jobs.findLast((one) => one.network.length > 0)?.network ?? [];
+  const checks = conversation.jobs.findLast((one) => one.toCheck.length > 0)?.toCheck ?? [];
   const send = async (): Promise<void> => {
     sending.value = true;
     problem.value = "";
@@ -339,6 +368,8 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
             files: files.kept,
             hidden: conversation.hidden,
             ask: asksFirst(conversation),
+            network: again.value ? network : [],
+            checks: checked.value ? checks : [],
             after: earlier(conversation),
           },
           (error) => (problem.value = sentence(error)),
@@ -346,6 +377,7 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
       }
       text.value = "";
       files.clear();
+      again.value = false;
     } catch (error) {
       problem.value = sentence(error);
     }
@@ -365,14 +397,23 @@ function Follow(props: { conversation: Conversation; job: Job; session: string |
       blocked={blind !== undefined}
       attach={onFiles(conversation) ? words.start.attachWork : words.start.attachTalk}
       middle={
-        blind !== undefined && (
-          <p class="hint bad" role="alert">
-            <Said text={blindWords(blind)} />
-          </p>
-        )
+        <>
+          {blind !== undefined && (
+            <p class="hint bad" role="alert">
+              <Said text={blindWords(blind)} />
+            </p>
+          )}
+          {!open && again.value && network.length > 0 && <p class="hint risk">{reaches(network)}</p>}
+        </>
       }
     >
-      <span class="hint">{open ? words.session.steerHow : words.start.enterSends}</span>
+      {!open && network.length > 0 && (
+        <Toggle icon="globe" on={again.value} label={words.choose.again} title={reaches(network)} onChange={(on) => (again.value = on)} />
+      )}
+      {!open && checks.length > 0 && (
+        <Toggle icon="check" on={checked.value} label={words.choose.checkAgain} title={words.choose.checked(commandsOf(checks))} onChange={(on) => (checked.value = on)} />
+      )}
+      {(open || (network.length === 0 && checks.length === 0)) && <span class="hint">{open ? words.session.steerHow : words.start.enterSends}</span>}
     </Field>
   );
 }

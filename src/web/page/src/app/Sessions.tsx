@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
+import { MAX_COMPARED } from "../nostr/comparison";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
 import { agentTitle } from "./choice";
@@ -10,7 +11,7 @@ import { type Conversation, isOpen } from "./conversations";
 import { Icon } from "./icons";
 import { onKeys, step } from "./keys";
 import { purging } from "./Purge";
-import { go, hrefs, MAX_COMPARED } from "./route";
+import { go, hrefs } from "./route";
 import { conversations, now, store } from "./state";
 import { Busy, Button, Chip } from "./ui";
 
@@ -144,7 +145,7 @@ export function Sessions() {
                     <span>{words.ago(now.value - conversation.at)}</span>
                   </span>
                 </a>
-                <Chip state={conversation.state} />
+                <Chip of={conversation} />
               </li>
             ))}
           </ul>

@@ -12,13 +12,14 @@ import { Icon, type IconName } from "./icons";
 import { preference } from "./keep";
 import { help, onKeys } from "./keys";
 import { PurgeDialog, purging } from "./Purge";
+import { isHere, recent } from "./recent";
 import { hrefs, route } from "./route";
 import { Session } from "./Session";
 import { Sessions, titleOf } from "./Sessions";
 import { Start } from "./Start";
 import { announcement, conversations, door, me, store } from "./state";
 import { Touch } from "./Touch";
-import { Busy, Button, Command, Dialog } from "./ui";
+import { Busy, Button, Command, Dialog, standing, standingWords } from "./ui";
 
 /** How many conversations the side shows. */
 const RECENT = 12;
@@ -111,7 +112,7 @@ function Link({ href, icon, text, here }: { href: string; icon: IconName; text: 
 
 function Nav() {
   const at = route.value;
-  const recent = conversations.value.slice(0, RECENT);
+  const shown = recent(conversations.value, RECENT);
   const next = theme.value === "" ? "light" : theme.value === "light" ? "dark" : "";
   return (
     <nav class="nav" aria-label={words.nav.label}>
@@ -125,15 +126,23 @@ function Nav() {
       </a>
       <div class="recent">
         <h2>{words.nav.recent}</h2>
-        {recent.length === 0 && <p class="muted">{words.nav.none}</p>}
+        {shown.length === 0 && <p class="muted">{words.nav.none}</p>}
         <ul>
-          {recent.map((conversation) => (
-            <li key={conversation.id}>
-              <a href={hrefs.session(conversation.id)} aria-current={at.view === "session" && conversation.jobs.some((job) => job.id === at.id) ? "page" : undefined}>
-                <i class={`dot ${conversation.state}`} aria-hidden="true" />
-                <span class="hidden">{words.session.states[conversation.state]}: </span>
-                <span class="title">{titleOf(conversation)}</span>
-                {conversation.project !== undefined && <small>{line(pathParts(conversation.project)[1], 24)}</small>}
+          {shown.map((one) => (
+            <li key={one.href}>
+              <a href={one.href} aria-current={isHere(one, at) ? "page" : undefined}>
+                <i class={standing(one.conversation, "dot")} aria-hidden="true" />
+                <span class="hidden">{standingWords(one.conversation)}: </span>
+                <span class="title">{titleOf(one.conversation)}</span>
+                {one.all.length > 1 ? (
+                  <small title={words.compare.title}>
+                    <span aria-hidden="true">× </span>
+                    {one.all.length}
+                    <span class="hidden"> {words.compare.title}</span>
+                  </small>
+                ) : (
+                  one.conversation.project !== undefined && <small>{line(pathParts(one.conversation.project)[1], 24)}</small>
+                )}
               </a>
             </li>
           ))}

@@ -6,9 +6,14 @@ import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, count, dollars, short } from "../words/story";
 import { ApplyDialog } from "./Apply";
+import { unmet } from "./conversations";
 import type { Lane } from "./lane";
+import { doing } from "./Progress";
 import { hrefs } from "./route";
 import { Button, Chip } from "./ui";
+
+/** Of more than so many each has one line. */
+const FEW = 4;
 
 /** The session whose changes are about to be taken home. */
 const applying = signal<string | undefined>(undefined);
@@ -68,9 +73,9 @@ function figures(lane: Lane, best: Best): Told[] {
   const diff = lane.diff.value;
   const lines = (diff?.files ?? []).reduce((sum, file) => ({ added: sum.added + file.added, removed: sum.removed + file.removed }), { added: 0, removed: 0 });
   const { checks } = lane;
-  const failed = checks.filter((check) => check.exit !== 0);
+  const failed = unmet(checks);
   return [
-    { text: clock(lane.seconds), best: done && lane.seconds === best.seconds },
+    { text: lane.state === "waiting" ? undefined : clock(lane.seconds), best: done && lane.seconds === best.seconds },
     { text: tokens === undefined ? undefined : short(tokens), best: done && tokens !== undefined && tokens === best.tokens },
     {
       text: cost === undefined ? (tokens === undefined ? undefined : words.session.costUnknown) : dollars(cost),
@@ -80,22 +85,55 @@ function figures(lane: Lane, best: Best): Told[] {
     {
       text: checks.length === 0 ? undefined : words.compare.passed(checks.length - failed.length, checks.length),
       tone: failed.length === 0 ? "good" : "bad",
-      title: failed.map((check) => words.compare.checkFailed(check.command, check.exit)).join("\n"),
+      title: failed.map((check) => words.checks.one(line(check.command, 200), words.checks.how(check.exit))).join("\n"),
     },
   ];
 }
 
 const NAMES = [words.compare.time, words.compare.tokens, words.compare.cost, words.compare.changed, words.compare.checks];
 
-export function Standings({ lanes }: { lanes: Lane[] }) {
+/** Median, least and most of figures, in words. */
+function spread(name: string, figures: (number | undefined)[], write: (figure: number) => string): string[] {
+  const sorted = figures.flatMap((figure) => figure ?? []).sort((a, b) => a - b);
+  const [first, last] = [sorted[0], sorted.at(-1)];
+  if (first === undefined || last === undefined) return [];
+  const half = sorted.length >> 1;
+  const middle = sorted.length % 2 === 1 ? (sorted[half] ?? 0) : ((sorted[half - 1] ?? 0) + (sorted[half] ?? 0)) / 2;
+  return [words.compare.median(name, write(middle), write(first), write(last))];
+}
+
+/** What repetitions of one agent with one model come to; nothing where everybody was asked once. */
+function sums(lanes: Lane[]): { name: string; said: string }[] {
+  const groups = new Map<string, Lane[]>();
+  for (const lane of lanes) {
+    const name = lane.model === "" ? lane.title : `${lane.title} · ${lane.model}`;
+    groups.set(name, [...(groups.get(name) ?? []), lane]);
+  }
+  if (groups.size === lanes.length) return [];
+  return [...groups.entries()].map(([name, group]) => {
+    const done = group.filter((lane) => lane.job?.state === "done");
+    const said = [words.compare.done(done.length, group.length)];
+    said.push(...spread(words.compare.time.toLowerCase(), done.map((lane) => lane.seconds), (seconds) => clock(Math.round(seconds))));
+    said.push(...spread(words.compare.tokens.toLowerCase(), done.map(tokensOf), (tokens) => short(Math.round(tokens))));
+    const costs = done.map(costOf);
+    if (costs.some((cost) => (cost ?? 0) > 0)) said.push(...spread(words.compare.cost.toLowerCase(), costs, dollars));
+    const checked = group.filter((lane) => lane.checks.length > 0);
+    if (checked.length > 0) said.push(words.compare.allPassed(checked.filter((lane) => unmet(lane.checks).length === 0).length, checked.length));
+    if (done.length > 1) said.push(words.compare.results(new Set(done.map((lane) => lane.outcome)).size));
+    return { name, said: said.join(" · ") };
+  });
+}
+
+/** How they did, or how they are doing as long as one of them is not over. */
+export function Standings({ lanes, over }: { lanes: Lane[]; over: boolean }) {
   const best = { seconds: least(lanes, (lane) => lane.seconds), tokens: least(lanes, tokensOf), cost: least(lanes, costOf) };
   const rows = lanes.map((lane) => figures(lane, best));
   // A figure that nobody has is left out.
   const shown = NAMES.flatMap((_, at) => (rows.some((row) => row[at]?.text !== undefined) ? [at] : []));
   return (
-    <section class="standings" aria-label={words.compare.standings}>
-      <h2>{words.compare.standings}</h2>
-      <ol data-figures={shown.length}>
+    <section class="standings" aria-label={over ? words.compare.standings : words.compare.soFar}>
+      <h2>{over ? words.compare.standings : words.compare.soFar}</h2>
+      <ol class={lanes.length > FEW ? "dense" : ""} data-figures={shown.length}>
         {lanes.map((lane, at) => (
           <li key={lane.id}>
             <span class="number" aria-hidden="true">
@@ -104,8 +142,9 @@ export function Standings({ lanes }: { lanes: Lane[] }) {
             <div class="who">
               <a href={hrefs.session(lane.feed.conversation.value?.id ?? lane.id)}>{lane.title}</a>
               <span class="muted">{lane.model}</span>
+              {!over && lane.working && lane.job !== undefined && <span class="muted now">{doing(lane.feed, lane.job)}</span>}
             </div>
-            {lane.job !== undefined && <Chip state={lane.job.state} />}
+            <Chip of={lane} />
             <dl>
               {shown.map((figure) => (
                 <Figure key={figure} name={NAMES[figure] ?? ""} told={rows[at]?.[figure]} />
@@ -116,7 +155,22 @@ export function Standings({ lanes }: { lanes: Lane[] }) {
           </li>
         ))}
       </ol>
+      {over && <Sums lanes={lanes} />}
     </section>
+  );
+}
+
+function Sums({ lanes }: { lanes: Lane[] }) {
+  const all = sums(lanes);
+  if (all.length === 0) return null;
+  return (
+    <ul class="sums">
+      {all.map(({ name, said }) => (
+        <li key={name}>
+          <strong>{name}</strong> {said}
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -1,7 +1,9 @@
 // Where something begins.
 
 import { effect, signal, useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 
+import { MAX_COMPARED } from "../nostr/comparison";
 import type { Attachment } from "../nostr/jobs";
 import { line, pathParts } from "../story/text";
 import { words } from "../words/app";
@@ -13,13 +15,14 @@ import { Field } from "./field";
 import { FolderPicker } from "./folders";
 import { Icon } from "./icons";
 import { draft } from "./keep";
-import { Missing } from "./Missing";
+import { Commands, Missing } from "./Missing";
+import { checksOf, Chosen, extras, extrasOf, More, MoreButton, networkOf, NOTHING, showsMore, wrong } from "./More";
 import { go, hrefs } from "./route";
-import { status } from "./state";
+import { me, status } from "./state";
 import { Button, Problem, Said, sentence, Toggle } from "./ui";
 
-/** How many are asked the same at most. */
-const MAX_CHOICES = 4;
+/** What shows more choices, for who does not see it. */
+const MORE = "more-choices";
 
 // What was chosen outlives a look at another view.
 const choices = signal<Choice[]>([]);
@@ -29,12 +32,23 @@ const asks = signal(false);
 const files = new Attachments();
 
 /** The same question from the beginning, so that all of it can be chosen anew. */
-export function anew(question: { text: string; agent: string | undefined; model: string | undefined; folder: string | undefined; files: Attachment[]; hidden: boolean; ask: boolean }): void {
+export function anew(question: {
+  text: string;
+  agent: string | undefined;
+  model: string | undefined;
+  folder: string | undefined;
+  files: Attachment[];
+  hidden: boolean;
+  ask: boolean;
+  network: string[];
+  checks: string[];
+}): void {
   draft("start").value = question.text;
   choices.value = agentNamed(question.agent ?? "") === undefined ? [] : [{ agent: question.agent ?? "", model: question.model ?? "" }];
   folder.value = question.folder ?? "";
   hidden.value = question.hidden;
   asks.value = question.ask;
+  extras.value = extrasOf(question.network, question.checks);
   files.restore(question.files);
   go(hrefs.start);
 }
@@ -64,9 +78,15 @@ export function Start() {
   const picking = useSignal(false);
   const sending = useSignal(false);
   const problem = useSignal("");
+  const rows = useRef<HTMLDivElement>(null);
   const chosen = current();
   const chosenAgents = chosen.map((choice) => agentNamed(choice.agent));
   const onFiles = chosenAgents.some((agent) => agent?.workspace === true);
+  const checkable = chosenAgents.some((agent) => agent?.workspace === true && agent.command !== true);
+  // What is about files concerns those who work on some.
+  const more = onFiles ? extras.value : NOTHING;
+  const many = chosen.length * more.times;
+  const odd = wrong(more, many);
   const canAsk = chosenAgents.length > 0 && chosenAgents.every((agent) => agent?.asks === true);
   const missing = chosenAgents.find((agent) => agent?.missing !== undefined);
   const commands = chosenAgents.length > 0 && chosenAgents.every((agent) => agent?.command === true);
@@ -76,6 +96,11 @@ export function Start() {
   const change = (at: number, choice: Choice): void => {
     choices.value = chosen.map((other, index) => (index === at ? choice : other));
     if (agentNamed(choice.agent)?.workspace !== true && chosen.length === 1) folder.value = "";
+  };
+  const another = (): void => {
+    choices.value = [...chosen, unlike(chosen)];
+    // The new one may be below those in sight.
+    requestAnimationFrame(() => rows.current?.scrollTo(0, rows.current.scrollHeight));
   };
   const chooseFolder = (path: string): void => {
     picking.value = false;
@@ -91,7 +116,9 @@ export function Start() {
       const failed = (error: unknown): void => {
         problem.value = sentence(error);
       };
-      const questions = chosen.map((choice) => {
+      const rounds = Array.from({ length: more.times }, (_, at) => at + 1);
+      const names = rounds.flatMap((round) => chosen.map((choice) => (more.times === 1 ? nameOf(choice) : `${nameOf(choice)} #${round}`)));
+      const questions = rounds.flatMap(() => chosen).map((choice) => {
         const agent = agentNamed(choice.agent);
         const task = agent?.workspace === true || agent?.command === true;
         return {
@@ -103,13 +130,16 @@ export function Start() {
           files: files.kept,
           hidden: hidden.value,
           ask: asks.value && agent?.asks === true,
+          network: agent?.workspace === true ? networkOf(more) : [],
+          // A command's own exit code counts.
+          checks: agent?.workspace === true && agent.command !== true ? checksOf(more) : [],
         };
       });
       const [first] = questions;
       const at =
         first !== undefined && questions.length === 1
           ? hrefs.session(await ask(first, failed))
-          : hrefs.comparison(await askSeveral(questions, chosen.map(nameOf), failed));
+          : hrefs.comparison(await askSeveral(questions, names, failed));
       lastAgent.value = chosen[0]?.agent ?? "";
       lastModel.value = chosen[0] === undefined ? "" : (modelParam(chosen[0]) ?? "");
       text.value = "";
@@ -117,6 +147,8 @@ export function Start() {
       choices.value = [];
       hidden.value = false;
       asks.value = false;
+      extras.value = NOTHING;
+      showsMore.value = false;
       go(at);
     } catch (error) {
       problem.value = sentence(error);
@@ -136,7 +168,7 @@ export function Start() {
         labelledBy="start-title"
         placeholder={commands ? words.start.placeholderCommand : words.start.placeholder}
         attach={onFiles ? words.start.attachWork : words.start.attachTalk}
-        blocked={blind !== undefined || nothing}
+        blocked={blind !== undefined || nothing || missing !== undefined || odd !== undefined}
         send={words.start.send}
         onSend={() => void send()}
         busy={sending.value}
@@ -145,25 +177,34 @@ export function Start() {
         focus
         middle={
           <div class="choices">
-            {chosen.length === 0 && <Coming />}
-            {chosen.map((choice, at) => (
-              <div class="choice" key={at}>
-                <ChoiceFields choice={choice} onChange={(choice) => change(at, choice)} />
-                {chosen.length > 1 && (
-                  <Button icon="close" kind="quiet" label={words.start.anotherRemove} onClick={() => (choices.value = chosen.filter((_, index) => index !== at))} />
-                )}
-                {at === 0 && (
-                  <span class="pill-group">
-                    <button type="button" class="pill" onClick={() => (picking.value = true)}>
-                      <Icon name="folder" />
-                      {folder.value === "" ? (onFiles ? words.start.folderNew : words.start.folderNone) : pathParts(folder.value)[1]}
-                    </button>
-                    {folder.value !== "" && <Button icon="close" kind="quiet" label={words.start.folderRemove} onClick={() => (folder.value = "")} />}
-                  </span>
-                )}
-              </div>
-            ))}
-            <p class="hint">{explain(chosen, onFiles, canAsk) || "\u00a0"}</p>
+            <div class={chosen.length > 1 ? "all several" : "all"} ref={rows}>
+              {chosen.length === 0 && <Coming />}
+              {chosen.map((choice, at) => (
+                <div class="choice" key={at}>
+                  <ChoiceFields choice={choice} onChange={(choice) => change(at, choice)} />
+                  {chosen.length > 1 && (
+                    <Button icon="close" kind="quiet" label={words.start.anotherRemove} onClick={() => (choices.value = chosen.filter((_, index) => index !== at))} />
+                  )}
+                  {at === 0 && (
+                    <span class="pill-group">
+                      <button type="button" class="pill" onClick={() => (picking.value = true)}>
+                        <Icon name="folder" />
+                        {folder.value === "" ? (onFiles ? words.start.folderNew : words.start.folderNone) : pathParts(folder.value)[1]}
+                      </button>
+                      {folder.value !== "" && <Button icon="close" kind="quiet" label={words.start.folderRemove} onClick={() => (folder.value = "")} />}
+                    </span>
+                  )}
+                </div>
+              ))}
+            </div>
+            <p class="hint">{explain(chosen, onFiles, canAsk, many) || "\u00a0"}</p>
+            {onFiles && showsMore.value && <More id={MORE} folder={folder.value} checks={checkable} />}
+            {onFiles && !showsMore.value && <Chosen chosen={more} checks={checkable} />}
+            {odd !== undefined && (
+              <p class="hint bad" role="alert">
+                {odd}
+              </p>
+            )}
             {blind !== undefined && (
               <div class="note warn" role="alert">
                 <p>
@@ -176,6 +217,8 @@ export function Start() {
                 <p>
                   <strong>{words.start.missing(titleOf(missing))}</strong> <Said text={line(missing.missing ?? "", 400)} />
                 </p>
+                <Commands text={line(missing.missing ?? "", 400)} />
+                <p>{words.missing.still}</p>
               </div>
             )}
           </div>
@@ -183,11 +226,12 @@ export function Start() {
       >
         <Toggle icon="lock" on={hidden.value} label={words.start.hidden} title={words.start.hiddenOn} onChange={(on) => (hidden.value = on)} />
         {canAsk && <Toggle icon="hand" on={asks.value} label={words.start.ask} title={words.start.askOn} onChange={(on) => (asks.value = on)} />}
-        {chosen.length > 0 && chosen.length < MAX_CHOICES && (
-          <Button icon="compare" kind="quiet" title={words.start.another} onClick={() => (choices.value = [...chosen, unlike(chosen)])}>
+        {chosen.length > 0 && (chosen.length + 1) * more.times <= MAX_COMPARED && (
+          <Button icon="compare" kind="quiet" title={words.start.another} onClick={another}>
             {words.start.compare}
           </Button>
         )}
+        {onFiles && <MoreButton controls={MORE} />}
         <span class="gap" />
       </Field>
       {chosen.length === 0 && status.value === undefined && <PresetsComing />}
@@ -213,10 +257,11 @@ function unlike(chosen: Choice[]): Choice {
 }
 
 /** What the choices mean, in a sentence or two. */
-function explain(chosen: Choice[], onFiles: boolean, canAsk: boolean): string {
+function explain(chosen: Choice[], onFiles: boolean, canAsk: boolean, many: number): string {
   const said: string[] = [];
-  if (chosen.length > 1) said.push(words.start.both);
-  else if (chosen[0] !== undefined) said.push(line(agentNamed(chosen[0].agent)?.description ?? "", 200));
+  if (many > 1) said.push(words.start.both);
+  if (many > 2) said.push(words.choose.inAll(many, me.value?.at_once ?? many));
+  if (many === 1 && chosen[0] !== undefined) said.push(line(agentNamed(chosen[0].agent)?.description ?? "", 200));
   if (onFiles && folder.value !== "") said.push(words.start.folderCopy);
   if (hidden.value) said.push(words.start.hiddenOn);
   if (asks.value && canAsk) said.push(words.start.askOn);

@@ -2,7 +2,7 @@
 
 import { type Comparison, comparisonOf } from "../nostr/comparison";
 import { type Feedback, prompt, requestTags } from "../nostr/jobs";
-import { kind, type NEvent, params, tag, value } from "../nostr/records";
+import { allParams, isPrivate, kind, type NEvent, params, tag, tags as tagsOf, value } from "../nostr/records";
 
 /** How a job stands. */
 export type JobState = "waiting" | "working" | "asking" | "paused" | "done" | "failed" | "stopped";
@@ -17,8 +17,15 @@ export interface Question {
   until: number | undefined;
 }
 
-/** One job. */
-export interface Job {
+/** A command that was run on the result. */
+export interface Check {
+  command: string;
+  /** Its exit code, or why it has none. */
+  exit: number | "timeout" | "error";
+}
+
+/** One job, as events tell of it. */
+export interface KnownJob {
   id: string;
   /** The request; missing when its owner withdrew it. */
   event: NEvent | undefined;
@@ -35,8 +42,31 @@ export interface Job {
   endedAt: number | undefined;
 }
 
+/** One job, with what its tags say. */
+export interface Job extends KnownJob, Standing {
+  /** What it may reach on the network. */
+  network: string[];
+  /** Commands that are to be run on its result. */
+  toCheck: string[];
+}
+
+/** How a job stands, and what its result says of how it ended. */
+export interface Standing {
+  state: JobState;
+  /** What its result was checked with. */
+  checks: Check[];
+  /** The exit code of a command that was all of the job. */
+  exit: number | undefined;
+}
+
+/** Checks that failed. */
+export const unmet = (checks: Check[]): Check[] => checks.filter((check) => check.exit !== 0);
+
+/** Whether a job is done, and not well: a check failed, or the command that it was. */
+export const isUnmet = ({ state, checks, exit }: Standing): boolean => state === "done" && (unmet(checks).length > 0 || (exit ?? 0) !== 0);
+
 /** Jobs that go on from each other. */
-export interface Conversation {
+export interface Conversation extends Standing {
   /** The first job's id, by which it is known. */
   id: string;
   jobs: Job[];
@@ -48,7 +78,6 @@ export interface Conversation {
   task: boolean;
   /** When anything was last heard of it. */
   at: number;
-  state: JobState;
   question: Question | undefined;
   /** Which of several it is that were asked the same. */
   comparison: Comparison | undefined;
@@ -56,7 +85,7 @@ export interface Conversation {
 
 /** What conversations are made of. */
 export interface Known {
-  jobs: ReadonlyMap<string, Job>;
+  jobs: ReadonlyMap<string, KnownJob>;
   /** What encrypted events say. */
   plain: ReadonlyMap<string, string | null>;
   /** Each result's job. */
@@ -73,8 +102,8 @@ export function isOpen(state: JobState): boolean {
 
 /** All jobs, those that go on from each other together, the last one heard of first. */
 export function grouped(known: Known): Conversation[] {
-  const root = (job: Job): string => {
-    let at: Job = job;
+  const root = (job: KnownJob): string => {
+    let at: KnownJob = job;
     for (const seen = new Set<string>([job.id]); ; ) {
       const earlier = before(known, at);
       if (earlier === undefined || seen.has(earlier.id)) return at.id;
@@ -82,7 +111,7 @@ export function grouped(known: Known): Conversation[] {
       at = earlier;
     }
   };
-  const groups = new Map<string, Job[]>();
+  const groups = new Map<string, KnownJob[]>();
   for (const job of known.jobs.values()) {
     const id = root(job);
     const group = groups.get(id);
@@ -90,11 +119,29 @@ export function grouped(known: Known): Conversation[] {
     else group.push(job);
   }
   // Views draw again what is another object.
-  const made = [...groups.entries()].map(([id, jobs]) => describe(known, id, jobs.map((job) => ({ ...job }))));
+  const made = [...groups.entries()].map(([id, jobs]) => describe(known, id, jobs.map((job) => told(known, job))));
   return made.sort((a, b) => b.at - a.at || (a.id < b.id ? -1 : 1));
 }
 
-function before(known: Known, job: Job): Job | undefined {
+/** A job that views show. */
+function told(known: Known, job: KnownJob): Job {
+  const said = job.event === undefined ? [] : requestTags(job.event, known.plain.get(job.id));
+  const toCheck = allParams(said, "check");
+  const { result } = job;
+  const done = result === undefined ? [] : tagsOf(result, "check");
+  const checks = done.map(([, command, exit = ""], at): Check => ({
+    // The result of a private job does not say what was run.
+    command: command || (result !== undefined && isPrivate(result) ? toCheck[at] : undefined) || "",
+    exit: code(exit) ?? (exit === "timeout" ? "timeout" : "error"),
+  }));
+  const exit = result === undefined ? undefined : code(value(result, "exit"));
+  return { ...job, network: allParams(said, "network"), toCheck, checks, exit };
+}
+
+/** An exit code. */
+const code = (text: string | undefined): number | undefined => (/^-?\d{1,9}$/.test(text ?? "") ? Number(text) : undefined);
+
+function before(known: Known, job: KnownJob): KnownJob | undefined {
   if (job.event === undefined) {
     const session = job.inner === undefined ? undefined : value(job.inner, "p");
     const siblings = session === undefined ? undefined : known.handed.get(session);
@@ -129,6 +176,8 @@ function describe(known: Known, id: string, jobs: Job[]): Conversation {
     task: jobs.some((job) => job.event?.kind === kind.taskJob),
     at: Math.max(...jobs.map((job) => job.endedAt ?? job.saidAt)),
     state: newest?.state ?? "waiting",
+    checks: newest?.checks ?? [],
+    exit: newest?.exit,
     question: newest === undefined ? undefined : known.question(newest.id),
     // A request that was withdrawn is known by what was handed on.
     comparison: comparisonOf(first?.event === undefined ? (first?.inner?.tags ?? []) : (said[0] ?? [])),

@@ -2,13 +2,14 @@
 
 import { signal } from "@preact/signals";
 
-import { isPrivate, kind, label, type NEvent, tags } from "../nostr/records";
+import { isPrivate, kind, label, type NEvent, value } from "../nostr/records";
 import type { DiffAnswer } from "../nostr/workspace";
 import { line } from "../story/text";
 import { agentNamed, agentTitle } from "./choice";
-import { isOpen, type Job } from "./conversations";
+import { type Check, isOpen, type Job, type JobState, type Standing } from "./conversations";
 import { Feed } from "./feed";
-import { now } from "./state";
+import { waitsForTurn } from "./Progress";
+import { now, status } from "./state";
 import type { Store } from "./store";
 import * as tasks from "./tasks";
 import { sentence } from "./ui";
@@ -16,14 +17,7 @@ import { sentence } from "./ui";
 /** The last steps that are shown while it works. */
 const LATEST = 4;
 
-/** A command that was run on the result. */
-export interface Check {
-  command: string;
-  /** Missing when it did not run. */
-  exit: number | undefined;
-}
-
-export class Lane {
+export class Lane implements Standing {
   readonly feed: Feed;
   /** What changed in its copy, once it is over. */
   readonly diff = signal<DiffAnswer | undefined>(undefined);
@@ -45,6 +39,13 @@ export class Lane {
     return job !== undefined && isOpen(job.state);
   }
 
+  /** How it stands; who waits for a turn does nothing yet. */
+  get state(): JobState {
+    const { job } = this;
+    if (job === undefined) return "waiting";
+    return waitsForTurn(job) ? "waiting" : job.state;
+  }
+
   /** Who it is. */
   get title(): string {
     return agentTitle(this.feed.conversation.value?.agent);
@@ -52,14 +53,17 @@ export class Lane {
 
   get model(): string {
     const used = this.feed.used.value.model;
-    return line((used === "none" ? undefined : used) ?? this.feed.conversation.value?.model ?? "", 60);
+    const { agent, model } = this.feed.conversation.value ?? {};
+    const usual = this.working && agentNamed(agent ?? "")?.command !== true ? status.value?.default_model : undefined;
+    return line((used === "none" ? undefined : used) ?? model ?? usual ?? "", 60);
   }
 
-  /** Seconds that it took, or has taken so far. */
+  /** Seconds that it took, or has taken so far, since it was its turn. */
   get seconds(): number {
     const { job } = this;
-    if (job === undefined) return 0;
-    return Math.max(0, (this.working ? now.value : (job.endedAt ?? job.saidAt)) - job.at);
+    if (job === undefined || this.state === "waiting") return 0;
+    const began = this.feed.events.value.findLast((event) => event.kind === kind.start)?.created_at ?? job.at;
+    return Math.max(0, (this.working ? now.value : (job.endedAt ?? job.saidAt)) - Math.max(began, job.at));
   }
 
   get said(): string {
@@ -76,12 +80,17 @@ export class Lane {
   }
 
   get checks(): Check[] {
-    const result = this.job?.result;
-    if (result === undefined) return [];
-    return tags(result, "check").map(([, command, exit]) => ({
-      command: line(command ?? "", 200),
-      exit: /^-?\d{1,9}$/.test(exit ?? "") ? Number(exit) : undefined,
-    }));
+    return this.job?.checks ?? [];
+  }
+
+  get exit(): number | undefined {
+    return this.job?.exit;
+  }
+
+  /** What its files are in the end, or else its answer: two that are equal came to the same. */
+  get outcome(): string {
+    const last = this.feed.events.value.findLast((event) => event.kind === kind.checkpoint);
+    return (last === undefined ? undefined : value(last, "tree")) ?? this.said.trim();
   }
 
   /** Whether it works on files. */

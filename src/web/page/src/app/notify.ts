@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals";
 
 import { words } from "../words/app";
-import { isOpen, type JobState } from "./conversations";
+import { isOpen, isUnmet, type JobState } from "./conversations";
 import { preference } from "./keep";
 import { hrefs, route } from "./route";
 import { titleOf } from "./Sessions";
@@ -41,11 +41,12 @@ export function watch(): void {
       working += isOpen(conversation.state) ? 1 : 0;
       if (was === undefined || was === conversation.state || store.value?.loaded.peek() !== true) continue;
       const title = conversation.hidden ? words.session.private : titleOf(conversation);
-      const said = words.session.announce[conversation.state];
+      const failed = isUnmet(conversation);
+      const said = failed ? words.checks.announce : words.session.announce[conversation.state];
       if (said !== undefined) announcement.value = `${said} ${title}`;
       const state = conversation.state;
       if ((state === "done" || state === "asking" || state === "failed") && document.visibilityState === "hidden") {
-        tell(words.notice[state], title, conversation.id);
+        tell(failed ? words.checks.notice : words.notice[state], title, conversation.id);
       }
     }
     const mark = asking > 0 ? `● ${words.session.states["asking"]} – ` : working > 0 ? "… " : "";

@@ -8,7 +8,7 @@ import { reply } from "../nostr/comparison";
 import { kind, type NEvent, value } from "../nostr/records";
 import { line } from "../story/text";
 import { clock, dollars, tokens } from "../words/story";
-import { isOpen } from "./conversations";
+import { isOpen, unmet } from "./conversations";
 import { Feed } from "./feed";
 import { me, store } from "./state";
 
@@ -59,6 +59,8 @@ function closing(feeds: Feed[], names: string[]): string {
     if (job?.state === "failed") said.unshift(line(job.said?.sentence ?? "", 200));
     if (used.calls > 0) said.push(tokens(used.read + used.written));
     if (used.microusd > 0 && !used.unpriced) said.push(dollars(used.microusd));
+    const checks = job?.checks ?? [];
+    if (checks.length > 0) said.push(`checks passed: ${checks.length - unmet(checks).length} of ${checks.length}`);
     return `${SYMBOLS[job?.state ?? ""] ?? "⏳"} ${at + 1}. ${names[at] ?? ""}: ${said.filter((part) => part !== "").join(", ")}`;
   });
   const done = feeds.filter((feed) => feed.conversation.value?.jobs[0]?.state === "done").length;

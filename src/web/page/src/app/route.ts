@@ -2,15 +2,14 @@
 
 import { signal } from "@preact/signals";
 
+import { MAX_COMPARED } from "../nostr/comparison";
+
 export type Route =
   | { view: "start" }
   | { view: "session"; id: string; step: string | undefined }
   | { view: "sessions" }
   | { view: "compare"; ids: string[]; comparison: string | undefined }
   | { view: "touch" };
-
-/** The most conversations that are chosen to be side by side. */
-export const MAX_COMPARED = 4;
 
 const HEX = /^[0-9a-f]{64}$/;
 

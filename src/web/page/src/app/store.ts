@@ -6,7 +6,7 @@ import { decrypt } from "../nostr/api";
 import { type Feedback, feedback } from "../nostr/jobs";
 import { isHex, isPrivate, JOBS, kind, label, type NEvent, type NFilter, RECORDS, RESULTS, tag, tags, value } from "../nostr/records";
 import type { Relay } from "../nostr/relay";
-import { type Conversation, grouped, type Job, type Question } from "./conversations";
+import { type Conversation, grouped, type KnownJob, type Question } from "./conversations";
 
 /** How many requests are loaded at a time. */
 const PAGE = 300;
@@ -28,7 +28,7 @@ export class Store {
   /** There are older ones. */
   readonly more = signal(false);
 
-  readonly jobs = new Map<string, Job>();
+  readonly jobs = new Map<string, KnownJob>();
   /** What encrypted events say, by id; `null` when nobody can tell. */
   readonly plain = new Map<string, string | null>();
   private readonly questions = new Map<string, Question>();
@@ -159,6 +159,11 @@ export class Store {
     return this.conversations.value.find((found) => found.id === id || found.jobs.some((job) => job.id === id));
   }
 
+  /** Whether a session was given the job: then it has its place. */
+  began(job: string): boolean {
+    return this.inner.has(job);
+  }
+
   question(job: string): Question | undefined {
     for (const question of this.questions.values()) {
       if (question.job === job && !this.answered.has(question.id)) return question;
@@ -240,7 +245,7 @@ export class Store {
     this.touch();
   }
 
-  private hear(job: Job, event: NEvent, said: Feedback): void {
+  private hear(job: KnownJob, event: NEvent, said: Feedback): void {
     if (said.status === "partial") {
       if ((job.partial ?? "").length <= said.content.length) job.partial = said.content;
       return;
@@ -289,7 +294,7 @@ export class Store {
     this.touch();
   }
 
-  private judge(job: Job): void {
+  private judge(job: KnownJob): void {
     const said = job.said;
     if (job.result !== undefined || said?.status === "success") job.state = "done";
     else if (said?.status === "error") job.state = said.code === "cancelled" ? "stopped" : "failed";
@@ -376,6 +381,7 @@ export class Store {
     const handed = [...(this.handed.get(session) ?? []), id];
     handed.sort((a, b) => (this.inner.get(a)?.created_at ?? 0) - (this.inner.get(b)?.created_at ?? 0));
     this.handed.set(session, handed);
+    this.touch();
     const early = this.earlyActions.get(session) ?? [];
     this.earlyActions.delete(session);
     for (const event of early) this.takeAction(event);

@@ -5,7 +5,7 @@ import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
 import { words } from "../words/app";
-import type { JobState } from "./conversations";
+import { isUnmet, type Standing, unmet } from "./conversations";
 import { Icon, type IconName } from "./icons";
 
 interface ButtonProps {
@@ -19,6 +19,8 @@ interface ButtonProps {
   label?: string;
   pressed?: boolean;
   expanded?: boolean;
+  /** The id of what it shows. */
+  controls?: string | undefined;
   submit?: boolean;
   class?: string;
 }
@@ -34,6 +36,7 @@ export function Button(props: ButtonProps) {
       aria-label={props.label}
       aria-pressed={props.pressed}
       aria-expanded={props.expanded}
+      aria-controls={props.controls}
       title={props.title ?? props.label}
       onClick={props.onClick}
     >
@@ -126,15 +129,25 @@ export function Command({ text }: { text: string }) {
   );
 }
 
-/** How a job stands: a colour and a word, never the colour alone. */
-export function Chip({ state }: { state: JobState }) {
+/** How a job stands: a colour and a word, never the colour alone. What is done and failed a check is not well. */
+export function Chip({ of }: { of: Standing }) {
   return (
-    <span class={`chip ${state}`}>
+    <span class={standing(of, "chip")}>
       <i aria-hidden="true" />
-      {words.session.states[state]}
+      {standingWords(of)}
     </span>
   );
 }
+
+/** Classes for how a job stands. */
+export const standing = (of: Standing, kind: "chip" | "dot"): string => `${kind} ${of.state} ${isUnmet(of) ? "unmet" : ""}`;
+
+/** The same in words. */
+export const standingWords = (of: Standing): string => {
+  if (!isUnmet(of)) return words.session.states[of.state] ?? of.state;
+  const failed = unmet(of.checks).length;
+  return failed > 0 ? words.checks.state(failed, of.checks.length) : words.checks.exit(of.exit ?? 0);
+};
 
 export function Busy({ text }: { text: string }) {
   return (

@@ -16,6 +16,10 @@ export interface Who {
   version: string;
   home: string;
   ask: string;
+  /** How many agents work at the same time. */
+  at_once: number;
+  /** Lists of hosts that a job may be let reach, by their names. */
+  networks: Record<string, string[]>;
 }
 
 export interface Folders {

@@ -24,6 +24,10 @@ export interface Question {
   hidden: boolean;
   /** The agent asks before it acts. */
   ask: boolean;
+  /** What it may reach on the network, a rule each; nothing when there is none. */
+  network: string[];
+  /** Commands that are run on the result. */
+  checks: string[];
   /** The result, or the request, that this goes on from. */
   after?: string | undefined;
 }
@@ -39,6 +43,8 @@ export function draft(question: Question, coordinator: string, more: string[][] 
   param("model", question.model);
   param("workspace", question.folder);
   param("permissions", question.ask ? "ask" : undefined);
+  if (question.network.length > 0) said.push(["param", "network", ...question.network]);
+  for (const check of question.checks) param("check", check);
   said.push(["output", "text/markdown"]);
   if (question.after !== undefined) said.push(["e", question.after]);
   said.push(...more);

@@ -85,6 +85,11 @@ export function params(tags: string[][], name: string): string | undefined {
   return tags.find((tag) => tag[0] === "param" && tag[1]?.replaceAll("-", "_") === name)?.[2];
 }
 
+/** All values of all parameters of a name, of tags. */
+export function allParams(tags: string[][], name: string): string[] {
+  return tags.filter((tag) => tag[0] === "param" && tag[1] === name).flatMap((tag) => tag.slice(2));
+}
+
 export function seq(event: NEvent): number {
   return number(event, "seq") ?? 0;
 }

@@ -155,8 +155,10 @@ function Started({ event, name }: Props): JSX.Element {
     <div class="s-started">
       <p>
         <strong>{who}</strong>{" "}
-        <span class="s-faint">{words.sandbox(line(named("sandbox"), 20), line(named("network"), 20))}</span>
-        {known !== undefined && <span class="s-faint">; {known}</span>}
+        <span class="s-faint">
+          {words.sandbox(line(named("sandbox"), 20), line(named("network"), 20))}
+          {known !== undefined && `; ${known}`}
+        </span>
         {value(event, "tier") !== undefined && value(event, "tier") !== "local" && (
           <span class="s-chip">{words.cloud}</span>
         )}
@@ -669,8 +671,10 @@ function Ended({ event }: Props): JSX.Element {
   return (
     <div class={`s-ended ${how === "success" ? "good" : how === "partial" ? "warn" : "bad"}`}>
       <p>
-        <strong>{words.outcomes[how] ?? line(how, 40)}</strong>
-        {ending !== undefined && how !== "success" && <span>: {ending}</span>}
+        <span>
+          <strong>{words.outcomes[how] ?? line(how, 40)}</strong>
+          {ending !== undefined && how !== "success" && `: ${ending}`}
+        </span>
         <span class="s-cost">{said.join(" · ")}</span>
       </p>
       {event.content.trim() !== "" && <p class="s-faint">{line(event.content, 400)}</p>}

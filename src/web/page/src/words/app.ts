@@ -103,6 +103,59 @@ export const words = {
     work: { title: "A folder of yours", text: "An agent works on a copy of it. You decide what comes back." },
   },
 
+  choose: {
+    open: "More",
+    title: "More choices",
+    reach: "What it may reach",
+    nothing: "Nothing",
+    lists: { packages: "Packages" } as Record<string, string>,
+    hosts: "These hosts…",
+    ask: "Ask me each time",
+    asked: (others: boolean): string => (others ? "asks you for others" : "asks you each time"),
+    hostNames: "Names of hosts",
+    hostsSuch: "example.com, *.example.org",
+    none: "No network at all, not even to your own computer.",
+    reaches: (hosts: string, asks: boolean): string => {
+      if (hosts === "") return "You are asked about every host.";
+      return asks ? `It may reach ${hosts}; you are asked about every other host.` : `It may reach ${hosts}, and nothing else.`;
+    },
+    risk: "What it may reach, it may also send your files to.",
+    noHost: "Name a host that it may reach, such as example.com.",
+    noPath: (word: string): string => `“${word}” is more than a host: write the name alone, such as example.com.`,
+    network: (names: string): string => `Network: ${names}.`,
+    networkOf: (names: string): string => `Network: ${names}`,
+    checks: "Checks",
+    checksSuch: "npm test",
+    checksHow: "Commands, one a line. When it is done, each runs on a copy of the result, without a network, and you see how it ended.",
+    checked: (commands: string): string => `Checked with: ${commands}.`,
+    manyChecks: (most: number): string => `${count(most)} checks are the most.`,
+    asLast: (commands: string): string => `As last time: ${commands}`,
+    times: "How often",
+    often: (times: number): string => (times === 1 ? "Once" : `${count(times)} times`),
+    timesHow: "Each time in a sandbox and on a copy of its own, side by side.",
+    tooMany: (many: number, most: number): string => `That makes ${count(many)} at once; ${count(most)} are the most.`,
+    inAll: (many: number, atOnce: number): string =>
+      atOnce < many ? `${count(many)} in all: ${count(atOnce)} work at the same time, the others wait for their turn.` : `${count(many)} in all, at the same time.`,
+    again: "Network again",
+    checkAgain: "Check again",
+  },
+
+  checks: {
+    state: (failed: number, of: number): string => (of === 1 ? "Done, check failed" : `Done, ${count(failed)} of ${count(of)} checks failed`),
+    exit: (exit: number): string => `Done, exit code ${exit}`,
+    passed: (of: number): string => (of === 1 ? "Check passed" : `${count(of)} checks passed`),
+    failed: (failed: number, of: number): string => (of === 1 ? "Done, but the check failed." : `Done, but ${count(failed)} of ${count(of)} checks failed.`),
+    how: (exit: number | "timeout" | "error"): string =>
+      exit === "timeout" ? "took longer than it may" : exit === "error" ? "could not be run" : exit === 0 ? "passed" : `exit code ${exit}`,
+    one: (command: string, how: string): string => (command === "" ? how : `${command}: ${how}`),
+    others: (n: number): string => `and ${plural(n, "other")}`,
+    mend: "Ask it to mend this",
+    mendText: (commands: string, output: string): string =>
+      `I checked your work, and this failed:\n\n${commands}\n\n${output === "" ? "" : `It wrote:\n\n${output}\n\n`}Please mend it.`,
+    announce: "It is done, but not well.",
+    notice: "Done, but not well",
+  },
+
   missing: {
     title: "One thing is missing: a model",
     then: "Then get a model, such as this one:",
@@ -156,6 +209,7 @@ export const words = {
     unsent: "Not sent yet: waiting for the connection…",
     starting: "Getting ready…",
     queued: "Getting ready. Others are at work too, so it may wait for its turn…",
+    turn: (atOnce: number): string => (atOnce === 1 ? "Waits for its turn: one works at a time." : `Waits for its turn: ${count(atOnce)} work at the same time.`),
     thinking: "Thinking…",
     elapsed: "Time",
     tokens: "Tokens",
@@ -371,8 +425,13 @@ export const words = {
     changed: "Changed",
     checks: "Checks",
     passed: (passed: number, of: number): string => `${count(passed)} of ${count(of)}`,
-    checkFailed: (command: string, exit: number | undefined): string => (exit === undefined ? `${command}: did not end` : `${command}: exit code ${exit}`),
     standings: "How they did",
+    soFar: "How they are doing",
+    done: (done: number, of: number): string => `${count(done)} of ${count(of)} done`,
+    median: (name: string, middle: string, least: string, most: string): string =>
+      least === most ? `${name} ${middle}` : `${name} ${middle} (${least} to ${most})`,
+    allPassed: (passed: number, of: number): string => `checks passed ${count(passed)} of ${count(of)}`,
+    results: (n: number): string => (n === 1 ? "all came to the same result" : `${count(n)} different results`),
     least: "The least of all",
     apply: "Apply…",
     applyOf: (title: string): string => `Bring what ${title} changed to your folder`,
