@@ -113,7 +113,8 @@ test("on a phone they stand one below the other, and in the dark", async () => {
 
 test("what was asked on the command line is here too, with what its checks said", async () => {
   const folder = await fort.project("cart", { "cart.js": "let total = 0;\n" });
-  await fort.command("run", "--workspace", folder, "--agents", "asker,asker", "--check", "test -f page.html", "--check", "false", "write a page, please");
+  const run = fort.command("run", "--workspace", folder, "--agents", "asker,asker", "--check", "test -f page.html", "--check", "false", "write a page, please");
+  await assert.rejects(run, /none of these passed its checks/);
   const [summary] = (await fort.command("compare", "--json")).trim().split("\n").map((text) => JSON.parse(text));
   const page = await browser.tab();
   await enter(page, fort);
