@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coordinator::{JobsConfig, SessionsConfig},
-    egress, model, relay, sandbox,
+    egress, model, relay, sandbox, sync,
 };
 
 /// The name of the file in a home.
@@ -33,6 +33,9 @@ pub struct Config {
     pub sandbox: sandbox::Config,
     /// `[network]`
     pub network: egress::Config,
+    /// What is shared with other relays: a file of its own, `sync.toml`.
+    #[serde(skip)]
+    pub sync: sync::Config,
 }
 
 /// `[server]`: where treefort is reached.
@@ -63,6 +66,9 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// What is shared with other relays.
+    #[error(transparent)]
+    Sync(#[from] sync::ConfigError),
     /// The file says something that is not known, or in a way that cannot be read.
     #[error("{}: {source}", path.display())]
     Parse {
@@ -75,20 +81,22 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads `treefort.toml` in a home; defaults where there is none.
+    /// Reads `treefort.toml` and `sync.toml` in a home; defaults where there is none.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds a key that is not known.
+    /// When a file cannot be read, or holds a key that is not known.
     pub fn load(home: &Path) -> Result<Self, ConfigError> {
         let path = home.join(FILE);
-        match std::fs::read_to_string(&path) {
+        let mut config: Self = match std::fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text).map_err(|source| ConfigError::Parse {
                 path,
                 source: Box::new(source),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path, source }),
-        }
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        config.sync = sync::Config::load(home)?;
+        Ok(config)
     }
 }
 

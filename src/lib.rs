@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! customer (WebSocket) ─┐
+//! sync (down) ──────────┤
 //! publisher ────────────┴▶ relay::ingest ─▶ store::events ─▶ store::feed ─▶ coordinator::dispatcher
 //!                           id, signature,    append, seq n,    read after    job::Job::handle(input)
 //!                           policy            then OK           a cursor          │ Vec<Effect>
 //!                                                 │                               ▼
-//!                                           subscriptions               coordinator::executor
+//!                                           subscriptions,              coordinator::executor
+//!                                           sync (up)
 //!                                                                       session · process · turn
 //!   publisher (redact, sign, verify) ◀── recorder ◀── claims (agent) and facts (model, sandbox)
 //! ```
@@ -36,6 +38,7 @@
 //! | [`model`] | the gateway, the local model server, the demo's scripted one |
 //! | [`recorder`] | session records: redacted, signed, chained |
 //! | [`coordinator`] | dispatcher, executor, sessions, announcements, recovery |
+//! | [`sync`] | what the owner shares with other relays, and what comes back |
 //! | [`web`] | the page: who may ask, its assets, signing for the owner, folders, files |
 //! | [`config`] | `treefort.toml` |
 //! | [`server`] | the only assembler |
@@ -65,6 +68,8 @@
 //!   checkpoint, whenever the host dies; nothing outside of the tree is touched:**
 //!   `workspace::tests::properties::*`, `workspace::tests::crash::*`, `workspace::tests::hostile::*`.
 //! * **No page of another origin reads or acts, and nobody without a bearer:** `web::access::*`.
+//! * **Nothing leaves unless the owner says so; what leaves does so once, as it was signed:** `sync::off::*`,
+//!   `sync::up::*`, `sync::crash::*`, `sync::policy::tests::*`.
 //! * **Nothing that treefort signed itself starts a customer's job:**
 //!   `jobs::access::nothing_that_treefort_signs_itself_starts_a_job`.
 
@@ -85,5 +90,6 @@ pub mod relay;
 pub mod sandbox;
 pub mod server;
 pub mod store;
+pub mod sync;
 pub mod web;
 pub mod workspace;

@@ -3,6 +3,7 @@
 //! [`Server::bind`] → [`Server::run`]. Every task that is started here ends here.
 
 mod fault;
+mod fronts;
 mod offline;
 
 use std::{
@@ -32,9 +33,11 @@ use crate::{
     relay::{self, Identity, Relay},
     sandbox::{self, ChosenRuntime, Runtime},
     store::{self, blobs::Blobs, state::State},
+    sync::{self, Syncing},
     web::{Offers, Page},
 };
 
+use self::fronts::Fronts;
 pub use self::{
     fault::Fault,
     offline::{Exported, Imported, Offline},
@@ -141,6 +144,7 @@ pub struct Server {
     runtime: Arc<dyn Runtime>,
     coordinator: Coordinator,
     page: Arc<Page>,
+    sync: Syncing,
     /// Held as long as the server lives.
     lock: fs::File,
 }
@@ -218,6 +222,17 @@ impl Server {
                 networks: config.network.presets.clone(),
             })
         };
+        let state = State::open(&home.join("state"))?;
+        let looking = redactor.clone();
+        let parts = sync::Parts {
+            config: config.sync,
+            relay: relay.clone(),
+            keyring: keyring.clone(),
+            admission: admission.clone(),
+            state: state.clone(),
+            scanner: Arc::new(move |event| looking.finds(event)),
+            max_age_s: config.jobs.max_age_s,
+        };
         let context = Context {
             jobs: config.jobs,
             sessions: config.sessions,
@@ -226,7 +241,7 @@ impl Server {
             admission,
             relay: relay.clone(),
             relay_url: format!("ws://{}", reachable(address)),
-            state: State::open(&home.join("state"))?,
+            state,
             blobs,
             journal: home.join("journal"),
             redactor,
@@ -250,6 +265,8 @@ impl Server {
         private_directory(&context.journal)?;
         let relay_key = context.keyring.relay().public_key().to_hex();
         let coordinator = Coordinator::start(Arc::new(context), role).await?;
+        // Last: what a provider's key looks like is known by now, and who is admitted.
+        let sync = Syncing::start(parts);
         let run = RunFile {
             v: 1,
             address: reachable(address),
@@ -266,6 +283,7 @@ impl Server {
             runtime,
             coordinator,
             page: Arc::new(page),
+            sync,
             lock,
         })
     }
@@ -304,9 +322,14 @@ impl Server {
             runtime,
             mut coordinator,
             page,
+            sync,
             lock,
             ..
         } = self;
+        let front = Arc::new(Fronts {
+            page,
+            sync: sync.door(),
+        });
         let mut connections = JoinSet::new();
         let failed = loop {
             tokio::select! {
@@ -315,8 +338,8 @@ impl Server {
                 () = relay.broken() => break Err(Error::Broken),
                 accepted = accept(&listener, other.as_ref()) => match accepted {
                     Ok((stream, peer)) => {
-                        let (relay, page) = (relay.clone(), page.clone());
-                        connections.spawn(async move { relay.serve(stream, peer, Some(&*page)).await });
+                        let (relay, front) = (relay.clone(), front.clone());
+                        connections.spawn(async move { relay.serve(stream, peer, Some(&*front)).await });
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: clients that leave make room.
@@ -331,6 +354,7 @@ impl Server {
         if let Err(error) = fs::remove_file(home.join(RUN_FILE)) {
             tracing::debug!(%error, "there was no run file");
         }
+        sync.shutdown().await;
         coordinator.shutdown().await;
         runtime.shutdown().await;
         relay.shutdown().await;

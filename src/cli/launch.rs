@@ -206,6 +206,7 @@ pub fn fleeting(config: &mut Config) {
     config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.sessions.idle_s = 0;
     config.sessions.warm = 0;
+    config.sync.connect = false;
 }
 
 /// A server in this process.
@@ -335,6 +336,10 @@ impl From<ConfigError> for CommandError {
                     "make sure that '{}' is a text file that you may read",
                     path.display()
                 )
+            }
+            ConfigError::Sync(_) => {
+                "correct sync.toml in treefort's home, or move it away, and nothing is shared"
+                    .to_owned()
             }
             ConfigError::Parse { path, .. } => format!(
                 "correct it, or move it away, and the defaults apply: mv '{0}' '{0}.old'",

@@ -32,6 +32,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Agents and models", &["agents", "agent", "models"]),
     ("Keep and check", &["export", "verify", "purge", "store"]),
+    ("Share", &["sync", "publish", "unpublish"]),
     (
         "treefort itself",
         &[

@@ -30,6 +30,7 @@ pub mod render;
 pub mod run;
 pub mod status;
 pub mod store;
+pub mod sync;
 pub mod text;
 pub mod timeline;
 pub mod up;
@@ -101,6 +102,9 @@ enum Work {
     Verify(verify::Args),
     Export(export::Args),
     Purge(purge::Args),
+    Sync(sync::Args),
+    Publish(sync::PublishArgs),
+    Unpublish(sync::UnpublishArgs),
     Store(store::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
@@ -246,6 +250,9 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Verify(args) => verify::run(args, &context).boxed(),
         Work::Export(args) => export::run(args, &context).boxed(),
         Work::Purge(args) => purge::run(args, &context).boxed(),
+        Work::Sync(args) => sync::run(args, &context).boxed(),
+        Work::Publish(args) => sync::publish(args, &context).boxed(),
+        Work::Unpublish(args) => sync::unpublish(args, &context).boxed(),
         Work::Store(args) => store::run(args, &context).boxed(),
         Work::Doctor(args) => doctor::run(args, &context).boxed(),
         Work::Demo(args) => demo::run(args, &context).boxed(),

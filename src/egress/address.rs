@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// What an address is to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub enum Reach {
     /// Anywhere on the internet.
     Public,
     /// This computer, a private network, or what is on no public one: only where the owner's settings name host and port.
@@ -14,7 +14,8 @@ pub(super) enum Reach {
 }
 
 /// What it is, as far as the address alone says.
-pub(super) fn reach(address: IpAddr) -> Reach {
+#[must_use]
+pub fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(address) => v4(address),
         IpAddr::V6(address) => v6(address),

@@ -8,7 +8,7 @@
 //! them; a contact is told to whoever keeps the record before a byte flows; what comes from the sandbox is hostile, and
 //! bounded in bytes, count and time.
 
-mod address;
+pub mod address;
 mod carry;
 mod head;
 mod host;

@@ -14,6 +14,14 @@ pub const DELETION: u16 = 5;
 pub const VANISH: u16 = 62;
 /// Gift wrap (NIP-59).
 pub const GIFT_WRAP: u16 = 1059;
+/// Comment (NIP-22).
+pub const COMMENT: u16 = 1111;
+/// Reaction (NIP-25).
+pub const REACTION: u16 = 7;
+/// A version of a recipe.
+pub const RECIPE: u16 = 4780;
+/// The newest version of a recipe.
+pub const RECIPE_HEAD: u16 = 34780;
 /// Session start.
 pub const SESSION_START: u16 = 4781;
 /// Action: a message, a command, a file change.

@@ -211,6 +211,19 @@ impl Redactor {
         }
     }
 
+    /// Whether something that was signed seems to hold a secret, in any part of it: more is known to be secret than when
+    /// it was signed, and a customer's own words were not looked at then.
+    #[must_use]
+    pub fn finds(&self, event: &nostr::Event) -> bool {
+        let holds = |text: &str| self.redact(text) != text;
+        holds(&event.content)
+            || event
+                .tags
+                .iter()
+                .flat_map(|tag| tag.as_slice())
+                .any(|value| holds(value))
+    }
+
     /// The part of a text that is still growing which may be shown, without secrets: up to the last white
     /// space, and nothing while that would end inside something that turns out to be a secret.
     #[must_use]

@@ -66,6 +66,8 @@ pub(super) enum Origin<'a> {
     Internal,
     /// A connection.
     Client(&'a Client),
+    /// Another relay, which the owner listens to. What may come from there at all is for `sync` to say.
+    Relay,
 }
 
 impl Origin<'_> {
@@ -73,7 +75,7 @@ impl Origin<'_> {
     fn room(self) -> usize {
         match self {
             Self::Internal => OWN,
-            Self::Client(_) => 1,
+            Self::Client(_) | Self::Relay => 1,
         }
     }
 }
@@ -204,8 +206,15 @@ impl Ingest {
         now: u64,
     ) -> Result<Examined, Rejection> {
         self.structure(&event, origin.room(), now)?;
-        if let Origin::Client(client) = origin {
-            policy(&event, client)?;
+        match origin {
+            Origin::Internal => {}
+            Origin::Client(client) => policy(&event, client)?,
+            Origin::Relay if nip70::is_protected(&event) => {
+                return Err(Rejection::Protected {
+                    authenticated: true,
+                });
+            }
+            Origin::Relay => {}
         }
         if !event.verify_id() {
             return Err(Rejection::Id);

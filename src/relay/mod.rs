@@ -64,7 +64,7 @@ use self::{
 use crate::{
     keys::Admission,
     loopback::Places,
-    store::{self, EventStore, Feed, Query, Search, search},
+    store::{self, EventStore, Feed, Query, Search, Stored, search},
 };
 
 /// How many of the largest reconciliations there is room for at the same time.
@@ -254,10 +254,22 @@ impl Relay {
     /// # Errors
     /// With the reason why the event was refused.
     pub async fn publish(&self, event: Event) -> Result<Accepted, Rejection> {
+        self.enter(event, Origin::Internal).await
+    }
+
+    /// Takes in an event that another relay sent, with the limits of anybody's; returns after the durable commit.
+    ///
+    /// # Errors
+    /// With the reason why the event was refused.
+    pub async fn receive(&self, event: Event) -> Result<Accepted, Rejection> {
+        self.enter(event, Origin::Relay).await
+    }
+
+    async fn enter(&self, event: Event, origin: Origin<'static>) -> Result<Accepted, Rejection> {
         let ingest = &self.shared.ingest;
         let mut in_flight = ingest.announce(1);
         let now = Timestamp::now().as_secs();
-        let examined = ingest.examine(event, Origin::Internal, now)?;
+        let examined = ingest.examine(event, origin, now)?;
         in_flight.done();
         let Examined::New(admitted) = examined else {
             return Ok(Accepted::Duplicate);
@@ -303,6 +315,14 @@ impl Relay {
         self.shared
             .blocking(move |store| Ok(store.get(&id)?.map(|stored| stored.event)))
             .await
+    }
+
+    /// One stored event with its sequence number.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stored(&self, id: EventId) -> Result<Option<Stored>, Error> {
+        self.shared.blocking(move |store| Ok(store.get(&id)?)).await
     }
 
     /// Removes events for good ([`EventStore::purge`]); gives how many there were.

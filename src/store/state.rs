@@ -4,6 +4,7 @@
 //! (DESIGN.md #3). Tree names carry the version of what they hold.
 
 mod rewrite;
+pub mod sync;
 
 use std::{
     path::{Path, PathBuf},
@@ -39,6 +40,8 @@ struct Trees {
     /// The sessions that have no end yet.
     open_sessions: sled::Tree,
     meta: sled::Tree,
+    /// What goes to other relays, and what became of it; see [`sync`].
+    sync: sled::Tree,
 }
 
 /// What is kept of a session, so that a crash cannot leave one without its end.

@@ -32,6 +32,7 @@ mod relay;
 mod sandbox;
 mod secrets;
 mod store;
+mod sync;
 mod terminal;
 mod tidy;
 mod vanish;

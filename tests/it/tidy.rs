@@ -30,7 +30,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("egress", &[]),
     ("relay", &["nips", "store", "keys"]),
     ("recorder", &["nips", "keys", "workspace", "agent", "model"]),
-    ("sync", &["nips", "store", "relay", "keys"]),
+    // `egress` for which addresses are on the internet and which are near.
+    ("sync", &["nips", "store", "relay", "keys", "egress"]),
     (
         "coordinator",
         &[
@@ -111,6 +112,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "web",
             // What `run --network` lets an agent reach is said before it starts.
             "egress",
+            // What the owner asks about sync, and the answers.
+            "sync",
             // A folder that no agent may have is refused before anything starts.
             "workspace",
         ],

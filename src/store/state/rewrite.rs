@@ -49,6 +49,7 @@ impl Trees {
             refused: db.open_tree("refused-1")?,
             sessions: db.open_tree("sessions-1")?,
             meta: db.open_tree("meta-1")?,
+            sync: db.open_tree("sync-1")?,
             db,
         })
     }

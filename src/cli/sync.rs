@@ -1,0 +1,466 @@
+//! `treefort sync`, `publish` and `unpublish`: what leaves this machine, what has left, and asking for it back.
+//!
+//! The program that holds the record answers, to a request that the owner's key signed ([`crate::sync::PATH`]).
+
+use std::time::Duration;
+
+use nostr::{EventId, Timestamp};
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Context,
+    error::{CommandError, Kind},
+    gather::{self, ROOT, Target},
+    launch::{self, Connection},
+    output,
+    render::plural,
+    text::{ago, one_line},
+    view,
+    workspace::{Said, confirmed, not_confirmed},
+};
+use crate::{
+    nips::{kind, nip98},
+    sync::{Leaving, PATH, Preview, RelayPreview, RelayStatus, Shared, Status, Wish},
+};
+
+/// How long an answer may take: the whole record is looked through.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// No answer is longer.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// Shows what is shared with others, and what would be.
+///
+/// Nothing leaves this machine unless you say so, in `sync.toml` in treefort's home: which relays, and what.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treefort sync preview
+  treefort sync
+  treefort publish 3f2a9c01")]
+pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// As JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+enum What {
+    /// Prints exactly what would leave; connects to nobody.
+    Preview,
+    /// Says what has left, and how it stands with each relay.
+    Status,
+}
+
+/// Shares one session, or one event, with the relays in `sync.toml`.
+///
+/// A session goes with all that its agent said and did. What belongs to something private stays, and so does what seems
+/// to hold a password. What was asked stays too. Once something has left nobody can promise to get it back.
+#[derive(Debug, clap::Args)]
+pub struct PublishArgs {
+    /// The session or job, or an event by its whole id.
+    #[arg(value_name = "SESSION|EVENT")]
+    what: String,
+    /// Does not ask.
+    #[arg(long, short)]
+    yes: bool,
+    /// As JSON: what would leave, or with --yes what is to leave.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks others to delete what you shared. They may or may not.
+///
+/// Every relay that got it is asked to delete it. That is a request: nobody can promise that a relay follows it, and
+/// whoever has read or copied it has it still. Your own record stays as it is; `treefort purge` deletes that.
+#[derive(Debug, clap::Args)]
+pub struct UnpublishArgs {
+    /// The session or job, or an event by its whole id.
+    #[arg(value_name = "SESSION|EVENT")]
+    what: String,
+    /// Does not ask.
+    #[arg(long, short)]
+    yes: bool,
+    /// As JSON: what would be asked back, or with --yes what is.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("treefort did not answer")]
+    Silent(#[source] reqwest::Error),
+    #[error("treefort did not answer: {0}")]
+    Refused(String),
+    #[error("nothing is shared with anybody: sync.toml names no relay")]
+    Off,
+    #[error("there is nothing called {0} on record")]
+    Nothing(String),
+    #[error("none of it can leave")]
+    AllStays,
+}
+
+/// Runs `sync`.
+///
+/// # Errors
+/// When treefort cannot be asked.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    launch::with(context, async |connection| {
+        match args.what {
+            Some(What::Preview) => {
+                let preview: Preview = ask(connection, &Wish::Preview).await?;
+                if args.json {
+                    return Ok(output::json(&serde_json::json!(preview))?);
+                }
+                print(preview_lines(&preview))
+            }
+            Some(What::Status) | None => {
+                let mut status: Status = ask(connection, &Wish::Status).await?;
+                // A treefort of this command's own ends with it.
+                status.running &= connection.running;
+                if args.json {
+                    return Ok(output::json(&serde_json::json!(status))?);
+                }
+                print(status_lines(&status, Timestamp::now().as_secs()))
+            }
+        }
+    })
+    .await
+}
+
+/// Runs `publish`.
+///
+/// # Errors
+/// When there is no such thing, none of it can leave, or it is not confirmed.
+pub async fn publish(args: PublishArgs, context: &Context) -> Result<(), CommandError> {
+    launch::with(context, async |connection| {
+        let what = resolve(connection, &args.what).await?;
+        let wish = |look| Wish::Publish {
+            what: what.clone(),
+            look,
+        };
+        let shared: Shared = ask(connection, &wish(!args.yes)).await?;
+        check(&shared, &args.what)?;
+        if args.json {
+            return Ok(output::json(&serde_json::json!(shared))?);
+        }
+        print(publish_lines(&shared, args.yes))?;
+        if shared.goes.is_empty() {
+            return match shared.before {
+                0 => Err(CommandError::new(Kind::Failed, Problem::AllStays)),
+                _ => Ok(()),
+            };
+        }
+        if args.yes {
+            return Ok(());
+        }
+        let said =
+            confirmed("Share all of this? Once it has left, nobody can promise to get it back.")?;
+        if said != Said::Yes {
+            return not_confirmed(said, "the same command with --yes");
+        }
+        let shared: Shared = ask(connection, &wish(false)).await?;
+        print(publish_lines(&shared, true))
+    })
+    .await
+}
+
+/// Runs `unpublish`.
+///
+/// # Errors
+/// When there is no such thing, or it is not confirmed.
+pub async fn unpublish(args: UnpublishArgs, context: &Context) -> Result<(), CommandError> {
+    launch::with(context, async |connection| {
+        let what = resolve(connection, &args.what).await?;
+        let wish = |look| Wish::Unpublish {
+            what: what.clone(),
+            look,
+        };
+        let shared: Shared = ask(connection, &wish(!args.yes)).await?;
+        check(&shared, &args.what)?;
+        if args.json {
+            return Ok(output::json(&serde_json::json!(shared))?);
+        }
+        print(unpublish_lines(&shared, args.yes))?;
+        if shared.goes.is_empty() || args.yes {
+            return Ok(());
+        }
+        let said = confirmed("Ask for all of this back?")?;
+        if said != Said::Yes {
+            return not_confirmed(said, "the same command with --yes");
+        }
+        let shared: Shared = ask(connection, &wish(false)).await?;
+        print(unpublish_lines(&shared, true))
+    })
+    .await
+}
+
+fn check(shared: &Shared, what: &str) -> Result<(), CommandError> {
+    if !shared.on {
+        return Err(CommandError::new(Kind::Failed, Problem::Off)
+            .hint("relay-config/sync.toml in treefort's sources shows how; put yours into treefort's home (`treefort status` says where)"));
+    }
+    if !shared.found {
+        let nothing = Problem::Nothing(one_line(what));
+        return Err(CommandError::new(Kind::Failed, nothing).hint(
+            "`treefort jobs` lists sessions; `treefort timeline --verbose` shows the ids of events",
+        ));
+    }
+    Ok(())
+}
+
+/// The whole id of what a person named.
+async fn resolve(connection: &mut Connection, what: &str) -> Result<String, CommandError> {
+    if let Ok(id) = EventId::parse(what) {
+        // An event by its whole id; a session's key has the same form.
+        return Ok(id.to_hex());
+    }
+    let coordinator = connection.coordinator();
+    Ok(
+        match gather::resolve(&mut connection.client, coordinator, Some(what)).await? {
+            Target::Session(key) => key.to_hex(),
+            Target::Job(id) => {
+                let starts = view::of_kind(kind::SESSION_START).custom_tag(ROOT, id.to_hex());
+                let start = connection.client.newest(starts, 1).await?;
+                start
+                    .first()
+                    .map_or_else(|| id.to_hex(), |start| start.pubkey.to_hex())
+            }
+        },
+    )
+}
+
+/// Asks the treefort that holds the record, as its owner.
+async fn ask<T: DeserializeOwned>(connection: &Connection, wish: &Wish) -> Result<T, CommandError> {
+    let silent = |error| CommandError::new(Kind::Unreachable, Problem::Silent(error));
+    let url = format!("{}{PATH}", connection.client.relay().web());
+    let body = serde_json::json!(wish).to_string();
+    let mut nonce = [0u8; 16];
+    getrandom::fill(&mut nonce).map_err(|error| CommandError::new(Kind::Failed, error))?;
+    let signed = nip98::draft(&url, "POST")
+        .tag(["payload", &hex::encode(Sha256::digest(&body))])
+        .tag(["nonce", &hex::encode(nonce)])
+        .sign(connection.keyring.operator(), Timestamp::now().as_secs())
+        .map_err(super::client::Error::from)?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .map_err(silent)?;
+    let mut response = http
+        .post(&url)
+        .header("authorization", nip98::header(&signed))
+        .header("content-type", "application/json")
+        .body(body)
+        .send()
+        .await
+        .map_err(silent)?;
+    let good = response.status().is_success();
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(silent)? {
+        if answer.len() + chunk.len() > MAX_ANSWER {
+            let refused = Problem::Refused("its answer is too long".to_owned());
+            return Err(CommandError::new(Kind::Failed, refused));
+        }
+        answer.extend_from_slice(&chunk);
+    }
+    if !good {
+        let said: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let said = said["error"]
+            .as_str()
+            .unwrap_or("it said nothing that makes sense");
+        return Err(CommandError::new(
+            Kind::Failed,
+            Problem::Refused(one_line(said)),
+        ));
+    }
+    serde_json::from_slice(&answer).map_err(|error| CommandError::new(Kind::Failed, error))
+}
+
+fn print(lines: Vec<String>) -> Result<(), CommandError> {
+    for line in lines {
+        output::line(line)?;
+    }
+    Ok(())
+}
+
+const OFF: &str = "off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on";
+
+fn preview_lines(preview: &Preview) -> Vec<String> {
+    if !preview.on {
+        return vec![OFF.to_owned()];
+    }
+    if preview.relays.is_empty() {
+        return vec!["nothing would leave: no stream in sync.toml goes up".to_owned()];
+    }
+    preview.relays.iter().flat_map(relay_preview).collect()
+}
+
+fn relay_preview(relay: &RelayPreview) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}: {} would leave, {} {} dealt with before",
+        one_line(&relay.url),
+        plural(relay.leaves.len() as u64, "event"),
+        relay.settled,
+        if relay.settled == 1 { "was" } else { "were" },
+    )];
+    lines.extend(relay.leaves.iter().map(leaving));
+    if !relay.secrets.is_empty() {
+        lines.push("  seem to hold a password or key, so they stay:".to_owned());
+        lines.extend(relay.secrets.iter().map(leaving));
+    }
+    for (why, count) in &relay.stays {
+        let stay = if *count == 1 { "stays" } else { "stay" };
+        lines.push(format!("  {count} {stay}: {}", one_line(why)));
+    }
+    lines
+}
+
+fn leaving(one: &Leaving) -> String {
+    let mut line = format!("  {} {:>5}", one.id.to_hex(), one.kind);
+    for part in [Some(&one.alt), one.project.as_ref()] {
+        if let Some(part) = part.filter(|part| !part.is_empty()) {
+            line.push_str("  ");
+            line.push_str(&one_line(part));
+        }
+    }
+    line
+}
+
+fn status_lines(status: &Status, now: u64) -> Vec<String> {
+    if !status.on {
+        return vec![OFF.to_owned()];
+    }
+    let mut lines = Vec::new();
+    if !status.running {
+        lines
+            .push("treefort is not running; what waits leaves while `treefort up` runs".to_owned());
+    }
+    for relay in &status.relays {
+        lines.extend(relay_status(relay, now));
+    }
+    lines
+}
+
+fn relay_status(relay: &RelayStatus, now: u64) -> Vec<String> {
+    let spoken = match (relay.connected, relay.spoken_at) {
+        (true, _) => "connected".to_owned(),
+        (false, 0) => "never reached".to_owned(),
+        (false, at) => format!("last reached {}", ago(at, now)),
+    };
+    let streams: Vec<String> = relay
+        .streams
+        .iter()
+        .map(|(name, dir)| format!("{} {dir}", one_line(name)))
+        .collect();
+    let mut lines = vec![format!(
+        "{} ({}): {spoken}",
+        one_line(&relay.url),
+        streams.join(", ")
+    )];
+    let tally = &relay.tally;
+    let mut counts = Vec::new();
+    for (count, what) in [
+        (tally.sent, "sent"),
+        (tally.there, "there before"),
+        (tally.waiting, "waiting"),
+        (tally.refused, "refused"),
+        (tally.failed, "failed"),
+        (tally.held, "kept here"),
+    ] {
+        if count > 0 {
+            counts.push(format!("{count} {what}"));
+        }
+    }
+    if !counts.is_empty() {
+        lines.push(format!("  {}", counts.join(", ")));
+    }
+    if let Some(problem) = &relay.problem {
+        lines.push(format!("  trouble: {}", one_line(problem)));
+    }
+    if let Some(notice) = &relay.notice {
+        lines.push(format!("  it notes: {}", one_line(notice)));
+    }
+    for (kind, words) in &relay.refused_kinds {
+        lines.push(format!(
+            "  takes nothing of kind {kind}: {}",
+            one_line(words)
+        ));
+    }
+    for trouble in &relay.troubles {
+        lines.push(format!(
+            "  {} {} {}: {}",
+            one_line(&trouble.is),
+            trouble.id.to_hex(),
+            trouble.kind,
+            one_line(&trouble.words)
+        ));
+    }
+    lines
+}
+
+fn publish_lines(shared: &Shared, done: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !shared.goes.is_empty() {
+        let relays: Vec<String> = shared.relays.iter().map(|url| one_line(url)).collect();
+        lines.push(format!(
+            "{} {} to {}",
+            plural(shared.goes.len() as u64, "event"),
+            match (done, shared.running) {
+                (false, _) => "would leave",
+                (true, true) => "on the way",
+                (true, false) => "will leave while `treefort up` runs,",
+            },
+            relays.join(", ")
+        ));
+        lines.extend(shared.goes.iter().map(leaving));
+    }
+    lines.extend(staying(shared));
+    if shared.before > 0 {
+        lines.push(format!("{} shared before", plural(shared.before, "event")));
+    }
+    lines
+}
+
+fn unpublish_lines(shared: &Shared, done: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !shared.goes.is_empty() {
+        let relays: Vec<String> = shared.relays.iter().map(|url| one_line(url)).collect();
+        lines.push(format!(
+            "{} {} to delete {}",
+            match (done, shared.running) {
+                (false, _) => "would ask",
+                (true, true) => "asks",
+                (true, false) => "asks, while `treefort up` runs,",
+            },
+            relays.join(", "),
+            plural(shared.goes.len() as u64, "event"),
+        ));
+        lines.extend(shared.goes.iter().map(leaving));
+        lines.push(
+            "this is a request: nobody can promise that it is followed, and who has a copy keeps it"
+                .to_owned(),
+        );
+    }
+    lines.extend(staying(shared));
+    lines
+}
+
+/// What stays, by the reason.
+fn staying(shared: &Shared) -> Vec<String> {
+    let mut reasons = std::collections::BTreeMap::<&str, u64>::new();
+    for (_, why) in &shared.stays {
+        *reasons.entry(why).or_default() += 1;
+    }
+    reasons
+        .into_iter()
+        .map(|(why, count)| format!("{}: {}", plural(count, "event"), one_line(why)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What a person reads.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::sync::{Tally, Trouble};
+
+fn one(byte: u8, kind: u16, alt: &str, project: Option<&str>) -> Leaving {
+    Leaving {
+        id: EventId::from_byte_array([byte; 32]),
+        kind,
+        created_at: 1,
+        alt: alt.to_owned(),
+        project: project.map(str::to_owned),
+    }
+}
+
+#[test]
+fn without_streams_it_says_that_it_is_off() {
+    let lines = [
+        preview_lines(&Preview::default()),
+        status_lines(&Status::default(), 1),
+    ]
+    .concat();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on
+    off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on
+    ");
+}
+
+#[test]
+fn the_preview_names_every_event_and_why_others_stay() {
+    let preview = Preview {
+        on: true,
+        relays: vec![RelayPreview {
+            url: "wss://relay.example/".into(),
+            leaves: vec![
+                one(1, 4781, "Session started", Some("/home/me/shop")),
+                one(2, 4785, "", None),
+            ],
+            secrets: vec![one(3, 1, "A\u{1b}[31m note", None)],
+            stays: BTreeMap::from([("it belongs to something private".into(), 2)]),
+            settled: 1,
+        }],
+    };
+    insta::assert_snapshot!(preview_lines(&preview).join("\n"), @r"
+    wss://relay.example/: 2 events would leave, 1 was dealt with before
+      0101010101010101010101010101010101010101010101010101010101010101  4781  Session started  /home/me/shop
+      0202020202020202020202020202020202020202020202020202020202020202  4785
+      seem to hold a password or key, so they stay:
+      0303030303030303030303030303030303030303030303030303030303030303     1  A[31m note
+      2 stay: it belongs to something private
+    ");
+}
+
+#[test]
+fn the_status_tells_how_it_stands_with_a_relay() {
+    let status = Status {
+        on: true,
+        running: false,
+        relays: vec![RelayStatus {
+            url: "wss://relay.example/".into(),
+            streams: vec![
+                ("public".into(), "up".into()),
+                ("work".into(), "both".into()),
+            ],
+            connected: false,
+            problem: Some("it takes too long to answer".into()),
+            notice: None,
+            spoken_at: 60,
+            tally: Tally {
+                waiting: 2,
+                sent: 40,
+                refused: 1,
+                ..Tally::default()
+            },
+            refused_kinds: BTreeMap::from([(4781, "blocked: kind 4781".into())]),
+            troubles: vec![Trouble {
+                id: EventId::from_byte_array([1; 32]),
+                kind: 4781,
+                is: "refused".into(),
+                words: "blocked: kind 4781".into(),
+            }],
+        }],
+    };
+    insta::assert_snapshot!(status_lines(&status, 180).join("\n"), @r"
+    treefort is not running; what waits leaves while `treefort up` runs
+    wss://relay.example/ (public up, work both): last reached 2 min ago
+      40 sent, 2 waiting, 1 refused
+      trouble: it takes too long to answer
+      takes nothing of kind 4781: blocked: kind 4781
+      refused 0101010101010101010101010101010101010101010101010101010101010101 4781: blocked: kind 4781
+    ");
+}
+
+#[test]
+fn asking_back_says_that_it_is_a_request() {
+    let shared = Shared {
+        on: true,
+        running: true,
+        found: true,
+        relays: vec!["wss://relay.example/".into()],
+        goes: vec![one(1, 4785, "Session ended", None)],
+        stays: vec![(one(2, 4782, "", None), "it was never shared".into())],
+        before: 0,
+    };
+    let lines = [
+        publish_lines(&shared, false),
+        unpublish_lines(&shared, true),
+    ]
+    .concat();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    1 event would leave to wss://relay.example/
+      0101010101010101010101010101010101010101010101010101010101010101  4785  Session ended
+    1 event: it was never shared
+    asks wss://relay.example/ to delete 1 event
+      0101010101010101010101010101010101010101010101010101010101010101  4785  Session ended
+    this is a request: nobody can promise that it is followed, and who has a copy keeps it
+    1 event: it was never shared
+    ");
+}

@@ -1,0 +1,90 @@
+//! Rows, cursors and marks.
+
+use nostr::Keys;
+
+use super::*;
+use crate::nips::Draft;
+
+fn entry(n: u64) -> Entry {
+    let event = Draft::new(4785)
+        .content(n.to_string())
+        .sign(&Keys::generate(), n)
+        .unwrap();
+    Entry::waiting(&event, false, n)
+}
+
+#[test]
+fn rows_wait_in_the_order_of_the_log_and_stay_when_they_are_settled() {
+    let home = tempfile::tempdir().unwrap();
+    let (here, other) = (RelayId::of("wss://a/"), RelayId::of("wss://b/"));
+    let rows: Vec<(u64, Entry)> = [5, 300, 2]
+        .into_iter()
+        .map(|seq| (seq, entry(seq)))
+        .collect();
+    {
+        let state = State::open(home.path()).unwrap();
+        state
+            .sync_take(here, &rows, &Cursor::new("wss://a/", 300, "x"))
+            .unwrap();
+        assert!(state.sync_waiting(other, None, 9).unwrap().is_empty());
+        let mut sent = rows[2].clone();
+        sent.1.state = Sending::Sent;
+        state.sync_put(here, &[sent]).unwrap();
+        // Looking through the log again brings nothing back.
+        state
+            .sync_take(here, &rows, &Cursor::new("wss://a/", 301, "y"))
+            .unwrap();
+    }
+    let state = State::open(home.path()).unwrap();
+    let waiting = state.sync_waiting(here, None, 9).unwrap();
+    assert_eq!(
+        waiting.iter().map(|row| row.0).collect::<Vec<_>>(),
+        [5, 300]
+    );
+    assert_eq!(state.sync_waiting(here, Some(5), 9).unwrap()[0].0, 300);
+    assert_eq!(state.sync_waiting(here, None, 1).unwrap().len(), 1);
+    let tally = state.sync_tally(here).unwrap();
+    assert_eq!((tally.waiting, tally.sent), (2, 1));
+    assert_eq!(state.sync_cursor(here).unwrap().unwrap().settings, "y");
+    assert_eq!(state.sync_cursor(other).unwrap(), None);
+}
+
+#[test]
+fn what_is_not_on_the_log_comes_last_and_once() {
+    let home = tempfile::tempdir().unwrap();
+    let state = State::open(home.path()).unwrap();
+    let relay = RelayId::of("wss://a/");
+    let mut own = entry(1);
+    own.own = Some("{}".to_owned());
+    for _ in 0..2 {
+        state.sync_add_own(relay, &own).unwrap();
+    }
+    state.sync_add_own(relay, &entry(2)).unwrap();
+    let cursor = Cursor::new("wss://a/", 9, "");
+    state.sync_take(relay, &[(9, entry(3))], &cursor).unwrap();
+    let waiting = state.sync_waiting(relay, None, 9).unwrap();
+    let times: Vec<u64> = waiting.iter().map(|row| row.1.created_at).collect();
+    assert_eq!(times, [3, 1, 2]);
+}
+
+#[test]
+fn where_an_event_came_from_is_kept_also_when_the_state_is_written_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("state");
+    let state = State::open(&path).unwrap();
+    let id = entry(1).id;
+    state.sync_mark(&id, "wss://a/").unwrap();
+    state.sync_mark(&id, "wss://b/").unwrap();
+    let mut remembered = Remembered::default();
+    remembered.refused_kinds.insert(4785, "no".to_owned());
+    let relay = RelayId::of("wss://a/");
+    state.sync_remember(relay, &remembered).unwrap();
+    state.rewrite().unwrap();
+    assert_eq!(
+        state.sync_came_from(&id).unwrap().as_deref(),
+        Some("wss://a/")
+    );
+    let after = state.sync_remembered(relay).unwrap();
+    assert_eq!(after.refused_kinds, remembered.refused_kinds);
+    assert_eq!(state.sync_came_from(&entry(2).id).unwrap(), None);
+}

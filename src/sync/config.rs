@@ -1,0 +1,399 @@
+//! `sync.toml`: which relays the owner shares what with, and whom it listens to. Without the file nothing leaves.
+
+use std::{collections::BTreeSet, io, path::Path};
+
+use nostr::{Filter, PublicKey};
+use serde::Deserialize;
+
+use super::address::{AddressError, RelayUrl};
+use crate::nips::{kind, nip01};
+
+/// The name of the file in a home.
+pub const FILE: &str = "sync.toml";
+
+/// The kinds that leave unless the owner says otherwise: enough for others to see that work was done and how it ended,
+/// and nothing of what it was about.
+pub const DEFAULT_KINDS: [u16; 14] = [
+    kind::PROFILE,
+    kind::NOTE,
+    kind::RECIPE,
+    kind::RECIPE_HEAD,
+    kind::SESSION_START,
+    kind::SESSION_END,
+    kind::RECEIPT,
+    kind::VERIFICATION,
+    kind::AGENT_TASK_RESULT,
+    30382,
+    30383,
+    30384,
+    30385,
+    kind::HANDLER,
+];
+
+/// What an owner shares, and what is listened to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Whether connections are made at all: a command that starts treefort for itself makes none.
+    pub connect: bool,
+    /// Which kinds may leave.
+    pub policy: PolicyConfig,
+    /// Where to, and from where.
+    pub streams: Vec<Stream>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect: true,
+            policy: PolicyConfig::default(),
+            streams: Vec::new(),
+        }
+    }
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// The kinds that may leave.
+    pub kinds: BTreeSet<u16>,
+    /// Other kinds for what was done in one folder.
+    pub project: Vec<ProjectRule>,
+    /// Other kinds for one session.
+    pub session: Vec<SessionRule>,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            kinds: DEFAULT_KINDS.into(),
+            project: Vec::new(),
+            session: Vec::new(),
+        }
+    }
+}
+
+/// `[[policy.project]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectRule {
+    /// The folder, and all below it.
+    pub path: String,
+    /// The kinds that may leave of what was done there.
+    pub kinds: BTreeSet<u16>,
+}
+
+/// `[[policy.session]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRule {
+    /// The session, as `treefort jobs` names it.
+    pub key: PublicKey,
+    /// The kinds that may leave of it.
+    pub kinds: BTreeSet<u16>,
+}
+
+/// Which way events go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// What is ours leaves.
+    Up,
+    /// What is for us comes in.
+    Down,
+    /// Both.
+    Both,
+}
+
+impl Direction {
+    /// Whether events leave.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        self != Self::Down
+    }
+
+    /// Whether events come in.
+    #[must_use]
+    pub fn is_down(self) -> bool {
+        self != Self::Up
+    }
+}
+
+/// `[[stream]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// Its name, for people.
+    pub name: String,
+    /// Which way events go.
+    pub dir: Direction,
+    /// Only these, of those that may.
+    pub filter: Option<Filter>,
+    /// The relays.
+    pub relays: Vec<RelayUrl>,
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    policy: PolicyConfig,
+    stream: Vec<WrittenStream>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStream {
+    name: String,
+    dir: Direction,
+    relays: Vec<String>,
+    #[serde(default)]
+    filter: Option<toml::Value>,
+}
+
+/// Why `sync.toml` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("sync.toml cannot be read")]
+    Read(#[source] io::Error),
+    /// It says something that is not known, or in a way that cannot be read.
+    #[error("sync.toml: {0}")]
+    Parse(#[source] Box<toml::de::Error>),
+    /// A relay's address.
+    #[error("sync.toml, stream \"{stream}\": {source}")]
+    Address {
+        /// The stream.
+        stream: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// A filter.
+    #[error("sync.toml, stream \"{stream}\": the filter cannot be read: {why}")]
+    Filter {
+        /// The stream.
+        stream: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A stream that leads nowhere.
+    #[error("sync.toml, stream \"{0}\": it names no relay")]
+    NoRelay(String),
+    /// Two streams of one name.
+    #[error("sync.toml: two streams are called \"{0}\"")]
+    Twice(String),
+    /// A folder that is not named from the root.
+    #[error("sync.toml, [[policy.project]]: {0} is not a whole path; begin it with /")]
+    Path(String),
+    /// A kind that never leaves.
+    #[error("sync.toml: kind {0} never leaves this machine, so no policy can name it")]
+    Never(u16),
+}
+
+impl Config {
+    /// Reads `sync.toml` in a home; without one nothing is synced.
+    ///
+    /// # Errors
+    /// When it cannot be read or used.
+    pub fn load(home: &Path) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(home.join(FILE)) {
+            Ok(text) => Self::parse(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(ConfigError::Read(error)),
+        }
+    }
+
+    /// Reads the text of a `sync.toml`.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let written: Written =
+            toml::from_str(text).map_err(|error| ConfigError::Parse(Box::new(error)))?;
+        let policy = written.policy;
+        for rule in &policy.project {
+            if !Path::new(&rule.path).is_absolute() {
+                return Err(ConfigError::Path(rule.path.clone()));
+            }
+        }
+        let named = std::iter::once(&policy.kinds)
+            .chain(policy.project.iter().map(|rule| &rule.kinds))
+            .chain(policy.session.iter().map(|rule| &rule.kinds));
+        for kind in named.flatten() {
+            if super::policy::never(*kind) {
+                return Err(ConfigError::Never(*kind));
+            }
+        }
+        let mut streams: Vec<Stream> = Vec::new();
+        for stream in written.stream {
+            if streams.iter().any(|known| known.name == stream.name) {
+                return Err(ConfigError::Twice(stream.name));
+            }
+            streams.push(read_stream(stream)?);
+        }
+        Ok(Self {
+            connect: true,
+            policy,
+            streams,
+        })
+    }
+
+    /// Whether there is nothing to sync.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Every relay that is named, once, in the order in which they are.
+    #[must_use]
+    pub fn relays(&self) -> Vec<RelayUrl> {
+        let mut relays: Vec<RelayUrl> = Vec::new();
+        for relay in self.streams.iter().flat_map(|stream| &stream.relays) {
+            if !relays.contains(relay) {
+                relays.push(relay.clone());
+            }
+        }
+        relays
+    }
+
+    /// The streams of a relay.
+    pub fn of<'a>(&'a self, relay: &'a RelayUrl) -> impl Iterator<Item = &'a Stream> {
+        self.streams
+            .iter()
+            .filter(move |stream| stream.relays.contains(relay))
+    }
+}
+
+fn read_stream(written: WrittenStream) -> Result<Stream, ConfigError> {
+    let name = written.name;
+    if written.relays.is_empty() {
+        return Err(ConfigError::NoRelay(name));
+    }
+    let relays = written
+        .relays
+        .iter()
+        .map(|relay| RelayUrl::parse(relay))
+        .collect::<Result<_, _>>()
+        .map_err(|source| ConfigError::Address {
+            stream: name.clone(),
+            source,
+        })?;
+    let filter = written
+        .filter
+        .map(|filter| read_filter(&filter))
+        .transpose()
+        .map_err(|why| ConfigError::Filter {
+            stream: name.clone(),
+            why,
+        })?;
+    Ok(Stream {
+        name,
+        dir: written.dir,
+        filter,
+        relays,
+    })
+}
+
+/// A filter as events are asked for, written as a table.
+fn read_filter(table: &toml::Value) -> Result<Filter, String> {
+    const KNOWN: [&str; 6] = ["ids", "authors", "kinds", "since", "until", "search"];
+    let toml::Value::Table(entries) = table else {
+        return Err("it is a table, such as { kinds = [4785] }".to_owned());
+    };
+    for key in entries.keys() {
+        let is_tag = key.len() == 2 && key.starts_with('#');
+        // A limit would let some of what matches leave, and nobody could say which.
+        if key == "search" || !(is_tag || KNOWN.contains(&key.as_str())) {
+            return Err(format!(
+                "unknown key `{key}`; there are ids, authors, kinds, since, until and tags such as \"#t\""
+            ));
+        }
+    }
+    let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
+    nip01::parse_filter(&json).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = include_str!("../../relay-config/sync.toml");
+
+    /// The file with its settings switched on: `#` right before a setting, `# ` before prose.
+    fn switched_on() -> String {
+        SHOWN
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
+                _ => line,
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn the_operators_file_is_off_and_shows_every_key_with_its_default() {
+        assert_eq!(Config::parse(SHOWN).unwrap(), Config::default());
+        assert!(Config::default().is_off());
+        let on = Config::parse(&switched_on()).unwrap();
+        assert_eq!(on.policy.kinds, PolicyConfig::default().kinds);
+        assert!(!on.policy.project.is_empty() && !on.policy.session.is_empty());
+        let dirs: Vec<Direction> = on.streams.iter().map(|stream| stream.dir).collect();
+        assert_eq!(dirs, [Direction::Up, Direction::Down, Direction::Both]);
+        assert!(on.streams.iter().any(|stream| stream.filter.is_some()));
+    }
+
+    #[test]
+    fn a_mistake_is_refused_and_named() {
+        let stream = |more: &str| {
+            format!(
+                "[[stream]]\nname = \"a\"\ndir = \"up\"\nrelays = [\"wss://relay.example\"]\n{more}"
+            )
+        };
+        for (text, says) in [
+            ("[polcy]\n".to_owned(), "polcy"),
+            ("[policy]\nkind = [1]\n".to_owned(), "kind"),
+            (stream("dri = \"up\"\n"), "dri"),
+            (stream("filter = { kind = [1] }\n"), "unknown key `kind`"),
+            (stream("filter = { limit = 1 }\n"), "unknown key `limit`"),
+            (stream("filter = { kinds = [\"x\"] }\n"), "stream \"a\""),
+            (stream(&stream("")), "two streams are called \"a\""),
+            (
+                stream("").replace("wss://", "ws://"),
+                "ws:// is not encrypted",
+            ),
+            (stream("").replace("\"up\"", "\"out\""), "out"),
+            (
+                stream("").replace("[\"wss://relay.example\"]", "[]"),
+                "names no relay",
+            ),
+            (
+                "[[policy.project]]\npath = \"shop\"\nkinds = []\n".to_owned(),
+                "whole path",
+            ),
+            (
+                "[policy]\nkinds = [22242]\n".to_owned(),
+                "kind 22242 never leaves",
+            ),
+            ("[policy]\nkinds = [5871]\n".to_owned(), "never leaves"),
+        ] {
+            let error = Config::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}\n{error}");
+        }
+    }
+
+    #[test]
+    fn a_home_without_the_file_syncs_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(Config::load(home.path()).unwrap().is_off());
+    }
+
+    #[test]
+    fn a_relay_that_two_streams_name_is_one() {
+        let text = "[[stream]]\nname = \"a\"\ndir = \"up\"\nrelays = [\"wss://relay.example\"]\n\
+                    [[stream]]\nname = \"b\"\ndir = \"down\"\nrelays = [\"wss://RELAY.example/\"]\n";
+        let config = Config::parse(text).unwrap();
+        let relays = config.relays();
+        assert_eq!(relays.len(), 1);
+        assert_eq!(config.of(&relays[0]).count(), 2);
+    }
+}

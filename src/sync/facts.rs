@@ -1,0 +1,176 @@
+//! What is known about an event besides what it says: whose it is, what it belongs to, and whether that is private.
+
+use std::{collections::HashMap, sync::Arc};
+
+use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag};
+
+use super::{
+    Error,
+    policy::{Asked, Facts, Privacy, is_answer},
+};
+use crate::{
+    keys::Keyring,
+    nips::{kind, nip01::first_tag, nip90::Scheme, reference::named_keys},
+    relay::Relay,
+    store::state::State,
+};
+
+/// References of one event that are followed.
+const FOLLOWED: usize = 32;
+
+/// Looks things up in this treefort's own record.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) relay: Relay,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) state: State,
+}
+
+/// What was found out about sessions, for as long as one look through the log takes.
+#[derive(Default)]
+pub(super) struct Seen {
+    sessions: HashMap<PublicKey, Handed>,
+}
+
+/// What the jobs say that were handed to a session.
+#[derive(Clone, Copy, Default)]
+struct Handed {
+    any: bool,
+    private: bool,
+}
+
+/// What an event refers to.
+#[derive(Default)]
+struct References {
+    private: bool,
+    job: Option<Event>,
+}
+
+impl Surroundings {
+    /// Whether a key is one of this treefort's.
+    pub(super) fn is_ours(&self, key: &PublicKey) -> Result<bool, Error> {
+        Ok(self.is_named(key) || self.state.is_session(key)?)
+    }
+
+    /// Whether it is one of those that do not change.
+    fn is_named(&self, key: &PublicKey) -> bool {
+        let keyring = &self.keyring;
+        [keyring.operator(), keyring.coordinator(), keyring.relay()]
+            .iter()
+            .any(|keys| keys.public_key() == *key)
+    }
+
+    /// What is known about an event.
+    pub(super) async fn facts(&self, event: &Event, seen: &mut Seen) -> Result<Facts, Error> {
+        if !self.is_ours(&event.pubkey)? {
+            return Ok(Facts::default());
+        }
+        let session = self.session_of(event)?;
+        let references = self.references(event).await?;
+        let handed = match session {
+            Some(session) => self.handed(session, seen).await?,
+            None => Handed::default(),
+        };
+        let of = event.kind.as_u16();
+        let needs_job = session.is_some()
+            || is_answer(of)
+            || kind::is_job_request(event.kind) && self.is_coordinator(&event.pubkey)
+            || matches!(of, kind::RECEIPT | kind::VERIFICATION);
+        let private = references.private || handed.private || is_private(event);
+        let privacy = if private {
+            Privacy::Private
+        } else if needs_job && references.job.is_none() && !handed.any {
+            Privacy::Unknown
+        } else {
+            Privacy::Clear
+        };
+        let asked = match &references.job {
+            Some(job) if is_answer(of) => Some(Asked {
+                by_us: self.is_ours(&job.pubkey)?,
+                from: self.state.sync_came_from(&job.id)?,
+            }),
+            _ => None,
+        };
+        Ok(Facts {
+            ours: true,
+            session,
+            project: references.job.as_ref().and_then(project),
+            privacy,
+            asked,
+        })
+    }
+
+    fn is_coordinator(&self, key: &PublicKey) -> bool {
+        *key == self.keyring.coordinator().public_key()
+    }
+
+    /// The session that signed an event, or that a job of the coordinator's is for.
+    fn session_of(&self, event: &Event) -> Result<Option<PublicKey>, Error> {
+        if self.state.is_session(&event.pubkey)? {
+            return Ok(Some(event.pubkey));
+        }
+        if kind::is_job_request(event.kind) && self.is_coordinator(&event.pubkey) {
+            for key in named_keys(event) {
+                if self.state.is_session(&key)? {
+                    return Ok(Some(key));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Follows what an event refers to: the customer's job, and whether anything of it is private.
+    async fn references(&self, event: &Event) -> Result<References, Error> {
+        let ids = event
+            .tags
+            .iter()
+            .map(nostr::Tag::as_slice)
+            .filter(|tag| matches!(tag[0].as_str(), "E" | "e" | "q"))
+            .filter_map(|tag| EventId::from_hex(tag.get(1)?).ok());
+        let mut found = References::default();
+        for id in ids.take(FOLLOWED) {
+            let Some(referred) = self.relay.get(id).await? else {
+                continue;
+            };
+            found.private |= is_private(&referred);
+            let is_customers =
+                kind::is_job_request(referred.kind) && !self.is_coordinator(&referred.pubkey);
+            if is_customers && found.job.is_none() {
+                found.job = Some(referred);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The jobs that the coordinator handed to a session.
+    async fn handed(&self, session: PublicKey, seen: &mut Seen) -> Result<Handed, Error> {
+        if let Some(known) = seen.sessions.get(&session) {
+            return Ok(*known);
+        }
+        let filter = Filter::new()
+            .kind(Kind::from(kind::AGENT_TASK))
+            .author(self.keyring.coordinator().public_key())
+            .custom_tag(SingleLetterTag::lowercase(Alphabet::P), session.to_hex());
+        let jobs = self.relay.query(filter).await?;
+        let handed = Handed {
+            any: !jobs.is_empty(),
+            private: jobs.iter().any(is_private),
+        };
+        seen.sessions.insert(session, handed);
+        Ok(handed)
+    }
+}
+
+/// Whether an event itself is hidden, or says that something was withheld because it is.
+fn is_private(event: &Event) -> bool {
+    Scheme::of(event).is_private() || first_tag(event, "withheld").is_some()
+}
+
+/// The folder that a job is about.
+fn project(job: &Event) -> Option<String> {
+    job.tags
+        .iter()
+        .map(nostr::Tag::as_slice)
+        .find(|tag| tag[0] == "param" && tag.get(1).is_some_and(|name| name == "workspace"))
+        .and_then(|tag| tag.get(2).cloned())
+}

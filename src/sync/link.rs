@@ -1,0 +1,295 @@
+//! The life of one relay: connect when there is something to do, find out what is there, send what is not, listen.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nostr::{Event, EventId, JsonUtil as _, Timestamp};
+
+use super::{
+    Error, Hub, Link,
+    answer::{self, Backoff},
+    down::Listening,
+    facts::Seen,
+    policy::may_leave,
+    queue::Queue,
+    talk::{Ended, Talk},
+    there,
+    wire::{Dialler, Heard},
+};
+use crate::store::state::sync::{Entry, Sending};
+
+/// Between attempts to reach a relay.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
+/// A connection on which nothing is to do is ended after this, unless it is listened on.
+const IDLE: Duration = Duration::from_secs(20);
+/// What a relay knows is asked again after this.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+/// Events that are sent before anything is heard.
+const AT_ONCE: usize = 8;
+/// Rows that are compared with what a relay has at once.
+const LOOKED_AT: usize = 10_000;
+/// Of what a relay took in a conversation, so many are looked for when all is done.
+const LOOKED_FOR: usize = 50;
+
+/// Keeps up with one relay until the program stops.
+pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
+    let mut retry = RETRY;
+    let mut knows: Option<(bool, Instant)> = None;
+    let listens = hub.comes_down(&link.url);
+    loop {
+        if !listens {
+            match hub.around.state.sync_waiting(link.id, None, 1) {
+                Ok(waiting) if waiting.is_empty() => {
+                    tokio::select! {
+                        () = hub.stop.cancelled() => return,
+                        () = link.wake.notified() => continue,
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "the rows of a relay cannot be read"),
+            }
+        }
+        let began = Instant::now();
+        let (ended, settled) = Box::pin(converse(&hub, &link, &dialler, &mut knows)).await;
+        link.say(|said| said.connected = false);
+        let ended = match ended {
+            Ok(()) => {
+                retry.reset();
+                continue;
+            }
+            Err(Ended::Stopped) => return,
+            Err(ended) => ended,
+        };
+        if settled > 0 || began.elapsed() > Duration::from_secs(120) {
+            retry.reset();
+        }
+        tracing::info!(reason = %ended, "a relay is tried again later");
+        link.say(|said| said.problem = Some(answer::kept(&ended.to_string())));
+        tokio::select! {
+            () = hub.stop.cancelled() => return,
+            () = tokio::time::sleep(retry.next()) => {}
+        }
+    }
+}
+
+/// One connection, and how many events it settled.
+async fn converse(
+    hub: &Hub,
+    link: &Link,
+    dialler: &Dialler,
+    knows: &mut Option<(bool, Instant)>,
+) -> (Result<(), Ended>, u64) {
+    let mut queue = match Queue::new(hub.around.state.clone(), link.id) {
+        Ok(queue) => queue,
+        Err(error) => return (Err(error.into()), 0),
+    };
+    let ended = tokio::select! {
+        () = hub.stop.cancelled() => Err(Ended::Stopped),
+        ended = exchange(hub, link, dialler, knows, &mut queue) => ended,
+    };
+    // What was answered is kept however it ended.
+    let kept = match &ended {
+        Ok(()) | Err(Ended::Stopped) => queue.store(),
+        Err(_) => queue.cut(Instant::now()),
+    };
+    let settled = queue.settled;
+    (ended.and(kept.map_err(Ended::from)), settled)
+}
+
+async fn exchange(
+    hub: &Hub,
+    link: &Link,
+    dialler: &Dialler,
+    knows: &mut Option<(bool, Instant)>,
+    queue: &mut Queue,
+) -> Result<(), Ended> {
+    let mut talk = Talk::open(hub, link, dialler).await?;
+    link.say(|said| {
+        said.connected = true;
+        said.problem = None;
+    });
+    queue.remember(|remembered| remembered.spoken_at = Timestamp::now().as_secs());
+    look(&mut talk, dialler, knows, queue).await?;
+    let mut listening = Listening::new(hub, link, queue.remembered.heard_until);
+    listening.open(&mut talk).await?;
+    let mut took: Vec<EventId> = Vec::new();
+    let mut idle_since = Instant::now();
+    loop {
+        let now = Instant::now();
+        let mut more = false;
+        if !talk.is_proving() {
+            // Only a few, then what was said meanwhile: a last look takes time, and the relay's answers wait for it.
+            for _ in 0..AT_ONCE {
+                let next = queue.next(now)?;
+                more = next.is_some();
+                let Some((seq, entry)) = next else { break };
+                send(&talk, queue, seq, entry).await?;
+            }
+        }
+        let now = Instant::now();
+        queue.store_some(now)?;
+        if !queue.is_idle() {
+            idle_since = now;
+        } else if !took.is_empty() {
+            doubt(&mut talk, &mut took).await?;
+            continue;
+        }
+        let until = match (queue.due(), listening.is_on()) {
+            _ if more => now,
+            _ if talk.is_proving() => now + Duration::from_secs(1),
+            (Some(due), _) => due,
+            (None, true) => now + Duration::from_secs(60),
+            (None, false) => idle_since + IDLE,
+        };
+        if !listening.is_on() && queue.is_idle() && until <= now {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            heard = talk.next() => match heard? {
+                Heard::Ok(id, taken, words) => {
+                    let Ok(id) = EventId::from_hex(&id) else { continue };
+                    let verdict = answer::read(taken, &words);
+                    if verdict == answer::Verdict::Sent && took.len() < LOOKED_FOR {
+                        took.push(id);
+                    }
+                    if queue.answered(&id, verdict, Instant::now()) {
+                        talk.asked_who()?;
+                    }
+                }
+                heard => listening.take(&mut talk, queue, heard).await?,
+            },
+            () = link.wake.notified() => {
+                queue.refresh();
+                listening.open(&mut talk).await?;
+            }
+            // Nothing was said: so an answer that is overdue is not one that waits here to be heard.
+            () = tokio::time::sleep_until(until.into()) => {
+                if queue.is_overdue(Instant::now()) {
+                    return Err(Ended::Slow);
+                }
+            }
+        }
+    }
+}
+
+/// Finds out what of all that waits is there already.
+async fn look(
+    talk: &mut Talk<'_>,
+    dialler: &Dialler,
+    knows: &mut Option<(bool, Instant)>,
+    queue: &mut Queue,
+) -> Result<(), Ended> {
+    let mut after = None;
+    loop {
+        let rows = queue.waiting(after, LOOKED_AT)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(());
+        };
+        after = Some(*last);
+        let by_nip77 = match *knows {
+            Some((knows, since)) if since.elapsed() < KNOWN_FOR => knows,
+            _ => {
+                let known = dialler.knows(&talk.link.url, 77).await;
+                *knows = Some((known, Instant::now()));
+                known
+            }
+        };
+        let mut waiting = Vec::with_capacity(rows.len());
+        for (_, entry) in &rows {
+            let event = talk.hub.around.relay.get(entry.id).await;
+            let author = event.map_err(Error::from)?.map(|event| event.pubkey);
+            waiting.push((entry.clone(), author));
+        }
+        let there = there::of(talk, &waiting, by_nip77).await?;
+        let now = Instant::now();
+        for (seq, entry) in rows {
+            if there.contains(&entry.id) {
+                queue.settle(seq, entry, Sending::There, now);
+            }
+        }
+        queue.store()?;
+    }
+}
+
+/// Sends one row, if it still may leave.
+async fn send(talk: &Talk<'_>, queue: &mut Queue, seq: u64, entry: Entry) -> Result<(), Ended> {
+    // Its owner may have taken it back a moment ago.
+    if !queue.still_waits(seq)? {
+        return Ok(());
+    }
+    if let Some(words) = queue.refuses(entry.kind) {
+        let words = format!("nothing of this kind is taken there: {words}");
+        let state = Sending::Refused { words };
+        queue.settle(seq, entry, state, Instant::now());
+        return Ok(());
+    }
+    match last_look(talk.hub, talk.link, &entry).await? {
+        Ok(json) => {
+            talk.say(format!(r#"["EVENT",{json}]"#))?;
+            queue.sent(seq, entry, Instant::now());
+        }
+        Err(why) => {
+            tracing::warn!(id = %entry.id, why, "an event stays here");
+            queue.settle(seq, entry, Sending::Held { why }, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+/// The event as it was signed, or why it stays after all: the settings changed, it was removed, or it holds a secret.
+async fn last_look(hub: &Hub, link: &Link, entry: &Entry) -> Result<Result<String, String>, Error> {
+    let event = match &entry.own {
+        Some(json) => Event::from_json(json).ok(),
+        None => hub.around.relay.get(entry.id).await?,
+    };
+    let Some(event) = event else {
+        return Ok(Err("it is no longer on the record".to_owned()));
+    };
+    if event.id != entry.id || event.verify().is_err() {
+        return Ok(Err("it is not as it was signed".to_owned()));
+    }
+    // A request to delete holds nothing but ids, and was asked for.
+    if entry.own.is_none() {
+        let facts = hub.around.facts(&event, &mut Seen::default()).await?;
+        let sight = hub.sight(&link.url, Timestamp::now().as_secs());
+        if let Err(stays) = may_leave(&event, &facts, sight, entry.asked) {
+            return Ok(Err(stays.to_string()));
+        }
+    }
+    if (hub.scanner)(&event) {
+        return Ok(Err(super::policy::Stays::Secret.to_string()));
+    }
+    Ok(Ok(event.as_json()))
+}
+
+/// Looks for some of what the relay says that it took: one that lies is named to the owner. Nothing is sent again.
+async fn doubt(talk: &mut Talk<'_>, took: &mut Vec<EventId>) -> Result<(), Ended> {
+    let asked = std::mem::take(took);
+    let mut lasting = Vec::with_capacity(asked.len());
+    for id in asked {
+        // A newer version may have taken its place.
+        let event = talk.hub.around.relay.get(id).await.map_err(Error::from)?;
+        if event.is_some_and(|event| event.kind.is_regular()) {
+            lasting.push(id);
+        }
+    }
+    if lasting.is_empty() {
+        return Ok(());
+    }
+    let Some(found) = there::ask(talk, &lasting).await? else {
+        return Ok(());
+    };
+    let missing = lasting.iter().filter(|id| !found.contains(id)).count();
+    if missing > 0 {
+        let words = format!(
+            "it said that it took {} and does not show {missing} of them",
+            lasting.len()
+        );
+        tracing::warn!(words, "a relay may not keep what it takes");
+        talk.link.say(|said| said.problem = Some(words));
+    }
+    Ok(())
+}

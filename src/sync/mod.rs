@@ -1,0 +1,254 @@
+//! What the owner shares with other relays, and what comes back.
+//!
+//! ```text
+//! store::feed ─▶ scan (policy, facts) ─▶ rows in the state ─▶ link (last look) ─▶ relay
+//! relay ─▶ link ─▶ down (for us? fresh?) ─▶ relay::ingest, marked with where it came from
+//! ```
+//!
+//! [`Syncing`] is off unless `sync.toml` names a stream. A row is made once for an event and a relay and decides that the
+//! relay gets it once, as it was signed. A connection begins with finding out what is there already, so that nothing is
+//! sent twice whenever the host died. Relays are hostile: they lie, replay, cut and flood.
+
+pub mod address;
+mod answer;
+pub mod config;
+mod down;
+mod facts;
+mod link;
+mod owner;
+pub mod policy;
+mod queue;
+mod report;
+mod scan;
+mod share;
+mod talk;
+mod there;
+mod wire;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nostr::{Event, PublicKey};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use self::{address::RelayUrl, facts::Surroundings, policy::Sight};
+pub use self::{
+    config::{Config, ConfigError},
+    owner::{PATH, Wish},
+    report::{Leaving, Preview, RelayPreview, RelayStatus, Status, Trouble},
+    share::Shared,
+};
+pub use crate::store::state::sync::Tally;
+use crate::{
+    keys::{Admission, Keyring},
+    relay::{self, Relay},
+    store::{
+        self,
+        state::{State, StateError, sync::RelayId},
+    },
+};
+
+/// Says whether an event seems to hold a secret.
+pub type Scanner = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
+
+/// How long a sync may take to stop.
+const STOP: Duration = Duration::from_secs(2);
+
+/// Why sync failed here, on this side.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// This treefort's own relay.
+    #[error("the record cannot be read")]
+    Relay(#[from] relay::Error),
+    /// The log.
+    #[error("the log cannot be read")]
+    Store(#[from] store::Error),
+    /// A key.
+    #[error(transparent)]
+    Keyring(#[from] crate::keys::KeyringError),
+    /// Something could not be signed.
+    #[error(transparent)]
+    Sign(#[from] crate::nips::draft::SignError),
+}
+
+/// What sync works with.
+pub struct Parts {
+    /// What the owner wrote.
+    pub config: Config,
+    /// This treefort's own relay.
+    pub relay: Relay,
+    /// Its keys.
+    pub keyring: Arc<Keyring>,
+    /// Who is admitted.
+    pub admission: Arc<Admission>,
+    /// Where rows are kept.
+    pub state: State,
+    /// The last look.
+    pub scanner: Scanner,
+    /// A job is not older than this, in seconds.
+    pub max_age_s: u64,
+}
+
+/// The running sync.
+pub struct Syncing {
+    hub: Arc<Hub>,
+    tasks: JoinSet<()>,
+}
+
+/// What all parts of sync share.
+pub(crate) struct Hub {
+    config: Config,
+    around: Surroundings,
+    admission: Arc<Admission>,
+    scanner: Scanner,
+    max_age_s: u64,
+    links: Vec<Arc<Link>>,
+    owner: owner::Requests,
+    stop: CancellationToken,
+}
+
+/// One relay.
+struct Link {
+    url: RelayUrl,
+    id: RelayId,
+    /// There are new rows.
+    wake: Notify,
+    said: Mutex<Said>,
+}
+
+/// How it stands with a relay, as long as the program runs.
+#[derive(Debug, Clone, Default)]
+struct Said {
+    connected: bool,
+    problem: Option<String>,
+    notice: Option<String>,
+}
+
+impl Link {
+    fn say(&self, change: impl FnOnce(&mut Said)) {
+        change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn said(&self) -> Said {
+        self.said
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Hub {
+    fn coordinator(&self) -> PublicKey {
+        self.around.keyring.coordinator().public_key()
+    }
+
+    fn sight<'a>(&'a self, relay: &'a RelayUrl, now: u64) -> Sight<'a> {
+        Sight {
+            config: &self.config,
+            relay,
+            coordinator: self.coordinator(),
+            now,
+        }
+    }
+
+    fn goes_up(&self, relay: &RelayUrl) -> bool {
+        self.config.of(relay).any(|stream| stream.dir.is_up())
+    }
+
+    fn comes_down(&self, relay: &RelayUrl) -> bool {
+        self.config.of(relay).any(|stream| stream.dir.is_down())
+    }
+}
+
+impl std::fmt::Debug for Syncing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Syncing")
+            .field("streams", &self.hub.config.streams.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Syncing {
+    /// Starts to sync with every relay that is named; without any, and for a command that only looks, nothing runs.
+    #[must_use]
+    pub fn start(parts: Parts) -> Self {
+        let links = parts
+            .config
+            .relays()
+            .into_iter()
+            .map(|url| {
+                Arc::new(Link {
+                    id: RelayId::of(url.as_str()),
+                    url,
+                    wake: Notify::new(),
+                    said: Mutex::default(),
+                })
+            })
+            .collect();
+        let hub = Arc::new(Hub {
+            config: parts.config,
+            around: Surroundings {
+                relay: parts.relay,
+                keyring: parts.keyring,
+                state: parts.state,
+            },
+            admission: parts.admission,
+            scanner: parts.scanner,
+            max_age_s: parts.max_age_s,
+            links,
+            owner: owner::Requests::default(),
+            stop: CancellationToken::new(),
+        });
+        let mut tasks = JoinSet::new();
+        if hub.config.connect && !hub.config.is_off() {
+            let dialler = wire::Dialler::new();
+            for link in &hub.links {
+                let span = tracing::info_span!("sync", relay = %link.url);
+                if hub.goes_up(&link.url) {
+                    let scanning = scan::run(hub.clone(), link.clone());
+                    tasks.spawn(scanning.instrument(span.clone()));
+                }
+                let linking = link::run(hub.clone(), link.clone(), dialler.clone());
+                tasks.spawn(linking.instrument(span));
+            }
+        }
+        Self { hub, tasks }
+    }
+
+    /// What answers the owner's questions about it.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        Door {
+            hub: self.hub.clone(),
+        }
+    }
+
+    /// Ends all connections; what was answered is kept.
+    pub async fn shutdown(mut self) {
+        self.hub.stop.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP, ended).await.is_err() {
+            tracing::warn!("a relay did not let go in time");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// Answers the owner's questions, and shares single things.
+#[derive(Clone)]
+pub struct Door {
+    hub: Arc<Hub>,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}

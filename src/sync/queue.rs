@@ -1,0 +1,345 @@
+//! The rows of one conversation: which leaves next, which are under way, and what became of them.
+//!
+//! It does no I/O but with the state. Rows that waited while a connection ended leave last and alone, so that one event
+//! that a relay cannot bear holds no other one back.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use nostr::EventId;
+
+use super::{
+    Error,
+    answer::{Backoff, REFUSALS, TRIES, Verdict},
+};
+use crate::store::state::{
+    State,
+    sync::{Entry, RelayId, Remembered, Sending},
+};
+
+/// The most that are under way at a time.
+const WINDOW: usize = 64;
+/// Rows that are read at once.
+const PAGE: usize = 256;
+/// Changes that are stored together, and how long they may wait for that.
+const STORED: usize = 128;
+const STORE_AFTER: Duration = Duration::from_millis(200);
+/// How long the relay may take for an answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How often a connection may end over one event.
+const CUTS: u32 = 12;
+/// After `rate-limited:` and after a failure of the relay's.
+const LIMITED: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
+const FAILED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// An event whose answer is awaited.
+struct Flight {
+    seq: u64,
+    entry: Entry,
+    since: Instant,
+    /// Which one it was: the oldest is to blame when a connection ends.
+    order: u64,
+}
+
+/// See the module.
+pub(super) struct Queue {
+    state: State,
+    relay: RelayId,
+    pub(super) remembered: Remembered,
+    ready: VecDeque<(u64, Entry)>,
+    suspects: VecDeque<(u64, Entry)>,
+    later: Vec<(Instant, u64, Entry)>,
+    flying: HashMap<EventId, Flight>,
+    /// All rows above.
+    held: HashSet<u64>,
+    changed: Vec<(u64, Entry)>,
+    changed_since: Option<Instant>,
+    remembered_changed: bool,
+    window: usize,
+    paused: Option<Instant>,
+    limited: Backoff,
+    failed: Backoff,
+    stale: bool,
+    flights: u64,
+    /// What the relay took or had in this conversation.
+    pub(super) settled: u64,
+}
+
+impl Queue {
+    /// The rows of a relay.
+    pub(super) fn new(state: State, relay: RelayId) -> Result<Self, Error> {
+        Ok(Self {
+            remembered: state.sync_remembered(relay)?,
+            state,
+            relay,
+            ready: VecDeque::new(),
+            suspects: VecDeque::new(),
+            later: Vec::new(),
+            flying: HashMap::new(),
+            held: HashSet::new(),
+            changed: Vec::new(),
+            changed_since: None,
+            remembered_changed: false,
+            window: WINDOW,
+            paused: None,
+            limited: LIMITED,
+            failed: FAILED,
+            stale: true,
+            flights: 0,
+            settled: 0,
+        })
+    }
+
+    /// There are new rows.
+    pub(super) fn refresh(&mut self) {
+        self.stale = true;
+    }
+
+    /// The next row to leave, if one may now.
+    pub(super) fn next(&mut self, now: Instant) -> Result<Option<(u64, Entry)>, Error> {
+        if self.paused.is_some_and(|until| until > now) || self.flying.len() >= self.window {
+            return Ok(None);
+        }
+        self.paused = None;
+        if let Some(at) = self.later.iter().position(|(due, ..)| *due <= now) {
+            let (_, seq, entry) = self.later.swap_remove(at);
+            return Ok(Some((seq, entry)));
+        }
+        if self.ready.is_empty() && self.stale {
+            self.load()?;
+        }
+        if let Some(next) = self.ready.pop_front() {
+            return Ok(Some(next));
+        }
+        if self.flying.is_empty() {
+            return Ok(self.suspects.pop_front());
+        }
+        Ok(None)
+    }
+
+    /// Reads rows that wait, the oldest first.
+    fn load(&mut self) -> Result<(), Error> {
+        // What is settled and not stored yet would be read as waiting.
+        self.store()?;
+        let mut after = None;
+        loop {
+            let page = self.state.sync_waiting(self.relay, after, PAGE)?;
+            let Some((last, _)) = page.last() else {
+                self.stale = false;
+                return Ok(());
+            };
+            after = Some(*last);
+            for (seq, entry) in page {
+                if self.held.insert(seq) {
+                    match entry.cuts {
+                        0 => self.ready.push_back((seq, entry)),
+                        _ => self.suspects.push_back((seq, entry)),
+                    }
+                }
+            }
+            // There may be more; the next call reads on.
+            if !self.ready.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A row was sent.
+    pub(super) fn sent(&mut self, seq: u64, entry: Entry, now: Instant) {
+        self.flights += 1;
+        let flight = Flight {
+            seq,
+            since: now,
+            order: self.flights,
+            entry,
+        };
+        self.flying.insert(flight.entry.id, flight);
+    }
+
+    /// A row goes back to its place: it was not taken.
+    pub(super) fn put_back(&mut self, seq: u64, entry: Entry) {
+        let at = self.ready.partition_point(|(before, _)| *before < seq);
+        self.ready.insert(at, (seq, entry));
+    }
+
+    /// Something became of a row.
+    pub(super) fn settle(&mut self, seq: u64, mut entry: Entry, state: Sending, now: Instant) {
+        if matches!(state, Sending::Sent | Sending::There) {
+            self.settled += 1;
+        }
+        entry.state = state;
+        entry.at = nostr::Timestamp::now().as_secs();
+        self.held.remove(&seq);
+        self.change(seq, entry, now);
+    }
+
+    fn change(&mut self, seq: u64, entry: Entry, now: Instant) {
+        self.changed.push((seq, entry));
+        self.changed_since.get_or_insert(now);
+    }
+
+    /// Why nothing of a kind is sent to this relay.
+    pub(super) fn refuses(&self, kind: u16) -> Option<&str> {
+        self.remembered.refused_kinds.get(&kind).map(String::as_str)
+    }
+
+    /// Takes in an answer to an event; says whether it wants to know who we are. One that nobody waits for is nothing.
+    pub(super) fn answered(&mut self, id: &EventId, verdict: Verdict, now: Instant) -> bool {
+        let Some(Flight { seq, mut entry, .. }) = self.flying.remove(id) else {
+            return false;
+        };
+        let kind = entry.kind;
+        match verdict {
+            Verdict::Sent | Verdict::There => {
+                self.window = (self.window + 1).min(WINDOW);
+                self.limited.reset();
+                self.failed.reset();
+                if self.remembered.refusals.remove(&kind).is_some() {
+                    self.remembered_changed = true;
+                }
+                let state = match verdict {
+                    Verdict::There => Sending::There,
+                    _ => Sending::Sent,
+                };
+                self.settle(seq, entry, state, now);
+            }
+            Verdict::Refused(words) => {
+                let refusals = self.remembered.refusals.entry(kind).or_default();
+                *refusals += 1;
+                if *refusals >= REFUSALS {
+                    self.remembered.refused_kinds.insert(kind, words.clone());
+                }
+                self.remembered_changed = true;
+                self.settle(seq, entry, Sending::Refused { words }, now);
+            }
+            Verdict::RefusedKind(words) => {
+                self.remembered.refused_kinds.insert(kind, words.clone());
+                self.remembered_changed = true;
+                self.settle(seq, entry, Sending::Refused { words }, now);
+            }
+            Verdict::Later => {
+                self.window = (self.window / 2).max(1);
+                // Those that were under way are refused too; one wait is for all of them.
+                if self.paused.is_none() {
+                    self.paused = Some(now + self.limited.next());
+                }
+                self.put_back(seq, entry);
+            }
+            Verdict::Auth => {
+                self.put_back(seq, entry);
+                return true;
+            }
+            Verdict::Again(words) => {
+                entry.tries += 1;
+                if entry.tries >= TRIES {
+                    self.settle(seq, entry, Sending::Failed { words }, now);
+                } else {
+                    self.change(seq, entry.clone(), now);
+                    self.later.push((now + self.failed.next(), seq, entry));
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether the relay owes an answer for too long.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.flying
+            .values()
+            .any(|flight| now.duration_since(flight.since) >= ANSWER)
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flying.is_empty()
+            && self.ready.is_empty()
+            && self.suspects.is_empty()
+            && self.later.is_empty()
+            && !self.stale
+    }
+
+    /// When there is something to do next, if nothing is said until then.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let answers = self.flying.values().map(|flight| flight.since + ANSWER);
+        let room = self.flying.len() < self.window;
+        let later = self.later.iter().map(|(due, ..)| *due).filter(|_| room);
+        let stored = self.changed_since.map(|since| since + STORE_AFTER);
+        answers
+            .chain(later)
+            .chain(stored)
+            .chain(self.paused.filter(|_| room))
+            .min()
+    }
+
+    /// Stores what changed, if there is enough of it or it waited long enough.
+    pub(super) fn store_some(&mut self, now: Instant) -> Result<(), Error> {
+        let long = self
+            .changed_since
+            .is_some_and(|since| now.duration_since(since) >= STORE_AFTER);
+        if long || self.changed.len() >= STORED || self.flying.is_empty() {
+            self.store()?;
+        }
+        Ok(())
+    }
+
+    /// Stores what changed.
+    pub(super) fn store(&mut self) -> Result<(), Error> {
+        if self.remembered_changed {
+            self.state.sync_remember(self.relay, &self.remembered)?;
+            self.remembered_changed = false;
+        }
+        if !self.changed.is_empty() {
+            self.state.sync_put(self.relay, &self.changed)?;
+            self.changed.clear();
+        }
+        self.changed_since = None;
+        Ok(())
+    }
+
+    /// The connection ended: the oldest that is under way may be the reason.
+    pub(super) fn cut(&mut self, now: Instant) -> Result<(), Error> {
+        let oldest = self.flying.values().min_by_key(|flight| flight.order);
+        if let Some(id) = oldest.map(|flight| flight.entry.id)
+            && let Some(Flight { seq, mut entry, .. }) = self.flying.remove(&id)
+        {
+            entry.cuts += 1;
+            if entry.cuts >= CUTS {
+                let words = format!("the connection ended {CUTS} times over it");
+                self.settle(seq, entry, Sending::Failed { words }, now);
+            } else {
+                self.change(seq, entry, now);
+            }
+        }
+        self.store()
+    }
+
+    /// Rows that wait, for finding out which of them are there.
+    pub(super) fn waiting(
+        &self,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<(u64, Entry)>, Error> {
+        Ok(self.state.sync_waiting(self.relay, after, max)?)
+    }
+
+    /// Whether a row that was to leave still is; it is forgotten otherwise.
+    pub(super) fn still_waits(&mut self, seq: u64) -> Result<bool, Error> {
+        let row = self.state.sync_entry(self.relay, seq)?;
+        let waits = row.is_some_and(|row| row.waits());
+        if !waits {
+            self.held.remove(&seq);
+        }
+        Ok(waits)
+    }
+
+    /// Remembers something else of the relay.
+    pub(super) fn remember(&mut self, change: impl FnOnce(&mut Remembered)) {
+        change(&mut self.remembered);
+        self.remembered_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests;

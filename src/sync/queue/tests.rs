@@ -1,0 +1,164 @@
+//! The queue's rules, without a relay.
+
+use nostr::Keys;
+
+use super::*;
+use crate::{nips::Draft, store::state::sync::Cursor};
+
+struct Case {
+    _home: tempfile::TempDir,
+    state: State,
+    relay: RelayId,
+}
+
+impl Case {
+    /// Rows 1 to `count`, of the kind that `kind` gives.
+    fn new(count: u64, kind: impl Fn(u64) -> u16) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        let relay = RelayId::of("wss://relay.example/");
+        let rows: Vec<(u64, Entry)> = (1..=count)
+            .map(|seq| {
+                let event = Draft::new(kind(seq)).sign(&Keys::generate(), seq).unwrap();
+                (seq, Entry::waiting(&event, false, 1))
+            })
+            .collect();
+        let cursor = Cursor::new("wss://relay.example/", count, "");
+        state.sync_take(relay, &rows, &cursor).unwrap();
+        Self {
+            _home: home,
+            state,
+            relay,
+        }
+    }
+
+    fn queue(&self) -> Queue {
+        Queue::new(self.state.clone(), self.relay).unwrap()
+    }
+
+    fn state_of(&self, seq: u64) -> Sending {
+        let entry = self.state.sync_entry(self.relay, seq).unwrap();
+        entry.unwrap().state
+    }
+}
+
+/// Sends all that may leave now; gives which.
+fn fly(queue: &mut Queue, now: Instant) -> Vec<(u64, EventId)> {
+    let mut flown = Vec::new();
+    while let Some((seq, entry)) = queue.next(now).unwrap() {
+        flown.push((seq, entry.id));
+        queue.sent(seq, entry, now);
+    }
+    flown
+}
+
+#[test]
+fn all_leave_once_the_oldest_first_and_in_a_window() {
+    let case = Case::new(700, |_| 4785);
+    let mut queue = case.queue();
+    let now = Instant::now();
+    let mut order = Vec::new();
+    loop {
+        let flown = fly(&mut queue, now);
+        assert!(flown.len() <= WINDOW);
+        if flown.is_empty() {
+            break;
+        }
+        for (seq, id) in flown {
+            order.push(seq);
+            assert!(!queue.answered(&id, Verdict::Sent, now));
+            // An answer that is repeated, or that nobody waits for, is nothing.
+            assert!(!queue.answered(&id, Verdict::Again("x".into()), now));
+        }
+        queue.refresh();
+    }
+    assert_eq!(order, (1..=700).collect::<Vec<_>>());
+    queue.store().unwrap();
+    assert!(queue.is_idle() && queue.settled == 700);
+    assert!(fly(&mut case.queue(), now).is_empty());
+}
+
+#[test]
+fn what_was_not_answered_leaves_again_and_what_was_does_not() {
+    let case = Case::new(3, |_| 4785);
+    let now = Instant::now();
+    let mut queue = case.queue();
+    let flown = fly(&mut queue, now);
+    queue.answered(&flown[1].1, Verdict::There, now);
+    queue.cut(now).unwrap();
+    // The oldest that was under way is suspected: it leaves last, and alone.
+    let mut queue = case.queue();
+    let again: Vec<u64> = fly(&mut queue, now).iter().map(|one| one.0).collect();
+    assert_eq!(again, [3]);
+    assert_eq!(case.state_of(2), Sending::There);
+    queue.answered(&flown[2].1, Verdict::Sent, now);
+    assert_eq!(fly(&mut queue, now)[0].0, 1);
+}
+
+#[test]
+fn an_event_that_ends_every_connection_is_given_up() {
+    let case = Case::new(1, |_| 4785);
+    let now = Instant::now();
+    for _ in 0..CUTS {
+        let mut queue = case.queue();
+        assert_eq!(fly(&mut queue, now).len(), 1);
+        queue.cut(now).unwrap();
+    }
+    assert!(matches!(case.state_of(1), Sending::Failed { .. }));
+    assert!(fly(&mut case.queue(), now).is_empty());
+}
+
+#[test]
+fn too_much_at_once_waits_and_begins_where_it_was() {
+    let case = Case::new(100, |_| 4785);
+    let mut queue = case.queue();
+    let now = Instant::now();
+    let flown = fly(&mut queue, now);
+    assert_eq!(flown.len(), WINDOW);
+    for (_, id) in &flown {
+        queue.answered(id, Verdict::Later, now);
+    }
+    assert!(fly(&mut queue, now).is_empty());
+    let due = queue.due().unwrap();
+    assert!(due > now && due <= now + Duration::from_secs(2));
+    let again = fly(&mut queue, due);
+    assert_eq!(again.len(), 1, "it is careful at first");
+    assert_eq!(again[0].0, 1);
+}
+
+#[test]
+fn a_refusal_is_kept_and_a_refused_kind_is_not_sent_again() {
+    let case = Case::new(9, |seq| if seq % 2 == 0 { 4781 } else { 4785 });
+    let mut queue = case.queue();
+    let now = Instant::now();
+    let flown = fly(&mut queue, now);
+    let words = "restricted: members only".to_owned();
+    queue.answered(&flown[0].1, Verdict::Refused(words.clone()), now);
+    assert_eq!(queue.refuses(4785), None);
+    let kind = "blocked: kind 4781".to_owned();
+    queue.answered(&flown[1].1, Verdict::RefusedKind(kind.clone()), now);
+    assert_eq!(queue.refuses(4781), Some(kind.as_str()));
+    // One after the other, with none taken: it is the kind, although nobody says so.
+    queue.answered(&flown[2].1, Verdict::Refused(words.clone()), now);
+    queue.answered(&flown[4].1, Verdict::Refused(words.clone()), now);
+    assert_eq!(queue.refuses(4785), Some(words.as_str()));
+    queue.store().unwrap();
+    assert_eq!(case.state_of(1), Sending::Refused { words });
+    assert!(case.queue().refuses(4781).is_some(), "after a restart too");
+}
+
+#[test]
+fn failures_of_a_relay_are_tried_again_and_not_for_ever() {
+    let case = Case::new(1, |_| 4785);
+    let mut queue = case.queue();
+    let mut now = Instant::now();
+    for _ in 0..TRIES {
+        let flown = fly(&mut queue, now);
+        assert_eq!(flown.len(), 1);
+        queue.answered(&flown[0].1, Verdict::Again("error: disk".into()), now);
+        queue.store().unwrap();
+        now = queue.due().unwrap_or(now);
+    }
+    let words = "error: disk".to_owned();
+    assert_eq!(case.state_of(1), Sending::Failed { words });
+}

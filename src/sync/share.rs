@@ -1,0 +1,223 @@
+//! Sharing single things because their owner asks, and asking for them back.
+
+use std::collections::BTreeMap;
+
+use nostr::{Event, EventId, Filter, FromBech32 as _, JsonUtil as _, Keys, PublicKey, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Door, Error, Link, facts::Seen, policy::may_leave, report::Leaving};
+use crate::{
+    nips::{Draft, kind, nip01},
+    store::state::sync::{Entry, Sending},
+};
+
+/// What became of a wish to share or to take back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// Whether `sync.toml` names a stream.
+    pub on: bool,
+    /// Whether this treefort makes connections now.
+    pub running: bool,
+    /// Whether there is such a thing.
+    pub found: bool,
+    /// The relays that it goes to, or was asked back from.
+    pub relays: Vec<String>,
+    /// What goes, or was asked back.
+    pub goes: Vec<Leaving>,
+    /// What stays, and why; or had not left.
+    pub stays: Vec<(Leaving, String)>,
+    /// How many were shared before.
+    pub before: u64,
+}
+
+impl Door {
+    /// Shares an event, or all that is on record of a session, whatever the policy says of its kinds. With `only_look`
+    /// nothing is changed.
+    ///
+    /// # Errors
+    /// When the record or the state cannot be used.
+    pub async fn publish(&self, what: &str, only_look: bool) -> Result<Shared, Error> {
+        let hub = &self.hub;
+        let mut shared = self.begin();
+        let now = Timestamp::now().as_secs();
+        let mut seen = Seen::default();
+        let up: Vec<&Link> = self.up();
+        shared.relays = up.iter().map(|link| link.url.to_string()).collect();
+        for event in self.find(what).await? {
+            shared.found = true;
+            let facts = hub.around.facts(&event, &mut seen).await?;
+            let one = Leaving::of(&event, facts.project.clone());
+            if (hub.scanner)(&event) {
+                let why = super::policy::Stays::Secret.to_string();
+                shared.stays.push((one, why));
+                continue;
+            }
+            let Some(stored) = hub.around.relay.stored(event.id).await? else {
+                continue;
+            };
+            let (mut goes, mut stays, mut before) = (false, None, false);
+            for link in &up {
+                if let Err(why) = may_leave(&event, &facts, hub.sight(&link.url, now), true) {
+                    stays = Some(why.to_string());
+                    continue;
+                }
+                let row = hub.around.state.sync_entry(link.id, stored.seq)?;
+                if matches!(row, Some(ref row) if matches!(row.state, Sending::Sent | Sending::There))
+                {
+                    before = true;
+                    continue;
+                }
+                goes = true;
+                if !only_look {
+                    let entry = Entry::waiting(&event, true, now);
+                    hub.around.state.sync_put(link.id, &[(stored.seq, entry)])?;
+                    link.wake.notify_one();
+                }
+            }
+            match stays {
+                _ if goes => shared.goes.push(one),
+                Some(why) => shared.stays.push((one, why)),
+                None if before => shared.before += 1,
+                None => {}
+            }
+        }
+        Ok(shared)
+    }
+
+    /// Asks every relay that an event, or something of a session, left for to delete it (NIP-09). What waits does not
+    /// leave. With `only_look` nothing is changed.
+    ///
+    /// # Errors
+    /// When the record or the state cannot be used.
+    pub async fn unpublish(&self, what: &str, only_look: bool) -> Result<Shared, Error> {
+        let hub = &self.hub;
+        let mut shared = self.begin();
+        let now = Timestamp::now().as_secs();
+        // One request for all of an author's at a relay.
+        let mut asked: BTreeMap<(usize, PublicKey), Vec<Event>> = BTreeMap::new();
+        for event in self.find(what).await? {
+            shared.found = true;
+            let Some(stored) = hub.around.relay.stored(event.id).await? else {
+                continue;
+            };
+            let (mut left, mut stays) = (false, None);
+            for (at, link) in hub.links.iter().enumerate() {
+                let Some(mut row) = hub.around.state.sync_entry(link.id, stored.seq)? else {
+                    continue;
+                };
+                // One that waits may be on its way at this moment, or may have arrived before a crash: it is asked
+                // back too.
+                if matches!(row.state, Sending::Sent | Sending::There | Sending::Waiting) {
+                    left = true;
+                    asked
+                        .entry((at, event.pubkey))
+                        .or_default()
+                        .push(event.clone());
+                } else {
+                    stays = Some("it had not left");
+                }
+                if row.waits() && !only_look {
+                    row.state = Sending::Held {
+                        why: "you took it back".to_owned(),
+                    };
+                    hub.around.state.sync_put(link.id, &[(stored.seq, row)])?;
+                }
+            }
+            let one = Leaving::of(&event, None);
+            match left {
+                true => shared.goes.push(one),
+                false => {
+                    let why = stays.unwrap_or("it was never shared");
+                    shared.stays.push((one, why.to_owned()));
+                }
+            }
+        }
+        for ((at, author), events) in asked {
+            let link = &hub.links[at];
+            let url = link.url.to_string();
+            if !shared.relays.contains(&url) {
+                shared.relays.push(url);
+            }
+            if only_look {
+                continue;
+            }
+            let Some(keys) = self.keys(&author)? else {
+                continue;
+            };
+            let request = deletion(&events).sign(&keys, now)?;
+            let mut entry = Entry::waiting(&request, true, now);
+            entry.own = Some(request.as_json());
+            hub.around.state.sync_add_own(link.id, &entry)?;
+            link.wake.notify_one();
+        }
+        Ok(shared)
+    }
+
+    fn begin(&self) -> Shared {
+        Shared {
+            on: !self.hub.config.is_off(),
+            running: self.hub.config.connect,
+            ..Shared::default()
+        }
+    }
+
+    fn up(&self) -> Vec<&Link> {
+        self.hub
+            .links
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|link| self.hub.goes_up(&link.url))
+            .collect()
+    }
+
+    /// The keys that an event can be taken back with.
+    fn keys(&self, author: &PublicKey) -> Result<Option<Keys>, Error> {
+        let keyring = &self.hub.around.keyring;
+        for keys in [keyring.operator(), keyring.coordinator(), keyring.relay()] {
+            if keys.public_key() == *author {
+                return Ok(Some(keys.clone()));
+            }
+        }
+        Ok(keyring.session(author)?)
+    }
+
+    /// What somebody names: an event, or all that a session signed, the oldest first.
+    async fn find(&self, what: &str) -> Result<Vec<Event>, Error> {
+        let relay = &self.hub.around.relay;
+        let id = EventId::from_hex(what).or_else(|_| EventId::from_bech32(what));
+        if let Ok(id) = id
+            && let Some(event) = relay.get(id).await?
+        {
+            return Ok(vec![event]);
+        }
+        let Ok(key) = PublicKey::parse(what) else {
+            return Ok(Vec::new());
+        };
+        if !self.hub.around.state.is_session(&key)? {
+            return Ok(Vec::new());
+        }
+        let mut events = relay.query(Filter::new().author(key)).await?;
+        events.sort_by_key(|event| (event.created_at, event.id));
+        Ok(events)
+    }
+}
+
+/// A request to delete events of one author.
+fn deletion(events: &[Event]) -> Draft {
+    let mut draft = Draft::new(kind::DELETION);
+    let mut kinds = std::collections::BTreeSet::new();
+    for event in events {
+        draft = draft.tag(["e", &event.id.to_hex()]);
+        kinds.insert(event.kind.as_u16());
+        if event.kind.is_addressable() {
+            let name = nip01::identifier(event).unwrap_or_default();
+            let address = format!("{}:{}:{name}", event.kind.as_u16(), event.pubkey.to_hex());
+            draft = draft.tag(["a", &address]);
+        }
+    }
+    draft.tags(
+        kinds
+            .into_iter()
+            .map(|kind| vec!["k".to_owned(), kind.to_string()]),
+    )
+}

@@ -1,0 +1,179 @@
+//! What a relay has already: asked before anything is sent, so that what left before a crash does not leave again.
+//!
+//! By NIP-77 when the relay knows it, else by asking for the ids. One that does not let itself be asked is sent to all the
+//! same: it knows an event that it has.
+
+use std::collections::{BTreeSet, HashSet};
+
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use nostr::{Event, EventId, JsonUtil as _};
+use serde_json::json;
+
+use super::{
+    talk::{Ended, Talk},
+    wire::Heard,
+};
+use crate::store::state::sync::Entry;
+
+/// Ids that are asked for at once: relays allow no more than a few hundred.
+const ASKED: usize = 200;
+/// Bytes of one message of NIP-77.
+const FRAME: u64 = 60_000;
+/// Messages of one reconciliation; every one of them narrows it down.
+const ROUNDS: usize = 500;
+/// Authors that one filter names.
+const AUTHORS: usize = 200;
+
+/// Which of these events a relay has.
+pub(super) async fn of(
+    talk: &mut Talk<'_>,
+    waiting: &[(Entry, Option<nostr::PublicKey>)],
+    by_nip77: bool,
+) -> Result<HashSet<EventId>, Ended> {
+    if waiting.is_empty() {
+        return Ok(HashSet::new());
+    }
+    if by_nip77 && let Some(there) = reconcile(talk, waiting).await? {
+        return Ok(there);
+    }
+    let ids: Vec<EventId> = waiting.iter().map(|(entry, _)| entry.id).collect();
+    let mut there = HashSet::new();
+    for page in ids.chunks(ASKED) {
+        match ask(talk, page).await? {
+            Some(found) => there.extend(found),
+            None => break,
+        }
+    }
+    Ok(there)
+}
+
+/// Asks for ids; nothing when the relay does not answer such questions.
+pub(super) async fn ask(
+    talk: &mut Talk<'_>,
+    ids: &[EventId],
+) -> Result<Option<HashSet<EventId>>, Ended> {
+    let wanted: HashSet<EventId> = ids.iter().copied().collect();
+    let filter = json!({"ids": ids, "limit": ids.len()});
+    for attempt in 0..2 {
+        let name = talk.name("ids");
+        talk.request(&name, std::slice::from_ref(&filter))?;
+        let mut found = HashSet::new();
+        let closed = loop {
+            match talk.hear_in_time().await? {
+                Heard::Event(of, json) if of == name => {
+                    // Only whoever has the event can show one that verifies.
+                    if let Ok(event) = Event::from_json(&json)
+                        && wanted.contains(&event.id)
+                        && event.verify().is_ok()
+                    {
+                        found.insert(event.id);
+                    }
+                }
+                Heard::EndOfStored(of) if of == name => break None,
+                Heard::Closed(of, words) if of == name => break Some(words),
+                Heard::Alive => {}
+                other => talk.set_aside(other)?,
+            }
+        };
+        match closed {
+            None => {
+                talk.close(&name)?;
+                return Ok(Some(found));
+            }
+            Some(words)
+                if attempt == 0 && words.starts_with("auth-required:") && !talk.is_known() =>
+            {
+                talk.until_known().await?;
+            }
+            Some(words) => {
+                tracing::debug!(words, "the relay does not say what it has");
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Which of these events a relay has, by NIP-77; nothing when it did not work out.
+async fn reconcile(
+    talk: &mut Talk<'_>,
+    waiting: &[(Entry, Option<nostr::PublicKey>)],
+) -> Result<Option<HashSet<EventId>>, Ended> {
+    let mut storage = NegentropyStorageVector::with_capacity(waiting.len());
+    let mut ids = HashSet::with_capacity(waiting.len());
+    for (entry, _) in waiting {
+        if ids.insert(entry.id)
+            && let Err(error) =
+                storage.insert(entry.created_at, Id::from_byte_array(entry.id.to_bytes()))
+        {
+            tracing::debug!(%error, "a row cannot be reconciled");
+            return Ok(None);
+        }
+    }
+    let begun = storage
+        .seal()
+        .and_then(|()| Negentropy::owned(storage, FRAME))
+        .and_then(|mut ours| ours.initiate().map(|first| (ours, first)));
+    let Ok((mut ours, first)) = begun else {
+        return Ok(None);
+    };
+    let name = talk.name("neg");
+    talk.say(json!(["NEG-OPEN", name, filter(waiting), hex::encode(first)]).to_string())?;
+    let mut missing: HashSet<EventId> = HashSet::new();
+    for _ in 0..ROUNDS {
+        let said = match talk.hear_in_time().await? {
+            Heard::Negentropy(of, said) if of == name => said,
+            Heard::NegentropyError(of, words) | Heard::Closed(of, words) if of == name => {
+                tracing::debug!(words, "the relay does not reconcile");
+                return Ok(None);
+            }
+            Heard::Alive => continue,
+            other => {
+                talk.set_aside(other)?;
+                continue;
+            }
+        };
+        let (mut have, mut need) = (Vec::new(), Vec::new());
+        let next = hex::decode(said)
+            .ok()
+            .and_then(|said| ours.reconcile_with_ids(&said, &mut have, &mut need).ok());
+        let Some(next) = next else {
+            tracing::debug!("the relay reconciles in a way that makes no sense");
+            let _ended = talk.say(json!(["NEG-CLOSE", name]).to_string());
+            return Ok(None);
+        };
+        missing.extend(
+            have.iter()
+                .map(|id| EventId::from_byte_array(*id.as_bytes())),
+        );
+        match next {
+            Some(next) => {
+                talk.say(json!(["NEG-MSG", name, hex::encode(next)]).to_string())?;
+            }
+            None => {
+                talk.say(json!(["NEG-CLOSE", name]).to_string())?;
+                return Ok(Some(ids.difference(&missing).copied().collect()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// All that waits, as narrow as a filter says it.
+fn filter(waiting: &[(Entry, Option<nostr::PublicKey>)]) -> serde_json::Value {
+    let kinds: BTreeSet<u16> = waiting.iter().map(|(entry, _)| entry.kind).collect();
+    let times = waiting.iter().map(|(entry, _)| entry.created_at);
+    let mut filter = json!({
+        "kinds": kinds,
+        "since": times.clone().min().unwrap_or(0),
+        "until": times.max().unwrap_or(0),
+    });
+    let authors: Option<BTreeSet<String>> = waiting
+        .iter()
+        .map(|(_, author)| author.map(|author| author.to_hex()))
+        .collect();
+    if let Some(authors) = authors.filter(|authors| authors.len() <= AUTHORS) {
+        filter["authors"] = json!(authors);
+    }
+    filter
+}

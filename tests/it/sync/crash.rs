@@ -1,0 +1,62 @@
+//! `kill -9` at random points of a sync.
+
+use super::*;
+use crate::harness::random::Random;
+
+/// How many events, and how often the program is killed; `TREEFORT_SYNC_KILLS` says otherwise, for a soak.
+const EVENTS: usize = 2000;
+const KILLS: u64 = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_the_host_dies_every_event_arrives_once() {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let kills = number("TREEFORT_SYNC_KILLS").unwrap_or(KILLS);
+    let events = number("TREEFORT_SYNC_EVENTS").map_or(EVENTS, |n| usize::try_from(n).unwrap());
+    let mut random = Random::new();
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_in(&model, &[], "", &[NO_DOCKER]);
+    let operator = treefort.operator();
+    let recipes: Vec<Event> = (0..events).map(|n| recipe(&operator, n)).collect();
+    let mut client = treefort.client(&operator).await;
+    give(&mut client, &recipes).await;
+    let (foreign, cutting) = (
+        Foreign::start(Manner {
+            slow: 1,
+            ..Manner::default()
+        })
+        .await,
+        Foreign::start(Manner {
+            cut_after: Some(400),
+            ..Manner::default()
+        })
+        .await,
+    );
+    set(
+        &mut treefort,
+        &stream("up", &[foreign.url(), cutting.url()]),
+    );
+    let mut amid = 0;
+    for _ in 0..kills {
+        tokio::time::sleep(Duration::from_millis(random.below(700))).await;
+        treefort.kill();
+        amid += usize::from(foreign.count() < events);
+        treefort.up();
+    }
+    // Unoptimised, a look for secrets takes its time.
+    let patience = PATIENCE.max(Duration::from_millis(60) * u32::try_from(events).unwrap());
+    let deadline = Instant::now() + patience;
+    while foreign.count() < events || cutting.count() < events {
+        let counts = (foreign.count(), cutting.count());
+        assert!(Instant::now() < deadline, "{counts:?}: {}", treefort.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    same_bytes(&foreign, &recipes);
+    same_bytes(&cutting, &recipes);
+    eprintln!("{events} events, killed {kills} times, {amid} of them before all was there");
+    assert!(amid > 0, "it was never killed in the middle");
+}

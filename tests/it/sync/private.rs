@@ -1,0 +1,81 @@
+//! What leaves of real sessions: that there was work and how it ended, and of private ones nothing.
+
+use treefort::nips::nip90::Scheme;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() {
+    let model = ModelServer::start().await;
+    let foreign = Foreign::start(Manner::default()).await;
+    let sync = stream("up", &[foreign.url()]);
+    let own = sync.split_once("[[stream]]").unwrap().1;
+    // The default policy.
+    let treefort = treefort(&model, &format!("[[stream]]{own}")).await;
+    let (operator, us) = (treefort.operator(), treefort.coordinator());
+    let mut client = treefort.client(&operator).await;
+    let clear = client.sign(&client.job(us, "a clear canary"));
+    let hidden = json!([["i", "a hidden canary", "text"]]).to_string();
+    let hidden = Scheme::Nip44.encrypt(&operator, &us, &hidden).unwrap();
+    let private = client.sign(
+        &Draft::new(5050)
+            .tag(["encrypted"])
+            .tag(["p", &us.to_hex()])
+            .content(hidden),
+    );
+    for job in [&private, &clear] {
+        assert_eq!(client.send(job).await[2], true);
+    }
+    let ends = json!({"kinds": [4785]});
+    until("both end", &treefort, async || {
+        let mut client = treefort.client(&operator).await;
+        client.query(ends.clone()).await.len() == 2
+    })
+    .await;
+    let sessions = client.query(json!({"kinds": [4781, 4785]})).await;
+    let root = |event: &Event| crate::harness::client::tag(event, "E");
+    let (of_clear, of_private): (Vec<Event>, Vec<Event>) = sessions
+        .into_iter()
+        .partition(|event| root(event) == Some(clear.id.to_hex()));
+    assert_eq!((of_clear.len(), of_private.len()), (2, 2));
+    until("the clear one leaves", &treefort, async || {
+        of_clear.iter().all(|event| foreign.has(&event.id))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let kept = foreign.kept();
+    let kinds: BTreeSet<u16> = kept.iter().map(|(event, _)| event.kind.as_u16()).collect();
+    assert!(
+        kinds.is_subset(&BTreeSet::from([0, 4781, 4785, 31990])),
+        "{kinds:?}"
+    );
+    let session = of_clear[0].pubkey;
+    let introduced =
+        |(event, _): &(Event, String)| event.pubkey == session && event.kind.as_u16() == 0;
+    assert!(kept.iter().any(introduced), "the session introduces itself");
+    for (event, raw) in &kept {
+        assert_ne!(event.pubkey, of_private[0].pubkey, "{raw}");
+        assert!(!raw.contains("canary"), "{raw}");
+        assert!(!raw.contains(&private.id.to_hex()), "{raw}");
+    }
+    // What never leaves does not when it is asked for either; a session that is asked for goes whole.
+    let refused = treefort
+        .command(&["publish", &of_private[0].pubkey.to_hex(), "--yes"])
+        .await;
+    assert!(!refused.status.success(), "{refused:?}");
+    let records = json!({"authors": [session], "kinds": [4781, 4782, 4785]});
+    let records = client.query(records).await;
+    assert!(records.len() > 2);
+    let asked = treefort
+        .command(&["publish", &session.to_hex(), "--yes"])
+        .await;
+    assert!(asked.status.success(), "{asked:?}");
+    until("the session leaves", &treefort, async || {
+        records.iter().all(|event| foreign.has(&event.id))
+    })
+    .await;
+    assert!(
+        foreign.sent().values().all(|count| *count == 1),
+        "one was sent twice"
+    );
+}
