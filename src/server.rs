@@ -3,6 +3,7 @@
 //! [`Server::bind`] → [`Server::run`]. Every task that is started here ends here.
 
 mod fault;
+pub mod moving;
 mod offline;
 
 use std::{

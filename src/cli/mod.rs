@@ -16,6 +16,7 @@ pub mod export;
 pub mod figures;
 pub mod gather;
 pub mod home;
+pub mod import;
 pub mod jobs;
 pub mod key;
 mod keyboard;
@@ -99,6 +100,7 @@ enum Work {
     Allow(allow::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Import(import::Args),
     Purge(purge::Args),
     Store(store::Args),
     Doctor(doctor::Args),
@@ -244,6 +246,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Allow(args) => allow::run(args, &context).boxed(),
         Work::Verify(args) => verify::run(args, &context).boxed(),
         Work::Export(args) => export::run(args, &context).boxed(),
+        Work::Import(args) => import::run(args, &context).boxed(),
         Work::Purge(args) => purge::run(args, &context).boxed(),
         Work::Store(args) => store::run(args, &context).boxed(),
         Work::Doctor(args) => doctor::run(args, &context).boxed(),
