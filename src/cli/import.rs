@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let work = tokio::task::spawn_blocking(move || {
         let mut passing = output::Passing::default();
         let moved = moving::import(&home, from, &password, &mut |moved| {
-            passing.show(&so_far(moved));
+            show(&mut passing, moved);
         });
         passing.clear();
         moved
@@ -59,7 +59,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         .map_err(|error| CommandError::new(Kind::Failed, error))?;
     let moved = moved.map_err(|error| failed(context, &args.file, error))?;
     output::line(format!(
-        "This home has {} now, {} keys and {} files ({}).",
+        "This home has {} now, with {} keys and {} files ({}).",
         entries(moved.entries),
         moved.keys,
         moved.files,
@@ -99,7 +99,7 @@ pub(super) async fn export(
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             let mut out = BufWriter::with_capacity(1 << 20, options.open(&unfinished)?);
             let moved = moving::export(&home, &password, &mut out, &mut |moved| {
-                passing.show(&so_far(moved));
+                show(&mut passing, moved);
             });
             let moved = moved.inspect_err(|_| {
                 // Half a copy would pass for a whole one.
@@ -137,8 +137,11 @@ pub(super) async fn export(
     Ok(())
 }
 
-fn so_far(moved: &Moved) -> String {
-    format!("{} files, {}", moved.files, size(moved.bytes))
+/// How far it is; a line for each file would be for nobody.
+fn show(passing: &mut output::Passing, moved: &Moved) {
+    if output::is_terminal_for_progress() {
+        passing.show(&format!("files: {}, {}", moved.files, size(moved.bytes)));
+    }
 }
 
 fn is_stream(file: &Path) -> bool {

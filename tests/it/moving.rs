@@ -34,6 +34,10 @@ impl Place {
     }
 
     fn run(&self, home: &Path, arguments: &[&str], stdin: Option<&Path>) -> Output {
+        self.run_in(self.folder.path(), home, arguments, stdin)
+    }
+
+    fn run_in(&self, at: &Path, home: &Path, arguments: &[&str], stdin: Option<&Path>) -> Output {
         let stdin = match stdin {
             Some(path) => std::fs::File::open(path).unwrap().into(),
             None => Stdio::null(),
@@ -44,7 +48,7 @@ impl Place {
             .arg(home)
             .envs([NO_DOCKER])
             .env_remove("RUST_LOG")
-            .current_dir(self.folder.path())
+            .current_dir(at)
             .stdin(stdin)
             .output()
             .unwrap()
@@ -193,9 +197,9 @@ async fn a_home_that_was_moved_is_the_same_and_does_nothing_again() {
     let before = jobs(place.run(&home, &["jobs", "--all", "--json"], None));
     let after = jobs(place.run(&other, &["jobs", "--all", "--json"], None));
     assert_eq!(before, after);
-    assert!(ok(&place.run(&other, &["diff"], None)).contains("after"));
+    assert!(ok(&place.run_in(project.path(), &other, &["diff"], None)).contains("after"));
     assert!(
-        ok(&place.run(&other, &["checkpoints"], None))
+        ok(&place.run_in(project.path(), &other, &["checkpoints"], None))
             .lines()
             .count()
             >= 2
@@ -359,6 +363,7 @@ async fn an_archive_that_is_not_as_it_was_written_makes_nothing() {
             let mut link = tar::Header::new_gnu();
             link.set_entry_type(tar::EntryType::Symlink);
             link.set_size(0);
+            link.set_mode(0o777);
             out.append_link(&mut link, "agents", place.folder.path())
                 .unwrap();
             let mut through = tar::Header::new_gnu();

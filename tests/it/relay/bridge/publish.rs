@@ -15,7 +15,7 @@ async fn one_event_is_answered_with_what_ok_says_and_is_stored_when_that_comes()
     );
     assert_eq!(
         bus.client().await.req("a", &[json!({})]).await,
-        [id.clone()]
+        std::slice::from_ref(&id)
     );
     let again = bus.post(&event.as_json(), "").await;
     assert_eq!(again.status, 200);

@@ -40,7 +40,6 @@ async fn who_comes_back_with_any_number_misses_nothing_and_gets_nothing_twice() 
     for n in 0..700 {
         publish(if n % 3 == 0 { 7 } else { 1 }).await;
     }
-    drop(publish);
     let wanted = |after: usize| -> Vec<(Option<u64>, String)> {
         let numbered = expected.iter().enumerate().skip(after);
         numbered
