@@ -3,15 +3,14 @@
 //! # The way of an event
 //!
 //! ```text
-//! customer (WebSocket) ─┐
-//! sync (down) ──────────┤
-//! publisher ────────────┴▶ relay::ingest ─▶ store::events ─▶ store::feed ─▶ coordinator::dispatcher
-//!                           id, signature,    append, seq n,    read after    job::Job::handle(input)
-//!                           policy            then OK           a cursor          │ Vec<Effect>
-//!                                                 │                               ▼
-//!                                           subscriptions,              coordinator::executor
-//!                                           sync (up)
-//!                                                                       session · process · turn
+//! customer (WebSocket, HTTP) ─┐
+//! sync (down) ────────────────┤
+//! publisher ──────────────────┴▶ relay::ingest ─▶ store::events ─▶ store::feed ─▶ coordinator::dispatcher
+//!                                 id, signature,    append, seq n,    read after    job::Job::handle(input)
+//!                                 policy            then OK           a cursor          │ Vec<Effect>
+//!                                                       │                               ▼
+//!                                                 subscriptions, streams,     coordinator::executor
+//!                                                 sync (up)                   session · process · turn
 //!   publisher (redact, sign, verify) ◀── recorder ◀── claims (agent) and facts (model, sandbox)
 //! ```
 //!
@@ -28,7 +27,7 @@
 //! | [`nips`] | the wire: kinds, drafts, NIP-90, session records; no I/O |
 //! | [`keys`] | keyring, admission |
 //! | [`store`] | events (a log with an index) and their feed, the search over them, the coordinator's state (sled), blobs |
-//! | [`relay`] | connections, the one door, the writer, live subscriptions, its HTTP |
+//! | [`relay`] | connections, the one door, the writer, live subscriptions, its HTTP with the bridge |
 //! | [`job`] | the life of a job, pure |
 //! | [`workspace`] | a session's folder: snapshots, checkpoints and undo in a store that git reads |
 //! | [`sandbox`] | containers behind the `Runtime` trait, the multiplexer, PID 1, images |
@@ -54,6 +53,9 @@
 //! * **A job ends in exactly one result or one error**, whatever comes in whatever order and whenever the
 //!   host dies: `job::tests::every_order_of_inputs_ends_in_one_terminal_answer`, `crash::*`.
 //! * **A session has one start, one end, and a chain without gaps:** `recorder::log::tests::*`, `crash::*`.
+//! * **Who listens over HTTP and comes back with a number misses nothing and gets nothing twice; HTTP lets nobody do what
+//!   a WebSocket would not:** `relay::bridge::stream::*`, `relay::bridge::access::*`; it is what its description says:
+//!   `described::*`.
 //! * **What is encrypted, gone or purged is not found, and no word of anything is in the search's files:**
 //!   `relay::search::*`.
 //! * **Secret keys stay in the keyring:** `secrets::*`. What the host signs is redacted first:

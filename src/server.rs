@@ -4,6 +4,7 @@
 
 mod fault;
 mod fronts;
+pub mod moving;
 mod offline;
 
 use std::{

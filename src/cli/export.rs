@@ -8,6 +8,7 @@ use super::{
     Context,
     error::{CommandError, Kind, Problem},
     gather::{self, Target},
+    import,
     launch::{self, Connection},
     output,
 };
@@ -33,6 +34,14 @@ pub struct Args {
     /// In the file of a private session: also what was asked and answered. Whoever gets the file reads it.
     #[arg(long)]
     words: bool,
+    /// Writes the whole home into one file, to move it to another machine or to keep it: the record, files, copies with their
+    /// checkpoints, settings, agents, and the keys, encrypted with a password. - is stdout. `treefort import` reads it.
+    /// treefort has to be stopped, and its jobs done.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "html", "bundle", "words"])]
+    all: Option<PathBuf>,
+    /// With --all: takes the password from the first line of this file instead of asking.
+    #[arg(long, value_name = "FILE", requires = "all")]
+    password_file: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -40,6 +49,9 @@ pub struct Args {
 /// # Errors
 /// When nothing is called so, or treefort cannot be reached.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    if let Some(file) = &args.all {
+        return import::export(context, file, args.password_file.as_deref()).await;
+    }
     launch::with(context, async |connection| {
         let coordinator = connection.coordinator();
         let client = &mut connection.client;

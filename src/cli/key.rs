@@ -179,7 +179,7 @@ fn read_secret(file: Option<&Path>) -> Result<String, CommandError> {
 }
 
 /// The password: from a file, or asked for on the terminal without showing it; twice when it is a new one.
-fn password(file: Option<&Path>, new: bool) -> Result<String, CommandError> {
+pub(super) fn password(file: Option<&Path>, new: bool) -> Result<String, CommandError> {
     let password = match file {
         Some(path) => {
             let text = read_secret(Some(path))?;

@@ -16,6 +16,7 @@ pub mod export;
 pub mod figures;
 pub mod gather;
 pub mod home;
+pub mod import;
 mod interrupt;
 pub mod jobs;
 pub mod key;
@@ -101,6 +102,7 @@ enum Work {
     Allow(allow::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Import(import::Args),
     Purge(purge::Args),
     Sync(sync::Args),
     Publish(sync::PublishArgs),
@@ -249,6 +251,7 @@ async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result
         Work::Allow(args) => allow::run(args, &context).boxed(),
         Work::Verify(args) => verify::run(args, &context).boxed(),
         Work::Export(args) => export::run(args, &context).boxed(),
+        Work::Import(args) => import::run(args, &context).boxed(),
         Work::Purge(args) => purge::run(args, &context).boxed(),
         Work::Sync(args) => sync::run(args, &context).boxed(),
         Work::Publish(args) => sync::publish(args, &context).boxed(),

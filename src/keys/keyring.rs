@@ -121,6 +121,48 @@ impl Keyring {
             .collect())
     }
 
+    /// Every key of this home, with its name: that of its file, without the ending.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no key.
+    pub fn all(&self) -> Result<Vec<(String, Keys)>, KeyringError> {
+        let mut all = Vec::new();
+        for folder in ["", "sessions/"] {
+            let directory = self.directory.join(folder);
+            let entries = fs::read_dir(&directory).map_err(|source| file(&directory, source))?;
+            for entry in entries {
+                let entry = entry.map_err(|source| file(&directory, source))?;
+                let name = entry.file_name().into_string().unwrap_or_default();
+                if let Some(name) = name.strip_suffix(".key") {
+                    all.push((format!("{folder}{name}"), read_key(&entry.path())?));
+                }
+            }
+        }
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(all)
+    }
+
+    /// Writes a key of another home into a new one, under the name that [`Self::all`] gave it there.
+    ///
+    /// # Errors
+    /// When no key is called so, or it cannot be written.
+    pub fn restore(home: &Path, name: &str, secret: &SecretKey) -> Result<(), KeyringError> {
+        let directory = home.join("keys");
+        private_directory(&directory)?;
+        private_directory(&directory.join("sessions"))?;
+        let public = Keys::new(secret.clone()).public_key().to_hex();
+        let of_its_own = (name.strip_prefix("sessions/")).or(name.strip_prefix("operator-"));
+        let path = directory.join(format!("{name}.key"));
+        let known = match of_its_own {
+            Some(key) => key == public,
+            None => matches!(name, "operator" | "relay" | "coordinator"),
+        };
+        if !known {
+            return Err(file(&path, io::ErrorKind::InvalidInput.into()));
+        }
+        write_key(&path, secret)
+    }
+
     /// Removes the key of a session that never wrote a record.
     ///
     /// # Errors

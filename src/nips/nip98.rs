@@ -11,7 +11,7 @@ use super::{Draft, kind, nip01::first_tag};
 /// Seconds that an event may be old or early.
 pub const WINDOW: u64 = 60;
 /// No header is longer.
-const MAX_HEADER: usize = 4096;
+const MAX_HEADER: usize = 16 << 10;
 const SCHEME: &str = "Nostr ";
 
 /// The event for one request, before it is signed.
@@ -49,6 +49,12 @@ pub fn is_for(event: &Event, url: &str, method: &str, now: u64) -> bool {
         && event.created_at.as_secs().abs_diff(now) <= WINDOW
         && first_tag(event, "u") == Some(url)
         && first_tag(event, "method") == Some(method)
+}
+
+/// The SHA-256 of the request's body that the event promises, in hexadecimal.
+#[must_use]
+pub fn payload(event: &Event) -> Option<&str> {
+    first_tag(event, "payload")
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Open connections of pages of other origins and of other machines, out of `max_connections`.
     pub max_foreign_connections: usize,
+    /// Open streams over HTTP (`GET /events/stream`), out of `max_connections`.
+    pub max_streams: usize,
     /// Open subscriptions of one connection.
     pub max_subscriptions: usize,
     /// Filters of one subscription.
@@ -96,6 +98,7 @@ impl Default for Config {
             max_future_s: 15 * 60,
             max_connections: 512,
             max_foreign_connections: 64,
+            max_streams: 128,
             max_subscriptions: 300,
             max_filters: 32,
             max_limit: 5000,

@@ -29,11 +29,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Rejection, Shared,
-    client::{Client, Reached},
+    client::Client,
     ingest::{Accepted, Examined, Origin, Reply},
     negotiation::Negotiator,
     outbox::Outbox,
     rate::Patience,
+    rights::{Reached, Rights},
     subscription::Reader,
 };
 use crate::nips::{
@@ -114,10 +115,12 @@ pub(super) async fn run(
     let client = Arc::new(Client::new(
         shared.next_client(),
         Outbox::new(write, shared.config.max_outbox_bytes),
-        reached,
+        Rights::new(
+            reached,
+            Arc::clone(&shared.admission),
+            shared.config.read == super::Read::Open,
+        ),
         challenge,
-        Arc::clone(&shared.admission),
-        shared.config.read == super::Read::Open,
     ));
     let limits = WebSocketConfig::default()
         .max_message_size(Some(shared.config.max_frame_bytes))
@@ -148,7 +151,7 @@ pub(super) async fn run(
         () = client.outbox.closed().cancelled() => {}
         () = shared.stop.cancelled() => client.outbox.close(1001, "the relay is stopping"),
     }
-    shared.hub.leave(&client);
+    shared.hub.leave(client.id);
     // Answers the client's own close; nothing happens when ours went out already.
     client.outbox.close(1000, "");
     client.outbox.drain(GRACE).await;
@@ -234,7 +237,7 @@ impl Connection {
     /// Answers a run of frames in order; neighbouring events are verified together.
     async fn answer(&mut self, mut run: Vec<Message>) {
         let mut events = Vec::new();
-        let reached = &self.client.reached;
+        let reached = &self.client.rights.reached;
         let granted = self.shared.rates.messages(reached, run.len());
         let refused = run.split_off(granted);
         for frame in run {
@@ -259,7 +262,8 @@ impl Connection {
 
     /// Refuses what came too fast, and reads nothing for a while.
     async fn slow_down(&mut self, refused: Vec<Message>) {
-        let (rejection, wait) = (self.shared.rates).too_fast(&self.client.reached, refused.len());
+        let (rejection, wait) =
+            (self.shared.rates).too_fast(&self.client.rights.reached, refused.len());
         let wire = rejection.to_wire();
         for frame in refused {
             let Message::Text(text) = frame else {
@@ -349,7 +353,7 @@ impl Connection {
                 let fits = self
                     .shared
                     .rates
-                    .author(&self.client.reached, &event.pubkey);
+                    .author(&self.client.rights.reached, &event.pubkey);
                 let reply = Reply::Client(Arc::clone(&self.client));
                 let submitted = match fits {
                     Ok(()) => self.shared.ingest.submit(*admitted, reply).await,
@@ -372,9 +376,9 @@ impl Connection {
             None => self.notice(&refused.to_wire()),
         }
         if matches!(refused, Rejection::Id | Rejection::Signature) && !self.patience.another() {
-            let why = "rate-limited: too many events with a wrong signature";
-            self.notice(why);
-            self.client.outbox.close(1008, why);
+            let why = Rejection::WrongSignatures.to_wire();
+            self.notice(&why);
+            self.client.outbox.close(1008, &why);
         }
     }
 
@@ -430,7 +434,7 @@ impl Connection {
             }
             return;
         };
-        let reached = &self.client.reached;
+        let reached = &self.client.rights.reached;
         let local = reached.local.to_string();
         let result = nip42::check(
             &event,
@@ -440,7 +444,7 @@ impl Connection {
         )
         .map_err(Rejection::from)
         .and_then(|()| self.shared.ingest.verify(&event))
-        .and_then(|()| self.client.authenticated(event.pubkey));
+        .and_then(|()| self.client.rights.authenticated(event.pubkey));
         let (accepted, message) = match result {
             Ok(()) => (true, String::new()),
             Err(rejection) => (false, rejection.to_wire()),
@@ -464,5 +468,5 @@ fn examine(shared: &Shared, client: &Client, text: &str) -> Outcome {
     };
     shared
         .ingest
-        .examine_json(json, Origin::Client(client), now())
+        .examine_json(json, Origin::Client(&client.rights), now())
 }

@@ -1,5 +1,5 @@
-//! The relay's HTTP: WebSocket upgrade, NIP-11 and the proof of who we are. What is not the relay's goes to a
-//! [`Front`].
+//! The relay's HTTP: WebSocket upgrade, NIP-11, the bridge and the proof of who we are. What is not the relay's
+//! goes to a [`Front`].
 
 use std::{
     convert::Infallible,
@@ -24,11 +24,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
-    Read, Shared,
-    client::Reached,
-    connection,
+    Read, Shared, bridge, connection,
     front::{Front, Reply},
     origin::{self, Sender, Site},
+    rate::Patience,
+    rights::Reached,
+    tap::Pace,
 };
 use crate::nips::{
     Draft, kind,
@@ -36,6 +37,10 @@ use crate::nips::{
     nip11::{self, Information, Limitation},
 };
 
+/// Bytes of the head of a request.
+const MAX_HEAD: usize = 32 << 10;
+/// How long the reader of a stream may take to read that it ends, when the relay stops.
+const FAREWELL: Duration = Duration::from_millis(300);
 const PROOF_PATH: &str = "/.well-known/treefort";
 const NIPS: [u16; 12] = [1, 9, 11, 17, 40, 42, 45, 50, 59, 62, 70, 77];
 
@@ -64,16 +69,27 @@ pub(super) async fn serve(
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
     let upgrade: Upgrade = Arc::default();
+    let line = bridge::Line {
+        peer: peer.ip(),
+        patience: Mutex::new(Patience::new(&shared.config)),
+        pace: Arc::new(Pace::default()),
+    };
     let service = service_fn(|request| {
         let answer = answer(shared, request, peer, local, &upgrade);
+        let line = &line;
+        // The last answer was taken.
+        line.pace.forget();
         async move {
-            Ok::<_, Infallible>(match (answer, front) {
+            Ok::<_, Infallible>(bridge::small(match (answer, front) {
                 (Answer::Reply(reply), _) => reply,
+                (Answer::Bridge(request, sender), _) => {
+                    return Ok(bridge::answer(shared, line, request, sender).await);
+                }
                 (Answer::Front(request, sender), Some(front)) => {
                     front.answer(request, sender).await
                 }
                 (Answer::Front(..), None) => plain(StatusCode::NOT_FOUND, "There is nothing here."),
-            })
+            }))
         }
     });
     let timeout = Duration::from_secs(shared.config.handshake_timeout_s.max(1));
@@ -81,17 +97,31 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_headers(64)
-        .max_buf_size(16 << 10)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::select! {
-        served = http => {
-            if let Err(error) = served {
-                tracing::debug!(%peer, %error, "a request failed");
+    tokio::pin!(http);
+    let served = tokio::select! {
+        served = &mut http => served,
+        () = line.pace.over() => {
+            tracing::info!(%peer, "closing a connection that takes nothing of its answer");
+            return;
+        }
+        () = shared.stop.cancelled() => {
+            if !line.pace.is_given() {
                 return;
             }
+            // Whoever reads a stream is told that it ends.
+            http.as_mut().graceful_shutdown();
+            match tokio::time::timeout(FAREWELL, http).await {
+                Ok(served) => served,
+                Err(_) => return,
+            }
         }
-        () = shared.stop.cancelled() => return,
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a request failed");
+        return;
     }
     let waiting = upgrade
         .lock()
@@ -139,6 +169,8 @@ impl Drop for Open<'_> {
 enum Answer {
     /// The relay answers.
     Reply(Reply),
+    /// It is for the bridge.
+    Bridge(Request<Incoming>, Sender),
     /// It is not for the relay.
     Front(Request<Incoming>, Sender),
 }
@@ -174,6 +206,9 @@ fn answer(
         if is_read(request.method()) && accepts_document(request.headers()) {
             return document(shared, &sender).into();
         }
+    }
+    if bridge::is_ours(path) {
+        return Answer::Bridge(request, sender);
     }
     if path != PROOF_PATH {
         return Answer::Front(request, sender);

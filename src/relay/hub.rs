@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use nostr::{Event, EventId, Filter, PublicKey, Timestamp};
 
-use super::{client::Client, ephemeral::Ring};
+use super::{client::Client, ephemeral::Ring, rights::Rights, tap::Tap};
 use crate::{
     nips::{
         nip01::{self, write},
@@ -42,10 +42,37 @@ struct State {
     names: HashMap<u64, HashMap<String, u64>>,
     index: Index,
     ephemeral: Ring,
+    /// Everything up to here was fanned out.
+    fanned_out: u64,
+}
+
+/// Where the events of a subscription go.
+enum Sink {
+    /// Into the outbox of a WebSocket.
+    Socket(Arc<Client>),
+    /// To a stream over HTTP.
+    Stream(Arc<Tap>),
+}
+
+impl Sink {
+    /// Whose subscription it is.
+    fn owner(&self) -> u64 {
+        match self {
+            Self::Socket(client) => client.id,
+            Self::Stream(tap) => tap.id,
+        }
+    }
+
+    fn rights(&self) -> &Rights {
+        match self {
+            Self::Socket(client) => &client.rights,
+            Self::Stream(tap) => &tap.rights,
+        }
+    }
 }
 
 struct Subscription {
-    client: Arc<Client>,
+    sink: Sink,
     name: String,
     /// `["EVENT","name",`
     prefix: String,
@@ -54,7 +81,7 @@ struct Subscription {
     bytes: usize,
     /// Stored events up to here are the query's, later ones are live.
     after: u64,
-    /// Live events that wait for EOSE; `None` once it was sent.
+    /// Live events that wait for EOSE; `None` once it was sent, and for streams, which take them themselves.
     waiting: Option<Vec<Arc<Record>>>,
     waiting_bytes: usize,
 }
@@ -91,9 +118,11 @@ pub(super) struct Registered {
 
 impl Hub {
     pub(super) fn new(store: Arc<dyn EventStore>, ephemeral: Ring) -> Self {
+        let fanned_out = store.last_seq();
         Self {
             store,
             state: Mutex::new(State {
+                fanned_out,
                 next: 0,
                 subscriptions: HashMap::new(),
                 names: HashMap::new(),
@@ -129,11 +158,31 @@ impl Hub {
     ) -> Registered {
         let mut state = self.lock();
         state.close(client.id, name);
+        self.begin(&mut state, Sink::Socket(Arc::clone(client)), name, filters)
+    }
+
+    /// Begins to fill a tap, from what is stored now on.
+    pub(super) fn tap(&self, tap: &Arc<Tap>, filters: Vec<Filter>) -> Registered {
+        self.begin(&mut self.lock(), Sink::Stream(Arc::clone(tap)), "", filters)
+    }
+
+    /// How far a tap has everything, if nothing waits in it: what matches up to here was in it.
+    pub(super) fn reached(&self, tap: &Tap) -> Option<u64> {
+        let state = self.lock();
+        tap.is_empty().then_some(state.fanned_out)
+    }
+
+    fn begin(&self, state: &mut State, sink: Sink, name: &str, filters: Vec<Filter>) -> Registered {
         let slot = state.next;
         state.next += 1;
         // Read under the lock: what was fanned out before was committed before.
         let after = self.store.last_seq();
         let unix = Timestamp::now().as_secs();
+        let owner = sink.owner();
+        let waiting = match sink {
+            Sink::Socket(_) => Some(Vec::new()),
+            Sink::Stream(_) => None,
+        };
         let missed = state.ephemeral.missed(&filters, Instant::now(), unix);
         for filter in &filters {
             state.index.insert(slot, filter);
@@ -141,19 +190,19 @@ impl Hub {
         state.subscriptions.insert(
             slot,
             Subscription {
-                client: Arc::clone(client),
+                sink,
                 name: name.to_owned(),
                 prefix: write::event_prefix(name),
                 bytes: bytes(&filters),
                 filters: filters.into_iter().map(Wanted::new).collect(),
                 after,
-                waiting: Some(Vec::new()),
+                waiting,
                 waiting_bytes: 0,
             },
         );
         state
             .names
-            .entry(client.id)
+            .entry(owner)
             .or_default()
             .insert(name.to_owned(), slot);
         Registered {
@@ -169,9 +218,11 @@ impl Hub {
         let Some(subscription) = state.subscriptions.get(&slot) else {
             return false;
         };
+        let Sink::Socket(client) = &subscription.sink else {
+            return false;
+        };
         for json in rows {
-            subscription
-                .client
+            client
                 .outbox
                 .text(&[subscription.prefix.as_bytes(), json, b"]"]);
         }
@@ -181,13 +232,15 @@ impl Hub {
     /// Sends EOSE and what came in meanwhile; from now on events go out at once.
     pub(super) fn live(&self, slot: u64) {
         let mut state = self.lock();
-        if let Some(subscription) = state.subscriptions.get_mut(&slot) {
-            let outbox = &subscription.client.outbox;
+        if let Some(subscription) = state.subscriptions.get_mut(&slot)
+            && let Sink::Socket(client) = &subscription.sink
+        {
+            let client = Arc::clone(client);
+            let outbox = &client.outbox;
             outbox.text(&[write::eose(&subscription.name).as_bytes()]);
             for record in subscription.waiting.take().unwrap_or_default() {
                 outbox.text(&[subscription.prefix.as_bytes(), &record.json, b"]"]);
             }
-            let client = Arc::clone(&subscription.client);
             drop(state);
             client.outbox.flush();
         }
@@ -204,19 +257,14 @@ impl Hub {
         let Some(subscription) = state.subscriptions.get(&slot) else {
             return false;
         };
-        let (client, name) = (subscription.client.id, subscription.name.clone());
-        state.close(client, &name)
+        let (owner, name) = (subscription.sink.owner(), subscription.name.clone());
+        state.close(owner, &name)
     }
 
-    /// Closes every subscription of a client.
-    pub(super) fn leave(&self, client: &Client) {
+    /// Closes every subscription of a client, or of a stream.
+    pub(super) fn leave(&self, owner: u64) {
         let mut state = self.lock();
-        for slot in state
-            .names
-            .remove(&client.id)
-            .unwrap_or_default()
-            .into_values()
-        {
+        for slot in state.names.remove(&owner).unwrap_or_default().into_values() {
             state.drop_slot(slot);
         }
     }
@@ -230,9 +278,11 @@ impl Hub {
                 subscriptions,
                 index,
                 ephemeral,
+                fanned_out,
                 ..
             } = &mut *state;
-            if item.seq.is_some() {
+            if let Some(seq) = item.seq {
+                *fanned_out = seq.max(*fanned_out);
                 ephemeral.obsolete(&item.record.event);
             } else if !ephemeral.take(&item.record, Instant::now()) {
                 continue;
@@ -241,10 +291,11 @@ impl Hub {
             for slot in index.candidates(&item.record.event) {
                 if let Some(subscription) = subscriptions.get_mut(&slot)
                     && subscription.deliver(item, &words)
+                    && let Sink::Socket(client) = &subscription.sink
                 {
                     touched
-                        .entry(subscription.client.id)
-                        .or_insert_with(|| Arc::clone(&subscription.client));
+                        .entry(client.id)
+                        .or_insert_with(|| Arc::clone(client));
                 }
             }
         }
@@ -307,22 +358,29 @@ impl Subscription {
         };
         if seq.is_some_and(|seq| seq <= self.after)
             || !self.filters.iter().any(matches)
-            || !self.client.receives(&record.event)
+            || !self.sink.rights().receives(&record.event)
         {
             return false;
         }
+        let client = match &self.sink {
+            Sink::Socket(client) => client,
+            Sink::Stream(tap) => {
+                tap.push(*seq, record);
+                return true;
+            }
+        };
         match &mut self.waiting {
             None => {
-                self.client
+                client
                     .outbox
                     .text(&[self.prefix.as_bytes(), &record.json, b"]"]);
                 true
             }
             Some(waiting) => {
                 self.waiting_bytes += record.json.len();
-                if self.waiting_bytes > self.client.outbox.limit() {
+                if self.waiting_bytes > client.outbox.limit() {
                     waiting.clear();
-                    self.client.outbox.too_slow();
+                    client.outbox.too_slow();
                 } else {
                     waiting.push(Arc::clone(record));
                 }

@@ -19,6 +19,7 @@ use super::{
     Config, Rejection,
     client::Client,
     known::Known,
+    rights::Rights,
     verify::Verifier,
     writer::{Command, Job},
 };
@@ -65,7 +66,7 @@ pub(super) enum Origin<'a> {
     /// This program.
     Internal,
     /// A connection.
-    Client(&'a Client),
+    Client(&'a Rights),
     /// Another relay, which the owner listens to. What may come from there at all is for `sync` to say.
     Relay,
 }
@@ -327,7 +328,7 @@ impl Ingest {
     }
 }
 
-fn policy(event: &Event, client: &Client) -> Result<(), Rejection> {
+fn policy(event: &Event, client: &Rights) -> Result<(), Rejection> {
     client.may_write()?;
     if nip70::is_protected(event) {
         let keys = client.keys();

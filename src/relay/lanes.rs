@@ -13,7 +13,7 @@ use bytes::Bytes;
 use nostr::{Event, Filter, PublicKey, Timestamp};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
-use super::{Error, Shared, client};
+use super::{Error, Shared, rights};
 use crate::{
     nips::nip01,
     store::{EventStore, Hit, Query, Search},
@@ -144,8 +144,8 @@ impl Shared {
                 max_limit,
                 up_to,
                 now: Timestamp::now().as_secs(),
-                visible: &|event| client::visible_to(event, &keys),
-                guarded: client::is_private,
+                visible: &|event| rights::visible_to(event, &keys),
+                guarded: rights::is_private,
                 deadline: Some(until),
                 budget: QUERY_BUDGET,
             };
@@ -181,8 +181,8 @@ impl Shared {
             store.query(&Query {
                 default_limit: most,
                 max_limit: most,
-                visible: &|event| client::visible_to(event, &keys),
-                guarded: client::is_private,
+                visible: &|event| rights::visible_to(event, &keys),
+                guarded: rights::is_private,
                 deadline: Some(until),
                 budget: 0,
                 ..Query::all(&filters, Timestamp::now().as_secs())
@@ -210,11 +210,11 @@ impl Shared {
         self.laned(begin, move |store, until| -> Result<_, Error> {
             let visible = |event: &Event| {
                 keys.as_ref()
-                    .is_none_or(|keys| client::visible_to(event, keys))
+                    .is_none_or(|keys| rights::visible_to(event, keys))
             };
             let query = Query {
                 visible: &visible,
-                guarded: client::is_private,
+                guarded: rights::is_private,
                 deadline: Some(until),
                 ..Query::all(&filters, Timestamp::now().as_secs())
             };

@@ -4,6 +4,7 @@
 //! in `ingest`, is committed by the one writer, and only then acknowledged and fanned out. Readers either
 //! get everything or are closed with a reason.
 
+mod bridge;
 mod bulk;
 mod client;
 pub mod config;
@@ -20,8 +21,10 @@ mod origin;
 mod outbox;
 mod rate;
 mod rejection;
+mod rights;
 mod room;
 mod subscription;
+mod tap;
 mod verify;
 mod writer;
 
@@ -161,6 +164,10 @@ struct Shared {
     clients: AtomicU64,
     connections: Places,
     foreign: Arc<Semaphore>,
+    /// Streams over HTTP, of whomever.
+    streams: Arc<Semaphore>,
+    bodies: bridge::Room,
+    proofs: bridge::Proofs,
     open: AtomicUsize,
     broken: CancellationToken,
     stop: CancellationToken,
@@ -221,6 +228,9 @@ impl Relay {
                 rates: Rates::new(&config),
                 connections: Places::new(config.max_connections),
                 foreign: Arc::new(Semaphore::new(config.max_foreign_connections)),
+                streams: Arc::new(Semaphore::new(config.max_streams)),
+                bodies: bridge::Room::default(),
+                proofs: bridge::Proofs::default(),
                 config,
                 store,
                 identity,

@@ -94,7 +94,11 @@ impl Negotiator {
         // One of the same name ends.
         self.open.remove(name);
         self.open.retain(|_, open| !open.task.is_finished());
-        admit(&self.shared, &self.client, std::slice::from_ref(&filter))?;
+        admit(
+            &self.shared,
+            &self.client.rights,
+            std::slice::from_ref(&filter),
+        )?;
         if filter.search.is_some() {
             return Err(Rejection::Negentropy(
                 "a reconciliation does not search".to_owned(),
@@ -145,7 +149,7 @@ async fn reconcile(
 ) -> Result<(), Rejection> {
     let most = shared.config.max_negentropy;
     let hits = shared
-        .known(filter, most.saturating_add(1), client.keys())
+        .known(filter, most.saturating_add(1), client.rights.keys())
         .await
         .map_err(|error| Rejection::from(&error))?;
     if hits.len() > most {
@@ -172,7 +176,7 @@ async fn reconcile(
         })
         .await?;
         drop(place);
-        if !client.outbox.room().await || client.may_read().is_err() {
+        if !client.outbox.room().await || client.rights.may_read().is_err() {
             return Ok(());
         }
         client.send(&write_message(name, &answer));

@@ -14,7 +14,7 @@ use std::{
 
 use nostr::PublicKey;
 
-use super::{Config, Rejection, client::Reached};
+use super::{Config, Rejection, rights::Reached};
 
 /// Buckets of one kind.
 const MOST: usize = 4096;

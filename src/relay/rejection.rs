@@ -57,6 +57,26 @@ pub enum Rejection {
     /// An answer to the challenge does not count.
     #[error("{0}")]
     Auth(#[from] crate::nips::nip42::AuthError),
+    /// What came with a request over HTTP proves no key (NIP-98).
+    #[error("{0}")]
+    Proof(String),
+    /// A stream was to go on after a number that the log has not reached.
+    #[error(
+        "the log ends at {0}: this number is not from here; read what is stored, and go on from there"
+    )]
+    Ahead(u64),
+    /// Too many streams over HTTP.
+    #[error("there are {0} streams, and no place for another one")]
+    TooManyStreams(usize),
+    /// A stream whose reader takes less than comes.
+    #[error("too slow: events would have been lost, go on after the last id")]
+    TooSlow,
+    /// All places for requests are taken.
+    #[error("too much is asked at once; try again in a moment")]
+    Crowded,
+    /// A connection that keeps sending what does not verify.
+    #[error("too many events with a wrong signature")]
+    WrongSignatures,
     /// Too many subscriptions.
     #[error("a connection has at most {0} subscriptions")]
     TooManySubscriptions(usize),
@@ -132,6 +152,8 @@ impl Rejection {
                 | Self::DiskFull
                 | Self::TooFast(_)
                 | Self::KeyTooFast(_)
+                | Self::WrongSignatures
+                | Self::Crowded
         )
     }
 
@@ -154,6 +176,7 @@ impl Rejection {
             | Self::Auth(_)
             | Self::TooManyFilters(_)
             | Self::Filter(_)
+            | Self::Ahead(_)
             | Self::Negentropy(_) => "invalid",
             Self::TooManySubscriptions(_)
             | Self::TooManyKeys(_)
@@ -161,12 +184,17 @@ impl Rejection {
             | Self::TooFast(_)
             | Self::KeyTooFast(_)
             | Self::TooManyReconciliations(_)
+            | Self::TooManyStreams(_)
+            | Self::TooSlow
+            | Self::Crowded
+            | Self::WrongSignatures
             | Self::Busy => "rate-limited",
             Self::NotOpen | Self::Silent => "closed",
             Self::Protected {
                 authenticated: false,
             }
             | Self::AuthRequired
+            | Self::Proof(_)
             | Self::GiftWraps => "auth-required",
             Self::Protected {
                 authenticated: true,

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 
 use super::{
     Rejection, Shared,
-    client::{self, Client},
+    client::Client,
     hub::{self, Registered},
+    rights::{self, Rights},
 };
 use crate::{nips::nip01::write, store::Hit};
 
@@ -48,7 +49,7 @@ impl Reader {
     pub(super) async fn subscribe(&mut self, name: String, filters: Vec<Filter>) {
         let config = &self.shared.config;
         let (most, most_bytes) = (config.max_subscriptions, config.max_filter_bytes);
-        let admitted = admit(&self.shared, &self.client, &filters).and_then(|()| {
+        let admitted = admit(&self.shared, &self.client.rights, &filters).and_then(|()| {
             let (open, bytes) = self.shared.hub.open(&self.client, &name);
             if open >= most {
                 Err(Rejection::TooManySubscriptions(most))
@@ -72,7 +73,9 @@ impl Reader {
             let slot = registered.slot;
             // None when a filter has no limit.
             let most: Option<usize> = filters.iter().map(|filter| filter.limit).sum();
-            let hits = shared.hits(filters, registered.up_to, client.keys()).await;
+            let hits = shared
+                .hits(filters, registered.up_to, client.rights.keys())
+                .await;
             let sent = match hits {
                 Ok(mut hits) => {
                     hits.extend(missed(registered, most, hits.len(), &client));
@@ -92,7 +95,7 @@ impl Reader {
 
     /// Answers a COUNT (NIP-45).
     pub(super) async fn count(&mut self, name: String, filters: Vec<Filter>) {
-        if let Err(rejection) = admit(&self.shared, &self.client, &filters) {
+        if let Err(rejection) = admit(&self.shared, &self.client.rights, &filters) {
             self.client
                 .send(&write::closed(&name, &rejection.to_wire()));
             return;
@@ -100,7 +103,7 @@ impl Reader {
         self.room().await;
         let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
         self.tasks.spawn(async move {
-            let text = match shared.count(filters, Some(client.keys())).await {
+            let text = match shared.count(filters, Some(client.rights.keys())).await {
                 Ok(count) => write::count(&name, count),
                 Err(error) => write::closed(&name, &Rejection::from(&error).to_wire()),
             };
@@ -118,15 +121,15 @@ impl Reader {
 }
 
 /// Whether a client may ask for this, in whatever way.
-pub(super) fn admit(shared: &Shared, client: &Client, filters: &[Filter]) -> Result<(), Rejection> {
+pub(super) fn admit(shared: &Shared, rights: &Rights, filters: &[Filter]) -> Result<(), Rejection> {
     if filters.len() > shared.config.max_filters {
         return Err(Rejection::TooManyFilters(shared.config.max_filters));
     }
     if shared.search.get().is_none() && filters.iter().any(|filter| filter.search.is_some()) {
         return Err(Rejection::NoSearch);
     }
-    client.may_read()?;
-    if client::only_private(filters) && client.keys().is_empty() {
+    rights.may_read()?;
+    if rights::only_private(filters) && rights.keys().is_empty() {
         return Err(Rejection::GiftWraps);
     }
     Ok(())
@@ -141,7 +144,7 @@ fn missed(
     client: &Client,
 ) -> impl Iterator<Item = Hit> {
     let mut missed = registered.missed;
-    missed.retain(|record| client.receives(&record.event));
+    missed.retain(|record| client.rights.receives(&record.event));
     let room = most.map_or(usize::MAX, |most| most.saturating_sub(stored));
     let surplus = missed.len().saturating_sub(room);
     missed.into_iter().skip(surplus).map(|record| Hit {

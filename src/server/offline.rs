@@ -102,6 +102,16 @@ impl Offline {
         })
     }
 
+    /// The highest number of the record.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.store.last_seq()
+    }
+
+    /// Closes the record; the home stays taken as long as what this gives lives.
+    pub(super) fn close(self) -> fs::File {
+        self._lock
+    }
+
     /// Looks at everything.
     ///
     /// # Errors
@@ -201,7 +211,7 @@ impl Offline {
     }
 
     /// Jobs that a treefort took and did not look at yet would be passed over.
-    fn nothing_waits(&self, state: &State, max_age_s: u64) -> Result<(), Error> {
+    pub(super) fn nothing_waits(&self, state: &State, max_age_s: u64) -> Result<(), Error> {
         let recent = Timestamp::now().as_secs().saturating_sub(max_age_s);
         let mut after = state.cursor()?;
         loop {

@@ -2,6 +2,7 @@
 
 mod access;
 mod attacks;
+mod bridge;
 mod flow;
 mod http;
 mod limits;

@@ -1,0 +1,185 @@
+//! `treefort export --all` and `treefort import`: a whole home, out into one file and in again.
+
+use std::{
+    fs,
+    io::{self, BufReader, BufWriter, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Context,
+    error::{CommandError, Kind, Problem},
+    key, launch, output,
+    render::entries,
+    text::size,
+};
+use crate::server::{
+    self,
+    moving::{self, MoveError, Moved},
+};
+
+/// Makes this home out of a file that `treefort export --all` wrote, on this or another machine. The home has to be empty.
+/// Everything is verified first: signatures, hashes, and that nothing was changed. What was done there is not done again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file; - is stdin.
+    file: PathBuf,
+    /// Takes the password from the first line of this file instead of asking.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the home is not empty, the file is not right, or the password does not open it.
+pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let home = context.home.dir().to_owned();
+    if fs::read_dir(&home)?.next().is_some() {
+        return Err(failed(context, &args.file, MoveError::NotEmpty));
+    }
+    let from: Box<dyn Read + Send> = match is_stream(&args.file) {
+        true => Box::new(io::stdin()),
+        false => {
+            let opened = fs::File::open(&args.file).map_err(|error| unusable(&args.file, error))?;
+            Box::new(BufReader::with_capacity(1 << 20, opened))
+        }
+    };
+    let password = key::password(args.password_file.as_deref(), false)?;
+    let work = tokio::task::spawn_blocking(move || {
+        let mut passing = output::Passing::default();
+        let moved = moving::import(&home, from, &password, &mut |moved| {
+            show(&mut passing, moved);
+        });
+        passing.clear();
+        moved
+    });
+    let moved = work
+        .await
+        .map_err(|error| CommandError::new(Kind::Failed, error))?;
+    let moved = moved.map_err(|error| failed(context, &args.file, error))?;
+    output::line(format!(
+        "This home has {} now, with {} keys and {} files ({}).",
+        entries(moved.entries),
+        moved.keys,
+        moved.files,
+        size(moved.bytes)
+    ))?;
+    output::progress(
+        "do not start the home that it came from again: two homes with the same keys answer everything twice",
+    );
+    Ok(())
+}
+
+/// Writes the whole home into a file, or to stdout.
+///
+/// # Errors
+/// When treefort runs, jobs are not done, or the file cannot be written.
+pub(super) async fn export(
+    context: &Context,
+    file: &Path,
+    password_file: Option<&Path>,
+) -> Result<(), CommandError> {
+    let password = key::password(password_file, true)?;
+    let (home, to) = (context.home.dir().to_owned(), file.to_owned());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut passing = output::Passing::default();
+        if is_stream(&to) {
+            return moving::export(&home, &password, io::stdout().lock(), &mut |_| {});
+        }
+        let unfinished = PathBuf::from({
+            let mut name = to.as_os_str().to_owned();
+            name.push(".unfinished");
+            name
+        });
+        let written = (|| {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut out = BufWriter::with_capacity(1 << 20, options.open(&unfinished)?);
+            let moved = moving::export(&home, &password, &mut out, &mut |moved| {
+                show(&mut passing, moved);
+            });
+            let moved = moved.inspect_err(|_| {
+                // Half a copy would pass for a whole one.
+                let _ = fs::remove_file(&unfinished);
+            })?;
+            out.into_inner()
+                .map_err(io::IntoInnerError::into_error)?
+                .sync_all()?;
+            // A backup that is there is not written over.
+            fs::hard_link(&unfinished, &to)?;
+            fs::remove_file(&unfinished)?;
+            Ok::<_, MoveError>(moved)
+        })();
+        passing.clear();
+        written
+    });
+    let moved = work
+        .await
+        .map_err(|error| CommandError::new(Kind::Failed, error))?;
+    let moved = moved.map_err(|error| failed(context, file, error))?;
+    output::progress(format!(
+        "{} written: {}, {} keys, {} files ({})",
+        file.display(),
+        entries(moved.entries),
+        moved.keys,
+        moved.files,
+        size(moved.bytes)
+    ));
+    if moved.left > 0 {
+        output::progress(format!("{} sockets and the like stayed", moved.left));
+    }
+    output::progress(
+        "the keys in it open with the password alone; everything else in it can be read, so keep it to yourself",
+    );
+    Ok(())
+}
+
+/// How far it is; a line for each file would be for nobody.
+fn show(passing: &mut output::Passing, moved: &Moved) {
+    if output::is_terminal_for_progress() {
+        passing.show(&format!("files: {}, {}", moved.files, size(moved.bytes)));
+    }
+}
+
+fn is_stream(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn unusable(file: &Path, source: io::Error) -> CommandError {
+    let path = file.display().to_string();
+    CommandError::new(Kind::Failed, Problem::File { path, source })
+}
+
+fn failed(context: &Context, file: &Path, error: MoveError) -> CommandError {
+    let hint = match &error {
+        MoveError::Home(server::Error::Running { .. }) => {
+            "stop it (Ctrl-C where `treefort up` runs), then try again"
+        }
+        MoveError::NotEmpty => {
+            "`--home DIR` names another one, which it makes; or move this one away"
+        }
+        MoveError::JobsWait => {
+            "start treefort (`treefort up`), wait until its jobs are done, stop it, then try again: else they could be \
+             done in both homes"
+        }
+        MoveError::Password => "it is the one that was given when the file was written",
+        MoveError::Version(_) => "a newer treefort may read it",
+        MoveError::NotOne(_) | MoveError::Changed(_) => {
+            "nothing was changed here; copy the file again, or take another backup"
+        }
+        MoveError::Home(_) | MoveError::Keyring(_) => {
+            "make sure that the home is there and that the disk has room"
+        }
+        MoveError::Archive(_) => "make sure that the file can be used and that the disk has room",
+    };
+    match error {
+        MoveError::Archive(source) => unusable(file, source).hint(hint),
+        MoveError::Home(error @ server::Error::NoRecord { .. }) => {
+            launch::not_started(&context.home, error)
+        }
+        error => CommandError::new(Kind::Failed, error).hint(hint),
+    }
+}

@@ -1,0 +1,139 @@
+//! Which key asks: NIP-98, for one request, once.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use hyper::{Request, body::Incoming, header};
+use nostr::{PublicKey, Timestamp};
+
+use crate::{
+    nips::nip98,
+    relay::{Rejection, Shared, origin, rights::Reached},
+};
+
+/// Proofs that are remembered, of admitted keys and of all others.
+const MOST: usize = 4096;
+
+/// A key that was proved, and what was promised about the body.
+pub(super) struct Proof {
+    pub(super) key: PublicKey,
+    /// The hash of the body.
+    pub(super) payload: Option<String>,
+}
+
+/// Proofs that were used, for as long as they could be used again. Strangers' have a place of their own, so that they
+/// keep nobody out whom the owner admitted.
+#[derive(Default)]
+pub(in crate::relay) struct Proofs {
+    admitted: Mutex<HashMap<[u8; 64], u64>>,
+    others: Mutex<HashMap<[u8; 64], u64>>,
+}
+
+impl Proofs {
+    /// The proof of a request, if it has one. It counts once.
+    pub(super) fn read(
+        &self,
+        shared: &Shared,
+        request: &Request<Incoming>,
+        reached: &Reached,
+    ) -> Result<Option<Proof>, Rejection> {
+        let headers = request.headers();
+        if !headers.contains_key(header::AUTHORIZATION) {
+            return Ok(None);
+        }
+        let wrong = |why: String| Err(Rejection::Proof(why));
+        let Some(event) = origin::single(headers, header::AUTHORIZATION).and_then(nip98::read)
+        else {
+            return wrong(
+                "the Authorization header holds no event of NIP-98 that verifies".to_owned(),
+            );
+        };
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
+        let urls = urls(reached, &shared.config.hosts, path);
+        let now = Timestamp::now().as_secs();
+        let method = request.method().as_str();
+        if !(urls.iter()).any(|url| nip98::is_for(&event, url, method, now)) {
+            let url = &urls[0];
+            return wrong(format!(
+                "this event of NIP-98 is not for this request now: method {method}, u {url}"
+            ));
+        }
+        let seen = match shared.admission.is_admitted(&event.pubkey) {
+            true => &self.admitted,
+            false => &self.others,
+        };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // By the signature: who asks the same twice in a second signs the same event twice, and nobody else can.
+        let signature = event.sig.serialize();
+        if seen.contains_key(&signature) {
+            return wrong("this event of NIP-98 was used before; sign another one".to_owned());
+        }
+        if seen.len() >= MOST {
+            seen.retain(|_, until| *until >= now);
+        }
+        if seen.len() >= MOST {
+            return Err(Rejection::Busy);
+        }
+        seen.insert(signature, event.created_at.as_secs() + nip98::WINDOW);
+        Ok(Some(Proof {
+            key: event.pubkey,
+            payload: nip98::payload(&event).map(str::to_owned),
+        }))
+    }
+}
+
+/// The URLs under which a request may be signed: our own address, the name that was used if it leads to our own port,
+/// and the names that the owner gave, behind which there may be a proxy.
+///
+/// A port that is not ours is not taken from `Host`: who has it could pass on what was signed for it.
+fn urls(reached: &Reached, hosts: &[String], path: &str) -> Vec<String> {
+    let local = std::net::SocketAddr::new(reached.local.ip().to_canonical(), reached.local.port());
+    let mut urls = vec![format!("http://{local}{path}")];
+    let host = &reached.host;
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+        _ => (host.as_str(), Some(80)),
+    };
+    if hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        urls.push(format!("https://{host}{path}"));
+        urls.push(format!("http://{host}{path}"));
+    } else if port == Some(local.port()) {
+        urls.push(format!("http://{host}{path}"));
+    }
+    urls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_signed_for_our_own_port_or_a_name_that_the_owner_gave() {
+        let of = |host: &str| {
+            let reached = Reached {
+                peer: "127.0.0.1".parse().unwrap(),
+                local: "127.0.0.1:4869".parse().unwrap(),
+                host: host.to_owned(),
+                trusted: true,
+            };
+            urls(&reached, &["relay.example".to_owned()], "/events")[1..].to_vec()
+        };
+        assert_eq!(of("localhost:4869"), ["http://localhost:4869/events"]);
+        assert_eq!(of("[::1]:4869"), ["http://[::1]:4869/events"]);
+        for other in ["localhost:4870", "localhost", "[::1]", "127.0.0.1:80"] {
+            assert!(of(other).is_empty(), "{other}");
+        }
+        assert_eq!(
+            of("relay.example"),
+            [
+                "https://relay.example/events",
+                "http://relay.example/events"
+            ]
+        );
+    }
+}
