@@ -249,11 +249,12 @@ impl Dispatcher {
                     }
                 }
             }
-            Intake::Accept(Accepted {
-                request,
-                agent,
-                stranger,
-            }) => {
+            Intake::Accept(accepted) => {
+                let Accepted {
+                    request,
+                    agent,
+                    stranger,
+                } = *accepted;
                 if stranger && let Err(failure) = self.quota.accept(request.id, now) {
                     self.refuse(event, failure, now, response);
                     return Ok(());

@@ -29,7 +29,7 @@ pub(super) enum Intake {
     /// The operator writes something that may be for an agent at work.
     Note,
     /// A job to be done.
-    Accept(Accepted),
+    Accept(Box<Accepted>),
     /// A job that will not be done, and why.
     Refuse(Failure),
 }
@@ -180,11 +180,11 @@ fn read_job(event: &Event, context: &Context, now: u64, known: bool) -> Intake {
         }
         Some(known) if known.manifest.kinds.contains(&event.kind.as_u16()) => {
             let agent = agent.to_owned();
-            Intake::Accept(Accepted {
+            Intake::Accept(Box::new(Accepted {
                 request,
                 agent,
                 stranger,
-            })
+            }))
         }
         Some(_) => Intake::Refuse(Failure::new(
             "unsupported",
@@ -212,11 +212,11 @@ fn read_workspace_task(event: &Event, context: &Context, for_us: bool) -> Intake
         ));
     }
     match JobRequest::parse(event, context.keyring.coordinator()) {
-        Ok(request) => Intake::Accept(Accepted {
+        Ok(request) => Intake::Accept(Box::new(Accepted {
             request,
             agent: String::new(),
             stranger: false,
-        }),
+        })),
         Err(error) => Intake::Refuse(Failure::new("input", error.to_string())),
     }
 }
