@@ -13,6 +13,8 @@ import { build, repeated, session } from "./story/stage.mjs";
 const STEPS = 100_000;
 /** Milliseconds until the first view, and of a frame of scrolling, for 95 of 100. */
 const FIRST = 500;
+/** On a machine that is slower at this moment: the share of what it takes to write all steps as text and read them again. */
+const SHARE = 0.4;
 const FRAME = 32;
 /** Megabytes that the story may take beside the events themselves. */
 const MEMORY = 60;
@@ -41,11 +43,15 @@ test("a hundred thousand steps are seen at once and scroll smoothly", async (con
     await debug.send("HeapProfiler.collectGarbage");
     return (await debug.send("Runtime.getHeapUsage")).usedSize / 1e6;
   };
-  await page.evaluate(({ base, source, steps }) => (window.long = JSON.parse(JSON.stringify(new Function(`return ${source}`)()(base, steps)))), {
+  await page.evaluate(({ base, source, steps }) => (window.long = new Function(`return ${source}`)()(base, steps)), {
     base: session("builder"),
     source: repeated.toString(),
     steps: STEPS,
   });
+  // The same page's thread writes and reads the same steps as text: how fast this machine is at this moment.
+  const idle = await busy();
+  await page.evaluate(() => void (window.long = JSON.parse(JSON.stringify(window.long))));
+  const copied = (await busy()) - idle;
   const empty = await heap();
 
   const before = await busy();
@@ -58,8 +64,8 @@ test("a hundred thousand steps are seen at once and scroll smoothly", async (con
   });
   const first = (await busy()) - before;
   await page.locator(".s-row").first().waitFor();
-  context.diagnostic(`first view: ${first.toFixed(0)} ms at work, ${wall.toFixed(0)} ms on the wall`);
-  assert.ok(first < FIRST, `first view: ${first} ms`);
+  context.diagnostic(`first view: ${first.toFixed(0)} ms at work, ${wall.toFixed(0)} ms on the wall; the steps as text and back: ${copied.toFixed(0)} ms`);
+  assert.ok(first < Math.max(FIRST, SHARE * copied), `first view: ${first} ms`);
 
   for (const [name, from, by] of [["down from the top", 0, 90], ["up to the top", undefined, -90], ["down in the middle", 0.5, 90], ["up from the end", 1, -90]]) {
     if (from !== undefined) {
