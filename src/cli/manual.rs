@@ -31,7 +31,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Agents and models", &["agents", "agent", "models"]),
-    ("Keep and check", &["export", "verify", "purge", "store"]),
+    ("Keep and check", &["export", "import", "verify", "purge", "store"]),
     ("Share", &["sync", "publish", "unpublish"]),
     (
         "treefort itself",

@@ -54,7 +54,7 @@ enum What {
     Status,
 }
 
-/// Shares one session, or one event, with the relays in `sync.toml`.
+/// Shares one session, or one event, with those that `sync.toml` names.
 ///
 /// A session goes with all that its agent said and did. What belongs to something private stays, and so does what seems
 /// to hold a password. What was asked stays too. Once something has left nobody can promise to get it back.
