@@ -31,7 +31,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Agents and models", &["agents", "agent", "models"]),
-    ("Keep and check", &["export", "import", "verify", "purge", "store"]),
+    (
+        "Keep and check",
+        &["export", "import", "verify", "purge", "store"],
+    ),
     ("Share", &["sync", "publish", "unpublish"]),
     (
         "treefort itself",

@@ -319,6 +319,20 @@ impl Store {
 
 /// Writes a whole file so that after a power loss it is there with all its bytes, or as it was before.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write(path, bytes, true)?;
+    match path.parent() {
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Writes a file at once, for what is made again when it is lost: nobody waits for the disk, on which everybody else does
+/// too. After a loss of power the file may be the one of before, or cut.
+pub(crate) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write(path, bytes, false)
+}
+
+fn write(path: &Path, bytes: &[u8], durably: bool) -> Result<(), Error> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
     let mut unfinished = path.as_os_str().to_owned();
@@ -332,14 +346,12 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
             .mode(0o600)
             .open(&unfinished)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if durably {
+            file.sync_all()?;
+        }
         fs::rename(&unfinished, path)
     };
-    write().map_err(Error::io("writing", path))?;
-    match path.parent() {
-        Some(folder) => sync_folder(folder),
-        None => Ok(()),
-    }
+    write().map_err(Error::io("writing", path))
 }
 
 /// Makes the names in a folder durable.
