@@ -138,32 +138,22 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
 pub async fn publish(args: PublishArgs, context: &Context) -> Result<(), CommandError> {
     launch::with(context, async |connection| {
         let what = resolve(connection, &args.what).await?;
+        let ask = Ask {
+            named: &args.what,
+            yes: args.yes,
+            json: args.json,
+            question: "Share all of this? Once it has left, nobody can promise to get it back.",
+            lines: publish_lines,
+        };
         let wish = |look| Wish::Publish {
             what: what.clone(),
             look,
         };
-        let shared: Shared = ask(connection, &wish(!args.yes)).await?;
-        check(&shared, &args.what)?;
-        if args.json {
-            return Ok(output::json(&serde_json::json!(shared))?);
+        let shared = ask.settle(connection, wish).await?;
+        match shared.goes.is_empty() && shared.before == 0 && !args.json {
+            true => Err(CommandError::new(Kind::Failed, Problem::AllStays)),
+            false => Ok(()),
         }
-        print(publish_lines(&shared, args.yes))?;
-        if shared.goes.is_empty() {
-            return match shared.before {
-                0 => Err(CommandError::new(Kind::Failed, Problem::AllStays)),
-                _ => Ok(()),
-            };
-        }
-        if args.yes {
-            return Ok(());
-        }
-        let said =
-            confirmed("Share all of this? Once it has left, nobody can promise to get it back.")?;
-        if said != Said::Yes {
-            return not_confirmed(said, "the same command with --yes");
-        }
-        let shared: Shared = ask(connection, &wish(false)).await?;
-        print(publish_lines(&shared, true))
     })
     .await
 }
@@ -175,27 +165,62 @@ pub async fn publish(args: PublishArgs, context: &Context) -> Result<(), Command
 pub async fn unpublish(args: UnpublishArgs, context: &Context) -> Result<(), CommandError> {
     launch::with(context, async |connection| {
         let what = resolve(connection, &args.what).await?;
+        let ask = Ask {
+            named: &args.what,
+            yes: args.yes,
+            json: args.json,
+            question: "Ask for all of this back?",
+            lines: unpublish_lines,
+        };
         let wish = |look| Wish::Unpublish {
             what: what.clone(),
             look,
         };
-        let shared: Shared = ask(connection, &wish(!args.yes)).await?;
-        check(&shared, &args.what)?;
-        if args.json {
-            return Ok(output::json(&serde_json::json!(shared))?);
-        }
-        print(unpublish_lines(&shared, args.yes))?;
-        if shared.goes.is_empty() || args.yes {
-            return Ok(());
-        }
-        let said = confirmed("Ask for all of this back?")?;
-        if said != Said::Yes {
-            return not_confirmed(said, "the same command with --yes");
-        }
-        let shared: Shared = ask(connection, &wish(false)).await?;
-        print(unpublish_lines(&shared, true))
+        ask.settle(connection, wish).await.map(drop)
     })
     .await
+}
+
+/// How a person is shown what would happen, and asked whether it is to.
+struct Ask<'a> {
+    /// What was typed.
+    named: &'a str,
+    yes: bool,
+    json: bool,
+    question: &'a str,
+    /// What is shown: of what would happen, and with `true` of what does.
+    lines: fn(&Shared, bool) -> Vec<String>,
+}
+
+impl Ask<'_> {
+    /// Says what it comes to, and has it done unless there is nothing to do.
+    ///
+    /// # Errors
+    /// When there is no such thing, or it is not confirmed.
+    async fn settle(
+        &self,
+        connection: &mut Connection,
+        wish: impl Fn(bool) -> Wish,
+    ) -> Result<Shared, CommandError> {
+        let shared: Shared = ask(connection, &wish(!self.yes)).await?;
+        check(&shared, self.named)?;
+        if self.json {
+            output::json(&serde_json::json!(shared))?;
+            return Ok(shared);
+        }
+        print((self.lines)(&shared, self.yes))?;
+        if shared.goes.is_empty() || self.yes {
+            return Ok(shared);
+        }
+        let said = confirmed(self.question)?;
+        if said != Said::Yes {
+            not_confirmed(said, "the same command with --yes")?;
+            return Ok(shared);
+        }
+        let shared: Shared = ask(connection, &wish(false)).await?;
+        print((self.lines)(&shared, true))?;
+        Ok(shared)
+    }
 }
 
 fn check(shared: &Shared, what: &str) -> Result<(), CommandError> {

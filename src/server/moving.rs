@@ -17,7 +17,7 @@ use nostr::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{read::import, write::export};
-use super::Error;
+use super::{Error, Offline};
 use crate::{keys::KeyringError, store::state::State};
 
 /// The version of the format.
@@ -179,12 +179,19 @@ impl Code {
     }
 }
 
-/// Whether anything is left to do in a state.
-fn is_done(state: &State) -> Result<bool, MoveError> {
+/// Nothing is left to do in a home, of which a part would be done twice elsewhere.
+///
+/// # Errors
+/// [`MoveError::JobsWait`] when something is.
+fn all_done(offline: &Offline, home: &Path) -> Result<(), MoveError> {
+    let state = State::open(&home.join(STATE))?;
+    match offline.nothing_waits(&state, u64::MAX) {
+        Err(Error::JobsWait) => return Err(MoveError::JobsWait),
+        other => other?,
+    }
     let open = state.open_jobs(0)?;
-    Ok(open.iter().all(crate::job::JobRecord::is_settled))
-}
-
-fn open_state(home: &Path) -> Result<State, MoveError> {
-    Ok(State::open(&home.join(STATE))?)
+    match open.iter().all(crate::job::JobRecord::is_settled) {
+        true => Ok(()),
+        false => Err(MoveError::JobsWait),
+    }
 }

@@ -15,7 +15,7 @@ type Body = UnsyncBoxBody<Bytes, Error>;
 /// An answer over HTTP.
 pub(in crate::relay) type Reply = Response<Body>;
 
-/// Seconds after which who is refused for now may come again.
+/// Seconds after which who came at a bad moment may come again.
 const RETRY_AFTER: &str = "1";
 
 /// An answer that is ready.

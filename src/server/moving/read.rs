@@ -16,7 +16,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::{
     ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, LOG_N, LOG_N_OF_A_KEY, MoveError, Moved,
-    STATE, Sort, VERSION, is_done, is_moved, open_state,
+    STATE, Sort, VERSION, all_done, is_moved,
 };
 use crate::{keys::Keyring, server::Offline};
 
@@ -323,14 +323,7 @@ fn look(home: &Path, filled: &Filled) -> Result<u64, MoveError> {
         return Err(changed("its record is not whole"));
     }
     if home.join(STATE).is_dir() {
-        let state = open_state(home)?;
-        match offline.nothing_waits(&state, u64::MAX) {
-            Err(crate::server::Error::JobsWait) => return Err(MoveError::JobsWait),
-            other => other?,
-        }
-        if !is_done(&state)? {
-            return Err(MoveError::JobsWait);
-        }
+        all_done(&offline, home)?;
     }
     drop(offline);
     let _ = fs::remove_file(home.join("lock"));

@@ -16,7 +16,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::{
     ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, LOG_N, LOG_N_OF_A_KEY, MoveError, Moved,
-    Sort, VERSION, is_done, is_moved, open_state,
+    Sort, VERSION, all_done, is_moved,
 };
 use crate::{keys::Keyring, server::Offline};
 
@@ -31,16 +31,7 @@ pub fn export(
     heard: &mut dyn FnMut(&Moved),
 ) -> Result<Moved, MoveError> {
     let offline = Offline::open(home, false)?;
-    {
-        let state = open_state(home)?;
-        match offline.nothing_waits(&state, u64::MAX) {
-            Err(crate::server::Error::JobsWait) => return Err(MoveError::JobsWait),
-            other => other?,
-        }
-        if !is_done(&state)? {
-            return Err(MoveError::JobsWait);
-        }
-    }
+    all_done(&offline, home)?;
     let keyring = Keyring::open(home)?;
     let archive_key = Keys::generate();
     let mut writer = Writer {
