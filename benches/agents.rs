@@ -15,10 +15,11 @@
 mod common;
 
 use std::{
+    io::Write as _,
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -42,6 +43,9 @@ const EIGHT: usize = 8;
 /// Events of the probe, and the pause between two.
 const EVENTS: usize = 300;
 const PAUSE: Duration = Duration::from_millis(20);
+/// What each of the working sessions does: so many calls of a tool, and so long a thought before each.
+const CALLS: usize = 16;
+const THOUGHT: Duration = Duration::from_millis(500);
 
 /// What the model was asked, and how long it thinks before its last words.
 #[derive(Default)]
@@ -50,6 +54,11 @@ struct Asked {
     first: AtomicUsize,
     calls: AtomicUsize,
     thinks_ms: AtomicU64,
+    /// Whether every answer takes a thought, and there are many.
+    works: AtomicBool,
+    /// How many of the working sessions have called their first tool, and how many their last.
+    begun: AtomicUsize,
+    ended: AtomicUsize,
 }
 
 /// A call that writes a file, with whatever the agent has.
@@ -80,7 +89,15 @@ fn answer(said: &scripted::Asked, asked: &Asked) -> Answer {
     if none {
         asked.first.store(said.bytes, Ordering::Relaxed);
     }
-    if said.messages.iter().any(|message| message.role == "tool") {
+    let called = said
+        .messages
+        .iter()
+        .filter(|message| message.role == "tool");
+    let called = called.count();
+    if asked.works.load(Ordering::Relaxed) {
+        return working(said, asked, called);
+    }
+    if called > 0 {
         let thinks = asked.thinks_ms.load(Ordering::Relaxed);
         return Answer {
             first: Duration::from_millis(thinks),
@@ -88,6 +105,24 @@ fn answer(said: &scripted::Asked, asked: &Asked) -> Answer {
         };
     }
     said.tools.iter().find_map(write).unwrap()
+}
+
+/// What the model of a working session says.
+fn working(said: &scripted::Asked, asked: &Asked, called: usize) -> Answer {
+    let answer = match called {
+        CALLS.. => {
+            asked.ended.fetch_add(1, Ordering::Relaxed);
+            Answer::new("It is written.").at_once()
+        }
+        _ => said.tools.iter().find_map(write).unwrap(),
+    };
+    if called == 1 {
+        asked.begun.fetch_add(1, Ordering::Relaxed);
+    }
+    Answer {
+        first: THOUGHT,
+        ..answer
+    }
 }
 
 async fn one(customer: &mut Customer, agent: &str, folder: &std::path::Path) -> Duration {
@@ -111,43 +146,96 @@ fn memory(agent: &str) -> Option<String> {
     Some(said.split('/').next()?.trim().to_owned())
 }
 
-/// How soon events reach a subscriber: one is published, the next a moment after it came.
-async fn deliveries(up: &Up, events: usize) -> Vec<Duration> {
-    let mut reader = Customer::connect(up).await;
-    let mut writer = Customer::connect(up).await;
-    let keys = Keys::generate();
-    let filter = json!({"kinds": [1], "authors": [keys.public_key().to_hex()]});
-    reader
-        .send(json!(["REQ", "probe", filter]).to_string())
-        .await;
-    let mut times = Vec::new();
-    for number in 0..events {
-        let note = Draft::new(1)
-            .content(format!("{number}"))
-            .sign(&keys, now())
-            .unwrap();
-        let frame = format!("[\"EVENT\",{}]", note.as_json());
-        let began = Instant::now();
-        writer.send(frame).await;
-        loop {
-            let Message::Text(text) = reader.socket.next().await.unwrap().unwrap() else {
-                continue;
-            };
-            if text.contains(&note.id.to_hex()) {
-                break;
-            }
-        }
-        times.push(began.elapsed());
-        tokio::time::sleep(PAUSE).await;
+/// Eight jobs at once; how long each took.
+async fn eight(up: &Up, agents: &[&str], folder: &std::path::Path) -> Vec<Duration> {
+    let mut jobs = Vec::new();
+    for number in 0..EIGHT {
+        let mut customer = Customer::connect(up).await;
+        let agent = agents[number % agents.len()];
+        jobs.push(async move { one(&mut customer, agent, folder).await });
     }
-    times
+    futures_util::future::join_all(jobs).await
+}
+
+/// Does something again and again beside a future, until that is done.
+async fn beside<T>(done: impl Future<Output = T>, mut look: impl AsyncFnMut()) -> T {
+    let mut done = std::pin::pin!(done);
+    loop {
+        tokio::select! {
+            done = &mut done => return done,
+            () = look() => {}
+        }
+    }
+}
+
+/// How soon events reach a subscriber, and how soon a line of a file is on the disk.
+#[derive(Default)]
+struct Probe {
+    delivered: Vec<Duration>,
+    written: Vec<Duration>,
+}
+
+impl Probe {
+    /// Some events: one is published, the next a moment after it came.
+    async fn look(&mut self, up: &Up) {
+        let mut reader = Customer::connect(up).await;
+        let mut writer = Customer::connect(up).await;
+        let keys = Keys::generate();
+        let filter = json!({"kinds": [1], "authors": [keys.public_key().to_hex()]});
+        reader
+            .send(json!(["REQ", "probe", filter]).to_string())
+            .await;
+        for number in 0..20 {
+            let note = Draft::new(1)
+                .content(format!("{number}"))
+                .sign(&keys, now())
+                .unwrap();
+            let frame = format!("[\"EVENT\",{}]", note.as_json());
+            let began = Instant::now();
+            writer.send(frame).await;
+            loop {
+                let Message::Text(text) = reader.socket.next().await.unwrap().unwrap() else {
+                    continue;
+                };
+                if text.contains(&note.id.to_hex()) {
+                    break;
+                }
+            }
+            self.delivered.push(began.elapsed());
+            tokio::time::sleep(PAUSE / 2).await;
+            self.written.push(write_a_line(up.home.path()).await);
+            tokio::time::sleep(PAUSE / 2).await;
+        }
+    }
+
+    fn report(self, when: &str) {
+        line(&format!("delivery, {when}"), self.delivered);
+        line(&format!("a durable line, {when}"), self.written);
+    }
+}
+
+/// How long one line takes to be on the disk that the home is on, without treefort.
+async fn write_a_line(home: &std::path::Path) -> Duration {
+    let path = home.join("line");
+    let write = move || {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path);
+        let mut file = file.unwrap();
+        let began = Instant::now();
+        file.write_all(&[b'x'; 600]).unwrap();
+        file.sync_data().unwrap();
+        began.elapsed()
+    };
+    tokio::task::spawn_blocking(write).await.unwrap()
 }
 
 fn line(name: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
     println!(
-        "{name:<34} p50 {:>9.2?}  p99 {:>9.2?}  of {}",
+        "{name:<40} p50 {:>9.2?}  p99 {:>9.2?}  of {}",
         at(50),
         at(99),
         times.len()
@@ -223,32 +311,36 @@ async fn run() {
     }
 
     let up = Up::start(&url, MODEL, &config(0));
-    line(
-        "delivery, nothing else at work",
-        deliveries(&up, EVENTS).await,
-    );
-    let working = async {
-        let mut jobs = Vec::new();
-        for number in 0..EIGHT {
-            let mut customer = Customer::connect(&up).await;
-            let (agent, folder) = (agents[number % agents.len()], folder.path());
-            jobs.push(async move { one(&mut customer, agent, folder).await });
-        }
-        futures_util::future::join_all(jobs).await
-    };
+    let mut idle = Probe::default();
+    while idle.delivered.len() < EVENTS {
+        idle.look(&up).await;
+    }
+    idle.report("nothing else at work");
+
+    let mut starting = Probe::default();
     let began = Instant::now();
-    let mut beside = Vec::new();
-    let mut working = std::pin::pin!(working);
-    let times = loop {
-        tokio::select! {
-            times = &mut working => break times,
-            more = deliveries(&up, 20) => beside.extend(more),
-        }
-    };
+    let times = beside(eight(&up, &agents, folder.path()), async || {
+        starting.look(&up).await;
+    })
+    .await;
     println!(
         "{EIGHT} sessions at once: all done after {:.1?}",
         began.elapsed()
     );
     report("  each: job to result", times);
-    line("delivery beside them", beside);
+    starting.report("while they start");
+
+    asked.works.store(true, Ordering::Relaxed);
+    let mut at_work = Probe::default();
+    let all = |count: &AtomicUsize| count.load(Ordering::Relaxed) >= EIGHT;
+    let times = beside(eight(&up, &agents, folder.path()), async || {
+        if all(&asked.begun) && asked.ended.load(Ordering::Relaxed) == 0 {
+            at_work.look(&up).await;
+        } else {
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
+    report("  each, with 16 thoughts", times);
+    at_work.report("while all of them work");
 }
