@@ -15,7 +15,7 @@
 mod common;
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     process::Command,
     sync::{
         Arc,
@@ -27,6 +27,7 @@ use std::{
 use futures_util::StreamExt as _;
 use nostr::{JsonUtil as _, Keys};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 use treefort::{
     coordinator::now,
@@ -168,18 +169,43 @@ async fn beside<T>(done: impl Future<Output = T>, mut look: impl AsyncFnMut()) -
     }
 }
 
-/// How soon events reach a subscriber, and how soon a line of a file is on the disk.
+/// The least that a relay can do: what comes goes to the end of a file, and back when it is on the disk.
+struct Least(std::net::SocketAddr);
+
+impl Least {
+    fn start(home: &std::path::Path) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut file = std::fs::File::create(home.join("least")).unwrap();
+        std::thread::spawn(move || {
+            while let Ok((mut socket, _)) = listener.accept() {
+                socket.set_nodelay(true).unwrap();
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = socket.read(&mut bytes) {
+                    file.write_all(&bytes[..count]).unwrap();
+                    file.sync_data().unwrap();
+                    socket.write_all(&bytes[..count]).unwrap();
+                }
+            }
+        });
+        Self(address)
+    }
+}
+
+/// How soon events reach a subscriber, and how soon they could.
 #[derive(Default)]
 struct Probe {
     delivered: Vec<Duration>,
-    written: Vec<Duration>,
+    least: Vec<Duration>,
 }
 
 impl Probe {
     /// Some events: one is published, the next a moment after it came.
-    async fn look(&mut self, up: &Up) {
+    async fn look(&mut self, up: &Up, least: &Least) {
         let mut reader = Customer::connect(up).await;
         let mut writer = Customer::connect(up).await;
+        let mut bare = tokio::net::TcpStream::connect(least.0).await.unwrap();
+        bare.set_nodelay(true).unwrap();
         let keys = Keys::generate();
         let filter = json!({"kinds": [1], "authors": [keys.public_key().to_hex()]});
         reader
@@ -191,6 +217,12 @@ impl Probe {
                 .sign(&keys, now())
                 .unwrap();
             let frame = format!("[\"EVENT\",{}]", note.as_json());
+            let mut back = vec![0; frame.len()];
+            let began = Instant::now();
+            bare.write_all(frame.as_bytes()).await.unwrap();
+            bare.read_exact(&mut back).await.unwrap();
+            self.least.push(began.elapsed());
+            tokio::time::sleep(PAUSE / 2).await;
             let began = Instant::now();
             writer.send(frame).await;
             loop {
@@ -203,43 +235,30 @@ impl Probe {
             }
             self.delivered.push(began.elapsed());
             tokio::time::sleep(PAUSE / 2).await;
-            self.written.push(write_a_line(up.home.path()).await);
-            tokio::time::sleep(PAUSE / 2).await;
         }
     }
 
-    fn report(self, when: &str) {
-        line(&format!("delivery, {when}"), self.delivered);
-        line(&format!("a durable line, {when}"), self.written);
+    fn report(mut self, when: &str) {
+        self.delivered.sort_unstable();
+        self.least.sort_unstable();
+        let at = |times: &[Duration], share: usize| {
+            times[(times.len() * share / 100).min(times.len() - 1)]
+        };
+        let of = |times: &[Duration]| {
+            format!("p50 {:>9.2?}  p99 {:>9.2?}", at(times, 50), at(times, 99))
+        };
+        let times = |share: usize| {
+            at(&self.delivered, share).as_secs_f64() / at(&self.least, share).as_secs_f64()
+        };
+        println!("{when}, {} events:", self.delivered.len());
+        println!("  delivery         {}", of(&self.delivered));
+        println!("  the least        {}", of(&self.least));
+        println!(
+            "  times the least  p50 {:>9.1}  p99 {:>9.1}",
+            times(50),
+            times(99)
+        );
     }
-}
-
-/// How long one line takes to be on the disk that the home is on, without treefort.
-async fn write_a_line(home: &std::path::Path) -> Duration {
-    let path = home.join("line");
-    let write = move || {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        let mut file = file.unwrap();
-        let began = Instant::now();
-        file.write_all(&[b'x'; 600]).unwrap();
-        file.sync_data().unwrap();
-        began.elapsed()
-    };
-    tokio::task::spawn_blocking(write).await.unwrap()
-}
-
-fn line(name: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
-    println!(
-        "{name:<40} p50 {:>9.2?}  p99 {:>9.2?}  of {}",
-        at(50),
-        at(99),
-        times.len()
-    );
 }
 
 fn main() {
@@ -311,16 +330,17 @@ async fn run() {
     }
 
     let up = Up::start(&url, MODEL, &config(0));
+    let least = Least::start(up.home.path());
     let mut idle = Probe::default();
     while idle.delivered.len() < EVENTS {
-        idle.look(&up).await;
+        idle.look(&up, &least).await;
     }
     idle.report("nothing else at work");
 
     let mut starting = Probe::default();
     let began = Instant::now();
     let times = beside(eight(&up, &agents, folder.path()), async || {
-        starting.look(&up).await;
+        starting.look(&up, &least).await;
     })
     .await;
     println!(
@@ -335,7 +355,7 @@ async fn run() {
     let all = |count: &AtomicUsize| count.load(Ordering::Relaxed) >= EIGHT;
     let times = beside(eight(&up, &agents, folder.path()), async || {
         if all(&asked.begun) && asked.ended.load(Ordering::Relaxed) == 0 {
-            at_work.look(&up).await;
+            at_work.look(&up, &least).await;
         } else {
             tokio::time::sleep(PAUSE).await;
         }
