@@ -15,7 +15,7 @@ use super::{
     policy::may_leave,
     queue::Queue,
     talk::{Ended, Talk},
-    there,
+    there::Way,
     wire::{Dialler, Heard},
 };
 use crate::store::state::sync::{Entry, Sending};
@@ -24,8 +24,6 @@ use crate::store::state::sync::{Entry, Sending};
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 /// A connection on which nothing is to do is ended after this, unless it is listened on.
 const IDLE: Duration = Duration::from_secs(20);
-/// What a relay knows is asked again after this.
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
 /// Events that are sent before anything is heard.
 const AT_ONCE: usize = 8;
 /// Rows that are compared with what a relay has at once.
@@ -36,7 +34,7 @@ const LOOKED_FOR: usize = 50;
 /// Keeps up with one relay until the program stops.
 pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
     let mut retry = RETRY;
-    let mut knows: Option<(bool, Instant)> = None;
+    let mut way = Way::default();
     let listens = hub.comes_down(&link.url);
     loop {
         if !listens {
@@ -52,7 +50,7 @@ pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
             }
         }
         let began = Instant::now();
-        let (ended, settled) = Box::pin(converse(&hub, &link, &dialler, &mut knows)).await;
+        let (ended, settled) = Box::pin(converse(&hub, &link, &dialler, &mut way)).await;
         link.say(|said| said.connected = false);
         let ended = match ended {
             Ok(()) => {
@@ -79,7 +77,7 @@ async fn converse(
     hub: &Hub,
     link: &Link,
     dialler: &Dialler,
-    knows: &mut Option<(bool, Instant)>,
+    way: &mut Way,
 ) -> (Result<(), Ended>, u64) {
     let mut queue = match Queue::new(hub.around.state.clone(), link.id) {
         Ok(queue) => queue,
@@ -87,7 +85,7 @@ async fn converse(
     };
     let ended = tokio::select! {
         () = hub.stop.cancelled() => Err(Ended::Stopped),
-        ended = exchange(hub, link, dialler, knows, &mut queue) => ended,
+        ended = exchange(hub, link, dialler, way, &mut queue) => ended,
     };
     // What was answered is kept however it ended.
     let kept = match &ended {
@@ -102,7 +100,7 @@ async fn exchange(
     hub: &Hub,
     link: &Link,
     dialler: &Dialler,
-    knows: &mut Option<(bool, Instant)>,
+    way: &mut Way,
     queue: &mut Queue,
 ) -> Result<(), Ended> {
     let mut talk = Talk::open(hub, link, dialler).await?;
@@ -111,7 +109,7 @@ async fn exchange(
         said.problem = None;
     });
     queue.remember(|remembered| remembered.spoken_at = Timestamp::now().as_secs());
-    look(&mut talk, dialler, knows, queue).await?;
+    look(&mut talk, dialler, way, queue).await?;
     let mut listening = Listening::new(hub, link, queue.remembered.heard_until);
     listening.open(&mut talk).await?;
     let mut took: Vec<EventId> = Vec::new();
@@ -133,7 +131,7 @@ async fn exchange(
         if !queue.is_idle() {
             idle_since = now;
         } else if !took.is_empty() {
-            doubt(&mut talk, &mut took).await?;
+            doubt(&mut talk, way, &mut took).await?;
             continue;
         }
         let until = match (queue.due(), listening.is_on()) {
@@ -179,7 +177,7 @@ async fn exchange(
 async fn look(
     talk: &mut Talk<'_>,
     dialler: &Dialler,
-    knows: &mut Option<(bool, Instant)>,
+    way: &mut Way,
     queue: &mut Queue,
 ) -> Result<(), Ended> {
     let mut after = None;
@@ -189,21 +187,13 @@ async fn look(
             return Ok(());
         };
         after = Some(*last);
-        let by_nip77 = match *knows {
-            Some((knows, since)) if since.elapsed() < KNOWN_FOR => knows,
-            _ => {
-                let known = dialler.knows(&talk.link.url, 77).await;
-                *knows = Some((known, Instant::now()));
-                known
-            }
-        };
         let mut waiting = Vec::with_capacity(rows.len());
         for (_, entry) in &rows {
             let event = talk.hub.around.relay.get(entry.id).await;
             let author = event.map_err(Error::from)?.map(|event| event.pubkey);
             waiting.push((entry.clone(), author));
         }
-        let there = there::of(talk, &waiting, by_nip77).await?;
+        let there = way.of(talk, dialler, &waiting).await?;
         let now = Instant::now();
         for (seq, entry) in rows {
             if there.contains(&entry.id) {
@@ -266,7 +256,7 @@ async fn last_look(hub: &Hub, link: &Link, entry: &Entry) -> Result<Result<Strin
 }
 
 /// Looks for some of what the relay says that it took: one that lies is named to the owner. Nothing is sent again.
-async fn doubt(talk: &mut Talk<'_>, took: &mut Vec<EventId>) -> Result<(), Ended> {
+async fn doubt(talk: &mut Talk<'_>, way: &mut Way, took: &mut Vec<EventId>) -> Result<(), Ended> {
     let asked = std::mem::take(took);
     let mut lasting = Vec::with_capacity(asked.len());
     for id in asked {
@@ -279,7 +269,7 @@ async fn doubt(talk: &mut Talk<'_>, took: &mut Vec<EventId>) -> Result<(), Ended
     if lasting.is_empty() {
         return Ok(());
     }
-    let Some(found) = there::ask(talk, &lasting).await? else {
+    let Some(found) = way.ask(talk, &lasting).await? else {
         return Ok(());
     };
     let missing = lasting.iter().filter(|id| !found.contains(id)).count();

@@ -1,17 +1,21 @@
 //! What a relay has already: asked before anything is sent, so that what left before a crash does not leave again.
 //!
-//! By NIP-77 when the relay knows it, else by asking for the ids. One that does not let itself be asked is sent to all the
-//! same: it knows an event that it has.
+//! By NIP-77 when the relay knows it, else by asking for the ids. One that does not let itself be asked, or does not answer,
+//! is sent to all the same: it knows an event that it has.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use nostr::{Event, EventId, JsonUtil as _};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    talk::{Ended, Talk},
-    wire::Heard,
+    talk::{Ended, PATIENCE, Talk},
+    wire::{Dialler, Heard},
 };
 use crate::store::state::sync::Entry;
 
@@ -23,50 +27,120 @@ const FRAME: u64 = 60_000;
 const ROUNDS: usize = 500;
 /// Authors that one filter names.
 const AUTHORS: usize = 200;
+/// How a relay let itself be asked is remembered for so long.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// After so many questions in a row without an answer there are no more; one may have been lost with its connection.
+const SILENCES: u32 = 2;
 
-/// Which of these events a relay has.
-pub(super) async fn of(
-    talk: &mut Talk<'_>,
-    waiting: &[(Entry, Option<nostr::PublicKey>)],
-    by_nip77: bool,
-) -> Result<HashSet<EventId>, Ended> {
-    if waiting.is_empty() {
-        return Ok(HashSet::new());
+/// How a relay lets itself be asked, as far as that is known.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    by: Option<(By, Instant)>,
+    silences: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// NIP-77.
+    Reconciling,
+    /// For ids.
+    Ids,
+    /// It leaves questions unanswered.
+    Nothing,
+}
+
+impl Way {
+    fn known(&self) -> Option<By> {
+        let (by, since) = self.by?;
+        (since.elapsed() < REMEMBERED).then_some(by)
     }
-    if by_nip77 && let Some(there) = reconcile(talk, waiting).await? {
-        return Ok(there);
+
+    fn is(&mut self, by: By) {
+        self.by = Some((by, Instant::now()));
+        self.silences = 0;
     }
-    let ids: Vec<EventId> = waiting.iter().map(|(entry, _)| entry.id).collect();
-    let mut there = HashSet::new();
-    for page in ids.chunks(ASKED) {
-        match ask(talk, page).await? {
-            Some(found) => there.extend(found),
-            None => break,
+
+    /// Which of these events the relay has.
+    pub(super) async fn of(
+        &mut self,
+        talk: &mut Talk<'_>,
+        dialler: &Dialler,
+        waiting: &[(Entry, Option<nostr::PublicKey>)],
+    ) -> Result<HashSet<EventId>, Ended> {
+        let by = match self.known() {
+            Some(by) => by,
+            None => {
+                let by = match dialler.knows(&talk.link.url, 77).await {
+                    true => By::Reconciling,
+                    false => By::Ids,
+                };
+                self.is(by);
+                by
+            }
+        };
+        if by == By::Reconciling {
+            // However it fails, also by silence or by hanging up, it is asked for ids next.
+            self.is(By::Ids);
+            if let Some(there) = reconcile(talk, waiting).await? {
+                self.is(By::Reconciling);
+                return Ok(there);
+            }
         }
+        let ids: Vec<EventId> = waiting.iter().map(|(entry, _)| entry.id).collect();
+        let mut there = HashSet::new();
+        for page in ids.chunks(ASKED) {
+            match self.ask(talk, page).await? {
+                Some(found) => there.extend(found),
+                None => break,
+            }
+        }
+        Ok(there)
     }
-    Ok(there)
+
+    /// Asks for ids; nothing when the relay does not answer such questions.
+    pub(super) async fn ask(
+        &mut self,
+        talk: &mut Talk<'_>,
+        ids: &[EventId],
+    ) -> Result<Option<HashSet<EventId>>, Ended> {
+        if self.known() == Some(By::Nothing) {
+            return Ok(None);
+        }
+        let answer = ask(talk, ids).await;
+        match answer {
+            Ok(_) => self.silences = 0,
+            Err(Ended::Slow) => {
+                self.silences += 1;
+                if self.silences >= SILENCES {
+                    tracing::debug!("the relay leaves questions unanswered; it is sent to without");
+                    self.is(By::Nothing);
+                }
+            }
+            Err(_) => {}
+        }
+        answer
+    }
 }
 
 /// Asks for ids; nothing when the relay does not answer such questions.
-pub(super) async fn ask(
-    talk: &mut Talk<'_>,
-    ids: &[EventId],
-) -> Result<Option<HashSet<EventId>>, Ended> {
+async fn ask(talk: &mut Talk<'_>, ids: &[EventId]) -> Result<Option<HashSet<EventId>>, Ended> {
     let wanted: HashSet<EventId> = ids.iter().copied().collect();
     let filter = json!({"ids": ids, "limit": ids.len()});
     for attempt in 0..2 {
         let name = talk.name("ids");
         talk.request(&name, std::slice::from_ref(&filter))?;
         let mut found = HashSet::new();
+        let mut until = Instant::now() + PATIENCE;
         let closed = loop {
-            match talk.hear_in_time().await? {
+            match talk.hear_until(until).await? {
                 Heard::Event(of, json) if of == name => {
                     // Only whoever has the event can show one that verifies.
                     if let Ok(event) = Event::from_json(&json)
                         && wanted.contains(&event.id)
                         && event.verify().is_ok()
+                        && found.insert(event.id)
                     {
-                        found.insert(event.id);
+                        until = Instant::now() + PATIENCE;
                     }
                 }
                 Heard::EndOfStored(of) if of == name => break None,
@@ -120,8 +194,9 @@ async fn reconcile(
     let name = talk.name("neg");
     talk.say(json!(["NEG-OPEN", name, filter(waiting), hex::encode(first)]).to_string())?;
     let mut missing: HashSet<EventId> = HashSet::new();
-    for _ in 0..ROUNDS {
-        let said = match talk.hear_in_time().await? {
+    let (mut rounds, mut until) = (0, Instant::now() + PATIENCE);
+    while rounds < ROUNDS {
+        let said = match talk.hear_until(until).await? {
             Heard::Negentropy(of, said) if of == name => said,
             Heard::NegentropyError(of, words) | Heard::Closed(of, words) if of == name => {
                 tracing::debug!(words, "the relay does not reconcile");
@@ -133,6 +208,8 @@ async fn reconcile(
                 continue;
             }
         };
+        rounds += 1;
+        until = Instant::now() + PATIENCE;
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = hex::decode(said)
             .ok()
