@@ -1,7 +1,7 @@
 //! A relay that the tests script, over real WebSockets: slow, cutting, rate-limiting, lying, refusing, replaying.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -32,14 +32,32 @@ pub(crate) struct Manner {
     pub(crate) limit: Option<usize>,
     /// Kinds that it refuses, with its words.
     pub(crate) refuses: HashMap<u16, String>,
-    /// Says that it took an event, and throws it away.
-    pub(crate) lies: bool,
+    /// Of each so many events that it takes, it throws the last away, and says that it took it.
+    pub(crate) loses: Option<usize>,
+    /// Sends these to every subscription, whatever it asks for.
+    pub(crate) replays: Vec<Event>,
     /// Wants to know who writes and reads.
     pub(crate) auth: bool,
     /// How many events fail first.
     pub(crate) fails: usize,
-    /// Answers no question.
+    /// Refuses every question.
     pub(crate) closed: bool,
+    /// Leaves every question unanswered.
+    pub(crate) deaf: bool,
+    /// What it does when somebody wants to reconcile (NIP-77), which it cannot.
+    pub(crate) negentropy: Negentropy,
+}
+
+/// What a relay does that cannot reconcile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Negentropy {
+    /// Nothing.
+    #[default]
+    Unanswered,
+    /// It says so.
+    Refused,
+    /// It ends the connection.
+    Cut,
 }
 
 struct Shared {
@@ -52,6 +70,10 @@ struct Shared {
     sent: Mutex<HashMap<EventId, usize>>,
     /// The order in which events came.
     order: Mutex<Vec<EventId>>,
+    /// How often it took an event, or had it already when it was sent: once for each, or somebody sent it in vain.
+    taken: Mutex<HashMap<EventId, usize>>,
+    /// What it said that it took, and threw away.
+    lost: Mutex<Vec<EventId>>,
     /// All other messages.
     asked: Mutex<Vec<Value>>,
     connections: AtomicUsize,
@@ -80,6 +102,8 @@ impl Foreign {
             kept: Mutex::default(),
             sent: Mutex::default(),
             order: Mutex::default(),
+            taken: Mutex::default(),
+            lost: Mutex::default(),
             asked: Mutex::default(),
             connections: AtomicUsize::new(0),
             live: broadcast::channel(4096).0,
@@ -94,6 +118,11 @@ impl Foreign {
 
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/", self.address)
+    }
+
+    /// It behaves otherwise from here on.
+    pub(crate) fn behave(&self, change: impl FnOnce(&mut Manner)) {
+        change(&mut self.shared.manner.lock().unwrap());
     }
 
     /// Nobody answers any more.
@@ -132,6 +161,16 @@ impl Foreign {
 
     pub(crate) fn order(&self) -> Vec<EventId> {
         self.shared.order.lock().unwrap().clone()
+    }
+
+    /// How often it took each event, or had it already.
+    pub(crate) fn taken(&self) -> HashMap<EventId, usize> {
+        self.shared.taken.lock().unwrap().clone()
+    }
+
+    /// What it threw away.
+    pub(crate) fn lost(&self) -> BTreeSet<EventId> {
+        self.shared.lost.lock().unwrap().iter().copied().collect()
     }
 
     pub(crate) fn asked(&self, verb: &str) -> Vec<Value> {
@@ -258,6 +297,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                     vec![json!(["CLOSED", name, "auth-required: who are you"]).to_string()]
                 } else if manner.closed {
                     vec![json!(["CLOSED", name, "blocked: write only"]).to_string()]
+                } else if manner.deaf {
+                    continue;
                 } else {
                     let filters: Vec<Filter> = message.as_array().unwrap()[2..]
                         .iter()
@@ -271,6 +312,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                         .filter(|(event, _)| matches(&filters, event))
                         .map(|(_, raw)| format!("[\"EVENT\",{},{raw}]", json!(name)))
                         .collect();
+                    let replayed = manner
+                        .replays
+                        .iter()
+                        .map(|event| format!("[\"EVENT\",{},{}]", json!(name), event.as_json()));
+                    found.extend(replayed);
                     found.push(json!(["EOSE", name]).to_string());
                     open.insert(name, filters);
                     found
@@ -280,9 +326,17 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                 open.remove(message[1].as_str().unwrap());
                 continue;
             }
-            _ => {
+            verb => {
+                let is_open = verb == "NEG-OPEN";
+                let name = message[1].clone();
                 shared.asked.lock().unwrap().push(message);
-                continue;
+                match manner.negentropy {
+                    Negentropy::Refused if is_open => {
+                        vec![json!(["NEG-ERR", name, "blocked: not today"]).to_string()]
+                    }
+                    Negentropy::Cut if is_open => return,
+                    _ => continue,
+                }
             }
         };
         for answer in answers {
@@ -315,12 +369,18 @@ fn take(
         shared.manner.lock().unwrap().fails -= 1;
         return (false, "error: a bad day".to_owned());
     }
-    if manner.lies {
-        return (true, String::new());
-    }
+    *shared.taken.lock().unwrap().entry(event.id).or_default() += 1;
+    let mut lost = shared.lost.lock().unwrap();
     let mut kept = shared.kept.lock().unwrap();
     if kept.iter().any(|(known, _)| known.id == event.id) {
         return (false, "duplicate: have it".to_owned());
+    }
+    // One that is lost without a word was not promised.
+    let cut = manner.cut_after.is_some_and(|most| events >= most);
+    let of = kept.len() + lost.len() + 1;
+    if !cut && manner.loses.is_some_and(|loses| of.is_multiple_of(loses)) {
+        lost.push(event.id);
+        return (true, String::new());
     }
     kept.push((event.clone(), raw));
     // Nobody may listen.
