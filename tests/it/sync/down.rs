@@ -39,7 +39,24 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
             .unwrap()
     };
     let good = job(&[&us], &friend, now());
+    // A job of the owner's own, for somebody else: who was asked may answer.
+    let asked = job(&[&other], &treefort.operator(), now());
+    give(
+        &mut treefort.client(&treefort.operator()).await,
+        &[asked.clone()],
+    )
+    .await;
+    let answer = |kind: u16, to: &Event, by: &Keys| {
+        Draft::new(kind)
+            .tag(["e", &to.id.to_hex()])
+            .tag(["p", &operator])
+            .tag(["status", "processing"])
+            .sign(by, now())
+            .unwrap()
+    };
     let wanted = [
+        answer(7000, &asked, &stranger),
+        answer(6050, &asked, &stranger),
         said(1, &operator),
         said(7, &us),
         said(1111, &operator),
@@ -48,6 +65,10 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
     let mut forged = said(1, &operator);
     forged.content = "not what was signed".to_owned();
     let unwanted = [
+        answer(7000, &asked, &friend),
+        answer(6050, &said(5050, &other), &stranger),
+        answer(7000, &said(1, &operator), &stranger),
+        answer(6100, &asked, &stranger),
         said(1, &other),
         said(3, &operator),
         said(30023, &operator),
