@@ -26,8 +26,6 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 const IDLE: Duration = Duration::from_secs(20);
 /// Events that are sent before anything is heard.
 const AT_ONCE: usize = 8;
-/// Rows that are compared with what a relay has at once.
-const LOOKED_AT: usize = 10_000;
 /// Of what a relay took in a conversation, so many are looked for when all is done.
 const LOOKED_FOR: usize = 50;
 
@@ -109,6 +107,7 @@ async fn exchange(
         said.problem = None;
     });
     queue.remember(|remembered| remembered.spoken_at = Timestamp::now().as_secs());
+    // Before it is listened to: much may come in then.
     look(&mut talk, dialler, way, queue).await?;
     let mut listening = Listening::new(hub, link, queue.remembered.heard_until);
     listening.open(&mut talk).await?;
@@ -124,6 +123,10 @@ async fn exchange(
                 more = next.is_some();
                 let Some((seq, entry)) = next else { break };
                 send(&talk, queue, seq, entry).await?;
+            }
+            if queue.wants_look() {
+                look(&mut talk, dialler, way, queue).await?;
+                more = true;
             }
         }
         let now = Instant::now();
@@ -173,35 +176,32 @@ async fn exchange(
     }
 }
 
-/// Finds out what of all that waits is there already.
+/// Finds out what of that which leaves next is there already.
 async fn look(
     talk: &mut Talk<'_>,
     dialler: &Dialler,
     way: &mut Way,
     queue: &mut Queue,
 ) -> Result<(), Ended> {
-    let mut after = None;
-    loop {
-        let rows = queue.waiting(after, LOOKED_AT)?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(*last);
-        let mut waiting = Vec::with_capacity(rows.len());
-        for (_, entry) in &rows {
-            let event = talk.hub.around.relay.get(entry.id).await;
-            let author = event.map_err(Error::from)?.map(|event| event.pubkey);
-            waiting.push((entry.clone(), author));
-        }
-        let there = way.of(talk, dialler, &waiting).await?;
-        let now = Instant::now();
-        for (seq, entry) in rows {
-            if there.contains(&entry.id) {
-                queue.settle(seq, entry, Sending::There, now);
-            }
-        }
-        queue.store()?;
+    // A relay that nothing waits for is not asked how it is asked.
+    let mut rows = queue.to_look_at(1)?;
+    if !rows.is_empty() {
+        rows = queue.to_look_at(way.at_once(talk, dialler).await)?;
     }
+    let Some(last) = rows.last().map(|(seq, _)| *seq) else {
+        queue.looked(0);
+        return Ok(());
+    };
+    let there = way.of(talk, dialler, &rows).await?;
+    let now = Instant::now();
+    for (seq, entry) in rows {
+        if there.contains(&entry.id) {
+            queue.settle(seq, entry, Sending::There, now);
+        }
+    }
+    queue.store()?;
+    queue.looked(last);
+    Ok(())
 }
 
 /// Sends one row, if it still may leave.

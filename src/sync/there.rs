@@ -21,6 +21,8 @@ use crate::store::state::sync::Entry;
 
 /// Ids that are asked for at once: relays allow no more than a few hundred.
 const ASKED: usize = 200;
+/// Events that are reconciled at once.
+const RECONCILED: usize = 10_000;
 /// Bytes of one message of NIP-77.
 const FRAME: u64 = 60_000;
 /// Messages of one reconciliation; every one of them narrows it down.
@@ -60,33 +62,49 @@ impl Way {
         self.silences = 0;
     }
 
+    async fn by(&mut self, talk: &Talk<'_>, dialler: &Dialler) -> By {
+        if let Some(by) = self.known() {
+            return by;
+        }
+        let by = match dialler.knows(&talk.link.url, 77).await {
+            true => By::Reconciling,
+            false => By::Ids,
+        };
+        self.is(by);
+        by
+    }
+
+    /// How many events are best asked for at once: so many are known before the first of them leaves.
+    pub(super) async fn at_once(&mut self, talk: &Talk<'_>, dialler: &Dialler) -> usize {
+        match self.by(talk, dialler).await {
+            By::Ids => ASKED,
+            By::Reconciling | By::Nothing => RECONCILED,
+        }
+    }
+
     /// Which of these events the relay has.
     pub(super) async fn of(
         &mut self,
         talk: &mut Talk<'_>,
         dialler: &Dialler,
-        waiting: &[(Entry, Option<nostr::PublicKey>)],
+        waiting: &[(u64, Entry)],
     ) -> Result<HashSet<EventId>, Ended> {
-        let by = match self.known() {
-            Some(by) => by,
-            None => {
-                let by = match dialler.knows(&talk.link.url, 77).await {
-                    true => By::Reconciling,
-                    false => By::Ids,
-                };
-                self.is(by);
-                by
-            }
-        };
-        if by == By::Reconciling {
+        if self.by(talk, dialler).await == By::Reconciling {
             // However it fails, also by silence or by hanging up, it is asked for ids next.
             self.is(By::Ids);
-            if let Some(there) = reconcile(talk, waiting).await? {
-                self.is(By::Reconciling);
-                return Ok(there);
+            match reconcile(talk, waiting).await {
+                Ok(Some(there)) => {
+                    self.is(By::Reconciling);
+                    return Ok(there);
+                }
+                Ok(None) => {}
+                Err(ended) => {
+                    self.silences = u32::from(matches!(ended, Ended::Slow));
+                    return Err(ended);
+                }
             }
         }
-        let ids: Vec<EventId> = waiting.iter().map(|(entry, _)| entry.id).collect();
+        let ids: Vec<EventId> = waiting.iter().map(|(_, entry)| entry.id).collect();
         let mut there = HashSet::new();
         for page in ids.chunks(ASKED) {
             match self.ask(talk, page).await? {
@@ -171,11 +189,11 @@ async fn ask(talk: &mut Talk<'_>, ids: &[EventId]) -> Result<Option<HashSet<Even
 /// Which of these events a relay has, by NIP-77; nothing when it did not work out.
 async fn reconcile(
     talk: &mut Talk<'_>,
-    waiting: &[(Entry, Option<nostr::PublicKey>)],
+    waiting: &[(u64, Entry)],
 ) -> Result<Option<HashSet<EventId>>, Ended> {
     let mut storage = NegentropyStorageVector::with_capacity(waiting.len());
     let mut ids = HashSet::with_capacity(waiting.len());
-    for (entry, _) in waiting {
+    for (_, entry) in waiting {
         if ids.insert(entry.id)
             && let Err(error) =
                 storage.insert(entry.created_at, Id::from_byte_array(entry.id.to_bytes()))
@@ -237,9 +255,9 @@ async fn reconcile(
 }
 
 /// All that waits, as narrow as a filter says it.
-fn filter(waiting: &[(Entry, Option<nostr::PublicKey>)]) -> serde_json::Value {
-    let kinds: BTreeSet<u16> = waiting.iter().map(|(entry, _)| entry.kind).collect();
-    let times = waiting.iter().map(|(entry, _)| entry.created_at);
+fn filter(waiting: &[(u64, Entry)]) -> serde_json::Value {
+    let kinds: BTreeSet<u16> = waiting.iter().map(|(_, entry)| entry.kind).collect();
+    let times = waiting.iter().map(|(_, entry)| entry.created_at);
     let mut filter = json!({
         "kinds": kinds,
         "since": times.clone().min().unwrap_or(0),
@@ -247,7 +265,7 @@ fn filter(waiting: &[(Entry, Option<nostr::PublicKey>)]) -> serde_json::Value {
     });
     let authors: Option<BTreeSet<String>> = waiting
         .iter()
-        .map(|(_, author)| author.map(|author| author.to_hex()))
+        .map(|(_, entry)| entry.author.map(|author| author.to_hex()))
         .collect();
     if let Some(authors) = authors.filter(|authors| authors.len() <= AUTHORS) {
         filter["authors"] = json!(authors);

@@ -66,6 +66,8 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     /// What it has: the bytes as they came.
     kept: Mutex<Vec<(Event, String)>>,
+    /// Where in it an event is.
+    places: Mutex<HashMap<EventId, usize>>,
     /// How often each event was sent to it.
     sent: Mutex<HashMap<EventId, usize>>,
     /// The order in which events came.
@@ -100,6 +102,7 @@ impl Foreign {
             manner: Mutex::new(manner),
             tls,
             kept: Mutex::default(),
+            places: Mutex::default(),
             sent: Mutex::default(),
             order: Mutex::default(),
             taken: Mutex::default(),
@@ -142,12 +145,7 @@ impl Foreign {
     }
 
     pub(crate) fn has(&self, id: &EventId) -> bool {
-        self.shared
-            .kept
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|(event, _)| event.id == *id)
+        self.shared.places.lock().unwrap().contains_key(id)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -188,8 +186,7 @@ impl Foreign {
 
     /// Somebody else publishes here.
     pub(crate) fn publish(&self, event: &Event) {
-        let mut kept = self.shared.kept.lock().unwrap();
-        kept.push((event.clone(), event.as_json()));
+        keep(&self.shared, event, event.as_json());
         // Nobody may listen yet.
         let _ = self.shared.live.send(event.clone());
     }
@@ -304,13 +301,9 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                         .iter()
                         .map(|filter| Filter::from_json(filter.to_string()).unwrap())
                         .collect();
-                    let mut found: Vec<String> = shared
-                        .kept
-                        .lock()
-                        .unwrap()
-                        .iter()
-                        .filter(|(event, _)| matches(&filters, event))
-                        .map(|(_, raw)| format!("[\"EVENT\",{},{raw}]", json!(name)))
+                    let mut found: Vec<String> = stored(shared, &filters)
+                        .into_iter()
+                        .map(|raw| format!("[\"EVENT\",{},{raw}]", json!(name)))
                         .collect();
                     let replayed = manner
                         .replays
@@ -371,21 +364,44 @@ fn take(
     }
     *shared.taken.lock().unwrap().entry(event.id).or_default() += 1;
     let mut lost = shared.lost.lock().unwrap();
-    let mut kept = shared.kept.lock().unwrap();
-    if kept.iter().any(|(known, _)| known.id == event.id) {
+    let held = shared.kept.lock().unwrap().len();
+    if shared.places.lock().unwrap().contains_key(&event.id) {
         return (false, "duplicate: have it".to_owned());
     }
     // One that is lost without a word was not promised.
     let cut = manner.cut_after.is_some_and(|most| events >= most);
-    let of = kept.len() + lost.len() + 1;
+    let of = held + lost.len() + 1;
     if !cut && manner.loses.is_some_and(|loses| of.is_multiple_of(loses)) {
         lost.push(event.id);
         return (true, String::new());
     }
-    kept.push((event.clone(), raw));
+    keep(shared, event, raw);
     // Nobody may listen.
     let _ = shared.live.send(event.clone());
     (true, String::new())
+}
+
+fn keep(shared: &Shared, event: &Event, raw: String) {
+    let mut kept = shared.kept.lock().unwrap();
+    let place = kept.len();
+    shared.places.lock().unwrap().insert(event.id, place);
+    kept.push((event.clone(), raw));
+}
+
+/// What it has that matches. Who names ids gets them without a look at everything.
+fn stored(shared: &Shared, filters: &[Filter]) -> Vec<String> {
+    let kept = shared.kept.lock().unwrap();
+    let places = shared.places.lock().unwrap();
+    let raw = |(event, raw): &(Event, String)| matches(filters, event).then(|| raw.clone());
+    if filters.iter().all(|filter| filter.ids.is_some()) {
+        let ids: BTreeSet<EventId> = filters
+            .iter()
+            .flat_map(|filter| filter.ids.clone().unwrap_or_default())
+            .collect();
+        let found = ids.iter().filter_map(|id| places.get(id));
+        return found.filter_map(|place| raw(&kept[*place])).collect();
+    }
+    kept.iter().filter_map(raw).collect()
 }
 
 fn matches(filters: &[Filter], event: &Event) -> bool {
