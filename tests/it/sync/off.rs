@@ -166,6 +166,20 @@ async fn open_the_page(day: &Day) {
     assert!(!socket.query(json!({"limit": 100})).await.is_empty());
 }
 
+/// What a browser does that looks at what an agent made.
+async fn look_at_the_copy(day: &Day) {
+    let shown = ["preview", "--static", "--detach", "--json"];
+    let shown: Value = serde_json::from_str(&day.ok(&shown).await).unwrap();
+    let url = shown["url"].as_str().unwrap();
+    let host = url.split('/').nth(2).unwrap();
+    let (name, port) = host.rsplit_once(':').unwrap();
+    let here = format!("127.0.0.1:{port}").parse().unwrap();
+    let browser = reqwest::Client::builder().resolve(name, here);
+    let answer = browser.build().unwrap().get(url).send().await.unwrap();
+    assert!(!answer.status().is_server_error(), "{answer:?}");
+    day.ok(&["preview", "--end"]).await;
+}
+
 /// Events that name places elsewhere: where their author writes and reads, where an answer is wanted, where more is to be
 /// found.
 async fn hear_of_places(day: &Day) {
@@ -221,6 +235,7 @@ async fn a_whole_day_without_sync_connects_to_nobody_outside() {
     day.ok(&["apply", "--yes"]).await;
     assert!(day.path("project/dark.css").exists());
     open_the_page(&day).await;
+    look_at_the_copy(&day).await;
     hear_of_places(&day).await;
     // One that fails, and one that is broken off.
     day.model.then(Behaviour::Fail(500));
