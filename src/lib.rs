@@ -71,7 +71,8 @@
 //!   `workspace::tests::properties::*`, `workspace::tests::crash::*`, `workspace::tests::hostile::*`.
 //! * **No page of another origin reads or acts, and nobody without a bearer:** `web::access::*`.
 //! * **Nothing leaves unless the owner says so; what leaves does so once, as it was signed:** `sync::off::*`,
-//!   `sync::up::*`, `sync::crash::*`, `sync::policy::tests::*`.
+//!   `sync::three::*`, `sync::up::*`, `sync::crash::*`, `sync::policy::tests::*`.
+//! * **Of two that follow each other only one does a job, and both fall silent:** `sync::two::*`.
 //! * **Nothing that treefort signed itself starts a customer's job:**
 //!   `jobs::access::nothing_that_treefort_signs_itself_starts_a_job`.
 

@@ -1,9 +1,10 @@
-//! What comes from other relays: what is said to us, jobs for this treefort, and cancellations of those.
+//! What comes from other relays: what is said to us, answers to what was asked of others, jobs for this treefort, and
+//! cancellations of those.
 //!
 //! It enters by the relay's one door, marked with where it came from. A job has to be for this treefort alone, from
 //! somebody who is admitted, and fresh: a relay that repeats old ones wakes nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use nostr::{Event, EventId, Filter, JsonUtil as _, Kind, PublicKey, Timestamp};
 use serde_json::{Value, json};
@@ -17,7 +18,13 @@ use super::{
 };
 use crate::{
     keys::Admit,
-    nips::{kind, nip01, nip40, nip90::Scheme, reference::named_keys},
+    nips::{
+        kind,
+        nip01::{self, first_tag},
+        nip40,
+        nip90::Scheme,
+        reference::named_keys,
+    },
     relay::Accepted,
 };
 
@@ -25,6 +32,12 @@ use crate::{
 const SAID: [u16; 3] = [kind::NOTE, kind::COMMENT, kind::REACTION];
 /// Kinds of jobs that are done for others.
 const JOBS: [u16; 2] = [kind::TEXT_GENERATION, kind::AGENT_TASK];
+/// Answers to jobs of ours that others do.
+const ANSWERS: [u16; 3] = [
+    kind::JOB_FEEDBACK,
+    kind::TEXT_GENERATION + 1000,
+    kind::AGENT_TASK_RESULT,
+];
 /// Session keys that are listened for, the newest first.
 const SESSIONS: usize = 200;
 /// Jobs whose cancellation is listened for.
@@ -57,6 +70,8 @@ pub(super) enum Unwanted {
     NotAdmitted,
     #[error("it is old, or from the future")]
     Stale,
+    #[error("it answers nothing that was asked of its author")]
+    NotAsked,
     #[error("it takes back what is not here")]
     Nothing,
     #[error("no stream from this relay takes it")]
@@ -72,8 +87,9 @@ pub(super) struct Listening<'a> {
     /// The subscription and the keys that it names.
     open: Option<(String, BTreeSet<PublicKey>)>,
     /// The same for jobs that may be cancelled.
-    cancels: Option<(String, BTreeSet<EventId>)>,
-    jobs: BTreeSet<EventId>,
+    cancels: Option<(String, VecDeque<EventId>)>,
+    /// The newest last.
+    jobs: VecDeque<EventId>,
     room: f64,
     counted: Instant,
 }
@@ -92,7 +108,7 @@ impl<'a> Listening<'a> {
             since,
             open: None,
             cancels: None,
-            jobs: BTreeSet::new(),
+            jobs: VecDeque::new(),
             room: BURST,
             counted: Instant::now(),
         }
@@ -116,8 +132,9 @@ impl<'a> Listening<'a> {
             };
             let now = Timestamp::now().as_secs();
             let fresh = now.saturating_sub(self.hub.max_age_s).max(self.since);
+            let said: Vec<u16> = SAID.into_iter().chain(ANSWERS).collect();
             let said =
-                json!({"kinds": SAID, "#p": hexes(&keys), "since": self.since, "limit": LIMIT});
+                json!({"kinds": said, "#p": hexes(&keys), "since": self.since, "limit": LIMIT});
             let jobs = json!({
                 "kinds": JOBS,
                 "#p": [self.hub.coordinator().to_hex()],
@@ -168,16 +185,16 @@ impl<'a> Listening<'a> {
     }
 
     /// The newest jobs that came from this relay.
-    async fn jobs_from_here(&self) -> Result<BTreeSet<EventId>, Error> {
+    async fn jobs_from_here(&self) -> Result<VecDeque<EventId>, Error> {
         let around = &self.hub.around;
         let filter = Filter::new()
             .kinds(JOBS.map(Kind::from))
             .limit(CANCELLED * 10);
-        let mut jobs = BTreeSet::new();
+        let mut jobs = VecDeque::new();
         for job in around.relay.query(filter).await? {
             let from = around.state.sync_came_from(&job.id)?;
             if from.as_deref() == Some(self.link.url.as_str()) && jobs.len() < CANCELLED {
-                jobs.insert(job.id);
+                jobs.push_front(job.id);
             }
         }
         Ok(jobs)
@@ -254,11 +271,11 @@ impl<'a> Listening<'a> {
         if heard_until > queue.remembered.heard_until {
             queue.remember(|remembered| remembered.heard_until = heard_until);
         }
-        if is_job {
+        if is_job && !self.jobs.contains(&id) {
             if self.jobs.len() >= CANCELLED {
-                self.jobs.pop_first();
+                self.jobs.pop_front();
             }
-            self.jobs.insert(id);
+            self.jobs.push_back(id);
             self.listen_for_cancels(talk)?;
         }
         Ok(())
@@ -288,6 +305,9 @@ impl<'a> Listening<'a> {
             }
             return Ok(Err(Unwanted::NotForUs));
         }
+        if ANSWERS.contains(&of) {
+            return self.was_asked(event).await;
+        }
         if JOBS.contains(&of) {
             let admission = &self.hub.admission;
             let admitted =
@@ -305,6 +325,25 @@ impl<'a> Listening<'a> {
             return self.takes_back(event).await;
         }
         Ok(Err(Unwanted::Kind))
+    }
+
+    /// Whether an event answers a job of ours, and whoever signed it is who the job was for.
+    async fn was_asked(&self, event: &Event) -> Result<Result<(), Unwanted>, Error> {
+        let around = &self.hub.around;
+        let named = first_tag(event, "e").and_then(|id| EventId::from_hex(id).ok());
+        let job = match named {
+            Some(id) => around.relay.get(id).await?,
+            None => None,
+        };
+        let Some(job) = job.filter(|job| kind::is_job_request(job.kind)) else {
+            return Ok(Err(Unwanted::NotAsked));
+        };
+        let asked = around.is_ours(&job.pubkey)? && named_keys(&job).contains(&event.pubkey);
+        Ok(if asked {
+            Ok(())
+        } else {
+            Err(Unwanted::NotAsked)
+        })
     }
 
     /// Whether a request to delete takes back jobs that came from other relays, and nothing else: what is here by its

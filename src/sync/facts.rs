@@ -44,6 +44,8 @@ struct Handed {
 struct References {
     private: bool,
     job: Option<Event>,
+    /// The relay that brought the job which an answer is about, when its customer took it back and it is gone.
+    brought: Option<String>,
 }
 
 impl Surroundings {
@@ -79,15 +81,23 @@ impl Surroundings {
         let private = references.private || handed.private || is_private(event);
         let privacy = if private {
             Privacy::Private
-        } else if needs_job && references.job.is_none() && !handed.any {
+        } else if needs_job
+            && references.job.is_none()
+            && references.brought.is_none()
+            && !handed.any
+        {
             Privacy::Unknown
         } else {
             Privacy::Clear
         };
-        let asked = match &references.job {
-            Some(job) if is_answer(of) => Some(Asked {
+        let asked = match (&references.job, references.brought) {
+            (Some(job), _) if is_answer(of) => Some(Asked {
                 by_us: self.is_ours(&job.pubkey)?,
                 from: self.state.sync_came_from(&job.id)?,
+            }),
+            (None, Some(from)) => Some(Asked {
+                by_us: false,
+                from: Some(from),
             }),
             _ => None,
         };
@@ -138,6 +148,14 @@ impl Surroundings {
             if is_customers && found.job.is_none() {
                 found.job = Some(referred);
             }
+        }
+        // What a relay brought was in the clear, and not ours: whoever took it back is still told how it ended.
+        if found.job.is_none()
+            && is_answer(event.kind.as_u16())
+            && let Some(id) = first_tag(event, "e").and_then(|id| EventId::from_hex(id).ok())
+            && self.relay.get(id).await?.is_none()
+        {
+            found.brought = self.state.sync_came_from(&id)?;
         }
         Ok(found)
     }

@@ -15,7 +15,7 @@ use super::{
     policy::may_leave,
     queue::Queue,
     talk::{Ended, Talk},
-    there,
+    there::Way,
     wire::{Dialler, Heard},
 };
 use crate::store::state::sync::{Entry, Sending};
@@ -24,19 +24,15 @@ use crate::store::state::sync::{Entry, Sending};
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 /// A connection on which nothing is to do is ended after this, unless it is listened on.
 const IDLE: Duration = Duration::from_secs(20);
-/// What a relay knows is asked again after this.
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
 /// Events that are sent before anything is heard.
 const AT_ONCE: usize = 8;
-/// Rows that are compared with what a relay has at once.
-const LOOKED_AT: usize = 10_000;
 /// Of what a relay took in a conversation, so many are looked for when all is done.
 const LOOKED_FOR: usize = 50;
 
 /// Keeps up with one relay until the program stops.
 pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
     let mut retry = RETRY;
-    let mut knows: Option<(bool, Instant)> = None;
+    let mut way = Way::default();
     let listens = hub.comes_down(&link.url);
     loop {
         if !listens {
@@ -52,7 +48,7 @@ pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
             }
         }
         let began = Instant::now();
-        let (ended, settled) = Box::pin(converse(&hub, &link, &dialler, &mut knows)).await;
+        let (ended, settled) = Box::pin(converse(&hub, &link, &dialler, &mut way)).await;
         link.say(|said| said.connected = false);
         let ended = match ended {
             Ok(()) => {
@@ -79,7 +75,7 @@ async fn converse(
     hub: &Hub,
     link: &Link,
     dialler: &Dialler,
-    knows: &mut Option<(bool, Instant)>,
+    way: &mut Way,
 ) -> (Result<(), Ended>, u64) {
     let mut queue = match Queue::new(hub.around.state.clone(), link.id) {
         Ok(queue) => queue,
@@ -87,7 +83,7 @@ async fn converse(
     };
     let ended = tokio::select! {
         () = hub.stop.cancelled() => Err(Ended::Stopped),
-        ended = exchange(hub, link, dialler, knows, &mut queue) => ended,
+        ended = exchange(hub, link, dialler, way, &mut queue) => ended,
     };
     // What was answered is kept however it ended.
     let kept = match &ended {
@@ -102,7 +98,7 @@ async fn exchange(
     hub: &Hub,
     link: &Link,
     dialler: &Dialler,
-    knows: &mut Option<(bool, Instant)>,
+    way: &mut Way,
     queue: &mut Queue,
 ) -> Result<(), Ended> {
     let mut talk = Talk::open(hub, link, dialler).await?;
@@ -111,7 +107,8 @@ async fn exchange(
         said.problem = None;
     });
     queue.remember(|remembered| remembered.spoken_at = Timestamp::now().as_secs());
-    look(&mut talk, dialler, knows, queue).await?;
+    // Before it is listened to: much may come in then.
+    look(&mut talk, dialler, way, queue).await?;
     let mut listening = Listening::new(hub, link, queue.remembered.heard_until);
     listening.open(&mut talk).await?;
     let mut took: Vec<EventId> = Vec::new();
@@ -127,13 +124,17 @@ async fn exchange(
                 let Some((seq, entry)) = next else { break };
                 send(&talk, queue, seq, entry).await?;
             }
+            if queue.wants_look() {
+                look(&mut talk, dialler, way, queue).await?;
+                more = true;
+            }
         }
         let now = Instant::now();
         queue.store_some(now)?;
         if !queue.is_idle() {
             idle_since = now;
         } else if !took.is_empty() {
-            doubt(&mut talk, &mut took).await?;
+            doubt(&mut talk, way, &mut took).await?;
             continue;
         }
         let until = match (queue.due(), listening.is_on()) {
@@ -175,43 +176,32 @@ async fn exchange(
     }
 }
 
-/// Finds out what of all that waits is there already.
+/// Finds out what of that which leaves next is there already.
 async fn look(
     talk: &mut Talk<'_>,
     dialler: &Dialler,
-    knows: &mut Option<(bool, Instant)>,
+    way: &mut Way,
     queue: &mut Queue,
 ) -> Result<(), Ended> {
-    let mut after = None;
-    loop {
-        let rows = queue.waiting(after, LOOKED_AT)?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(*last);
-        let by_nip77 = match *knows {
-            Some((knows, since)) if since.elapsed() < KNOWN_FOR => knows,
-            _ => {
-                let known = dialler.knows(&talk.link.url, 77).await;
-                *knows = Some((known, Instant::now()));
-                known
-            }
-        };
-        let mut waiting = Vec::with_capacity(rows.len());
-        for (_, entry) in &rows {
-            let event = talk.hub.around.relay.get(entry.id).await;
-            let author = event.map_err(Error::from)?.map(|event| event.pubkey);
-            waiting.push((entry.clone(), author));
-        }
-        let there = there::of(talk, &waiting, by_nip77).await?;
-        let now = Instant::now();
-        for (seq, entry) in rows {
-            if there.contains(&entry.id) {
-                queue.settle(seq, entry, Sending::There, now);
-            }
-        }
-        queue.store()?;
+    // A relay that nothing waits for is not asked how it is asked.
+    let mut rows = queue.to_look_at(1)?;
+    if !rows.is_empty() {
+        rows = queue.to_look_at(way.at_once(talk, dialler).await)?;
     }
+    let Some(last) = rows.last().map(|(seq, _)| *seq) else {
+        queue.looked(0);
+        return Ok(());
+    };
+    let there = way.of(talk, dialler, &rows).await?;
+    let now = Instant::now();
+    for (seq, entry) in rows {
+        if there.contains(&entry.id) {
+            queue.settle(seq, entry, Sending::There, now);
+        }
+    }
+    queue.store()?;
+    queue.looked(last);
+    Ok(())
 }
 
 /// Sends one row, if it still may leave.
@@ -266,7 +256,7 @@ async fn last_look(hub: &Hub, link: &Link, entry: &Entry) -> Result<Result<Strin
 }
 
 /// Looks for some of what the relay says that it took: one that lies is named to the owner. Nothing is sent again.
-async fn doubt(talk: &mut Talk<'_>, took: &mut Vec<EventId>) -> Result<(), Ended> {
+async fn doubt(talk: &mut Talk<'_>, way: &mut Way, took: &mut Vec<EventId>) -> Result<(), Ended> {
     let asked = std::mem::take(took);
     let mut lasting = Vec::with_capacity(asked.len());
     for id in asked {
@@ -279,7 +269,7 @@ async fn doubt(talk: &mut Talk<'_>, took: &mut Vec<EventId>) -> Result<(), Ended
     if lasting.is_empty() {
         return Ok(());
     }
-    let Some(found) = there::ask(talk, &lasting).await? else {
+    let Some(found) = way.ask(talk, &lasting).await? else {
         return Ok(());
     };
     let missing = lasting.iter().filter(|id| !found.contains(id)).count();

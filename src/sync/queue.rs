@@ -1,6 +1,7 @@
 //! The rows of one conversation: which leaves next, which are under way, and what became of them.
 //!
-//! It does no I/O but with the state. Rows that waited while a connection ended leave last and alone, so that one event
+//! It does no I/O but with the state. What waited before the conversation, or is older than it, leaves only after it was
+//! compared with what the relay has; what is new leaves at once. Rows that waited while a connection ended leave last and alone, so that one event
 //! that a relay cannot bear holds no other one back.
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nostr::EventId;
+use nostr::{EventId, Timestamp};
 
 use super::{
     Error,
@@ -63,6 +64,13 @@ pub(super) struct Queue {
     failed: Backoff,
     stale: bool,
     flights: u64,
+    /// The last row that waited when the conversation began, and when that was, in Unix seconds.
+    border: u64,
+    began: u64,
+    /// Rows up to here were compared with what the relay has.
+    looked: Option<u64>,
+    /// The next row was not, and is to be.
+    unlooked: bool,
     /// What the relay took or had in this conversation.
     pub(super) settled: u64,
 }
@@ -72,6 +80,8 @@ impl Queue {
     pub(super) fn new(state: State, relay: RelayId) -> Result<Self, Error> {
         Ok(Self {
             remembered: state.sync_remembered(relay)?,
+            border: state.sync_last_waiting(relay)?.unwrap_or(0),
+            began: Timestamp::now().as_secs(),
             state,
             relay,
             ready: VecDeque::new(),
@@ -88,6 +98,8 @@ impl Queue {
             failed: FAILED,
             stale: true,
             flights: 0,
+            looked: None,
+            unlooked: false,
             settled: 0,
         })
     }
@@ -132,6 +144,10 @@ impl Queue {
             };
             after = Some(*last);
             for (seq, entry) in page {
+                if self.is_unlooked(seq, &entry) {
+                    self.unlooked = true;
+                    return Ok(());
+                }
                 if self.held.insert(seq) {
                     match entry.cuts {
                         0 => self.ready.push_back((seq, entry)),
@@ -170,7 +186,7 @@ impl Queue {
             self.settled += 1;
         }
         entry.state = state;
-        entry.at = nostr::Timestamp::now().as_secs();
+        entry.at = Timestamp::now().as_secs();
         self.held.remove(&seq);
         self.change(seq, entry, now);
     }
@@ -315,13 +331,25 @@ impl Queue {
         self.store()
     }
 
-    /// Rows that wait, for finding out which of them are there.
-    pub(super) fn waiting(
-        &self,
-        after: Option<u64>,
-        max: usize,
-    ) -> Result<Vec<(u64, Entry)>, Error> {
-        Ok(self.state.sync_waiting(self.relay, after, max)?)
+    fn is_unlooked(&self, seq: u64, entry: &Entry) -> bool {
+        let looked = self.looked.is_some_and(|looked| seq <= looked);
+        !looked && (seq <= self.border || entry.created_at < self.began)
+    }
+
+    /// Whether rows are to be compared with what the relay has before more can leave.
+    pub(super) fn wants_look(&self) -> bool {
+        self.unlooked
+    }
+
+    /// The next rows to compare.
+    pub(super) fn to_look_at(&self, max: usize) -> Result<Vec<(u64, Entry)>, Error> {
+        Ok(self.state.sync_waiting(self.relay, self.looked, max)?)
+    }
+
+    /// Rows up to this one were compared, and what was found is settled.
+    pub(super) fn looked(&mut self, seq: u64) {
+        self.looked = self.looked.max(Some(seq));
+        self.unlooked = false;
     }
 
     /// Whether a row that was to leave still is; it is forgotten otherwise.

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use nostr::{EventId, JsonUtil as _, Timestamp};
 use serde_json::json;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -111,9 +114,13 @@ impl<'a> Talk<'a> {
         })
     }
 
-    /// Says something.
+    /// Says something. To a relay that hung up it is said in vain: what that one said before is heard first, and then that
+    /// it is gone.
     pub(super) fn say(&self, text: String) -> Result<(), Ended> {
-        self.mouth.try_send(text).map_err(|_| Ended::Slow)
+        match self.mouth.try_send(text) {
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Ended::Slow),
+        }
     }
 
     /// A new name for a subscription.
@@ -181,9 +188,9 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The next message, in time.
-    pub(super) async fn hear_in_time(&mut self) -> Result<Heard, Ended> {
-        tokio::time::timeout(PATIENCE, self.hear())
+    /// The next message, if it comes until then. A relay that only shows that it is alive answers nothing.
+    pub(super) async fn hear_until(&mut self, until: Instant) -> Result<Heard, Ended> {
+        tokio::time::timeout_at(until, self.hear())
             .await
             .map_err(|_| Ended::Slow)?
     }
@@ -219,7 +226,8 @@ impl<'a> Talk<'a> {
     pub(super) async fn until_known(&mut self) -> Result<(), Ended> {
         self.asked_who()?;
         while self.is_proving() {
-            match self.hear_in_time().await? {
+            // In time: the proof has its own.
+            match self.hear().await? {
                 Heard::Alive => {}
                 other => self.set_aside(other)?,
             }

@@ -1,72 +1,164 @@
 //! What a relay has already: asked before anything is sent, so that what left before a crash does not leave again.
 //!
-//! By NIP-77 when the relay knows it, else by asking for the ids. One that does not let itself be asked is sent to all the
-//! same: it knows an event that it has.
+//! By NIP-77 when the relay knows it, else by asking for the ids. One that does not let itself be asked, or does not answer,
+//! is sent to all the same: it knows an event that it has.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use nostr::{Event, EventId, JsonUtil as _};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    talk::{Ended, Talk},
-    wire::Heard,
+    talk::{Ended, PATIENCE, Talk},
+    wire::{Dialler, Heard},
 };
 use crate::store::state::sync::Entry;
 
 /// Ids that are asked for at once: relays allow no more than a few hundred.
 const ASKED: usize = 200;
+/// Events that are reconciled at once.
+const RECONCILED: usize = 10_000;
 /// Bytes of one message of NIP-77.
 const FRAME: u64 = 60_000;
 /// Messages of one reconciliation; every one of them narrows it down.
 const ROUNDS: usize = 500;
 /// Authors that one filter names.
 const AUTHORS: usize = 200;
+/// How a relay let itself be asked is remembered for so long.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// After so many questions in a row without an answer there are no more; one may have been lost with its connection.
+const SILENCES: u32 = 2;
 
-/// Which of these events a relay has.
-pub(super) async fn of(
-    talk: &mut Talk<'_>,
-    waiting: &[(Entry, Option<nostr::PublicKey>)],
-    by_nip77: bool,
-) -> Result<HashSet<EventId>, Ended> {
-    if waiting.is_empty() {
-        return Ok(HashSet::new());
+/// How a relay lets itself be asked, as far as that is known.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    by: Option<(By, Instant)>,
+    silences: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// NIP-77.
+    Reconciling,
+    /// For ids.
+    Ids,
+    /// It leaves questions unanswered.
+    Nothing,
+}
+
+impl Way {
+    fn known(&self) -> Option<By> {
+        let (by, since) = self.by?;
+        (since.elapsed() < REMEMBERED).then_some(by)
     }
-    if by_nip77 && let Some(there) = reconcile(talk, waiting).await? {
-        return Ok(there);
+
+    fn is(&mut self, by: By) {
+        self.by = Some((by, Instant::now()));
+        self.silences = 0;
     }
-    let ids: Vec<EventId> = waiting.iter().map(|(entry, _)| entry.id).collect();
-    let mut there = HashSet::new();
-    for page in ids.chunks(ASKED) {
-        match ask(talk, page).await? {
-            Some(found) => there.extend(found),
-            None => break,
+
+    async fn by(&mut self, talk: &Talk<'_>, dialler: &Dialler) -> By {
+        if let Some(by) = self.known() {
+            return by;
+        }
+        let by = match dialler.knows(&talk.link.url, 77).await {
+            true => By::Reconciling,
+            false => By::Ids,
+        };
+        self.is(by);
+        by
+    }
+
+    /// How many events are best asked for at once: so many are known before the first of them leaves.
+    pub(super) async fn at_once(&mut self, talk: &Talk<'_>, dialler: &Dialler) -> usize {
+        match self.by(talk, dialler).await {
+            By::Ids => ASKED,
+            By::Reconciling | By::Nothing => RECONCILED,
         }
     }
-    Ok(there)
+
+    /// Which of these events the relay has.
+    pub(super) async fn of(
+        &mut self,
+        talk: &mut Talk<'_>,
+        dialler: &Dialler,
+        waiting: &[(u64, Entry)],
+    ) -> Result<HashSet<EventId>, Ended> {
+        if self.by(talk, dialler).await == By::Reconciling {
+            // However it fails, also by silence or by hanging up, it is asked for ids next.
+            self.is(By::Ids);
+            match reconcile(talk, waiting).await {
+                Ok(Some(there)) => {
+                    self.is(By::Reconciling);
+                    return Ok(there);
+                }
+                Ok(None) => {}
+                Err(ended) => {
+                    self.silences = u32::from(matches!(ended, Ended::Slow));
+                    return Err(ended);
+                }
+            }
+        }
+        let ids: Vec<EventId> = waiting.iter().map(|(_, entry)| entry.id).collect();
+        let mut there = HashSet::new();
+        for page in ids.chunks(ASKED) {
+            match self.ask(talk, page).await? {
+                Some(found) => there.extend(found),
+                None => break,
+            }
+        }
+        Ok(there)
+    }
+
+    /// Asks for ids; nothing when the relay does not answer such questions.
+    pub(super) async fn ask(
+        &mut self,
+        talk: &mut Talk<'_>,
+        ids: &[EventId],
+    ) -> Result<Option<HashSet<EventId>>, Ended> {
+        if self.known() == Some(By::Nothing) {
+            return Ok(None);
+        }
+        let answer = ask(talk, ids).await;
+        match answer {
+            Ok(_) => self.silences = 0,
+            Err(Ended::Slow) => {
+                self.silences += 1;
+                if self.silences >= SILENCES {
+                    tracing::debug!("the relay leaves questions unanswered; it is sent to without");
+                    self.is(By::Nothing);
+                }
+            }
+            Err(_) => {}
+        }
+        answer
+    }
 }
 
 /// Asks for ids; nothing when the relay does not answer such questions.
-pub(super) async fn ask(
-    talk: &mut Talk<'_>,
-    ids: &[EventId],
-) -> Result<Option<HashSet<EventId>>, Ended> {
+async fn ask(talk: &mut Talk<'_>, ids: &[EventId]) -> Result<Option<HashSet<EventId>>, Ended> {
     let wanted: HashSet<EventId> = ids.iter().copied().collect();
     let filter = json!({"ids": ids, "limit": ids.len()});
     for attempt in 0..2 {
         let name = talk.name("ids");
         talk.request(&name, std::slice::from_ref(&filter))?;
         let mut found = HashSet::new();
+        let mut until = Instant::now() + PATIENCE;
         let closed = loop {
-            match talk.hear_in_time().await? {
+            match talk.hear_until(until).await? {
                 Heard::Event(of, json) if of == name => {
                     // Only whoever has the event can show one that verifies.
                     if let Ok(event) = Event::from_json(&json)
                         && wanted.contains(&event.id)
                         && event.verify().is_ok()
+                        && found.insert(event.id)
                     {
-                        found.insert(event.id);
+                        until = Instant::now() + PATIENCE;
                     }
                 }
                 Heard::EndOfStored(of) if of == name => break None,
@@ -97,11 +189,11 @@ pub(super) async fn ask(
 /// Which of these events a relay has, by NIP-77; nothing when it did not work out.
 async fn reconcile(
     talk: &mut Talk<'_>,
-    waiting: &[(Entry, Option<nostr::PublicKey>)],
+    waiting: &[(u64, Entry)],
 ) -> Result<Option<HashSet<EventId>>, Ended> {
     let mut storage = NegentropyStorageVector::with_capacity(waiting.len());
     let mut ids = HashSet::with_capacity(waiting.len());
-    for (entry, _) in waiting {
+    for (_, entry) in waiting {
         if ids.insert(entry.id)
             && let Err(error) =
                 storage.insert(entry.created_at, Id::from_byte_array(entry.id.to_bytes()))
@@ -120,8 +212,9 @@ async fn reconcile(
     let name = talk.name("neg");
     talk.say(json!(["NEG-OPEN", name, filter(waiting), hex::encode(first)]).to_string())?;
     let mut missing: HashSet<EventId> = HashSet::new();
-    for _ in 0..ROUNDS {
-        let said = match talk.hear_in_time().await? {
+    let (mut rounds, mut until) = (0, Instant::now() + PATIENCE);
+    while rounds < ROUNDS {
+        let said = match talk.hear_until(until).await? {
             Heard::Negentropy(of, said) if of == name => said,
             Heard::NegentropyError(of, words) | Heard::Closed(of, words) if of == name => {
                 tracing::debug!(words, "the relay does not reconcile");
@@ -133,6 +226,8 @@ async fn reconcile(
                 continue;
             }
         };
+        rounds += 1;
+        until = Instant::now() + PATIENCE;
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = hex::decode(said)
             .ok()
@@ -160,9 +255,9 @@ async fn reconcile(
 }
 
 /// All that waits, as narrow as a filter says it.
-fn filter(waiting: &[(Entry, Option<nostr::PublicKey>)]) -> serde_json::Value {
-    let kinds: BTreeSet<u16> = waiting.iter().map(|(entry, _)| entry.kind).collect();
-    let times = waiting.iter().map(|(entry, _)| entry.created_at);
+fn filter(waiting: &[(u64, Entry)]) -> serde_json::Value {
+    let kinds: BTreeSet<u16> = waiting.iter().map(|(_, entry)| entry.kind).collect();
+    let times = waiting.iter().map(|(_, entry)| entry.created_at);
     let mut filter = json!({
         "kinds": kinds,
         "since": times.clone().min().unwrap_or(0),
@@ -170,7 +265,7 @@ fn filter(waiting: &[(Entry, Option<nostr::PublicKey>)]) -> serde_json::Value {
     });
     let authors: Option<BTreeSet<String>> = waiting
         .iter()
-        .map(|(_, author)| author.map(|author| author.to_hex()))
+        .map(|(_, entry)| entry.author.map(|author| author.to_hex()))
         .collect();
     if let Some(authors) = authors.filter(|authors| authors.len() <= AUTHORS) {
         filter["authors"] = json!(authors);

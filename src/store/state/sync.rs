@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use nostr::EventId;
+use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -92,6 +92,9 @@ pub struct Entry {
     pub v: u32,
     /// The event.
     pub id: EventId,
+    /// Who signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<PublicKey>,
     /// Its kind.
     pub kind: u16,
     /// Its time.
@@ -122,6 +125,7 @@ impl Entry {
         Self {
             v: VERSION,
             id: event.id,
+            author: Some(event.pubkey),
             kind: event.kind.as_u16(),
             created_at: event.created_at.as_secs(),
             state: Sending::Waiting,
@@ -338,6 +342,16 @@ impl State {
             }
         }
         Ok(found)
+    }
+
+    /// The last row that waits.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn sync_last_waiting(&self, relay: RelayId) -> Result<Option<u64>, StateError> {
+        let mut waiting = self.trees().sync.scan_prefix(key(b'w', relay)).keys();
+        let last = waiting.next_back().transpose()?;
+        Ok(last.and_then(|key| seq_of(&key)))
     }
 
     /// Goes through all rows of a relay, the oldest first.

@@ -32,8 +32,11 @@ impl Case {
         }
     }
 
+    /// All of its rows were compared with what the relay has.
     fn queue(&self) -> Queue {
-        Queue::new(self.state.clone(), self.relay).unwrap()
+        let mut queue = Queue::new(self.state.clone(), self.relay).unwrap();
+        queue.looked(u64::MAX);
+        queue
     }
 
     fn state_of(&self, seq: u64) -> Sending {
@@ -161,4 +164,40 @@ fn failures_of_a_relay_are_tried_again_and_not_for_ever() {
     }
     let words = "error: disk".to_owned();
     assert_eq!(case.state_of(1), Sending::Failed { words });
+}
+
+#[test]
+fn what_waited_before_leaves_after_it_was_compared_and_what_is_new_at_once() {
+    let case = Case::new(5, |_| 4785);
+    let mut queue = Queue::new(case.state.clone(), case.relay).unwrap();
+    let now = Instant::now();
+    let seqs = |flown: Vec<(u64, EventId)>| flown.iter().map(|(seq, _)| *seq).collect::<Vec<_>>();
+    assert!(fly(&mut queue, now).is_empty() && queue.wants_look() && !queue.is_idle());
+    // Two at a time; the first is there already.
+    let rows = queue.to_look_at(2).unwrap();
+    let [(1, first), (2, _)] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    queue.settle(1, first.clone(), Sending::There, now);
+    queue.looked(2);
+    assert_eq!(seqs(fly(&mut queue, now)), [2]);
+    assert!(queue.wants_look());
+    queue.looked(queue.to_look_at(9).unwrap().last().unwrap().0);
+    assert_eq!(seqs(fly(&mut queue, now)), [3, 4, 5]);
+    assert!(!queue.wants_look());
+    // One that is written now leaves at once; an old one that was lined up later does not.
+    let row = |seq: u64, at: u64| {
+        let event = Draft::new(4785).sign(&Keys::generate(), at).unwrap();
+        (seq, Entry::waiting(&event, false, 1))
+    };
+    let fresh = row(6, Timestamp::now().as_secs() + 1);
+    case.state.sync_put(case.relay, &[fresh]).unwrap();
+    queue.refresh();
+    assert_eq!(seqs(fly(&mut queue, now)), [6]);
+    assert!(!queue.wants_look());
+    case.state.sync_put(case.relay, &[row(7, 1)]).unwrap();
+    queue.refresh();
+    assert!(fly(&mut queue, now).is_empty() && queue.wants_look());
+    queue.looked(7);
+    assert_eq!(seqs(fly(&mut queue, now)), [7]);
 }

@@ -1,11 +1,11 @@
-//! `kill -9` at random points of a sync.
+//! `kill -9` at random points of a sync. `TREEFORT_SYNC_KILLS` and `TREEFORT_SYNC_EVENTS` make it longer or shorter.
 
 use super::*;
 use crate::harness::random::Random;
 
-/// How many events, and how often the program is killed; `TREEFORT_SYNC_KILLS` says otherwise, for a soak.
-const EVENTS: usize = 2000;
-const KILLS: u64 = 8;
+/// How many events, and how often the program is killed.
+const EVENTS: usize = 10_000;
+const KILLS: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_the_host_dies_every_event_arrives_once() {
@@ -39,11 +39,26 @@ async fn whenever_the_host_dies_every_event_arrives_once() {
         &mut treefort,
         &stream("up", &[foreign.url(), cutting.url()]),
     );
-    let mut amid = 0;
+    let began = Instant::now();
+    let step = 2 * u64::try_from(events).unwrap() / kills;
+    let (mut amid, mut moved, mut before) = (0, 0, (0, 0));
     for _ in 0..kills {
-        tokio::time::sleep(Duration::from_millis(random.below(700))).await;
+        // One in three dies soon after it began, the others anywhere on the way.
+        let goal = match random.below(3) {
+            0 => 0,
+            _ => foreign.count() + 1 + usize::try_from(random.below(step)).unwrap(),
+        };
+        let longest = Instant::now() + PATIENCE;
+        while foreign.count() < goal.min(events) && Instant::now() < longest {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let pause = if goal == 0 { 1500 } else { 20 };
+        tokio::time::sleep(Duration::from_millis(random.below(pause))).await;
         treefort.kill();
-        amid += usize::from(foreign.count() < events);
+        let arrived = (foreign.count(), cutting.count());
+        amid += u64::from(arrived.0 < events || arrived.1 < events);
+        moved += u64::from(arrived != before);
+        before = arrived;
         treefort.up();
     }
     // Unoptimised, a look for secrets takes its time.
@@ -57,6 +72,19 @@ async fn whenever_the_host_dies_every_event_arrives_once() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     same_bytes(&foreign, &recipes);
     same_bytes(&cutting, &recipes);
-    eprintln!("{events} events, killed {kills} times, {amid} of them before all was there");
-    assert!(amid > 0, "it was never killed in the middle");
+    let sends: usize = [&foreign, &cutting]
+        .iter()
+        .flat_map(|relay| relay.sent().into_values())
+        .sum();
+    eprintln!(
+        "{events} events, killed {kills} times, {amid} of them before all was there and {moved} after something had \
+         arrived; {sends} sent to two relays on {} connections in {:?}",
+        foreign.connections() + cutting.connections(),
+        began.elapsed()
+    );
+    assert_eq!(sends, 2 * events);
+    assert!(
+        moved >= kills / 3,
+        "it was killed in the middle {moved} times"
+    );
 }

@@ -1,12 +1,7 @@
 //! What comes in: what is said to us, jobs for us that are fresh, and nothing else.
 
 use super::*;
-
-/// What a treefort has of some kinds.
-async fn has(treefort: &Treefort, filter: Value) -> Vec<Event> {
-    let mut client = treefort.client(&treefort.operator()).await;
-    client.query(filter).await
-}
+use crate::harness::client::{status, tag};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
@@ -44,7 +39,24 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
             .unwrap()
     };
     let good = job(&[&us], &friend, now());
+    // A job of the owner's own, for somebody else: who was asked may answer.
+    let asked = job(&[&other], &treefort.operator(), now());
+    give(
+        &mut treefort.client(&treefort.operator()).await,
+        &[asked.clone()],
+    )
+    .await;
+    let answer = |kind: u16, to: &Event, by: &Keys| {
+        Draft::new(kind)
+            .tag(["e", &to.id.to_hex()])
+            .tag(["p", &operator])
+            .tag(["status", "processing"])
+            .sign(by, now())
+            .unwrap()
+    };
     let wanted = [
+        answer(7000, &asked, &stranger),
+        answer(6050, &asked, &stranger),
         said(1, &operator),
         said(7, &us),
         said(1111, &operator),
@@ -53,6 +65,10 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
     let mut forged = said(1, &operator);
     forged.content = "not what was signed".to_owned();
     let unwanted = [
+        answer(7000, &asked, &friend),
+        answer(6050, &said(5050, &other), &stranger),
+        answer(7000, &said(1, &operator), &stranger),
+        answer(6100, &asked, &stranger),
         said(1, &other),
         said(3, &operator),
         said(30023, &operator),
@@ -89,7 +105,7 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
     until("it is answered there", &treefort, async || {
         foreign.kept().iter().any(|(event, _)| {
             event.kind.as_u16() == 7000
-                && crate::harness::client::tag(event, "e") == Some(good.id.to_hex())
+                && tag(event, "e") == Some(good.id.to_hex())
                 && event.pubkey.to_hex() == us
         })
     })
@@ -100,11 +116,7 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
     loop {
         let found = has(&treefort, answers.clone()).await;
         let ended = found.iter().any(|event| {
-            event.kind.as_u16() == 6050
-                || matches!(
-                    crate::harness::client::status(event).as_str(),
-                    "error" | "success"
-                )
+            event.kind.as_u16() == 6050 || matches!(status(event).as_str(), "error" | "success")
         });
         if ended {
             break;
@@ -120,108 +132,89 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_that_follow_each_other_have_the_same_then_fall_silent_and_do_no_job_twice() {
+async fn a_cancellation_stops_the_job_that_came_from_there_and_takes_back_nothing_else() {
     let model = ModelServer::start().await;
-    let (mut a, mut b) = (
-        Treefort::start_in(&model, &[], "", &[NO_DOCKER]),
-        Treefort::start_in(&model, &[], "", &[NO_DOCKER]),
-    );
-    let between = Foreign::start(Manner::default()).await;
-    for treefort in [&mut a, &mut b] {
-        let sync = stream("both", &[between.url()]);
-        set(treefort, &sync.replace(KINDS, "[4780, 5050, 7000, 6050]"));
-    }
-    let (op_a, op_b) = (a.operator(), b.operator());
-    for (treefort, friend) in [(&a, &op_b), (&b, &op_a)] {
-        let key = friend.public_key().to_hex();
-        assert!(treefort.command(&["allow", &key]).await.status.success());
-    }
-    let from_a: Vec<Event> = (0..200).map(|n| recipe(&op_a, n)).collect();
-    let from_b: Vec<Event> = (0..200).map(|n| recipe(&op_b, n)).collect();
-    give(&mut a.client(&op_a).await, &from_a).await;
-    give(&mut b.client(&op_b).await, &from_b).await;
-    // One for B, one for nobody in particular, one for both.
-    let (key_a, key_b) = (a.coordinator().to_hex(), b.coordinator().to_hex());
-    let job = |to: &[&str], text: &str| {
-        to.iter()
-            .fold(Draft::new(5050).tag(["i", text, "text"]), |draft, to| {
-                draft.tag(["p", to])
-            })
-            .sign(&op_a, now())
+    let foreign = Foreign::start(Manner::default()).await;
+    let treefort = treefort(&model, &stream("both", &[foreign.url()])).await;
+    let (friend, stranger) = (Keys::generate(), Keys::generate());
+    let key = friend.public_key().to_hex();
+    assert!(treefort.command(&["allow", &key]).await.status.success());
+    until("it listens", &treefort, async || {
+        !foreign.asked("REQ").is_empty()
+    })
+    .await;
+    let takes_back = |event: &Event, keys: &Keys| {
+        Draft::new(5)
+            .tag(["e", &event.id.to_hex()])
+            .tag(["k", &event.kind.as_u16().to_string()])
+            .sign(keys, now())
             .unwrap()
     };
-    let jobs = [
-        job(&[&key_b], "for B"),
-        job(&[], "for anybody"),
-        job(&[&key_a, &key_b], "for both"),
-    ];
-    give(&mut a.client(&op_a).await, &jobs).await;
-    until("B did its job", &b, async || {
-        let answers = has(&b, json!({"kinds": [7000, 6050], "#e": [jobs[0].id]})).await;
-        !answers.is_empty()
-    })
-    .await;
-    until("all is between", &a, async || {
-        let there = ids(between.kept().iter().map(|(event, _)| event));
-        from_a
-            .iter()
-            .chain(&from_b)
-            .all(|event| there.contains(&event.id))
-    })
-    .await;
-    // Silence: nothing moves any more.
-    let mut before = 0;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let count: usize = between.sent().values().sum();
-        if count == before {
-            break;
+    let answers = |job: &Event, word: &str| {
+        let of_job = |event: &Event| {
+            tag(event, "e") == Some(job.id.to_hex()) && status(event).as_str() == word
+        };
+        let kept = foreign.kept();
+        let answers = kept.into_iter().map(|(event, _)| event).filter(of_job);
+        answers.collect::<Vec<Event>>()
+    };
+    // What the same customer said here, on a way of its own, is not for a relay to take back.
+    let note = Draft::new(1).content("hello").sign(&friend, now()).unwrap();
+    give(&mut treefort.client(&friend).await, &[note.clone()]).await;
+    // The second one is taken back while nobody is there to hear it.
+    for offline in [false, true] {
+        let chats = model.chats().len();
+        let job = Draft::new(5050)
+            .tag(["i", "hang", "text"])
+            .tag(["p", &treefort.coordinator().to_hex()])
+            .tag(["param", "n", if offline { "2" } else { "1" }])
+            .sign(&friend, now())
+            .unwrap();
+        foreign.publish(&job);
+        until("it runs", &treefort, async || model.chats().len() > chats).await;
+        until("its customer is told", &treefort, async || {
+            answers(&job, "processing").len() == 1
+        })
+        .await;
+        let vain = [takes_back(&job, &stranger), takes_back(&note, &friend)];
+        for event in &vain {
+            foreign.publish(event);
+            foreign.replay(event);
         }
-        before = count;
-        assert!(Instant::now() < deadline, "they never fall silent");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(has(&treefort, json!({"ids": ids(&vain)})).await.is_empty());
+        assert_eq!(has(&treefort, json!({"ids": [note.id]})).await.len(), 1);
+        assert!(answers(&job, "error").is_empty());
+        let cancellation = takes_back(&job, &friend);
+        if offline {
+            foreign.stop();
+            until("it is alone", &treefort, async || {
+                let status = told(&treefort, &["sync", "--json"]).await;
+                status["relays"][0]["connected"] == false
+            })
+            .await;
+        }
+        let began = Instant::now();
+        foreign.publish(&cancellation);
+        if offline {
+            foreign.back().await;
+        }
+        until("it stops", &treefort, async || {
+            !answers(&job, "error").is_empty()
+        })
+        .await;
+        eprintln!("stopped after {:?}, offline: {offline}", began.elapsed());
+        let error = answers(&job, "error").remove(0);
+        assert_eq!(tag(&error, "code").as_deref(), Some("cancelled"));
+        let ends = json!({"kinds": [4785], "#E": [job.id]});
+        until("its session ends", &treefort, async || {
+            has(&treefort, ends.clone()).await.len() == 1
+        })
+        .await;
+        assert_eq!(model.chats().len(), chats + 1);
     }
     assert!(
-        between.sent().values().all(|count| *count == 1),
+        foreign.sent().values().all(|count| *count == 1),
         "one was sent twice"
     );
-    // No job was taken by both.
-    for job in &jobs {
-        let filter = json!({"kinds": [7000, 6050], "#e": [job.id]});
-        let mut takers = BTreeSet::new();
-        for treefort in [&a, &b] {
-            for answer in has(treefort, filter.clone()).await {
-                takers.insert(answer.pubkey);
-            }
-        }
-        assert!(takers.len() <= 1, "{takers:?}");
-    }
-    assert!(
-        has(&b, json!({"ids": [jobs[1].id, jobs[2].id]}))
-            .await
-            .is_empty()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_treefort_finds_out_what_another_one_has_by_reconciling() {
-    let model = ModelServer::start().await;
-    let there = Treefort::start_in(&model, &[], "", &[NO_DOCKER]);
-    let mut here = Treefort::start_in(&model, &[], "", &[NO_DOCKER]);
-    let operator = here.operator();
-    let recipes: Vec<Event> = (0..900).map(|n| recipe(&operator, n)).collect();
-    give(&mut here.client(&operator).await, &recipes).await;
-    // Two thirds are there already.
-    give(&mut there.client(&operator).await, &recipes[..600]).await;
-    set(
-        &mut here,
-        &stream("up", &[format!("ws://{}/", there.address)]),
-    );
-    until("all is there", &here, async || {
-        let status = told(&here, &["sync", "--json"]).await;
-        status["relays"][0]["tally"]["sent"] == 300
-    })
-    .await;
-    let status = told(&here, &["sync", "--json"]).await;
-    assert_eq!(status["relays"][0]["tally"]["there"], 600);
 }

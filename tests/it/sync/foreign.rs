@@ -1,7 +1,7 @@
 //! A relay that the tests script, over real WebSockets: slow, cutting, rate-limiting, lying, refusing, replaying.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -32,14 +32,32 @@ pub(crate) struct Manner {
     pub(crate) limit: Option<usize>,
     /// Kinds that it refuses, with its words.
     pub(crate) refuses: HashMap<u16, String>,
-    /// Says that it took an event, and throws it away.
-    pub(crate) lies: bool,
+    /// Of each so many events that it takes, it throws the last away, and says that it took it.
+    pub(crate) loses: Option<usize>,
+    /// Sends these to every subscription, whatever it asks for.
+    pub(crate) replays: Vec<Event>,
     /// Wants to know who writes and reads.
     pub(crate) auth: bool,
     /// How many events fail first.
     pub(crate) fails: usize,
-    /// Answers no question.
+    /// Refuses every question.
     pub(crate) closed: bool,
+    /// Leaves every question unanswered.
+    pub(crate) deaf: bool,
+    /// What it does when somebody wants to reconcile (NIP-77), which it cannot.
+    pub(crate) negentropy: Negentropy,
+}
+
+/// What a relay does that cannot reconcile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Negentropy {
+    /// Nothing.
+    #[default]
+    Unanswered,
+    /// It says so.
+    Refused,
+    /// It ends the connection.
+    Cut,
 }
 
 struct Shared {
@@ -48,10 +66,16 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     /// What it has: the bytes as they came.
     kept: Mutex<Vec<(Event, String)>>,
+    /// Where in it an event is.
+    places: Mutex<HashMap<EventId, usize>>,
     /// How often each event was sent to it.
     sent: Mutex<HashMap<EventId, usize>>,
     /// The order in which events came.
     order: Mutex<Vec<EventId>>,
+    /// How often it took an event, or had it already when it was sent: once for each, or somebody sent it in vain.
+    taken: Mutex<HashMap<EventId, usize>>,
+    /// What it said that it took, and threw away.
+    lost: Mutex<Vec<EventId>>,
     /// All other messages.
     asked: Mutex<Vec<Value>>,
     connections: AtomicUsize,
@@ -78,8 +102,11 @@ impl Foreign {
             manner: Mutex::new(manner),
             tls,
             kept: Mutex::default(),
+            places: Mutex::default(),
             sent: Mutex::default(),
             order: Mutex::default(),
+            taken: Mutex::default(),
+            lost: Mutex::default(),
             asked: Mutex::default(),
             connections: AtomicUsize::new(0),
             live: broadcast::channel(4096).0,
@@ -94,6 +121,11 @@ impl Foreign {
 
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/", self.address)
+    }
+
+    /// It behaves otherwise from here on.
+    pub(crate) fn behave(&self, change: impl FnOnce(&mut Manner)) {
+        change(&mut self.shared.manner.lock().unwrap());
     }
 
     /// Nobody answers any more.
@@ -113,12 +145,7 @@ impl Foreign {
     }
 
     pub(crate) fn has(&self, id: &EventId) -> bool {
-        self.shared
-            .kept
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|(event, _)| event.id == *id)
+        self.shared.places.lock().unwrap().contains_key(id)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -132,6 +159,16 @@ impl Foreign {
 
     pub(crate) fn order(&self) -> Vec<EventId> {
         self.shared.order.lock().unwrap().clone()
+    }
+
+    /// How often it took each event, or had it already.
+    pub(crate) fn taken(&self) -> HashMap<EventId, usize> {
+        self.shared.taken.lock().unwrap().clone()
+    }
+
+    /// What it threw away.
+    pub(crate) fn lost(&self) -> BTreeSet<EventId> {
+        self.shared.lost.lock().unwrap().iter().copied().collect()
     }
 
     pub(crate) fn asked(&self, verb: &str) -> Vec<Value> {
@@ -149,8 +186,7 @@ impl Foreign {
 
     /// Somebody else publishes here.
     pub(crate) fn publish(&self, event: &Event) {
-        let mut kept = self.shared.kept.lock().unwrap();
-        kept.push((event.clone(), event.as_json()));
+        keep(&self.shared, event, event.as_json());
         // Nobody may listen yet.
         let _ = self.shared.live.send(event.clone());
     }
@@ -258,19 +294,22 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                     vec![json!(["CLOSED", name, "auth-required: who are you"]).to_string()]
                 } else if manner.closed {
                     vec![json!(["CLOSED", name, "blocked: write only"]).to_string()]
+                } else if manner.deaf {
+                    continue;
                 } else {
                     let filters: Vec<Filter> = message.as_array().unwrap()[2..]
                         .iter()
                         .map(|filter| Filter::from_json(filter.to_string()).unwrap())
                         .collect();
-                    let mut found: Vec<String> = shared
-                        .kept
-                        .lock()
-                        .unwrap()
-                        .iter()
-                        .filter(|(event, _)| matches(&filters, event))
-                        .map(|(_, raw)| format!("[\"EVENT\",{},{raw}]", json!(name)))
+                    let mut found: Vec<String> = stored(shared, &filters)
+                        .into_iter()
+                        .map(|raw| format!("[\"EVENT\",{},{raw}]", json!(name)))
                         .collect();
+                    let replayed = manner
+                        .replays
+                        .iter()
+                        .map(|event| format!("[\"EVENT\",{},{}]", json!(name), event.as_json()));
+                    found.extend(replayed);
                     found.push(json!(["EOSE", name]).to_string());
                     open.insert(name, filters);
                     found
@@ -280,9 +319,17 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                 open.remove(message[1].as_str().unwrap());
                 continue;
             }
-            _ => {
+            verb => {
+                let is_open = verb == "NEG-OPEN";
+                let name = message[1].clone();
                 shared.asked.lock().unwrap().push(message);
-                continue;
+                match manner.negentropy {
+                    Negentropy::Refused if is_open => {
+                        vec![json!(["NEG-ERR", name, "blocked: not today"]).to_string()]
+                    }
+                    Negentropy::Cut if is_open => return,
+                    _ => continue,
+                }
             }
         };
         for answer in answers {
@@ -315,17 +362,46 @@ fn take(
         shared.manner.lock().unwrap().fails -= 1;
         return (false, "error: a bad day".to_owned());
     }
-    if manner.lies {
-        return (true, String::new());
-    }
-    let mut kept = shared.kept.lock().unwrap();
-    if kept.iter().any(|(known, _)| known.id == event.id) {
+    *shared.taken.lock().unwrap().entry(event.id).or_default() += 1;
+    let mut lost = shared.lost.lock().unwrap();
+    let held = shared.kept.lock().unwrap().len();
+    if shared.places.lock().unwrap().contains_key(&event.id) {
         return (false, "duplicate: have it".to_owned());
     }
-    kept.push((event.clone(), raw));
+    // One that is lost without a word was not promised.
+    let cut = manner.cut_after.is_some_and(|most| events >= most);
+    let of = held + lost.len() + 1;
+    if !cut && manner.loses.is_some_and(|loses| of.is_multiple_of(loses)) {
+        lost.push(event.id);
+        return (true, String::new());
+    }
+    keep(shared, event, raw);
     // Nobody may listen.
     let _ = shared.live.send(event.clone());
     (true, String::new())
+}
+
+fn keep(shared: &Shared, event: &Event, raw: String) {
+    let mut kept = shared.kept.lock().unwrap();
+    let place = kept.len();
+    shared.places.lock().unwrap().insert(event.id, place);
+    kept.push((event.clone(), raw));
+}
+
+/// What it has that matches. Who names ids gets them without a look at everything.
+fn stored(shared: &Shared, filters: &[Filter]) -> Vec<String> {
+    let kept = shared.kept.lock().unwrap();
+    let places = shared.places.lock().unwrap();
+    let raw = |(event, raw): &(Event, String)| matches(filters, event).then(|| raw.clone());
+    if filters.iter().all(|filter| filter.ids.is_some()) {
+        let ids: BTreeSet<EventId> = filters
+            .iter()
+            .flat_map(|filter| filter.ids.clone().unwrap_or_default())
+            .collect();
+        let found = ids.iter().filter_map(|id| places.get(id));
+        return found.filter_map(|place| raw(&kept[*place])).collect();
+    }
+    kept.iter().filter_map(raw).collect()
 }
 
 fn matches(filters: &[Filter], event: &Event) -> bool {

@@ -4,8 +4,13 @@ mod crash;
 mod down;
 mod foreign;
 mod off;
+mod others;
 mod private;
+mod tap;
+mod there;
+mod three;
 mod tls;
+mod two;
 mod up;
 
 use std::{
@@ -17,7 +22,10 @@ use nostr::{Event, EventId, JsonUtil as _, Keys};
 use serde_json::{Value, json};
 use treefort::nips::Draft;
 
-use self::foreign::{Foreign, Manner};
+use self::{
+    foreign::{Foreign, Manner, Negentropy},
+    tap::Tap,
+};
 use crate::{
     harness::{Client, NO_DOCKER, Treefort},
     model_server::ModelServer,
@@ -83,6 +91,12 @@ async fn until(what: &str, treefort: &Treefort, holds: impl AsyncFn() -> bool) {
         assert!(Instant::now() < deadline, "{what}: {}", treefort.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// What a treefort has that matches.
+async fn has(treefort: &Treefort, filter: Value) -> Vec<Event> {
+    let mut client = treefort.client(&treefort.operator()).await;
+    client.query(filter).await
 }
 
 /// What a command of the program prints as JSON.

@@ -3,6 +3,7 @@
 use treefort::nips::nip90::Scheme;
 
 use super::*;
+use crate::jobs::AT_ONCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() {
@@ -11,7 +12,8 @@ async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() 
     let sync = stream("up", &[foreign.url()]);
     let own = sync.split_once("[[stream]]").unwrap().1;
     // The default policy.
-    let treefort = treefort(&model, &format!("[[stream]]{own}")).await;
+    let mut treefort = Treefort::start_in(&model, &[], AT_ONCE, &[NO_DOCKER]);
+    set(&mut treefort, &format!("[[stream]]{own}"));
     let (operator, us) = (treefort.operator(), treefort.coordinator());
     let mut client = treefort.client(&operator).await;
     let clear = client.sign(&client.job(us, "a clear canary"));

@@ -1,116 +1,6 @@
 //! What leaves: all that may, once, as it was signed, and nothing else.
 
-use nostr_relay_builder::{LocalRelay, RelayBuilder, builder::RateLimit};
-
 use super::*;
-
-/// An independent relay, with its bound on events a minute lifted.
-async fn local_relay() -> LocalRelay {
-    let builder = RelayBuilder::default().rate_limit(RateLimit {
-        max_reqs: 500,
-        notes_per_minute: 1_000_000,
-    });
-    let relay = LocalRelay::new(builder);
-    relay.run().await.unwrap();
-    relay
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn all_that_may_leave_arrives_as_it_was_signed_and_nothing_else() {
-    let model = ModelServer::start().await;
-    let (foreign, local) = (Foreign::start(Manner::default()).await, local_relay().await);
-    let bad = Foreign::start(Manner {
-        slow: 2,
-        limit: Some(50),
-        refuses: HashMap::from([(4780, "blocked: kind 4780 is not for us".to_owned())]),
-        ..Manner::default()
-    })
-    .await;
-    let url = local.url().await.to_string();
-    let relays = [foreign.url(), url.clone(), bad.url()];
-    let mut treefort = treefort(&model, &stream("up", &relays)).await;
-    let (operator, stranger) = (treefort.operator(), Keys::generate());
-    let mut client = treefort.client(&operator).await;
-    let recipes: Vec<Event> = (0..150).map(|n| recipe(&operator, n)).collect();
-    let sign = |draft: Draft| draft.sign(&operator, now()).unwrap();
-    let marked = sign(Draft::new(1).tag(["t", "share"]).content("for all"));
-    let leaving: Vec<Event> = recipes.iter().chain([&marked]).cloned().collect();
-    let staying = [
-        sign(Draft::new(1).content("for me")),
-        sign(Draft::new(4782).content("an action")),
-        sign(Draft::new(4784).content("an error")),
-        sign(Draft::new(30078).tag(["d", "x"])),
-        sign(
-            Draft::new(5050)
-                .tag(["i", "a question", "text"])
-                .tag(["p", &stranger.public_key().to_hex()]),
-        ),
-        sign(Draft::new(4786).tag(["e", &recipes[0].id.to_hex()])),
-        sign(Draft::new(4780).tag(["encrypted"]).content("hidden")),
-        sign(
-            Draft::new(4780)
-                .tag(["e", &sign(Draft::new(4780)).id.to_hex()])
-                .content("sk-proj-aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7dE9fG1hJ3"),
-        ),
-        recipe(&stranger, 1),
-    ];
-    give(&mut client, &staying).await;
-    give(&mut client, &leaving).await;
-    until("it arrives", &treefort, async || {
-        foreign.count() >= leaving.len()
-    })
-    .await;
-    let mut other = Client::connect_to(&url, Keys::generate()).await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let at_local = loop {
-        let found = other.query(json!({"limit": 500})).await;
-        if found.len() >= leaving.len() {
-            break found;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{} at LocalRelay: {}",
-            found.len(),
-            treefort.log()
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    until("the note arrives", &treefort, async || bad.has(&marked.id)).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    same_bytes(&foreign, &leaving);
-    assert_eq!(ids(&at_local), ids(&leaving));
-    for event in &at_local {
-        assert!(leaving.contains(event), "{event:?}");
-    }
-    // A relay that refuses a kind is not sent that kind again: only what was under way when it said so.
-    let of_kind = bad.sent().len() - 1;
-    assert!(of_kind < 100, "{of_kind} of a kind that is refused");
-    assert_eq!(
-        ids(bad.kept().iter().map(|(event, _)| event)),
-        ids([&marked])
-    );
-    let status = told(&treefort, &["sync", "status", "--json"]).await;
-    let refusing = &status["relays"][2];
-    assert_eq!(
-        refusing["refused_kinds"]["4780"],
-        "blocked: kind 4780 is not for us"
-    );
-    assert_eq!(refusing["tally"]["refused"], 150);
-    // The last look kept one here, and its owner is told.
-    let held = &status["relays"][0]["troubles"][0];
-    assert_eq!(
-        (&held["is"], &held["words"]),
-        (&json!("held"), &json!("it seems to hold a password or key"))
-    );
-    // In the order of the log; and again nothing after a restart.
-    let order: Vec<EventId> = leaving.iter().map(|event| event.id).collect();
-    assert_eq!(foreign.order(), order);
-    treefort.terminate();
-    treefort.up();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    same_bytes(&foreign, &leaving);
-    assert!(bad.sent().len() - 1 == of_kind);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_misbehaves_gets_everything_once_all_the_same() {
@@ -196,7 +86,7 @@ async fn what_was_written_offline_leaves_when_the_relay_is_back() {
 async fn a_relay_that_lies_is_named_and_one_that_shows_nothing_is_sent_to() {
     let model = ModelServer::start().await;
     let lies = Foreign::start(Manner {
-        lies: true,
+        loses: Some(1),
         ..Manner::default()
     })
     .await;
