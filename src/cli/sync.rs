@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     nips::{kind, nip98},
-    sync::{Leaving, PATH, Preview, RelayPreview, RelayStatus, Shared, Status, Wish},
+    sync::{Leaving, PATH, Preview, RelayPreview, RelayStatus, Shared, Status, Wish, config::FILE},
 };
 
 /// How long an answer may take: the whole record is looked through.
@@ -31,9 +31,17 @@ const MAX_ANSWER: usize = 256 << 20;
 
 /// Shows what is shared with others, and what would be.
 ///
-/// Nothing leaves this machine unless you say so, in `sync.toml` in treefort's home: which relays, and what.
+/// Nothing leaves this machine unless you say so: you write into `sync.toml` in treefort's home (`treefort status` says where
+/// that is) which relays get what. A relay is a server that keeps what it is sent and passes it on to others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A sync.toml that shares that work was done and how it ended, and no words of it:
+  [[stream]]
+  name = \"public\"
+  dir = \"up\"
+  relays = [\"wss://relay.example\"]
+treefort reads it when it starts, and shares while `treefort up` runs.
+
 Examples:
   treefort sync preview
   treefort sync
@@ -88,6 +96,46 @@ pub struct UnpublishArgs {
     json: bool,
 }
 
+/// How things are shown.
+struct Show {
+    /// Where `sync.toml` is, or would be.
+    file: String,
+    /// Whether ids are shown whole.
+    whole: bool,
+}
+
+/// Digits of an id that are shown to somebody who did not ask for more.
+const DIGITS: usize = 12;
+
+impl Show {
+    fn of(context: &Context) -> Self {
+        let file = context.home.dir().join(FILE);
+        Self {
+            file: one_line(&file.display().to_string()),
+            whole: context.verbose,
+        }
+    }
+
+    fn id(&self, id: &EventId) -> String {
+        let mut id = id.to_hex();
+        if !self.whole {
+            id.truncate(DIGITS);
+        }
+        id
+    }
+
+    /// That nothing is shared, and what to do to share something.
+    fn off(&self) -> Vec<String> {
+        vec![
+            "off: nothing leaves this machine, and no connection is made".to_owned(),
+            format!(
+                "to share something, write {}; `treefort sync --help` shows how",
+                self.file
+            ),
+        ]
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
@@ -95,7 +143,7 @@ enum Problem {
     Silent(#[source] reqwest::Error),
     #[error("treefort did not answer: {0}")]
     Refused(String),
-    #[error("nothing is shared with anybody: sync.toml names no relay")]
+    #[error("sharing is off: sync.toml names no relay, so there is nobody to share with")]
     Off,
     #[error("there is nothing called {0} on record")]
     Nothing(String),
@@ -108,6 +156,7 @@ enum Problem {
 /// # Errors
 /// When treefort cannot be asked.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let show = Show::of(context);
     launch::with(context, async |connection| {
         match args.what {
             Some(What::Preview) => {
@@ -115,7 +164,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 if args.json {
                     return Ok(output::json(&serde_json::json!(preview))?);
                 }
-                print(preview_lines(&preview))
+                print(preview_lines(&preview, &show))
             }
             Some(What::Status) | None => {
                 let mut status: Status = ask(connection, &Wish::Status).await?;
@@ -124,7 +173,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 if args.json {
                     return Ok(output::json(&serde_json::json!(status))?);
                 }
-                print(status_lines(&status, Timestamp::now().as_secs()))
+                print(status_lines(&status, &show, Timestamp::now().as_secs()))
             }
         }
     })
@@ -143,11 +192,14 @@ pub async fn publish(args: PublishArgs, context: &Context) -> Result<(), Command
             yes: args.yes,
             json: args.json,
             question: "Share all of this? Once it has left, nobody can promise to get it back.",
+            kept: "nothing was shared",
             lines: publish_lines,
+            show: Show::of(context),
         };
-        let wish = |look| Wish::Publish {
+        let wish = |look, until| Wish::Publish {
             what: what.clone(),
             look,
+            until,
         };
         let shared = ask.settle(connection, wish).await?;
         match shared.goes.is_empty() && shared.before == 0 && !args.json {
@@ -170,11 +222,14 @@ pub async fn unpublish(args: UnpublishArgs, context: &Context) -> Result<(), Com
             yes: args.yes,
             json: args.json,
             question: "Ask for all of this back?",
+            kept: "nobody was asked",
             lines: unpublish_lines,
+            show: Show::of(context),
         };
-        let wish = |look| Wish::Unpublish {
+        let wish = |look, until| Wish::Unpublish {
             what: what.clone(),
             look,
+            until,
         };
         ask.settle(connection, wish).await.map(drop)
     })
@@ -188,8 +243,11 @@ struct Ask<'a> {
     yes: bool,
     json: bool,
     question: &'a str,
+    /// What is said to a no.
+    kept: &'a str,
     /// What is shown: of what would happen, and with `true` of what does.
-    lines: fn(&Shared, bool) -> Vec<String>,
+    lines: fn(&Shared, &Show, bool) -> Vec<String>,
+    show: Show,
 }
 
 impl Ask<'_> {
@@ -200,33 +258,42 @@ impl Ask<'_> {
     async fn settle(
         &self,
         connection: &mut Connection,
-        wish: impl Fn(bool) -> Wish,
+        wish: impl Fn(bool, Option<u64>) -> Wish,
     ) -> Result<Shared, CommandError> {
-        let shared: Shared = ask(connection, &wish(!self.yes)).await?;
-        check(&shared, self.named)?;
+        let shared: Shared = ask(connection, &wish(!self.yes, None)).await?;
+        check(&shared, self.named, &self.show)?;
         if self.json {
             output::json(&serde_json::json!(shared))?;
             return Ok(shared);
         }
-        print((self.lines)(&shared, self.yes))?;
+        print((self.lines)(&shared, &self.show, self.yes))?;
         if shared.goes.is_empty() || self.yes {
             return Ok(shared);
         }
-        let said = confirmed(self.question)?;
-        if said != Said::Yes {
-            not_confirmed(said, "the same command with --yes")?;
-            return Ok(shared);
+        match confirmed(self.question)? {
+            Said::Yes => {}
+            Said::No => {
+                output::progress(self.kept);
+                return Ok(shared);
+            }
+            Said::Nobody => {
+                return not_confirmed(Said::Nobody, "the same command with --yes").map(|()| shared);
+            }
         }
-        let shared: Shared = ask(connection, &wish(false)).await?;
-        print((self.lines)(&shared, true))?;
+        // What a session did since is not what was shown.
+        let until = Some(shared.until);
+        let shared: Shared = ask(connection, &wish(false, until)).await?;
+        print((self.lines)(&shared, &self.show, true))?;
         Ok(shared)
     }
 }
 
-fn check(shared: &Shared, what: &str) -> Result<(), CommandError> {
+fn check(shared: &Shared, what: &str, show: &Show) -> Result<(), CommandError> {
     if !shared.on {
-        return Err(CommandError::new(Kind::Failed, Problem::Off)
-            .hint("relay-config/sync.toml in treefort's sources shows how; put yours into treefort's home (`treefort status` says where)"));
+        return Err(CommandError::new(Kind::Failed, Problem::Off).hint(format!(
+            "write into {} with whom; `treefort sync --help` shows how",
+            show.file
+        )));
     }
     if !shared.found {
         let nothing = Problem::Nothing(one_line(what));
@@ -306,26 +373,33 @@ async fn ask<T: DeserializeOwned>(connection: &Connection, wish: &Wish) -> Resul
     serde_json::from_slice(&answer).map_err(|error| CommandError::new(Kind::Failed, error))
 }
 
+/// Prints lines, each of which goes on below itself where a terminal is too narrow.
 fn print(lines: Vec<String>) -> Result<(), CommandError> {
     for line in lines {
-        output::line(line)?;
+        let text = line.trim_start();
+        let (head, text) = match line.len() - text.len() {
+            0 => (String::new(), text),
+            indent => (format!("{:indent$}", ""), text),
+        };
+        output::row(&head, text)?;
     }
     Ok(())
 }
 
-const OFF: &str = "off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on";
-
-fn preview_lines(preview: &Preview) -> Vec<String> {
+fn preview_lines(preview: &Preview, show: &Show) -> Vec<String> {
     if !preview.on {
-        return vec![OFF.to_owned()];
+        return show.off();
     }
     if preview.relays.is_empty() {
         return vec!["nothing would leave: no stream in sync.toml goes up".to_owned()];
     }
-    preview.relays.iter().flat_map(relay_preview).collect()
+    let relays = preview.relays.iter();
+    relays
+        .flat_map(|relay| relay_preview(relay, show))
+        .collect()
 }
 
-fn relay_preview(relay: &RelayPreview) -> Vec<String> {
+fn relay_preview(relay: &RelayPreview, show: &Show) -> Vec<String> {
     let mut lines = vec![format!(
         "{}: {} would leave, {} {} dealt with before",
         one_line(&relay.url),
@@ -333,10 +407,11 @@ fn relay_preview(relay: &RelayPreview) -> Vec<String> {
         relay.settled,
         if relay.settled == 1 { "was" } else { "were" },
     )];
-    lines.extend(relay.leaves.iter().map(leaving));
+    lines.extend(relay.leaves.iter().map(|one| leaving(one, show)));
     if !relay.secrets.is_empty() {
-        lines.push("  seem to hold a password or key, so they stay:".to_owned());
-        lines.extend(relay.secrets.iter().map(leaving));
+        lines.push("  these seem to hold a password or key, so they stay:".to_owned());
+        lines.extend(relay.secrets.iter().map(|one| leaving(one, show)));
+        lines.push(SECRET.to_owned());
     }
     for (why, count) in &relay.stays {
         let stay = if *count == 1 { "stays" } else { "stay" };
@@ -345,8 +420,12 @@ fn relay_preview(relay: &RelayPreview) -> Vec<String> {
     lines
 }
 
-fn leaving(one: &Leaving) -> String {
-    let mut line = format!("  {} {:>5}", one.id.to_hex(), one.kind);
+/// What to do about it.
+const SECRET: &str =
+    "  if it is a real password or key, change it; `treefort purge` deletes the session here";
+
+fn leaving(one: &Leaving, show: &Show) -> String {
+    let mut line = format!("  {} {:>5}", show.id(&one.id), one.kind);
     for part in [Some(&one.alt), one.project.as_ref()] {
         if let Some(part) = part.filter(|part| !part.is_empty()) {
             line.push_str("  ");
@@ -356,22 +435,29 @@ fn leaving(one: &Leaving) -> String {
     line
 }
 
-fn status_lines(status: &Status, now: u64) -> Vec<String> {
+fn status_lines(status: &Status, show: &Show, now: u64) -> Vec<String> {
     if !status.on {
-        return vec![OFF.to_owned()];
+        return show.off();
     }
     let mut lines = Vec::new();
     if !status.running {
         lines
-            .push("treefort is not running; what waits leaves while `treefort up` runs".to_owned());
+            .push("treefort is not running: what waits leaves while `treefort up` runs".to_owned());
     }
     for relay in &status.relays {
-        lines.extend(relay_status(relay, now));
+        let mut of_relay = relay_status(relay, show, now);
+        if status.running && !relay.connected && relay.problem.is_some() {
+            of_relay.push(
+                "  it is tried again by itself; nothing is lost meanwhile, and nothing leaves twice"
+                    .to_owned(),
+            );
+        }
+        lines.extend(of_relay);
     }
     lines
 }
 
-fn relay_status(relay: &RelayStatus, now: u64) -> Vec<String> {
+fn relay_status(relay: &RelayStatus, show: &Show, now: u64) -> Vec<String> {
     let spoken = match (relay.connected, relay.spoken_at) {
         (true, _) => "connected".to_owned(),
         (false, 0) => "never reached".to_owned(),
@@ -417,18 +503,29 @@ fn relay_status(relay: &RelayStatus, now: u64) -> Vec<String> {
         ));
     }
     for trouble in &relay.troubles {
+        let is = match trouble.is.as_str() {
+            "held" => "kept here",
+            is => is,
+        };
         lines.push(format!(
-            "  {} {} {}: {}",
-            one_line(&trouble.is),
-            trouble.id.to_hex(),
+            "  {}: {} {:>5}  {}",
+            one_line(is),
+            show.id(&trouble.id),
             trouble.kind,
             one_line(&trouble.words)
         ));
     }
+    let secret = crate::sync::policy::Stays::Secret.to_string();
+    if relay.troubles.iter().any(|it| it.words == secret) {
+        lines.push(SECRET.to_owned());
+    }
+    if tally.refused + tally.failed > 0 {
+        lines.push("  what was refused or failed is not sent to this relay again".to_owned());
+    }
     lines
 }
 
-fn publish_lines(shared: &Shared, done: bool) -> Vec<String> {
+fn publish_lines(shared: &Shared, show: &Show, done: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if !shared.goes.is_empty() {
         let relays: Vec<String> = shared.relays.iter().map(|url| one_line(url)).collect();
@@ -442,7 +539,7 @@ fn publish_lines(shared: &Shared, done: bool) -> Vec<String> {
             },
             relays.join(", ")
         ));
-        lines.extend(shared.goes.iter().map(leaving));
+        lines.extend(shared.goes.iter().map(|one| leaving(one, show)));
     }
     lines.extend(staying(shared));
     if shared.before > 0 {
@@ -451,7 +548,7 @@ fn publish_lines(shared: &Shared, done: bool) -> Vec<String> {
     lines
 }
 
-fn unpublish_lines(shared: &Shared, done: bool) -> Vec<String> {
+fn unpublish_lines(shared: &Shared, show: &Show, done: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if !shared.goes.is_empty() {
         let relays: Vec<String> = shared.relays.iter().map(|url| one_line(url)).collect();
@@ -465,7 +562,7 @@ fn unpublish_lines(shared: &Shared, done: bool) -> Vec<String> {
             relays.join(", "),
             plural(shared.goes.len() as u64, "event"),
         ));
-        lines.extend(shared.goes.iter().map(leaving));
+        lines.extend(shared.goes.iter().map(|one| leaving(one, show)));
         lines.push(
             "this is a request: nobody can promise that it is followed, and who has a copy keeps it"
                 .to_owned(),

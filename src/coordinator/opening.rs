@@ -31,7 +31,7 @@ use crate::{
         Draft, Reference,
         draft::SignError,
         kind, nip10, nip89,
-        nip90::{Comparison, Scheme},
+        nip90::{Comparison, Scheme, request::NETWORK},
         session::Start,
     },
     recorder::{Belonging, Redactor, SessionLog},
@@ -404,6 +404,21 @@ impl Session {
         if let Some(one) = Comparison::of(&order.event).filter(|_| !self.private) {
             let quote = one.quote(&context.relay_url, &order.event.pubkey);
             draft = draft.tags([one.tag(), quote]);
+        }
+        // For the same reason: what it may reach belongs to what is shown of it.
+        if !self.private {
+            let rules = order.request.params.iter();
+            draft = draft.tags(
+                rules
+                    .filter(|(name, _)| name == NETWORK)
+                    .map(|(name, words)| {
+                        let words = words.iter().cloned();
+                        ["param".to_owned(), name.clone()]
+                            .into_iter()
+                            .chain(words)
+                            .collect()
+                    }),
+            );
         }
         let draft = draft.tag(["alt", "Job handed to a session"]);
         context.publisher.sign(draft, keys)

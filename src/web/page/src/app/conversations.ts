@@ -127,6 +127,8 @@ export function grouped(known: Known): Conversation[] {
 function told(known: Known, job: KnownJob): Job {
   const said = job.event === undefined ? [] : requestTags(job.event, known.plain.get(job.id));
   const toCheck = allParams(said, "check");
+  // Of a request that was withdrawn the inner job tells.
+  const network = allParams(job.event === undefined ? (job.inner?.tags ?? []) : said, "network");
   const { result } = job;
   const done = result === undefined ? [] : tagsOf(result, "check");
   const checks = done.map(([, command, exit = ""], at): Check => ({
@@ -135,7 +137,7 @@ function told(known: Known, job: KnownJob): Job {
     exit: code(exit) ?? (exit === "timeout" ? "timeout" : "error"),
   }));
   const exit = result === undefined ? undefined : code(value(result, "exit"));
-  return { ...job, network: allParams(said, "network"), toCheck, checks, exit };
+  return { ...job, network, toCheck, checks, exit };
 }
 
 /** An exit code. */
