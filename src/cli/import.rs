@@ -46,7 +46,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let home = context.home.dir().to_owned();
     let left = moving::clear_imports(&home).map_err(|error| failed(context, &args.file, error))?;
     for path in left {
-        output::progress(format!(
+        output::sentence(&format!(
             "removed {}: an import that was cut off had left it",
             path.display()
         ));
@@ -57,21 +57,25 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let from: Box<dyn Read + Send> = match is_stream(&args.file) {
         true => Box::new(io::stdin()),
         false => {
-            let opened = fs::File::open(&args.file).map_err(|error| unusable(&args.file, error))?;
+            let opened = fs::File::open(&args.file).map_err(|error| {
+                unusable(&args.file, error)
+                    .hint("make sure that the file is there and that you may read it")
+            })?;
             Box::new(BufReader::with_capacity(1 << 20, opened))
         }
     };
     let password = key::password(args.password_file.as_deref(), false)?;
     let moved = unless_stopped(move |heard| moving::import(&home, from, &password, heard)).await?;
     let moved = moved.map_err(|error| failed(context, &args.file, error))?;
-    output::line(format!(
+    let said = format!(
         "This home has {} now, with {} keys and {} files ({}).",
         entries(moved.entries),
         moved.keys,
         moved.files,
         size(moved.bytes)
-    ))?;
-    output::progress(
+    );
+    output::row("", &said)?;
+    output::sentence(
         "do not start the home that it came from again: two homes with the same keys answer everything twice",
     );
     Ok(())
@@ -100,11 +104,11 @@ pub(super) async fn export(
         }
         let (mut out, cleared) = UnfinishedFile::begin(&to)?;
         match cleared {
-            Some(Cleared::Removed(path)) => output::progress(format!(
+            Some(Cleared::Removed(path)) => output::sentence(&format!(
                 "removed {}: an export that was cut off had left it",
                 path.display()
             )),
-            Some(Cleared::Kept(path)) => output::progress(format!(
+            Some(Cleared::Kept(path)) => output::sentence(&format!(
                 "a whole backup was in the way; it is kept as {}",
                 path.display()
             )),
@@ -115,7 +119,7 @@ pub(super) async fn export(
         Ok(moved)
     });
     let moved = work.await?.map_err(says)?;
-    output::progress(format!(
+    output::sentence(&format!(
         "{} written: {}, {} keys, {} files ({})",
         file.display(),
         entries(moved.entries),
@@ -124,9 +128,9 @@ pub(super) async fn export(
         size(moved.bytes)
     ));
     if moved.left > 0 {
-        output::progress(format!("{} sockets and the like stayed", moved.left));
+        output::sentence(&format!("{} sockets and the like stayed", moved.left));
     }
-    output::progress(
+    output::sentence(
         "the keys in it open with the password alone; everything else in it can be read, so keep it to yourself",
     );
     Ok(())

@@ -43,6 +43,9 @@ use crate::{
 /// Files that an import left out and that the start of a session names.
 const SKIPPED: usize = 20;
 
+/// The parameters of a request that the inner job repeats.
+const TOLD: [&str; 4] = ["agent", "model", "workspace", NETWORK];
+
 /// What a session begins with beside itself.
 pub(super) struct Prepared {
     pub(super) session: Session,
@@ -405,20 +408,13 @@ impl Session {
             let quote = one.quote(&context.relay_url, &order.event.pubkey);
             draft = draft.tags([one.tag(), quote]);
         }
-        // For the same reason: what it may reach belongs to what is shown of it.
+        // For the same reason: who does it, where, and what it may reach belong to what is shown of it.
         if !self.private {
-            let rules = order.request.params.iter();
-            draft = draft.tags(
-                rules
-                    .filter(|(name, _)| name == NETWORK)
-                    .map(|(name, words)| {
-                        let words = words.iter().cloned();
-                        ["param".to_owned(), name.clone()]
-                            .into_iter()
-                            .chain(words)
-                            .collect()
-                    }),
-            );
+            let params = order.request.params.iter();
+            draft =
+                draft.tags(params.filter(|(name, _)| TOLD.contains(&&**name)).map(
+                    |(name, words)| [&["param".to_owned(), name.clone()], &words[..]].concat(),
+                ));
         }
         let draft = draft.tag(["alt", "Job handed to a session"]);
         context.publisher.sign(draft, keys)

@@ -107,6 +107,19 @@ impl Offline {
         self.store.last_seq()
     }
 
+    /// How many entries the record has.
+    pub(super) fn entries(&self) -> Result<u64, Error> {
+        let (mut after, mut entries) = (0, 0);
+        loop {
+            let rows = self.store.read_after(after, TOGETHER)?;
+            let Some(last) = rows.last() else {
+                return Ok(entries);
+            };
+            after = last.seq;
+            entries += rows.len() as u64;
+        }
+    }
+
     /// Closes the record; the home stays taken as long as what this gives lives.
     pub(super) fn close(self) -> fs::File {
         self._lock

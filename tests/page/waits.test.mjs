@@ -83,6 +83,7 @@ test("what a job might reach is still said when it was stopped, also after a rel
   await page.reload();
   await stands(page, "stopped");
   await reaches.waitFor();
+  assert.match(await page.locator(".head .about").first().innerText(), /Asker/, "who did it");
   assert.match(await reaches.getAttribute("title"), /registry\.npmjs\.org/);
   await shot(page, "stopped-network");
   clean(page);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::{Tally, Trouble};
+use crate::sync::{Leaving, RelayPreview, RelayStatus, Tally, Trouble};
 
 fn show(whole: bool) -> Show {
     Show {

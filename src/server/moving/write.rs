@@ -54,7 +54,8 @@ pub fn export(
         operator: keyring.operator().public_key().to_hex(),
         seq: offline.last_seq(),
     };
-    let entries = about.seq;
+    // Those that were deleted have a number still.
+    let entries = offline.entries()?;
     // What is open may be written to.
     let _lock = offline.close();
     let about = serde_json::to_vec(&about).map_err(io::Error::from)?;

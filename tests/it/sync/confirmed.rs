@@ -84,7 +84,7 @@ async fn only_a_yes_shares_and_only_a_yes_asks_back_and_once() {
             .unwrap(),
         recipe(&operator, 1),
     );
-    give(&mut client, &[note.clone()]).await;
+    give(&mut client, std::slice::from_ref(&note)).await;
     let id = note.id.to_hex();
     let outbox = async || {
         let status = told(&treefort, &["sync", "--json"]).await;
@@ -94,7 +94,7 @@ async fn only_a_yes_shares_and_only_a_yes_asks_back_and_once() {
     let question = "Share all of this?";
     for (what, keys, has_words) in NOS {
         let asking = Asking::begin(&treefort, &format!("publish {id}"), question).await;
-        assert!(asking.shown.contains(&id), "{}", asking.shown);
+        assert!(asking.shown.contains(&id[..12]), "{}", asking.shown);
         let (code, shown) = asking.types(keys).await;
         assert_eq!(code == Some(0), has_words, "{what}: {code:?} {shown}");
         assert_eq!(
@@ -112,7 +112,7 @@ async fn only_a_yes_shares_and_only_a_yes_asks_back_and_once() {
         "{said}"
     );
     // What may leave by itself does; had the note been on its way, it would have gone first.
-    give(&mut client, &[mark.clone()]).await;
+    give(&mut client, std::slice::from_ref(&mark)).await;
     until("the mark arrives", &treefort, async || {
         foreign.has(&mark.id)
     })
@@ -149,7 +149,7 @@ async fn only_a_yes_shares_and_only_a_yes_asks_back_and_once() {
         "{said}"
     );
     let mark = recipe(&operator, 2);
-    give(&mut client, &[mark.clone()]).await;
+    give(&mut client, std::slice::from_ref(&mark)).await;
     until("the mark arrives", &treefort, async || {
         foreign.has(&mark.id)
     })
@@ -180,14 +180,8 @@ async fn what_a_session_says_while_its_owner_reads_is_not_shared_with_it() {
     assert!(asked.status.success(), "{asked:?}");
     let operator = treefort.operator();
     let mut client = treefort.client(&operator).await;
-    let ends = json!({"kinds": [4785]});
-    until("it ends", &treefort, async || {
-        let mut client = treefort.client(&operator).await;
-        !client.query(ends.clone()).await.is_empty()
-    })
-    .await;
-    let end = client.query(ends).await.remove(0);
-    let session = end.pubkey.to_hex();
+    let start = client.query(json!({"kinds": [4781]})).await.remove(0);
+    let session = start.pubkey.to_hex();
     let keys =
         std::fs::read_to_string(treefort.home().join(format!("keys/sessions/{session}.key")));
     let keys = Keys::parse(keys.unwrap().trim()).unwrap();
@@ -203,9 +197,9 @@ async fn what_a_session_says_while_its_owner_reads_is_not_shared_with_it() {
     assert_eq!(agent.next().await[2], true);
     let (code, shown) = asking.types(b"y\n").await;
     assert_eq!(code, Some(0), "{shown}");
-    until("it leaves", &treefort, async || foreign.has(&end.id)).await;
+    until("it leaves", &treefort, async || foreign.has(&start.id)).await;
     let mark = recipe(&operator, 1);
-    give(&mut client, &[mark.clone()]).await;
+    give(&mut client, std::slice::from_ref(&mark)).await;
     until("the mark arrives", &treefort, async || {
         foreign.has(&mark.id)
     })
