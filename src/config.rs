@@ -67,8 +67,14 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// What is shared with other relays.
-    #[error(transparent)]
-    Sync(#[from] sync::ConfigError),
+    #[error("{source}")]
+    Sync {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: sync::ConfigError,
+    },
     /// The file says something that is not known, or in a way that cannot be read.
     #[error("{}: {source}", path.display())]
     Parse {
@@ -95,7 +101,10 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        config.sync = sync::Config::load(home)?;
+        config.sync = sync::Config::load(home).map_err(|source| ConfigError::Sync {
+            path: home.join(sync::config::FILE),
+            source,
+        })?;
         Ok(config)
     }
 }

@@ -22,6 +22,10 @@ use crate::{
 /// a file to show to others: `--html` as a page that needs nothing but a browser and checks the signatures itself,
 /// `--bundle` as lines of JSON. `treefort verify` checks both.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treefort export --html session.html
+  treefort export --all treefort-backup.tar")]
 pub struct Args {
     /// A session or job; the last session when nothing is named.
     target: Option<String>,

@@ -2,25 +2,34 @@
 
 use std::{
     fs,
-    io::{self, BufReader, BufWriter, Read},
+    io::{self, BufReader, Read},
+    ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
     Context,
     error::{CommandError, Kind, Problem},
-    key, launch, output,
+    interrupt, key, launch, output,
     render::entries,
     text::size,
 };
 use crate::server::{
     self,
-    moving::{self, MoveError, Moved},
+    moving::{self, Cleared, Heard, MoveError, Moved, UnfinishedFile},
 };
 
 /// Makes this home out of a file that `treefort export --all` wrote, on this or another machine. The home has to be empty.
 /// Everything is verified first: signatures, hashes, and that nothing was changed. What was done there is not done again.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treefort import treefort-backup.tar
+  treefort import treefort-backup.tar --home ~/another-home")]
 pub struct Args {
     /// The file; - is stdin.
     file: PathBuf,
@@ -35,37 +44,38 @@ pub struct Args {
 /// When the home is not empty, the file is not right, or the password does not open it.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let home = context.home.dir().to_owned();
+    let left = moving::clear_imports(&home).map_err(|error| failed(context, &args.file, error))?;
+    for path in left {
+        output::sentence(&format!(
+            "removed {}: an import that was cut off had left it",
+            path.display()
+        ));
+    }
     if fs::read_dir(&home)?.next().is_some() {
         return Err(failed(context, &args.file, MoveError::NotEmpty));
     }
     let from: Box<dyn Read + Send> = match is_stream(&args.file) {
         true => Box::new(io::stdin()),
         false => {
-            let opened = fs::File::open(&args.file).map_err(|error| unusable(&args.file, error))?;
+            let opened = fs::File::open(&args.file).map_err(|error| {
+                unusable(&args.file, error)
+                    .hint("make sure that the file is there and that you may read it")
+            })?;
             Box::new(BufReader::with_capacity(1 << 20, opened))
         }
     };
     let password = key::password(args.password_file.as_deref(), false)?;
-    let work = tokio::task::spawn_blocking(move || {
-        let mut passing = output::Passing::default();
-        let moved = moving::import(&home, from, &password, &mut |moved| {
-            show(&mut passing, moved);
-        });
-        passing.clear();
-        moved
-    });
-    let moved = work
-        .await
-        .map_err(|error| CommandError::new(Kind::Failed, error))?;
+    let moved = unless_stopped(move |heard| moving::import(&home, from, &password, heard)).await?;
     let moved = moved.map_err(|error| failed(context, &args.file, error))?;
-    output::line(format!(
+    let said = format!(
         "This home has {} now, with {} keys and {} files ({}).",
         entries(moved.entries),
         moved.keys,
         moved.files,
         size(moved.bytes)
-    ))?;
-    output::progress(
+    );
+    output::row("", &said)?;
+    output::sentence(
         "do not start the home that it came from again: two homes with the same keys answer everything twice",
     );
     Ok(())
@@ -80,47 +90,36 @@ pub(super) async fn export(
     file: &Path,
     password_file: Option<&Path>,
 ) -> Result<(), CommandError> {
-    let password = key::password(password_file, true)?;
+    let says = |error| failed(context, file, error);
+    // Before anybody thinks of a password.
+    if !is_stream(file) {
+        moving::is_free(file).map_err(says)?;
+    }
     let (home, to) = (context.home.dir().to_owned(), file.to_owned());
-    let work = tokio::task::spawn_blocking(move || {
-        let mut passing = output::Passing::default();
+    moving::may_export(&home).map_err(says)?;
+    let password = key::password(password_file, true)?;
+    let work = unless_stopped(move |heard| {
         if is_stream(&to) {
-            return moving::export(&home, &password, io::stdout().lock(), &mut |_| {});
+            return moving::export(&home, &password, io::stdout().lock(), heard);
         }
-        let unfinished = PathBuf::from({
-            let mut name = to.as_os_str().to_owned();
-            name.push(".unfinished");
-            name
-        });
-        let written = (|| {
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut out = BufWriter::with_capacity(1 << 20, options.open(&unfinished)?);
-            let moved = moving::export(&home, &password, &mut out, &mut |moved| {
-                show(&mut passing, moved);
-            });
-            let moved = moved.inspect_err(|_| {
-                // Half a copy would pass for a whole one.
-                let _ = fs::remove_file(&unfinished);
-            })?;
-            out.into_inner()
-                .map_err(io::IntoInnerError::into_error)?
-                .sync_all()?;
-            // A backup that is there is not written over.
-            fs::hard_link(&unfinished, &to)?;
-            fs::remove_file(&unfinished)?;
-            Ok::<_, MoveError>(moved)
-        })();
-        passing.clear();
-        written
+        let (mut out, cleared) = UnfinishedFile::begin(&to)?;
+        match cleared {
+            Some(Cleared::Removed(path)) => output::sentence(&format!(
+                "removed {}: an export that was cut off had left it",
+                path.display()
+            )),
+            Some(Cleared::Kept(path)) => output::sentence(&format!(
+                "a whole backup was in the way; it is kept as {}",
+                path.display()
+            )),
+            None => {}
+        }
+        let moved = moving::export(&home, &password, &mut out, heard)?;
+        out.finish()?;
+        Ok(moved)
     });
-    let moved = work
-        .await
-        .map_err(|error| CommandError::new(Kind::Failed, error))?;
-    let moved = moved.map_err(|error| failed(context, file, error))?;
-    output::progress(format!(
+    let moved = work.await?.map_err(says)?;
+    output::sentence(&format!(
         "{} written: {}, {} keys, {} files ({})",
         file.display(),
         entries(moved.entries),
@@ -129,12 +128,41 @@ pub(super) async fn export(
         size(moved.bytes)
     ));
     if moved.left > 0 {
-        output::progress(format!("{} sockets and the like stayed", moved.left));
+        output::sentence(&format!("{} sockets and the like stayed", moved.left));
     }
-    output::progress(
+    output::sentence(
         "the keys in it open with the password alone; everything else in it can be read, so keep it to yourself",
     );
     Ok(())
+}
+
+/// Does what takes long and says how far it is, until it is done or Ctrl-C asks it to clean up and end.
+async fn unless_stopped<T: Send + 'static>(
+    work: impl FnOnce(Heard<'_>) -> Result<T, MoveError> + Send + 'static,
+) -> Result<Result<T, MoveError>, CommandError> {
+    let stopped = interrupt::stopped()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    let mut work = tokio::task::spawn_blocking(move || {
+        let mut passing = output::Passing::default();
+        let done = work(&mut |moved| {
+            show(&mut passing, moved);
+            match asked.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        passing.clear();
+        done
+    });
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = stopped => {
+            stop.store(true, Ordering::Relaxed);
+            work.await
+        }
+    };
+    done.map_err(|error| CommandError::new(Kind::Failed, error))
 }
 
 /// How far it is; a line for each file would be for nobody.
@@ -161,12 +189,19 @@ fn failed(context: &Context, file: &Path, error: MoveError) -> CommandError {
         MoveError::NotEmpty => {
             "`--home DIR` names another one, which it makes; or move this one away"
         }
+        MoveError::Exists(_) => "give it another name, or move that one away",
+        MoveError::Busy(_) => "wait until it is done, or give another name",
+        MoveError::InTheWay(_) => "move it away, or give another name",
+        MoveError::Stopped => "nothing was left behind; the same command begins anew",
         MoveError::JobsWait => {
             "start treefort (`treefort up`), wait until its jobs are done, stop it, then try again: else they could be \
              done in both homes"
         }
         MoveError::Password => "it is the one that was given when the file was written",
         MoveError::Version(_) => "a newer treefort may read it",
+        MoveError::NotOne(_) if file.to_string_lossy().ends_with(moving::UNFINISHED) => {
+            "an export that was cut off left this file, and the next one to the same name removes it; take another backup"
+        }
         MoveError::NotOne(_) | MoveError::Changed(_) => {
             "nothing was changed here; copy the file again, or take another backup"
         }

@@ -186,8 +186,9 @@ pub(super) fn password(file: Option<&Path>, new: bool) -> Result<String, Command
             text.lines().next().unwrap_or_default().to_owned()
         }
         None => {
-            let first = rpassword::prompt_password("password: ")?;
-            if new && rpassword::prompt_password("once more: ")? != first {
+            let ask = |question| rpassword::prompt_password(question).map_err(nobody);
+            let first = ask("password: ")?;
+            if new && ask("once more: ")? != first {
                 return Err(CommandError::new(Kind::Failed, Problem::PasswordsDiffer));
             }
             first
@@ -197,6 +198,12 @@ pub(super) fn password(file: Option<&Path>, new: bool) -> Result<String, Command
         return Err(CommandError::new(Kind::Failed, Problem::EmptyPassword));
     }
     Ok(password)
+}
+
+/// Nobody can be asked for a password.
+fn nobody(source: std::io::Error) -> CommandError {
+    CommandError::new(Kind::Usage, Problem::NoPassword(source))
+        .hint("`--password-file FILE` takes it from the first line of a file")
 }
 
 /// Writes a new file that only its owner reads; what is there is never overwritten.

@@ -337,10 +337,11 @@ impl From<ConfigError> for CommandError {
                     path.display()
                 )
             }
-            ConfigError::Sync(_) => {
-                "correct sync.toml in treefort's home, or move it away, and nothing is shared"
-                    .to_owned()
-            }
+            ConfigError::Sync { path, .. } => format!(
+                "correct it (`treefort sync --help` shows one), or move it away, and nothing is shared: \
+                 mv '{0}' '{0}.old'",
+                path.display()
+            ),
             ConfigError::Parse { path, .. } => format!(
                 "correct it, or move it away, and the defaults apply: mv '{0}' '{0}.old'",
                 path.display()

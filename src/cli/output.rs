@@ -64,6 +64,13 @@ pub fn progress(line: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr().lock(), "{}", line.as_ref());
 }
 
+/// Writes a sentence of progress, in as many lines as a terminal needs; nobody may be reading.
+pub fn sentence(text: &str) {
+    for line in hanging("", text, progress_columns()) {
+        progress(line);
+    }
+}
+
 /// Writes a question, and leaves the line open for its answer; nobody may be reading.
 pub fn asked(question: &str) {
     let mut err = anstream::stderr().lock();

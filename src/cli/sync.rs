@@ -2,26 +2,28 @@
 //!
 //! The program that holds the record answers, to a request that the owner's key signed ([`crate::sync::PATH`]).
 
+mod words;
+
 use std::time::Duration;
 
 use nostr::{EventId, Timestamp};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use self::words::{Show, preview_lines, publish_lines, status_lines, unpublish_lines};
 use super::{
     Context,
     error::{CommandError, Kind},
     gather::{self, ROOT, Target},
     launch::{self, Connection},
     output,
-    render::plural,
-    text::{ago, one_line},
+    text::one_line,
     view,
     workspace::{Said, confirmed, not_confirmed},
 };
 use crate::{
     nips::{kind, nip98},
-    sync::{Leaving, PATH, Preview, RelayPreview, RelayStatus, Shared, Status, Wish},
+    sync::{PATH, Preview, Shared, Status, Wish},
 };
 
 /// How long an answer may take: the whole record is looked through.
@@ -31,9 +33,17 @@ const MAX_ANSWER: usize = 256 << 20;
 
 /// Shows what is shared with others, and what would be.
 ///
-/// Nothing leaves this machine unless you say so, in `sync.toml` in treefort's home: which relays, and what.
+/// Nothing leaves this machine unless you say so: you write into `sync.toml` in treefort's home (`treefort status` says where
+/// that is) which relays get what. A relay is a server that keeps what it is sent and passes it on to others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A sync.toml that shares that work was done and how it ended, and no words of it:
+  [[stream]]
+  name = \"public\"
+  dir = \"up\"
+  relays = [\"wss://relay.example\"]
+treefort reads it when it starts, and shares while `treefort up` runs.
+
 Examples:
   treefort sync preview
   treefort sync
@@ -95,7 +105,7 @@ enum Problem {
     Silent(#[source] reqwest::Error),
     #[error("treefort did not answer: {0}")]
     Refused(String),
-    #[error("nothing is shared with anybody: sync.toml names no relay")]
+    #[error("sharing is off: sync.toml names no relay, so there is nobody to share with")]
     Off,
     #[error("there is nothing called {0} on record")]
     Nothing(String),
@@ -108,6 +118,7 @@ enum Problem {
 /// # Errors
 /// When treefort cannot be asked.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let show = Show::of(context);
     launch::with(context, async |connection| {
         match args.what {
             Some(What::Preview) => {
@@ -115,7 +126,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 if args.json {
                     return Ok(output::json(&serde_json::json!(preview))?);
                 }
-                print(preview_lines(&preview))
+                print(preview_lines(&preview, &show))
             }
             Some(What::Status) | None => {
                 let mut status: Status = ask(connection, &Wish::Status).await?;
@@ -124,7 +135,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 if args.json {
                     return Ok(output::json(&serde_json::json!(status))?);
                 }
-                print(status_lines(&status, Timestamp::now().as_secs()))
+                print(status_lines(&status, &show, Timestamp::now().as_secs()))
             }
         }
     })
@@ -143,11 +154,14 @@ pub async fn publish(args: PublishArgs, context: &Context) -> Result<(), Command
             yes: args.yes,
             json: args.json,
             question: "Share all of this? Once it has left, nobody can promise to get it back.",
+            kept: "nothing was shared",
             lines: publish_lines,
+            show: Show::of(context),
         };
-        let wish = |look| Wish::Publish {
+        let wish = |look, until| Wish::Publish {
             what: what.clone(),
             look,
+            until,
         };
         let shared = ask.settle(connection, wish).await?;
         match shared.goes.is_empty() && shared.before == 0 && !args.json {
@@ -170,11 +184,14 @@ pub async fn unpublish(args: UnpublishArgs, context: &Context) -> Result<(), Com
             yes: args.yes,
             json: args.json,
             question: "Ask for all of this back?",
+            kept: "nobody was asked",
             lines: unpublish_lines,
+            show: Show::of(context),
         };
-        let wish = |look| Wish::Unpublish {
+        let wish = |look, until| Wish::Unpublish {
             what: what.clone(),
             look,
+            until,
         };
         ask.settle(connection, wish).await.map(drop)
     })
@@ -188,8 +205,11 @@ struct Ask<'a> {
     yes: bool,
     json: bool,
     question: &'a str,
+    /// What is said to a no.
+    kept: &'a str,
     /// What is shown: of what would happen, and with `true` of what does.
-    lines: fn(&Shared, bool) -> Vec<String>,
+    lines: fn(&Shared, &Show, bool) -> Vec<String>,
+    show: Show,
 }
 
 impl Ask<'_> {
@@ -200,33 +220,42 @@ impl Ask<'_> {
     async fn settle(
         &self,
         connection: &mut Connection,
-        wish: impl Fn(bool) -> Wish,
+        wish: impl Fn(bool, Option<u64>) -> Wish,
     ) -> Result<Shared, CommandError> {
-        let shared: Shared = ask(connection, &wish(!self.yes)).await?;
-        check(&shared, self.named)?;
+        let shared: Shared = ask(connection, &wish(!self.yes, None)).await?;
+        check(&shared, self.named, &self.show)?;
         if self.json {
             output::json(&serde_json::json!(shared))?;
             return Ok(shared);
         }
-        print((self.lines)(&shared, self.yes))?;
+        print((self.lines)(&shared, &self.show, self.yes))?;
         if shared.goes.is_empty() || self.yes {
             return Ok(shared);
         }
-        let said = confirmed(self.question)?;
-        if said != Said::Yes {
-            not_confirmed(said, "the same command with --yes")?;
-            return Ok(shared);
+        match confirmed(self.question)? {
+            Said::Yes => {}
+            Said::No => {
+                output::progress(self.kept);
+                return Ok(shared);
+            }
+            Said::Nobody => {
+                return not_confirmed(Said::Nobody, "the same command with --yes").map(|()| shared);
+            }
         }
-        let shared: Shared = ask(connection, &wish(false)).await?;
-        print((self.lines)(&shared, true))?;
+        // What a session did since is not what was shown.
+        let until = Some(shared.until);
+        let shared: Shared = ask(connection, &wish(false, until)).await?;
+        print((self.lines)(&shared, &self.show, true))?;
         Ok(shared)
     }
 }
 
-fn check(shared: &Shared, what: &str) -> Result<(), CommandError> {
+fn check(shared: &Shared, what: &str, show: &Show) -> Result<(), CommandError> {
     if !shared.on {
-        return Err(CommandError::new(Kind::Failed, Problem::Off)
-            .hint("relay-config/sync.toml in treefort's sources shows how; put yours into treefort's home (`treefort status` says where)"));
+        return Err(CommandError::new(Kind::Failed, Problem::Off).hint(format!(
+            "write into {} with whom; `treefort sync --help` shows how",
+            show.file
+        )));
     }
     if !shared.found {
         let nothing = Problem::Nothing(one_line(what));
@@ -306,185 +335,23 @@ async fn ask<T: DeserializeOwned>(connection: &Connection, wish: &Wish) -> Resul
     serde_json::from_slice(&answer).map_err(|error| CommandError::new(Kind::Failed, error))
 }
 
+/// Prints lines; one that is too long for a terminal goes on below itself, two columns further in.
 fn print(lines: Vec<String>) -> Result<(), CommandError> {
     for line in lines {
-        output::line(line)?;
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        let mut wrapped = output::hanging("", text, output::columns().saturating_sub(indent + 2));
+        if let Some(first) = wrapped.first_mut() {
+            *first = format!("{:indent$}{first}", "");
+        }
+        for more in wrapped.iter_mut().skip(1) {
+            *more = format!("{:indent$}  {more}", "");
+        }
+        for line in wrapped {
+            output::line(line)?;
+        }
     }
     Ok(())
-}
-
-const OFF: &str = "off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on";
-
-fn preview_lines(preview: &Preview) -> Vec<String> {
-    if !preview.on {
-        return vec![OFF.to_owned()];
-    }
-    if preview.relays.is_empty() {
-        return vec!["nothing would leave: no stream in sync.toml goes up".to_owned()];
-    }
-    preview.relays.iter().flat_map(relay_preview).collect()
-}
-
-fn relay_preview(relay: &RelayPreview) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{}: {} would leave, {} {} dealt with before",
-        one_line(&relay.url),
-        plural(relay.leaves.len() as u64, "event"),
-        relay.settled,
-        if relay.settled == 1 { "was" } else { "were" },
-    )];
-    lines.extend(relay.leaves.iter().map(leaving));
-    if !relay.secrets.is_empty() {
-        lines.push("  seem to hold a password or key, so they stay:".to_owned());
-        lines.extend(relay.secrets.iter().map(leaving));
-    }
-    for (why, count) in &relay.stays {
-        let stay = if *count == 1 { "stays" } else { "stay" };
-        lines.push(format!("  {count} {stay}: {}", one_line(why)));
-    }
-    lines
-}
-
-fn leaving(one: &Leaving) -> String {
-    let mut line = format!("  {} {:>5}", one.id.to_hex(), one.kind);
-    for part in [Some(&one.alt), one.project.as_ref()] {
-        if let Some(part) = part.filter(|part| !part.is_empty()) {
-            line.push_str("  ");
-            line.push_str(&one_line(part));
-        }
-    }
-    line
-}
-
-fn status_lines(status: &Status, now: u64) -> Vec<String> {
-    if !status.on {
-        return vec![OFF.to_owned()];
-    }
-    let mut lines = Vec::new();
-    if !status.running {
-        lines
-            .push("treefort is not running; what waits leaves while `treefort up` runs".to_owned());
-    }
-    for relay in &status.relays {
-        lines.extend(relay_status(relay, now));
-    }
-    lines
-}
-
-fn relay_status(relay: &RelayStatus, now: u64) -> Vec<String> {
-    let spoken = match (relay.connected, relay.spoken_at) {
-        (true, _) => "connected".to_owned(),
-        (false, 0) => "never reached".to_owned(),
-        (false, at) => format!("last reached {}", ago(at, now)),
-    };
-    let streams: Vec<String> = relay
-        .streams
-        .iter()
-        .map(|(name, dir)| format!("{} {dir}", one_line(name)))
-        .collect();
-    let mut lines = vec![format!(
-        "{} ({}): {spoken}",
-        one_line(&relay.url),
-        streams.join(", ")
-    )];
-    let tally = &relay.tally;
-    let mut counts = Vec::new();
-    for (count, what) in [
-        (tally.sent, "sent"),
-        (tally.there, "there before"),
-        (tally.waiting, "waiting"),
-        (tally.refused, "refused"),
-        (tally.failed, "failed"),
-        (tally.held, "kept here"),
-    ] {
-        if count > 0 {
-            counts.push(format!("{count} {what}"));
-        }
-    }
-    if !counts.is_empty() {
-        lines.push(format!("  {}", counts.join(", ")));
-    }
-    if let Some(problem) = &relay.problem {
-        lines.push(format!("  trouble: {}", one_line(problem)));
-    }
-    if let Some(notice) = &relay.notice {
-        lines.push(format!("  it notes: {}", one_line(notice)));
-    }
-    for (kind, words) in &relay.refused_kinds {
-        lines.push(format!(
-            "  takes nothing of kind {kind}: {}",
-            one_line(words)
-        ));
-    }
-    for trouble in &relay.troubles {
-        lines.push(format!(
-            "  {} {} {}: {}",
-            one_line(&trouble.is),
-            trouble.id.to_hex(),
-            trouble.kind,
-            one_line(&trouble.words)
-        ));
-    }
-    lines
-}
-
-fn publish_lines(shared: &Shared, done: bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    if !shared.goes.is_empty() {
-        let relays: Vec<String> = shared.relays.iter().map(|url| one_line(url)).collect();
-        lines.push(format!(
-            "{} {} to {}",
-            plural(shared.goes.len() as u64, "event"),
-            match (done, shared.running) {
-                (false, _) => "would leave",
-                (true, true) => "on the way",
-                (true, false) => "will leave while `treefort up` runs,",
-            },
-            relays.join(", ")
-        ));
-        lines.extend(shared.goes.iter().map(leaving));
-    }
-    lines.extend(staying(shared));
-    if shared.before > 0 {
-        lines.push(format!("{} shared before", plural(shared.before, "event")));
-    }
-    lines
-}
-
-fn unpublish_lines(shared: &Shared, done: bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    if !shared.goes.is_empty() {
-        let relays: Vec<String> = shared.relays.iter().map(|url| one_line(url)).collect();
-        lines.push(format!(
-            "{} {} to delete {}",
-            match (done, shared.running) {
-                (false, _) => "would ask",
-                (true, true) => "asks",
-                (true, false) => "asks, while `treefort up` runs,",
-            },
-            relays.join(", "),
-            plural(shared.goes.len() as u64, "event"),
-        ));
-        lines.extend(shared.goes.iter().map(leaving));
-        lines.push(
-            "this is a request: nobody can promise that it is followed, and who has a copy keeps it"
-                .to_owned(),
-        );
-    }
-    lines.extend(staying(shared));
-    lines
-}
-
-/// What stays, by the reason.
-fn staying(shared: &Shared) -> Vec<String> {
-    let mut reasons = std::collections::BTreeMap::<&str, u64>::new();
-    for (_, why) in &shared.stays {
-        *reasons.entry(why).or_default() += 1;
-    }
-    reasons
-        .into_iter()
-        .map(|(why, count)| format!("{}: {}", plural(count, "event"), one_line(why)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -15,13 +15,25 @@ use crate::model::{
     provider::{Provider, Providers},
 };
 use crate::nips::{
-    Draft,
+    Draft, kind,
     nip89::{self, AgentReport, ProviderReport, RuntimeReport, StatusReport},
     reference::tag_value,
 };
+use crate::sandbox::Found;
 
 /// How often models and sandbox are looked at.
 const EVERY: Duration = Duration::from_secs(15);
+/// After the start, when nobody waits for it: what takes longer to look at.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What is quick. Which agents are ready is what was said last: naming their images takes reading large programs.
+    Quick,
+    /// All of it.
+    Whole,
+}
 
 /// Publishes profile, handler information and relay list, where they differ from what is there. Jobs can be
 /// done without them, so none is worth failing for.
@@ -52,20 +64,20 @@ pub(super) async fn announce(context: &Context) {
 
 /// Keeps the status true until the program stops. `said`: it was said already.
 pub(super) async fn keep_status(context: Arc<Context>, said: bool, shutdown: CancellationToken) {
-    let mut wait = if said { EVERY } else { Duration::ZERO };
+    let mut wait = if said { SOON } else { Duration::ZERO };
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        say_status(&context).await;
+        say_status(&context, Look::Whole).await;
         wait = EVERY;
     }
 }
 
 /// Says how things are, where that is news.
-pub(super) async fn say_status(context: &Context) {
-    match status(context).await.draft() {
+pub(super) async fn say_status(context: &Context, look: Look) {
+    match status(context, look).await.draft() {
         Ok(draft) => {
             if let Err(error) = say_if_new(context, draft, context.keyring.coordinator()).await {
                 tracing::warn!(%error, "failed to publish the status");
@@ -76,7 +88,7 @@ pub(super) async fn say_status(context: &Context) {
 }
 
 /// What the coordinator can do right now.
-pub(super) async fn status(context: &Context) -> StatusReport {
+async fn status(context: &Context, look: Look) -> StatusReport {
     let runtime = match context.runtime.probe().await {
         Ok(probe) => {
             // Who set it first said the same.
@@ -125,7 +137,7 @@ pub(super) async fn status(context: &Context) -> StatusReport {
         runtime,
         models,
         default_model,
-        agents: agents(context).await,
+        agents: agents(context, look).await,
         cloud,
         blind,
         providers: reported(providers),
@@ -138,16 +150,30 @@ pub(super) async fn status(context: &Context) -> StatusReport {
 }
 
 /// The agents, and what each of them lacks here.
-async fn agents(context: &Context) -> Vec<AgentReport> {
+async fn agents(context: &Context, look: Look) -> Vec<AgentReport> {
     let mut reports = Vec::new();
+    let before = match look {
+        Look::Quick => ready_before(context).await,
+        Look::Whole => Vec::new(),
+    };
     for agent in context.agents.iter() {
         let manifest = &agent.manifest;
-        let missing = match super::image::of(agent, context.agents.base()) {
-            Ok(image) => context.runtime.missing(&image).await.map(|error| {
+        let image = super::image::of(agent, context.agents.base());
+        let missing = match &image {
+            Ok(image) => context.runtime.missing(image).await.map(|error| {
                 let hint = error.hint();
                 format!("{error}. {hint}").trim_end().to_owned()
             }),
-            Err(failure) => Some(failure.sentence),
+            Err(failure) => Some(failure.sentence.clone()),
+        };
+        let ready = match (look, &image) {
+            _ if missing.is_some() => false,
+            (Look::Quick, _) => before.contains(&manifest.name),
+            (Look::Whole, Ok(image)) => {
+                let found = context.runtime.find(image).await;
+                matches!(found, Ok(Found::Image { .. } | Found::Host { .. }))
+            }
+            (Look::Whole, Err(_)) => false,
         };
         let usual = |kind: &u16| context.jobs.agent_for(*kind) == Some(manifest.name.as_str());
         reports.push(AgentReport {
@@ -158,10 +184,27 @@ async fn agents(context: &Context) -> Vec<AgentReport> {
             workspace: manifest.workspace,
             command: manifest.driver == Driver::Exec,
             asks: manifest.asks(),
+            ready,
             missing,
         });
     }
     reports
+}
+
+/// The agents that were ready when the status was said last.
+async fn ready_before(context: &Context) -> Vec<String> {
+    let filter = Filter::new()
+        .author(context.keyring.coordinator().public_key())
+        .kind(Kind::from(kind::APP_DATA))
+        .identifier(nip89::STATUS)
+        .limit(1);
+    let newest = context.relay.query(filter).await.unwrap_or_default();
+    let said = newest
+        .first()
+        .and_then(|event| serde_json::from_str::<StatusReport>(&event.content).ok());
+    let agents = said.map(|said| said.agents).unwrap_or_default();
+    let ready = agents.into_iter().filter(|agent| agent.ready);
+    ready.map(|agent| agent.name).collect()
 }
 
 fn reported(providers: &Providers) -> Vec<ProviderReport> {

@@ -205,7 +205,11 @@ impl Dispatcher {
                     }
                 }
             }
-            InternalEvent::Shutdown => response.stop = true,
+            InternalEvent::Shutdown => {
+                response.stop = true;
+                // Who looks at the home without us is to see that nothing waits.
+                response.cursor = (self.cursor > self.stored_cursor).then_some(self.cursor);
+            }
         }
         Ok(response)
     }

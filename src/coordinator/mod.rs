@@ -127,7 +127,8 @@ impl Coordinator {
         restore_allowed(&context).await?;
         announce::announce(&context).await;
         // What an earlier run said may be out of date; a model server that hangs holds nothing up for long.
-        let looked = tokio::time::timeout(LOOK, announce::say_status(&context)).await;
+        let looked =
+            tokio::time::timeout(LOOK, announce::say_status(&context, announce::Look::Quick)).await;
         if looked.is_err() {
             tracing::warn!("sandbox or model server are slow to answer");
         }

@@ -31,7 +31,7 @@ use crate::{
         Draft, Reference,
         draft::SignError,
         kind, nip10, nip89,
-        nip90::{Comparison, Scheme},
+        nip90::{Comparison, Scheme, request::NETWORK},
         session::Start,
     },
     recorder::{Belonging, Redactor, SessionLog},
@@ -42,6 +42,9 @@ use crate::{
 
 /// Files that an import left out and that the start of a session names.
 const SKIPPED: usize = 20;
+
+/// The parameters of a request that the inner job repeats.
+const TOLD: [&str; 4] = ["agent", "model", "workspace", NETWORK];
 
 /// What a session begins with beside itself.
 pub(super) struct Prepared {
@@ -404,6 +407,14 @@ impl Session {
         if let Some(one) = Comparison::of(&order.event).filter(|_| !self.private) {
             let quote = one.quote(&context.relay_url, &order.event.pubkey);
             draft = draft.tags([one.tag(), quote]);
+        }
+        // For the same reason: who does it, where, and what it may reach belong to what is shown of it.
+        if !self.private {
+            let params = order.request.params.iter();
+            draft =
+                draft.tags(params.filter(|(name, _)| TOLD.contains(&&**name)).map(
+                    |(name, words)| [&["param".to_owned(), name.clone()], &words[..]].concat(),
+                ));
         }
         let draft = draft.tag(["alt", "Job handed to a session"]);
         context.publisher.sign(draft, keys)

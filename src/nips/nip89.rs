@@ -156,6 +156,9 @@ pub struct AgentReport {
     /// Whether it can ask its owner before it acts. One that cannot does no job that wants it to.
     #[serde(default)]
     pub asks: bool,
+    /// Whether it can begin at once: what it runs from is there, and nothing has to be made or fetched first.
+    #[serde(default)]
+    pub ready: bool,
     /// What is missing before it can run here, and what to do, as far as that is known without starting it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,

@@ -6,9 +6,14 @@
 //! once, or not at all. Neither side has a job that waits: none is done twice.
 
 mod read;
+mod unfinished;
 mod write;
 
-use std::{io, path::Path};
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use nostr::{
     SecretKey,
@@ -16,7 +21,11 @@ use nostr::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::{read::import, write::export};
+pub use self::{
+    read::import,
+    unfinished::{Cleared, UNFINISHED, UnfinishedFile, clear_imports, is_free},
+    write::{export, may_export},
+};
 use super::{Error, Offline};
 use crate::{keys::KeyringError, store::state::State};
 
@@ -118,6 +127,32 @@ pub enum MoveError {
     /// Jobs are not done.
     #[error("there are jobs that are not done")]
     JobsWait,
+    /// The backup would be written over something.
+    #[error("there is a file {} already, and nothing is written over", .0.display())]
+    Exists(PathBuf),
+    /// Another one writes at this moment.
+    #[error("another treefort is writing {} at this moment", .0.display())]
+    Busy(PathBuf),
+    /// Something is where the backup is written first.
+    #[error("{} is in the way, and treefort did not write it", .0.display())]
+    InTheWay(PathBuf),
+    /// Whoever waits wants no more of it.
+    #[error("it was stopped")]
+    Stopped,
+}
+
+/// Who waits hears how far it is, and may break off.
+pub type Heard<'a> = &'a mut dyn FnMut(&Moved) -> ControlFlow<()>;
+
+/// Says how far it is.
+///
+/// # Errors
+/// [`MoveError::Stopped`] when it is to end.
+fn tell(heard: &mut dyn FnMut(&Moved) -> ControlFlow<()>, moved: &Moved) -> Result<(), MoveError> {
+    match heard(moved) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(MoveError::Stopped),
+    }
 }
 
 impl From<io::Error> for MoveError {

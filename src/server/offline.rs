@@ -107,6 +107,19 @@ impl Offline {
         self.store.last_seq()
     }
 
+    /// How many entries the record has.
+    pub(super) fn entries(&self) -> Result<u64, Error> {
+        let (mut after, mut entries) = (0, 0);
+        loop {
+            let rows = self.store.read_after(after, TOGETHER)?;
+            let Some(last) = rows.last() else {
+                return Ok(entries);
+            };
+            after = last.seq;
+            entries += rows.len() as u64;
+        }
+    }
+
     /// Closes the record; the home stays taken as long as what this gives lives.
     pub(super) fn close(self) -> fs::File {
         self._lock
@@ -213,6 +226,8 @@ impl Offline {
     /// Jobs that a treefort took and did not look at yet would be passed over.
     pub(super) fn nothing_waits(&self, state: &State, max_age_s: u64) -> Result<(), Error> {
         let recent = Timestamp::now().as_secs().saturating_sub(max_age_s);
+        // What the coordinator hands to its sessions is nobody's job.
+        let ours = Keyring::open(&self.home)?.coordinator().public_key();
         let mut after = state.cursor()?;
         loop {
             let rows = self.store.read_after(after, TOGETHER)?;
@@ -221,7 +236,9 @@ impl Offline {
             };
             after = last.seq;
             let waits = |row: &store::Stored| {
-                kind::is_job_request(row.event.kind) && row.event.created_at.as_secs() >= recent
+                kind::is_job_request(row.event.kind)
+                    && row.event.pubkey != ours
+                    && row.event.created_at.as_secs() >= recent
             };
             if rows.iter().any(waits) {
                 return Err(Error::JobsWait);

@@ -70,14 +70,17 @@ impl RelayUrl {
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let not_one = || AddressError::NotOne(text.to_owned());
         let mut url = Url::parse(text.trim()).map_err(|_| not_one())?;
+        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+            // What is said ends up in logs, where a password has no place.
+            let _ = url.set_username("").and_then(|()| url.set_password(None));
+            url.set_fragment(None);
+            return Err(AddressError::Extra(url.to_string()));
+        }
         let tls = match url.scheme() {
             "wss" => true,
             "ws" => false,
             _ => return Err(not_one()),
         };
-        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-            return Err(AddressError::Extra(text.to_owned()));
-        }
         let bare = url.host_str().ok_or_else(not_one)?.trim_end_matches('.');
         if bare.is_empty() {
             return Err(not_one());

@@ -87,10 +87,18 @@ pub struct ProjectRule {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionRule {
-    /// The session, as `treefort jobs` names it.
+    /// The session, as `treefort jobs --json` names it.
+    #[serde(deserialize_with = "session")]
     pub key: PublicKey,
     /// The kinds that may leave of it.
     pub kinds: BTreeSet<u16>,
+}
+
+fn session<'de, D: serde::Deserializer<'de>>(from: D) -> Result<PublicKey, D::Error> {
+    let text = String::deserialize(from)?;
+    PublicKey::parse(&text).map_err(|_| {
+        serde::de::Error::custom("this is no session's key; `treefort jobs --json` shows it")
+    })
 }
 
 /// Which way events go.
@@ -309,7 +317,12 @@ fn read_filter(table: &toml::Value) -> Result<Filter, String> {
         }
     }
     let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
-    nip01::parse_filter(&json).map_err(|error| error.to_string())
+    nip01::parse_filter(&json).map_err(|error| {
+        format!(
+            "{error}; ids and authors are lists of 64 hexadecimal digits, kinds of numbers, tags of words, since and \
+             until are seconds since 1970"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -46,6 +46,9 @@ pub enum Wish {
         what: String,
         /// Whether only to say what would happen.
         look: bool,
+        /// Nothing that came after this number of the record, since the owner said yes to what was shown.
+        #[serde(default)]
+        until: Option<u64>,
     },
     /// Ask for it back.
     Unpublish {
@@ -53,6 +56,9 @@ pub enum Wish {
         what: String,
         /// Whether only to say what would happen.
         look: bool,
+        /// Nothing that came after this number of the record, since the owner said yes to what was shown.
+        #[serde(default)]
+        until: Option<u64>,
     },
 }
 
@@ -142,8 +148,12 @@ impl Door {
         Ok(match wish {
             Wish::Preview => json!(self.preview().await?),
             Wish::Status => json!(self.status()?),
-            Wish::Publish { what, look } => json!(self.publish(&what, look).await?),
-            Wish::Unpublish { what, look } => json!(self.unpublish(&what, look).await?),
+            Wish::Publish { what, look, until } => {
+                json!(self.publish(&what, look, until).await?)
+            }
+            Wish::Unpublish { what, look, until } => {
+                json!(self.unpublish(&what, look, until).await?)
+            }
         })
     }
 }

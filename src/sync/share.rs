@@ -28,15 +28,23 @@ pub struct Shared {
     pub stays: Vec<(Leaving, String)>,
     /// How many were shared before.
     pub before: u64,
+    /// The highest number on the record of what was looked at.
+    #[serde(default)]
+    pub until: u64,
 }
 
 impl Door {
     /// Shares an event, or all that is on record of a session, whatever the policy says of its kinds. With `only_look`
-    /// nothing is changed.
+    /// nothing is changed; what came after `until` is passed over.
     ///
     /// # Errors
     /// When the record or the state cannot be used.
-    pub async fn publish(&self, what: &str, only_look: bool) -> Result<Shared, Error> {
+    pub async fn publish(
+        &self,
+        what: &str,
+        only_look: bool,
+        until: Option<u64>,
+    ) -> Result<Shared, Error> {
         let hub = &self.hub;
         let mut shared = self.begin();
         let now = Timestamp::now().as_secs();
@@ -45,6 +53,13 @@ impl Door {
         shared.relays = up.iter().map(|link| link.url.to_string()).collect();
         for event in self.find(what).await? {
             shared.found = true;
+            let Some(stored) = hub.around.relay.stored(event.id).await? else {
+                continue;
+            };
+            if until.is_some_and(|until| stored.seq > until) {
+                continue;
+            }
+            shared.until = shared.until.max(stored.seq);
             let facts = hub.around.facts(&event, &mut seen).await?;
             let one = Leaving::of(&event, facts.project.clone());
             if (hub.scanner)(&event) {
@@ -52,9 +67,6 @@ impl Door {
                 shared.stays.push((one, why));
                 continue;
             }
-            let Some(stored) = hub.around.relay.stored(event.id).await? else {
-                continue;
-            };
             let (mut goes, mut stays, mut before) = (false, None, false);
             for link in &up {
                 if let Err(why) = may_leave(&event, &facts, hub.sight(&link.url, now), true) {
@@ -85,11 +97,16 @@ impl Door {
     }
 
     /// Asks every relay that an event, or something of a session, left for to delete it (NIP-09). What waits does not
-    /// leave. With `only_look` nothing is changed.
+    /// leave. With `only_look` nothing is changed; what came after `until` is passed over.
     ///
     /// # Errors
     /// When the record or the state cannot be used.
-    pub async fn unpublish(&self, what: &str, only_look: bool) -> Result<Shared, Error> {
+    pub async fn unpublish(
+        &self,
+        what: &str,
+        only_look: bool,
+        until: Option<u64>,
+    ) -> Result<Shared, Error> {
         let hub = &self.hub;
         let mut shared = self.begin();
         let now = Timestamp::now().as_secs();
@@ -100,6 +117,10 @@ impl Door {
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
                 continue;
             };
+            if until.is_some_and(|until| stored.seq > until) {
+                continue;
+            }
+            shared.until = shared.until.max(stored.seq);
             let (mut left, mut stays) = (false, None);
             for (at, link) in hub.links.iter().enumerate() {
                 let Some(mut row) = hub.around.state.sync_entry(link.id, stored.seq)? else {

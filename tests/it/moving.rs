@@ -1,5 +1,7 @@
 //! A whole home in one file: out on one machine, in on another, and what comes in may be anybody's.
 
+mod killed;
+
 use std::{
     io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,

@@ -155,6 +155,9 @@ pub enum Problem {
     /// Two entered passwords differ.
     #[error("the two passwords are not the same")]
     PasswordsDiffer,
+    /// Nobody can be asked for it.
+    #[error("there is no terminal to ask for the password on")]
+    NoPassword(#[source] io::Error),
     /// There is no password.
     #[error("the password is empty")]
     EmptyPassword,

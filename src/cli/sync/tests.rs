@@ -3,7 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::{Tally, Trouble};
+use crate::sync::{Leaving, RelayPreview, RelayStatus, Tally, Trouble};
+
+fn show(whole: bool) -> Show {
+    Show {
+        file: "/home/me/.treefort/sync.toml".to_owned(),
+        whole,
+    }
+}
 
 fn one(byte: u8, kind: u16, alt: &str, project: Option<&str>) -> Leaving {
     Leaving {
@@ -18,8 +25,8 @@ fn one(byte: u8, kind: u16, alt: &str, project: Option<&str>) -> Leaving {
 #[test]
 fn without_streams_it_says_that_it_is_off() {
     let lines = [
-        preview_lines(&Preview::default()),
-        status_lines(&Status::default(), 1),
+        preview_lines(&Preview::default(), &show(false)),
+        status_lines(&Status::default(), &show(false), 1),
     ]
     .concat();
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -43,7 +50,7 @@ fn the_preview_names_every_event_and_why_others_stay() {
             settled: 1,
         }],
     };
-    insta::assert_snapshot!(preview_lines(&preview).join("\n"), @r"
+    insta::assert_snapshot!(preview_lines(&preview, &show(true)).join("\n"), @r"
     wss://relay.example/: 2 events would leave, 1 was dealt with before
       0101010101010101010101010101010101010101010101010101010101010101  4781  Session started  /home/me/shop
       0202020202020202020202020202020202020202020202020202020202020202  4785
@@ -83,7 +90,7 @@ fn the_status_tells_how_it_stands_with_a_relay() {
             }],
         }],
     };
-    insta::assert_snapshot!(status_lines(&status, 180).join("\n"), @r"
+    insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
     treefort is not running; what waits leaves while `treefort up` runs
     wss://relay.example/ (public up, work both): last reached 2 min ago
       40 sent, 2 waiting, 1 refused
@@ -103,10 +110,11 @@ fn asking_back_says_that_it_is_a_request() {
         goes: vec![one(1, 4785, "Session ended", None)],
         stays: vec![(one(2, 4782, "", None), "it was never shared".into())],
         before: 0,
+        until: 7,
     };
     let lines = [
-        publish_lines(&shared, false),
-        unpublish_lines(&shared, true),
+        publish_lines(&shared, &show(false), false),
+        unpublish_lines(&shared, &show(false), true),
     ]
     .concat();
     insta::assert_snapshot!(lines.join("\n"), @r"

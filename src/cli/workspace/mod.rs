@@ -199,7 +199,12 @@ fn answered(question: &str, yes: &[&str]) -> Result<Said, CommandError> {
     let mut err = anstream::stderr().lock();
     write!(err, "{question}")?;
     err.flush()?;
-    Ok(said(&keyboard::line_now().unwrap_or_default(), yes))
+    let Some(line) = keyboard::line_now() else {
+        // Nobody pressed Enter, so what is said next would stand behind the question.
+        writeln!(err)?;
+        return Ok(Said::No);
+    };
+    Ok(said(&line, yes))
 }
 
 /// What a line says: yes, when it is one of these words.

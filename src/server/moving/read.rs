@@ -15,8 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::{
-    ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, LOG_N, LOG_N_OF_A_KEY, MoveError, Moved,
-    STATE, Sort, VERSION, all_done, is_moved,
+    ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, Heard, LOG_N, LOG_N_OF_A_KEY, MoveError,
+    Moved, STATE, Sort, VERSION, all_done, is_moved, tell,
+    unfinished::{UnfinishedHome, sync_folder},
 };
 use crate::{keys::Keyring, server::Offline};
 
@@ -35,40 +36,26 @@ pub fn import(
     home: &Path,
     from: impl Read,
     password: &str,
-    heard: &mut dyn FnMut(&Moved),
+    heard: Heard<'_>,
 ) -> Result<Moved, MoveError> {
     if holds_something(home)? {
         return Err(MoveError::NotEmpty);
     }
-    let mut name = home.as_os_str().to_owned();
-    name.push(format!(".importing-{}", std::process::id()));
-    let scratch = Scratch(PathBuf::from(name));
-    fs::DirBuilder::new().mode(0o700).create(&scratch.0)?;
-    let mut filled = fill(&scratch.0, from, password, heard)?;
-    filled.moved.entries = look(&scratch.0, &filled)?;
-    sync(&scratch.0)?;
+    let unfinished = UnfinishedHome::begin(home)?;
+    let made = unfinished.home();
+    let mut filled = fill(&made, from, password, heard)?;
+    filled.moved.entries = look(&made, &filled)?;
+    sync(&made)?;
     // Fails when something came into it meanwhile.
-    fs::rename(&scratch.0, home).map_err(|error| match holds_something(home) {
+    fs::rename(&made, home).map_err(|error| match holds_something(home) {
         Ok(true) => MoveError::NotEmpty,
-        _ => MoveError::Archive(error),
+        _ => MoveError::Home(crate::server::Error::Home {
+            path: home.to_owned(),
+            source: error,
+        }),
     })?;
-    if let Some(parent) = home.parent() {
-        fs::File::open(parent)?.sync_all()?;
-    }
+    sync_folder(home)?;
     Ok(filled.moved)
-}
-
-/// Removed when it did not become the home.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "what was left of an import cannot be removed");
-        }
-    }
 }
 
 /// What was brought in, before it was looked at.
@@ -97,7 +84,7 @@ fn fill(
     into: &Path,
     from: impl Read,
     password: &str,
-    heard: &mut dyn FnMut(&Moved),
+    heard: Heard<'_>,
 ) -> Result<Filled, MoveError> {
     let mut archive = Archive::new(from);
     let mut entries = archive.entries().map_err(cut)?;
@@ -160,7 +147,7 @@ fn fill(
             }
             Err(_) => file(into, &path, &mut entry, &mut code, &mut moved, &mut later)?,
         }
-        heard(&moved);
+        tell(heard, &moved)?;
     }
     // Only what has the right code: keys first, links after all that could be written through one.
     for (name, secret) in keys {

@@ -15,10 +15,18 @@ use nostr::{
 use tar::{Builder, EntryType, Header};
 
 use super::{
-    ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, LOG_N, LOG_N_OF_A_KEY, MoveError, Moved,
-    Sort, VERSION, all_done, is_moved,
+    ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, Heard, LOG_N, LOG_N_OF_A_KEY, MoveError,
+    Moved, Sort, VERSION, all_done, is_moved, tell,
 };
 use crate::{keys::Keyring, server::Offline};
+
+/// Whether a home can be written out now: for who wants to know before much is asked.
+///
+/// # Errors
+/// When it is in use, there is none, or a job is not done.
+pub fn may_export(home: &Path) -> Result<(), MoveError> {
+    all_done(&Offline::open(home, false)?, home)
+}
 
 /// Writes a home that nobody uses. Its keys are encrypted with the password.
 ///
@@ -28,7 +36,7 @@ pub fn export(
     home: &Path,
     password: &str,
     out: impl Write,
-    heard: &mut dyn FnMut(&Moved),
+    heard: Heard<'_>,
 ) -> Result<Moved, MoveError> {
     let offline = Offline::open(home, false)?;
     all_done(&offline, home)?;
@@ -46,7 +54,8 @@ pub fn export(
         operator: keyring.operator().public_key().to_hex(),
         seq: offline.last_seq(),
     };
-    let entries = about.seq;
+    // Those that were deleted have a number still.
+    let entries = offline.entries()?;
     // What is open may be written to.
     let _lock = offline.close();
     let about = serde_json::to_vec(&about).map_err(io::Error::from)?;
@@ -60,7 +69,7 @@ pub fn export(
             false => writer.key(&name, keys.secret_key(), password, LOG_N)?,
         }
         writer.moved.keys += 1;
-        heard(&writer.moved);
+        tell(heard, &writer.moved)?;
     }
     let mut tops = names(home)?;
     tops.retain(|name| name.to_str().is_some_and(is_moved));
@@ -122,12 +131,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Everything at and below a path; links are written as links.
-    fn tree(
-        &mut self,
-        home: &Path,
-        path: &Path,
-        heard: &mut dyn FnMut(&Moved),
-    ) -> Result<(), MoveError> {
+    fn tree(&mut self, home: &Path, path: &Path, heard: Heard<'_>) -> Result<(), MoveError> {
         let full = home.join(path);
         let metadata = fs::symlink_metadata(&full).map_err(|source| at(&full, source))?;
         let mode = metadata.permissions().mode() & 0o777;
@@ -169,7 +173,7 @@ impl<W: Write> Writer<W> {
             }
             self.moved.files += 1;
             self.moved.bytes += len;
-            heard(&self.moved);
+            tell(heard, &self.moved)?;
         } else {
             self.moved.left += 1;
         }

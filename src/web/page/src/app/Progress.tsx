@@ -5,7 +5,7 @@ import { line } from "../story/text";
 import { words } from "../words/app";
 import { clock, dollars, short } from "../words/story";
 import { agentNamed } from "./choice";
-import { isOpen, type Job } from "./conversations";
+import { isOpen, type Job, type Standing } from "./conversations";
 import type { Feed } from "./feed";
 import { conversations, me, now, status, store } from "./state";
 
@@ -24,6 +24,17 @@ export function waitsForTurn(job: Job): boolean {
   return others.length >= atOnce;
 }
 
+/** How it stands for who looks at it: who waits for a turn does nothing yet. */
+export const stands = <Of extends Standing>(of: Of, job: Job | undefined): Standing => (job !== undefined && waitsForTurn(job) ? { ...of, state: "waiting" } : of);
+
+/** How many wait for a turn that were asked before. */
+function ahead(job: Job): number {
+  const waiting = conversations.value.flatMap(({ jobs, comparison }) => jobs.filter(waitsForTurn).map((one) => ({ id: one.id, at: one.at, n: comparison?.n ?? 0 })));
+  // What was asked in one second at once was asked in the order of its numbers.
+  waiting.sort((a, b) => a.at - b.at || a.n - b.n || (a.id < b.id ? -1 : 1));
+  return Math.max(0, waiting.findIndex((one) => one.id === job.id));
+}
+
 /** What happens right now, in a few words. */
 export function doing(feed: Feed, job: Job): string {
   if (store.value?.relay.state.value === "lost" && store.value.relay.unsent.value === 0) return words.lost.short;
@@ -36,7 +47,7 @@ export function doing(feed: Feed, job: Job): string {
   const news = said?.status === "processing" && !["", "accepted", "starting"].includes(said.sentence) ? said.sentence : "";
   // What was said later counts: a model that is loaded, an image that is made.
   if (news !== "" && (last === undefined || job.saidAt >= last.created_at)) return line(news.charAt(0).toUpperCase() + news.slice(1), 200);
-  if (last === undefined && waitsForTurn(job)) return words.session.turn(me.value?.at_once ?? 1);
+  if (last === undefined && waitsForTurn(job)) return words.session.turn(me.value?.at_once ?? 1, ahead(job));
   if (last === undefined) {
     const others = conversations.value.some((other) => isOpen(other.state) && !other.jobs.some((one) => one.id === job.id));
     return others && now.value - job.at > QUEUE ? words.session.queued : words.session.starting;

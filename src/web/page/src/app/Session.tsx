@@ -23,7 +23,7 @@ import { draft } from "./keep";
 import { onKeys } from "./keys";
 import { commandsOf, namesOf, reaches } from "./More";
 import { canNotify, denied, notifies, turn } from "./notify";
-import { Progress } from "./Progress";
+import { Progress, stands } from "./Progress";
 import { purging } from "./Purge";
 import { hrefs } from "./route";
 import { titleOf } from "./Sessions";
@@ -106,7 +106,7 @@ function View({ feed, conversation, step }: { feed: Feed; conversation: Conversa
             <h1 title={title}>{title}</h1>
             <div class="abouts">
               <p class="about">
-                <Chip of={job} />
+                <Chip of={stands(job, job)} />
                 <span>{agentTitle(conversation.agent)}</span>
                 {conversation.project !== undefined && (
                   <span class="project" title={line(conversation.project, 400)}>

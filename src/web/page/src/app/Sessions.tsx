@@ -10,6 +10,7 @@ import { agentTitle } from "./choice";
 import { type Conversation, isOpen } from "./conversations";
 import { Icon } from "./icons";
 import { onKeys, step } from "./keys";
+import { stands } from "./Progress";
 import { purging } from "./Purge";
 import { go, hrefs } from "./route";
 import { conversations, now, store } from "./state";
@@ -145,7 +146,7 @@ export function Sessions() {
                     <span>{words.ago(now.value - conversation.at)}</span>
                   </span>
                 </a>
-                <Chip of={conversation} />
+                <Chip of={stands(conversation, conversation.jobs.at(-1))} />
               </li>
             ))}
           </ul>

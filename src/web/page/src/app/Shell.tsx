@@ -11,6 +11,7 @@ import { Enter } from "./Enter";
 import { Icon, type IconName } from "./icons";
 import { preference } from "./keep";
 import { help, onKeys } from "./keys";
+import { stands } from "./Progress";
 import { PurgeDialog, purging } from "./Purge";
 import { isHere, recent } from "./recent";
 import { hrefs, route } from "./route";
@@ -128,11 +129,13 @@ function Nav() {
         <h2>{words.nav.recent}</h2>
         {shown.length === 0 && <p class="muted">{words.nav.none}</p>}
         <ul>
-          {shown.map((one) => (
-            <li key={one.href}>
+          {shown.map((one) => {
+            const how = stands(one.conversation, one.conversation.jobs.at(-1));
+            return (
+              <li key={one.href}>
               <a href={one.href} aria-current={isHere(one, at) ? "page" : undefined}>
-                <i class={standing(one.conversation, "dot")} aria-hidden="true" />
-                <span class="hidden">{standingWords(one.conversation)}: </span>
+                <i class={standing(how, "dot")} aria-hidden="true" />
+                <span class="hidden">{standingWords(how)}: </span>
                 <span class="title">{titleOf(one.conversation)}</span>
                 {one.all.length > 1 ? (
                   <small title={words.compare.title}>
@@ -145,7 +148,8 @@ function Nav() {
                 )}
               </a>
             </li>
-          ))}
+            );
+          })}
         </ul>
       </div>
       <div class="links">

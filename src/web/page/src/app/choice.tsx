@@ -18,7 +18,13 @@ export interface Choice {
 export const lastAgent = preference("agent");
 export const lastModel = preference("model");
 
-export const agents = computed<Agent[]>(() => status.value?.agents ?? []);
+/** How soon an agent can begin: at once, once its image is there, or not as things are. */
+const distance = (agent: Agent): number => (agent.missing !== undefined ? 2 : agent.ready === true ? 0 : 1);
+
+/** Those who can begin at once first, then by name. */
+export const agents = computed<Agent[]>(() =>
+  [...(status.value?.agents ?? [])].sort((a, b) => distance(a) - distance(b) || titleOf(a).localeCompare(titleOf(b)) || (a.name < b.name ? -1 : 1)),
+);
 
 export function agentNamed(name: string): Agent | undefined {
   return agents.value.find((agent) => agent.name === name);

@@ -123,9 +123,12 @@ export function grouped(known: Known): Conversation[] {
   return made.sort((a, b) => b.at - a.at || (a.id < b.id ? -1 : 1));
 }
 
+/** What a request says; of one that was withdrawn the inner job tells. */
+const asked = (known: Known, job: KnownJob): string[][] => (job.event === undefined ? (job.inner?.tags ?? []) : requestTags(job.event, known.plain.get(job.id)));
+
 /** A job that views show. */
 function told(known: Known, job: KnownJob): Job {
-  const said = job.event === undefined ? [] : requestTags(job.event, known.plain.get(job.id));
+  const said = asked(known, job);
   const toCheck = allParams(said, "check");
   const { result } = job;
   const done = result === undefined ? [] : tagsOf(result, "check");
@@ -159,7 +162,7 @@ function before(known: Known, job: KnownJob): KnownJob | undefined {
 
 function describe(known: Known, id: string, jobs: Job[]): Conversation {
   jobs.sort((a, b) => a.at - b.at || (a.id === id ? -1 : b.id === id ? 1 : 0));
-  const said = jobs.map((job) => (job.event === undefined ? [] : requestTags(job.event, known.plain.get(job.id))));
+  const said = jobs.map((job) => asked(known, job));
   const last = <T>(read: (tags: string[][]) => T | undefined): T | undefined =>
     said.reduce<T | undefined>((found, tags) => read(tags) ?? found, undefined);
   const first = jobs[0];
@@ -179,7 +182,6 @@ function describe(known: Known, id: string, jobs: Job[]): Conversation {
     checks: newest?.checks ?? [],
     exit: newest?.exit,
     question: newest === undefined ? undefined : known.question(newest.id),
-    // A request that was withdrawn is known by what was handed on.
-    comparison: comparisonOf(first?.event === undefined ? (first?.inner?.tags ?? []) : (said[0] ?? [])),
+    comparison: comparisonOf(said[0] ?? []),
   };
 }

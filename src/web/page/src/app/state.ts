@@ -31,6 +31,8 @@ export interface Agent {
   command?: boolean;
   /** Whether it can ask before it acts. */
   asks?: boolean;
+  /** Whether it can begin at once, with nothing to make or fetch first. */
+  ready?: boolean;
   missing?: string;
 }
 

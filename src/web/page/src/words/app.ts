@@ -209,7 +209,10 @@ export const words = {
     unsent: "Not sent yet: waiting for the connection…",
     starting: "Getting ready…",
     queued: "Getting ready. Others are at work too, so it may wait for its turn…",
-    turn: (atOnce: number): string => (atOnce === 1 ? "Waits for its turn: one works at a time." : `Waits for its turn: ${count(atOnce)} work at the same time.`),
+    turn: (atOnce: number, ahead: number): string => {
+      const working = atOnce === 1 ? "one works at a time" : `${count(atOnce)} work at the same time`;
+      return `Waits for its turn: ${working}${ahead === 0 ? ", and it is next" : `, and ${count(ahead)} ${ahead === 1 ? "waits" : "wait"} before it`}.`;
+    },
     thinking: "Thinking…",
     elapsed: "Time",
     tokens: "Tokens",
