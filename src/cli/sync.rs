@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     nips::{kind, nip98},
-    sync::{Leaving, PATH, Preview, RelayPreview, RelayStatus, Shared, Status, Wish},
+    sync::{Leaving, Named, PATH, Preview, RelayPreview, RelayStatus, Shared, Status, Wish},
 };
 
 /// How long an answer may take: the whole record is looked through.
@@ -320,7 +320,10 @@ fn preview_lines(preview: &Preview) -> Vec<String> {
         return vec![OFF.to_owned()];
     }
     if preview.relays.is_empty() {
-        return vec!["nothing would leave: no stream in sync.toml goes up".to_owned()];
+        return vec![
+            "nothing would leave: no stream in sync.toml goes up, and nobody named a relay"
+                .to_owned(),
+        ];
     }
     preview.relays.iter().flat_map(relay_preview).collect()
 }
@@ -333,6 +336,7 @@ fn relay_preview(relay: &RelayPreview) -> Vec<String> {
         relay.settled,
         if relay.settled == 1 { "was" } else { "were" },
     )];
+    lines.extend(relay.named.iter().map(named));
     lines.extend(relay.leaves.iter().map(leaving));
     if !relay.secrets.is_empty() {
         lines.push("  seem to hold a password or key, so they stay:".to_owned());
@@ -343,6 +347,11 @@ fn relay_preview(relay: &RelayPreview) -> Vec<String> {
         lines.push(format!("  {count} {stay}: {}", one_line(why)));
     }
     lines
+}
+
+/// Who named a relay that is not in `sync.toml`.
+fn named(by: &Named) -> String {
+    format!("  named by {}, in {}", by.key.to_hex(), by.event.to_hex())
 }
 
 fn leaving(one: &Leaving) -> String {
@@ -368,6 +377,15 @@ fn status_lines(status: &Status, now: u64) -> Vec<String> {
     for relay in &status.relays {
         lines.extend(relay_status(relay, now));
     }
+    if status.left_out > 0 {
+        lines.push(format!(
+            "{} to relays that were named, because too many are (most and per_key in sync.toml)",
+            match status.left_out {
+                1 => "1 answer did not go".to_owned(),
+                count => format!("{count} answers did not go"),
+            }
+        ));
+    }
     lines
 }
 
@@ -382,11 +400,12 @@ fn relay_status(relay: &RelayStatus, now: u64) -> Vec<String> {
         .iter()
         .map(|(name, dir)| format!("{} {dir}", one_line(name)))
         .collect();
-    let mut lines = vec![format!(
-        "{} ({}): {spoken}",
-        one_line(&relay.url),
-        streams.join(", ")
-    )];
+    let streams = match streams.is_empty() {
+        true => "not in sync.toml".to_owned(),
+        false => streams.join(", "),
+    };
+    let mut lines = vec![format!("{} ({streams}): {spoken}", one_line(&relay.url))];
+    lines.extend(relay.named.iter().map(named));
     let tally = &relay.tally;
     let mut counts = Vec::new();
     for (count, what) in [

@@ -12,7 +12,10 @@ use super::{
     address::RelayUrl,
     config::{Config, PolicyConfig},
 };
-use crate::nips::{kind, nip01, nip40, nip70, reference::named_keys};
+use crate::{
+    nips::{kind, nip01, nip40, nip70, reference::named_keys},
+    store::state::sync::Naming,
+};
 
 /// What is known about an event besides what it says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Facts {
     pub privacy: Privacy,
     /// Who asked for what it answers.
     pub asked: Option<Asked>,
+    /// Relays that whoever it is said to named, as far as the owner lets them ([`super::named`]).
+    pub named: Vec<(RelayUrl, Naming)>,
 }
 
 /// Whether an event belongs to a private job.
@@ -100,6 +105,9 @@ pub enum Stays {
     /// No stream of the relay takes it.
     #[error("no stream to this relay takes it")]
     Stream,
+    /// It was named by somebody else, and some time ago.
+    #[error("who named this relay did so too long ago")]
+    Late,
     /// The last look found something.
     #[error("it seems to hold a password or key")]
     Secret,
@@ -111,7 +119,7 @@ impl Stays {
     pub fn is_final(self) -> bool {
         !matches!(
             self,
-            Self::OwnAnswer | Self::Unmarked | Self::Kind | Self::Stream
+            Self::OwnAnswer | Self::Unmarked | Self::Kind | Self::Stream | Self::Late
         )
     }
 }
@@ -160,6 +168,17 @@ pub fn may_leave(event: &Event, facts: &Facts, sight: Sight<'_>, asked: bool) ->
     if asked {
         return Ok(());
     }
+    let Err(stays) = by_stream(event, facts, sight) else {
+        return Ok(());
+    };
+    match (facts.named.iter()).find(|(relay, _)| relay == sight.relay) {
+        Some((_, naming)) => by_name(event, facts, naming, sight),
+        None => Err(stays),
+    }
+}
+
+/// Whether a stream of the owner's takes it there.
+fn by_stream(event: &Event, facts: &Facts, sight: Sight<'_>) -> Result<(), Stays> {
     let of = event.kind.as_u16();
     if is_answer(of) {
         match &facts.asked {
@@ -175,13 +194,31 @@ pub fn may_leave(event: &Event, facts: &Facts, sight: Sight<'_>, asked: bool) ->
             _ => return Err(Stays::OwnAnswer),
         }
     }
+    of_kind(event, facts, sight)?;
+    stream_takes(event, sight, |stream| stream.dir.is_up())
+}
+
+/// Whether it leaves for a relay that whoever it is said to named: answers do, all else only when it may leave anyway.
+fn by_name(event: &Event, facts: &Facts, naming: &Naming, sight: Sight<'_>) -> Result<(), Stays> {
+    if sight.now > naming.at.saturating_add(sight.config.named.keep_s()) {
+        return Err(Stays::Late);
+    }
+    match is_answer(event.kind.as_u16()) {
+        true => Ok(()),
+        false => of_kind(event, facts, sight),
+    }
+}
+
+/// Whether the policy lets its kind leave.
+fn of_kind(event: &Event, facts: &Facts, sight: Sight<'_>) -> Result<(), Stays> {
+    let of = event.kind.as_u16();
     if !kinds(facts, &sight.config.policy).contains(&of) {
         return Err(Stays::Kind);
     }
     if of == kind::NOTE && !is_marked(event) {
         return Err(Stays::Unmarked);
     }
-    stream_takes(event, sight, |stream| stream.dir.is_up())
+    Ok(())
 }
 
 /// What holds whatever the owner writes or asks.
@@ -410,6 +447,56 @@ mod tests {
             case.asked(&Draft::new(6870), &answer(true, None), true),
             Ok(())
         );
+    }
+
+    #[test]
+    fn what_is_said_to_somebody_goes_where_they_say_and_nothing_else_does() {
+        let mut case = Case::new("[policy]\nkinds = [1, 4785]\n[named_by_others]\njobs = true");
+        case.relay = RelayUrl::parse("wss://named.example").unwrap();
+        let naming = Naming {
+            event: nostr::EventId::all_zeros(),
+            key: Keys::generate().public_key(),
+            at: 1000,
+        };
+        let named = |facts: Facts, url: &str, at: u64| Facts {
+            named: vec![(RelayUrl::parse(url).unwrap(), Naming { at, ..naming })],
+            ..facts
+        };
+        let here = "wss://named.example";
+        let asked = answer(false, None);
+        for (of, facts, wanted) in [
+            (7000, named(asked.clone(), here, 1000), Ok(())),
+            (6050, named(asked.clone(), here, 1000), Ok(())),
+            (6050, asked.clone(), Err(Stays::Kind)),
+            (
+                6050,
+                named(asked.clone(), "wss://other.example", 1000),
+                Err(Stays::Kind),
+            ),
+            (1, named(ours(), here, 1000), Err(Stays::Unmarked)),
+            (1111, named(ours(), here, 1000), Err(Stays::Kind)),
+            // Of a session only what names whom it is said to.
+            (4785, ours(), Err(Stays::Stream)),
+        ] {
+            assert_eq!(case.of(&Draft::new(of), &facts), wanted, "{of} {facts:?}");
+        }
+        let private = Facts {
+            privacy: Privacy::Private,
+            ..named(asked.clone(), here, 1000)
+        };
+        assert_eq!(case.of(&Draft::new(6050), &private), Err(Stays::Private));
+        let event = Draft::new(6050).sign(&case.keys, 1000).unwrap();
+        let at = |now: u64| {
+            let sight = Sight {
+                config: &case.config,
+                relay: &case.relay,
+                coordinator: case.coordinator.public_key(),
+                now,
+            };
+            may_leave(&event, &named(asked.clone(), here, 1000), sight, false)
+        };
+        let last = 1000 + 7 * 24 * 3600;
+        assert_eq!((at(last), at(last + 1)), (Ok(()), Err(Stays::Late)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod crash;
 mod down;
 mod foreign;
+mod named;
 mod off;
 mod private;
 mod tls;
