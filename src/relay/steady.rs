@@ -132,7 +132,6 @@ mod tests {
     async fn pair(patience: Duration) -> (Steady, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
         let other = socket
             .connect(listener.local_addr().unwrap())
             .await

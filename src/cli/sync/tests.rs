@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::{Tally, Trouble};
+use crate::sync::{Leaving, Named, RelayPreview, RelayStatus, Tally, Trouble};
 
 fn one(byte: u8, kind: u16, alt: &str, project: Option<&str>) -> Leaving {
     Leaving {

@@ -2,14 +2,18 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use nostr::Timestamp;
+use nostr::{Alphabet, Filter, PublicKey, SingleLetterTag, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::places::{Placed, Places};
 use crate::{
-    store::state::sync::{Cursor, Entry, NamedRelay, RelayId},
+    nips::kind,
+    store::{
+        Stored,
+        state::sync::{Cursor, Entry, NamedRelay, Naming, RelayId},
+    },
     sync::{
         Error, Hub, Link,
         address::{NamedBy, RelayUrl},
@@ -20,6 +24,9 @@ use crate::{
         wire::Dialler,
     },
 };
+
+/// Events to somebody that are looked at when it becomes known where they read.
+const EARLIER: usize = 100;
 
 /// Follows the log until the program stops, and keeps a connection to every relay for which something waits.
 pub(in crate::sync) async fn run(hub: Arc<Hub>, dialler: Dialler) {
@@ -58,38 +65,17 @@ async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> R
         let now = Timestamp::now().as_secs();
         let mut seen = Seen::default();
         for stored in batch {
-            let event = &stored.event;
-            if !could_leave(&hub.config, event.kind.as_u16()) {
-                continue;
-            }
-            let facts = scan::facts(hub, event, &mut seen).await?;
-            for (url, naming) in &facts.named {
-                // Those that have a stream that goes up are looked at with it.
-                if hub.goes_up(url) || may_leave(event, &facts, hub.sight(url, now), false).is_err()
-                {
-                    continue;
+            if config.readers && stored.event.kind.as_u16() == kind::RELAY_LIST {
+                // What was said before it was known where they read.
+                for earlier in said_to(hub, &stored.event.pubkey, now).await? {
+                    lining
+                        .look(hub, &mut places, &earlier, now, &mut seen)
+                        .await?;
                 }
-                if !hub.config.names(url) {
-                    let waits = |url: &str| lining.waits(url) || hub.waits(url);
-                    match places.name(url, *naming, config, waits) {
-                        Placed::Full => {
-                            hub.left_out();
-                            tracing::info!(relay = %url, job = %naming.event, "there is no place for a relay that somebody names");
-                            continue;
-                        }
-                        Placed::Had(new) => lining.touch(new.then_some(url.as_str())),
-                        Placed::Now(lost) => {
-                            tracing::info!(relay = %url, by = %naming.event, key = %naming.key, "somebody names a relay");
-                            lining.touch(lost.as_deref());
-                            lining.touch(Some(url.as_str()));
-                            lining.lost.extend(lost);
-                        }
-                    }
-                }
-                lining
-                    .rows
-                    .push((url.clone(), stored.seq, Entry::waiting(event, false, now)));
             }
+            lining
+                .look(hub, &mut places, &stored, now, &mut seen)
+                .await?;
         }
         lining.store(
             hub,
@@ -98,6 +84,21 @@ async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> R
             &mut running,
         )?;
     }
+}
+
+/// What was said to somebody lately, the newest of it.
+async fn said_to(hub: &Hub, key: &PublicKey, now: u64) -> Result<Vec<Stored>, Error> {
+    let since = now.saturating_sub(hub.config.named.keep_s());
+    let filter = Filter::new()
+        .custom_tag(SingleLetterTag::lowercase(Alphabet::P), key.to_hex())
+        .since(Timestamp::from(since))
+        .limit(EARLIER);
+    let relay = &hub.around.relay;
+    let mut found = Vec::new();
+    for event in relay.query(filter).await? {
+        found.extend(relay.stored(event.id).await?);
+    }
+    Ok(found)
 }
 
 /// What one look through a part of the log comes to.
@@ -109,6 +110,54 @@ struct Lining {
 }
 
 impl Lining {
+    /// Lines an event up for all relays that somebody named for it.
+    async fn look(
+        &mut self,
+        hub: &Hub,
+        places: &mut Places,
+        stored: &Stored,
+        now: u64,
+        seen: &mut Seen,
+    ) -> Result<(), Error> {
+        let event = &stored.event;
+        if !could_leave(&hub.config, event.kind.as_u16()) {
+            return Ok(());
+        }
+        let facts = scan::facts(hub, event, seen).await?;
+        for (url, naming) in &facts.named {
+            // Those that have a stream that goes up are looked at with it.
+            let may = may_leave(event, &facts, hub.sight(url, now), false).is_ok();
+            if may && !hub.goes_up(url) && self.place(hub, places, url, *naming) {
+                let entry = Entry::waiting(event, false, now);
+                self.rows.push((url.clone(), stored.seq, entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a relay has a place, or gets one now.
+    fn place(&mut self, hub: &Hub, places: &mut Places, url: &RelayUrl, naming: Naming) -> bool {
+        if hub.config.names(url) {
+            return true;
+        }
+        let waits = |url: &str| self.waits(url) || hub.waits(url);
+        match places.name(url, naming, &hub.config.named, waits) {
+            Placed::Full => {
+                hub.left_out();
+                tracing::info!(relay = %url, by = %naming.event, "there is no place for a relay that somebody names");
+                return false;
+            }
+            Placed::Had(new) => self.touch(new.then_some(url.as_str())),
+            Placed::Now(lost) => {
+                tracing::info!(relay = %url, by = %naming.event, key = %naming.key, "somebody names a relay");
+                self.touch(lost.as_deref());
+                self.touch(Some(url.as_str()));
+                self.lost.extend(lost);
+            }
+        }
+        true
+    }
+
     fn touch(&mut self, url: Option<&str>) {
         self.touched.extend(url.map(str::to_owned));
     }
