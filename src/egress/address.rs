@@ -67,7 +67,8 @@ fn v6(address: Ipv6Addr) -> Reach {
 }
 
 /// Whether it is one of this computer's own, whatever network it is in.
-pub(super) fn is_own(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_own(address: IpAddr) -> bool {
     let binds = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
     // Only an own address can be bound; where the system lets everything be, it says nothing, and the connection
     // itself does ([`super::reach`]).

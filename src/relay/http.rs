@@ -29,6 +29,7 @@ use super::{
     origin::{self, Sender, Site},
     rate::Patience,
     rights::Reached,
+    steady::Steady,
     tap::Pace,
 };
 use crate::nips::{
@@ -93,12 +94,13 @@ pub(super) async fn serve(
         }
     });
     let timeout = Duration::from_secs(shared.config.handshake_timeout_s.max(1));
+    let idle = Duration::from_secs(shared.config.idle_timeout_s.max(2));
     let http = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_headers(64)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Steady::new(stream, idle)), service)
         .with_upgrades();
     tokio::pin!(http);
     let served = tokio::select! {
@@ -132,7 +134,7 @@ pub(super) async fn serve(
     };
     match upgrade
         .await
-        .map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>())
+        .map(|upgraded| upgraded.downcast::<TokioIo<Steady>>())
     {
         Ok(Ok(parts)) => {
             shared.open.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +147,7 @@ pub(super) async fn serve(
             };
             connection::run(
                 Arc::clone(shared),
-                parts.io.into_inner(),
+                parts.io.into_inner().into_inner(),
                 parts.read_buf,
                 reached,
             )

@@ -23,6 +23,7 @@ mod rate;
 mod rejection;
 mod rights;
 mod room;
+mod steady;
 mod subscription;
 mod tap;
 mod verify;

@@ -2,6 +2,9 @@
 //!
 //! `wss://` goes anywhere. `ws://` can be read on its way, so it goes to this computer and the home network only. What a
 //! name leads to is looked up once, all of it is checked, and the connection goes to what was checked.
+//!
+//! What others name ([`NamedBy::Other`]) is held to more: a name on the internet, encrypted, and nothing that is near
+//! behind it. The owner may mean the computer beside this one; nobody else has a say about what that is asked.
 
 use std::{
     fmt, io,
@@ -12,13 +15,27 @@ use std::{
 use nostr::Url;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::egress::address::{Reach, reach};
+use crate::egress::address::{Reach, is_own, reach};
 
 /// How long a look-up and one connection may take.
 const LOOK: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(8);
 /// Addresses of one name that are tried.
 const TRIED: usize = 6;
+/// Characters of an address that others name.
+const MAX_NAMED: usize = 200;
+/// The port of `wss://`; below [`FREE_PORTS`] others may name no other one, where mail and the like live.
+const TLS_PORT: u16 = 443;
+const FREE_PORTS: u16 = 1024;
+
+/// Who wrote an address down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The owner, in `sync.toml`.
+    Owner,
+    /// Somebody else, in a job or in a list of relays.
+    Other,
+}
 
 /// The address of a relay, in one spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +60,9 @@ pub enum AddressError {
     /// Something in it has no place there.
     #[error("{0}: leave out user names, passwords and what follows a #")]
     Extra(String),
+    /// The owner may name it, others may not.
+    #[error("{0} is none that others may name")]
+    NotForOthers(String),
 }
 
 /// Why there is no connection.
@@ -106,6 +126,30 @@ impl RelayUrl {
         Ok(address)
     }
 
+    /// Reads an address that somebody else wrote: encrypted, a name that can be one on the internet, a port of its own
+    /// kind, and nothing in it that would make many relays out of one.
+    ///
+    /// # Errors
+    /// When it is none, or the owner alone could name it.
+    pub fn parse_of_others(text: &str) -> Result<Self, AddressError> {
+        let shown: String = text.chars().take(MAX_NAMED).collect();
+        let refused = || AddressError::NotForOthers(shown.clone());
+        if shown.len() != text.len() {
+            return Err(refused());
+        }
+        let address = Self::parse(text)?;
+        // A look-up leads to no onion, and only tells others who asks for it.
+        let is_name = address.host.parse::<IpAddr>().is_err()
+            && !is_near(&address.host)
+            && !address.host.ends_with(".onion");
+        let is_port = address.port == TLS_PORT || address.port >= FREE_PORTS;
+        let is_whole = !address.text.contains(['?', '%']);
+        match address.tls && is_name && is_port && is_whole {
+            true => Ok(address),
+            false => Err(refused()),
+        }
+    }
+
     /// Its one spelling.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -150,20 +194,25 @@ impl RelayUrl {
     ///
     /// # Errors
     /// When it leads where it must not, or nobody answers.
-    pub async fn connect(&self) -> Result<TcpStream, Unreached> {
+    pub async fn connect(&self, by: NamedBy) -> Result<TcpStream, Unreached> {
         let name = || self.text.clone();
         let looked = tokio::net::lookup_host((self.host.as_str(), self.port));
         let found: Vec<SocketAddr> = match timeout(LOOK, looked).await {
             Ok(Ok(found)) => found.collect(),
             Ok(Err(_)) | Err(_) => return Err(Unreached::Unknown(name())),
         };
-        if let Some(wrong) = found.iter().find(|at| !self.may_lead_to(at.ip())) {
+        if let Some(wrong) = found.iter().find(|at| !self.may_lead_to(by, at.ip())) {
             return Err(Unreached::Forbidden(name(), wrong.ip()));
         }
         let mut last = None;
         for at in found.into_iter().take(TRIED) {
             match timeout(CONNECT, TcpStream::connect(at)).await {
                 Ok(Ok(stream)) => {
+                    // Where it comes out at the address that it left from, it never left this computer.
+                    let left = stream.local_addr().map(|local| local.ip());
+                    if by == NamedBy::Other && left.is_ok_and(|left| left == at.ip()) {
+                        return Err(Unreached::Forbidden(name(), at.ip()));
+                    }
                     stream
                         .set_nodelay(true)
                         .map_err(|error| Unreached::Failed(name(), error))?;
@@ -179,12 +228,14 @@ impl RelayUrl {
         })
     }
 
-    /// Whether the name may lead to an address: the owner wrote it, so that what is near may be meant.
-    fn may_lead_to(&self, ip: IpAddr) -> bool {
-        match reach(ip) {
-            Reach::Public => self.tls,
-            Reach::Private => true,
-            Reach::Never => false,
+    /// Whether the name may lead to an address. When the owner wrote it, what is near may be meant.
+    fn may_lead_to(&self, by: NamedBy, ip: IpAddr) -> bool {
+        match (reach(ip), by) {
+            (Reach::Public, NamedBy::Owner) => self.tls,
+            // An address of this computer's own is near, whatever network it is in.
+            (Reach::Public, NamedBy::Other) => self.tls && !is_own(ip),
+            (Reach::Private, by) => by == NamedBy::Owner,
+            (Reach::Never, _) => false,
         }
     }
 }
@@ -259,12 +310,120 @@ mod tests {
         let tls = RelayUrl::parse("wss://relay.example").unwrap();
         let plain = RelayUrl::parse("ws://box.local").unwrap();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(tls.may_lead_to(ip("1.1.1.1")) && !plain.may_lead_to(ip("1.1.1.1")));
+        let by_owner = |url: &RelayUrl, text: &str| url.may_lead_to(NamedBy::Owner, ip(text));
+        assert!(by_owner(&tls, "1.1.1.1") && !by_owner(&plain, "1.1.1.1"));
         for near in ["127.0.0.1", "10.0.0.1", "192.168.0.1", "::1", "fd00::1"] {
-            assert!(tls.may_lead_to(ip(near)) && plain.may_lead_to(ip(near)));
+            assert!(by_owner(&tls, near) && by_owner(&plain, near));
         }
         for never in ["169.254.169.254", "fe80::1", "0.0.0.0", "::ffff:127.0.0.1"] {
-            assert!(!tls.may_lead_to(ip(never)), "{never}");
+            assert!(!by_owner(&tls, never), "{never}");
+        }
+    }
+
+    #[test]
+    fn what_others_name_leads_to_the_internet_alone() {
+        let url = RelayUrl::parse_of_others("wss://relay.example").unwrap();
+        let leads = |text: &str| url.may_lead_to(NamedBy::Other, text.parse().unwrap());
+        for public in ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"] {
+            assert!(leads(public), "{public}");
+        }
+        for near in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "::",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:1.1.1.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::101:101",
+            "2002:7f00:1::",
+            "2001::1",
+        ] {
+            assert!(!leads(near), "{near}");
+        }
+    }
+
+    #[test]
+    fn others_name_relays_on_the_internet_in_one_spelling_each() {
+        let of = |text: &str| RelayUrl::parse_of_others(text);
+        for same in [
+            "wss://Relay.Example",
+            " WSS://relay.example:443/ ",
+            "wss://relay.example.",
+            "wss:relay.example",
+            "wss:\\\\relay.example\\",
+            "wss://relay\u{3002}example",
+            "wss://\u{ff52}elay.example",
+            "wss://relay.example/a/..",
+        ] {
+            let parsed = of(same).unwrap();
+            assert_eq!(parsed.as_str(), "wss://relay.example/", "{same}");
+        }
+        assert_eq!(
+            of("wss://b\u{fc}cher.example").unwrap().as_str(),
+            "wss://xn--bcher-kva.example/"
+        );
+        for good in ["wss://relay.example:8443", "wss://relay.example/inbox"] {
+            assert!(of(good).is_ok(), "{good}");
+        }
+        let long = format!("wss://relay.example/{}", "a".repeat(200));
+        for bad in [
+            // Not encrypted, or no relay.
+            "ws://relay.example",
+            "ws://127.0.0.1:7",
+            "http://relay.example",
+            "https://relay.example",
+            "relay.example",
+            "",
+            // Who asks.
+            "wss://me@relay.example",
+            "wss://me:pw@relay.example",
+            "wss://relay.example@evil.example",
+            // Addresses in every spelling, and names that are near.
+            "wss://127.0.0.1",
+            "wss://127.1",
+            "wss://2130706433",
+            "wss://0x7f.0.0.1",
+            "wss://0177.0.0.1",
+            "wss://1.1.1.1",
+            "wss://[::1]",
+            "wss://[::ffff:127.0.0.1]",
+            "wss://[2606:4700::1111]",
+            "wss://localhost",
+            "wss://localhost.",
+            "wss://a.localhost",
+            "wss://printer",
+            "wss://printer.local",
+            "wss://nas.lan",
+            "wss://metadata.google.internal",
+            "wss://box.home.arpa",
+            "wss://abc.onion",
+            // Ports of other services, and many relays out of one.
+            "wss://relay.example:25",
+            "wss://relay.example:0",
+            "wss://relay.example:80",
+            "wss://relay.example/?a=1",
+            "wss://relay.example/%61",
+            "wss://relay.example/#a",
+            "wss://relay.example/a b",
+            &long,
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
         }
     }
 }

@@ -30,6 +30,10 @@ pub const DEFAULT_KINDS: [u16; 14] = [
     kind::HANDLER,
 ];
 
+/// The most relays that an owner lets others add, and days.
+const MOST_NAMED: u64 = 256;
+const MOST_DAYS: u64 = 365;
+
 /// What an owner shares, and what is listened to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -37,6 +41,8 @@ pub struct Config {
     pub connect: bool,
     /// Which kinds may leave.
     pub policy: PolicyConfig,
+    /// Which relays others may add.
+    pub named: NamedConfig,
     /// Where to, and from where.
     pub streams: Vec<Stream>,
 }
@@ -46,6 +52,7 @@ impl Default for Config {
         Self {
             connect: true,
             policy: PolicyConfig::default(),
+            named: NamedConfig::default(),
             streams: Vec::new(),
         }
     }
@@ -101,6 +108,52 @@ fn session<'de, D: serde::Deserializer<'de>>(from: D) -> Result<PublicKey, D::Er
     })
 }
 
+/// `[named_by_others]`: relays that are not in this file, for what is said to those who name them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamedConfig {
+    /// Answers to a job go also to the relays that the job names (NIP-90, `relays`).
+    pub jobs: bool,
+    /// Answers to a job that names none, replies, comments and reactions go also to where those read whom they are said
+    /// to (NIP-65).
+    pub readers: bool,
+    /// Relays that one job, or one list, may add.
+    pub per_job: usize,
+    /// Relays that one key may have added at a time.
+    pub per_key: usize,
+    /// Relays that all may have added at a time.
+    pub most: usize,
+    /// Days after a job in which its answers leave for them.
+    pub days: u64,
+}
+
+impl Default for NamedConfig {
+    fn default() -> Self {
+        Self {
+            jobs: false,
+            readers: false,
+            per_job: 3,
+            per_key: 8,
+            most: 32,
+            days: 7,
+        }
+    }
+}
+
+impl NamedConfig {
+    /// Whether others may add any.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.jobs || self.readers
+    }
+
+    /// For how many seconds a naming counts.
+    #[must_use]
+    pub fn keep_s(&self) -> u64 {
+        self.days.saturating_mul(24 * 3600)
+    }
+}
+
 /// Which way events go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,6 +198,7 @@ pub struct Stream {
 #[serde(default, deny_unknown_fields)]
 struct Written {
     policy: PolicyConfig,
+    named_by_others: NamedConfig,
     stream: Vec<WrittenStream>,
 }
 
@@ -192,6 +246,16 @@ pub enum ConfigError {
     /// A folder that is not named from the root.
     #[error("sync.toml, [[policy.project]]: {0} is not a whole path; begin it with /")]
     Path(String),
+    /// A bound that is none.
+    #[error(
+        "sync.toml, [named_by_others]: {key} is 1 to {most}; without `jobs` and `readers` nothing is added"
+    )]
+    Bound {
+        /// Which.
+        key: &'static str,
+        /// The highest that it may be.
+        most: u64,
+    },
     /// A kind that never leaves.
     #[error("sync.toml: kind {0} never leaves this machine, so no policy can name it")]
     Never(u16),
@@ -231,6 +295,17 @@ impl Config {
                 return Err(ConfigError::Never(*kind));
             }
         }
+        let named = written.named_by_others;
+        for (key, value, most) in [
+            ("per_job", named.per_job as u64, MOST_NAMED),
+            ("per_key", named.per_key as u64, MOST_NAMED),
+            ("most", named.most as u64, MOST_NAMED),
+            ("days", named.days, MOST_DAYS),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(ConfigError::Bound { key, most });
+            }
+        }
         let mut streams: Vec<Stream> = Vec::new();
         for stream in written.stream {
             if streams.iter().any(|known| known.name == stream.name) {
@@ -241,6 +316,7 @@ impl Config {
         Ok(Self {
             connect: true,
             policy,
+            named,
             streams,
         })
     }
@@ -248,7 +324,7 @@ impl Config {
     /// Whether there is nothing to sync.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.streams.is_empty()
+        self.streams.is_empty() && !self.named.is_on()
     }
 
     /// Every relay that is named, once, in the order in which they are.
@@ -261,6 +337,12 @@ impl Config {
             }
         }
         relays
+    }
+
+    /// Whether a stream names a relay.
+    #[must_use]
+    pub fn names(&self, relay: &RelayUrl) -> bool {
+        self.of(relay).next().is_some()
     }
 
     /// The streams of a relay.
@@ -353,6 +435,12 @@ mod tests {
         let dirs: Vec<Direction> = on.streams.iter().map(|stream| stream.dir).collect();
         assert_eq!(dirs, [Direction::Up, Direction::Down, Direction::Both]);
         assert!(on.streams.iter().any(|stream| stream.filter.is_some()));
+        let others = NamedConfig {
+            jobs: true,
+            readers: true,
+            ..NamedConfig::default()
+        };
+        assert_eq!(on.named, others, "all but these two is the default");
     }
 
     #[test]
@@ -388,6 +476,19 @@ mod tests {
                 "kind 22242 never leaves",
             ),
             ("[policy]\nkinds = [5871]\n".to_owned(), "never leaves"),
+            ("[named_by_others]\njob = true\n".to_owned(), "job"),
+            (
+                "[named_by_others]\nper_job = 0\n".to_owned(),
+                "per_job is 1 to 256",
+            ),
+            (
+                "[named_by_others]\nmost = 10000\n".to_owned(),
+                "most is 1 to 256",
+            ),
+            (
+                "[named_by_others]\ndays = 366\n".to_owned(),
+                "days is 1 to 365",
+            ),
         ] {
             let error = Config::parse(&text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}\n{error}");

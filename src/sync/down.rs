@@ -42,6 +42,8 @@ const ANSWERS: [u16; 3] = [
 const SESSIONS: usize = 200;
 /// Jobs whose cancellation is listened for.
 const CANCELLED: usize = 100;
+/// People whose lists of relays are listened for.
+const SPEAKERS: usize = 100;
 /// How far back is asked at the first contact, and how much of what was heard is asked again.
 const FIRST: u64 = 30 * 24 * 3600;
 const AGAIN: u64 = 24 * 3600;
@@ -90,6 +92,8 @@ pub(super) struct Listening<'a> {
     cancels: Option<(String, VecDeque<EventId>)>,
     /// The newest last.
     jobs: VecDeque<EventId>,
+    /// The same for where those read who spoke to us, when what is said to them may go there.
+    lists: Option<(String, BTreeSet<PublicKey>)>,
     room: f64,
     counted: Instant,
 }
@@ -109,6 +113,7 @@ impl<'a> Listening<'a> {
             open: None,
             cancels: None,
             jobs: VecDeque::new(),
+            lists: None,
             room: BURST,
             counted: Instant::now(),
         }
@@ -147,7 +152,43 @@ impl<'a> Listening<'a> {
         if self.cancels.is_none() {
             self.jobs = self.jobs_from_here().await?;
         }
-        self.listen_for_cancels(talk)
+        self.listen_for_cancels(talk)?;
+        self.listen_for_lists(talk).await
+    }
+
+    /// Asks where those read who spoke to us (NIP-65), if that matters.
+    async fn listen_for_lists(&mut self, talk: &mut Talk<'_>) -> Result<(), Ended> {
+        if !self.hub.config.named.readers {
+            return Ok(());
+        }
+        let speakers = self.speakers().await?;
+        let known = self.lists.as_ref().map(|(_, keys)| keys);
+        if speakers.is_empty() || known == Some(&speakers) {
+            return Ok(());
+        }
+        let name = match self.lists.take() {
+            Some((name, _)) => name,
+            None => talk.name("lists"),
+        };
+        let filter = json!({"kinds": [kind::RELAY_LIST], "authors": hexes(&speakers)});
+        talk.request(&name, &[filter])?;
+        self.lists = Some((name, speakers));
+        Ok(())
+    }
+
+    /// Who asked this treefort or said something to it lately.
+    async fn speakers(&self) -> Result<BTreeSet<PublicKey>, Error> {
+        let around = &self.hub.around;
+        let filter = Filter::new()
+            .kinds(SAID.into_iter().chain(JOBS).map(Kind::from))
+            .limit(SPEAKERS * 5);
+        let mut speakers = BTreeSet::new();
+        for event in around.relay.query(filter).await? {
+            if speakers.len() < SPEAKERS && !around.is_ours(&event.pubkey)? {
+                speakers.insert(event.pubkey);
+            }
+        }
+        Ok(speakers)
     }
 
     /// Asks for cancellations of the jobs that came from here.
@@ -211,6 +252,7 @@ impl<'a> Listening<'a> {
             let named = |open: Option<&str>| open == Some(of);
             named(self.open.as_ref().map(|(name, _)| name.as_str()))
                 || named(self.cancels.as_ref().map(|(name, _)| name.as_str()))
+                || named(self.lists.as_ref().map(|(name, _)| name.as_str()))
         };
         match heard {
             Heard::Event(of, json) if is_ours(&of) => {
@@ -225,6 +267,7 @@ impl<'a> Listening<'a> {
                     talk.until_known().await?;
                     self.open = None;
                     self.cancels = None;
+                    self.lists = None;
                     return self.open(talk).await;
                 }
                 let words = super::answer::kept(&words);
@@ -246,6 +289,7 @@ impl<'a> Listening<'a> {
     ) -> Result<(), Ended> {
         let (id, at) = (event.id, event.created_at.as_secs());
         let is_job = kind::is_job_request(event.kind);
+        let is_list = event.kind.as_u16() == kind::RELAY_LIST;
         if let Err(unwanted) = self.wanted(&event).await? {
             tracing::debug!(%id, %unwanted, "not taken in");
             return Ok(());
@@ -267,6 +311,10 @@ impl<'a> Listening<'a> {
                 return Ok(());
             }
         }
+        if is_list {
+            return Ok(());
+        }
+        self.listen_for_lists(talk).await?;
         let heard_until = at.min(Timestamp::now().as_secs());
         if heard_until > queue.remembered.heard_until {
             queue.remember(|remembered| remembered.heard_until = heard_until);
@@ -296,6 +344,11 @@ impl<'a> Listening<'a> {
         });
         if !takes {
             return Ok(Err(Unwanted::Stream));
+        }
+        if of == kind::RELAY_LIST {
+            let asked = self.lists.as_ref();
+            let asked = asked.is_some_and(|(_, keys)| keys.contains(&event.pubkey));
+            return Ok(if asked { Ok(()) } else { Err(Unwanted::Kind) });
         }
         if SAID.contains(&of) {
             for key in named_keys(event) {

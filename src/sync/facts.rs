@@ -6,17 +6,24 @@ use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag};
 
 use super::{
     Error,
+    address::RelayUrl,
+    config::NamedConfig,
+    named,
     policy::{Asked, Facts, Privacy, is_answer},
 };
 use crate::{
-    keys::Keyring,
+    keys::{Admission, Admit, Keyring},
     nips::{kind, nip01::first_tag, nip90::Scheme, reference::named_keys},
     relay::Relay,
-    store::state::State,
+    store::state::{State, sync::Naming},
 };
 
 /// References of one event that are followed.
 const FOLLOWED: usize = 32;
+/// What somebody says to somebody, beside answers.
+const SAID: [u16; 3] = [kind::NOTE, kind::COMMENT, kind::REACTION];
+/// Keys that are spoken to in one event and whose lists of relays are looked for.
+const READERS: usize = 4;
 
 /// Looks things up in this treefort's own record.
 #[derive(Clone)]
@@ -24,6 +31,9 @@ pub(super) struct Surroundings {
     pub(super) relay: Relay,
     pub(super) keyring: Arc<Keyring>,
     pub(super) state: State,
+    pub(super) admission: Arc<Admission>,
+    /// Which relays others may add.
+    pub(super) named: NamedConfig,
 }
 
 /// What was found out about sessions, for as long as one look through the log takes.
@@ -101,13 +111,86 @@ impl Surroundings {
             }),
             _ => None,
         };
+        let named = match (&asked, &references.job) {
+            (Some(asked), Some(job)) if !asked.by_us => self.named_by_customer(job).await?,
+            (None, _) if SAID.contains(&of) => self.named_by_readers(event).await?,
+            _ => Vec::new(),
+        };
         Ok(Facts {
             ours: true,
             session,
             project: references.job.as_ref().and_then(project),
             privacy,
             asked,
+            named,
         })
+    }
+
+    /// The relays that whoever asked wants the answers on. The owner's own words are not taken for it: programs add such
+    /// tags by themselves, and answers to the owner stay here.
+    async fn named_by_customer(&self, job: &Event) -> Result<Vec<(RelayUrl, Naming)>, Error> {
+        let may = self.admission.is_admitted(&job.pubkey) || self.admission.mode() == Admit::Anyone;
+        if !may || !self.named.is_on() {
+            return Ok(Vec::new());
+        }
+        let naming = |event: &Event| Naming {
+            event: event.id,
+            key: job.pubkey,
+            at: job.created_at.as_secs(),
+        };
+        if self.named.jobs {
+            let found = named::of_job(job, self.named.per_job);
+            if !found.is_empty() {
+                return Ok(found.into_iter().map(|url| (url, naming(job))).collect());
+            }
+        }
+        Ok(match self.list_of(&job.pubkey).await? {
+            Some(list) => named::of_list(&list, self.named.per_job)
+                .into_iter()
+                .map(|url| (url, naming(&list)))
+                .collect(),
+            None => Vec::new(),
+        })
+    }
+
+    /// Where those read whom something is said to.
+    async fn named_by_readers(&self, event: &Event) -> Result<Vec<(RelayUrl, Naming)>, Error> {
+        let mut found: Vec<(RelayUrl, Naming)> = Vec::new();
+        if !self.named.readers {
+            return Ok(found);
+        }
+        for key in named_keys(event).into_iter().take(READERS) {
+            if self.is_ours(&key)? {
+                continue;
+            }
+            let Some(list) = self.list_of(&key).await? else {
+                continue;
+            };
+            let naming = Naming {
+                event: list.id,
+                key,
+                at: event.created_at.as_secs(),
+            };
+            for url in named::of_list(&list, self.named.per_job) {
+                if found.len() < self.named.per_job && !found.iter().any(|(known, _)| *known == url)
+                {
+                    found.push((url, naming));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The list of relays of somebody, if it is on record and may be followed.
+    async fn list_of(&self, key: &PublicKey) -> Result<Option<Event>, Error> {
+        if !self.named.readers {
+            return Ok(None);
+        }
+        let filter = Filter::new()
+            .kind(Kind::from(kind::RELAY_LIST))
+            .author(*key)
+            .limit(1);
+        Ok(self.relay.query(filter).await?.into_iter().next())
     }
 
     fn is_coordinator(&self, key: &PublicKey) -> bool {

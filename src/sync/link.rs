@@ -9,6 +9,7 @@ use nostr::{Event, EventId, JsonUtil as _, Timestamp};
 
 use super::{
     Error, Hub, Link,
+    address::NamedBy,
     answer::{self, Backoff},
     down::Listening,
     facts::Seen,
@@ -20,26 +21,41 @@ use super::{
 };
 use crate::store::state::sync::{Entry, Sending};
 
-/// Between attempts to reach a relay.
+/// Between attempts to reach a relay, and one that others named.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
+const RETRY_OTHERS: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(3600));
 /// A connection on which nothing is to do is ended after this, unless it is listened on.
 const IDLE: Duration = Duration::from_secs(20);
 /// Events that are sent before anything is heard.
 const AT_ONCE: usize = 8;
+/// Rows that are looked through at once.
+const SIFTED: usize = 1_000;
 /// Of what a relay took in a conversation, so many are looked for when all is done.
 const LOOKED_FOR: usize = 50;
 
 /// Keeps up with one relay until the program stops.
 pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
-    let mut retry = RETRY;
+    let mut retry = match link.by {
+        NamedBy::Owner => RETRY,
+        NamedBy::Other => RETRY_OTHERS,
+    };
     let mut way = Way::default();
     let listens = hub.comes_down(&link.url);
     loop {
+        if link.by == NamedBy::Other
+            && let Err(error) = sift(&hub, &link).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the rows of a relay cannot be looked through"
+            );
+        }
         if !listens {
             match hub.around.state.sync_waiting(link.id, None, 1) {
                 Ok(waiting) if waiting.is_empty() => {
                     tokio::select! {
                         () = hub.stop.cancelled() => return,
+                        () = link.over.cancelled() => return,
                         () = link.wake.notified() => continue,
                     }
                 }
@@ -70,6 +86,31 @@ pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
     }
 }
 
+/// Settles what may no longer leave for a relay that others named, so that nobody is connected to for its sake: the owner
+/// changed his mind, or it was tried for long enough.
+async fn sift(hub: &Hub, link: &Link) -> Result<(), Error> {
+    let state = &hub.around.state;
+    let mut after = None;
+    loop {
+        let rows = state.sync_waiting(link.id, after, SIFTED)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(());
+        };
+        after = Some(*last);
+        let mut held = Vec::new();
+        for (seq, mut entry) in rows {
+            if let Err(why) = last_look(hub, link, &entry).await? {
+                entry.state = Sending::Held { why };
+                entry.at = Timestamp::now().as_secs();
+                held.push((seq, entry));
+            }
+        }
+        if !held.is_empty() {
+            state.sync_put(link.id, &held)?;
+        }
+    }
+}
+
 /// One connection, and how many events it settled.
 async fn converse(
     hub: &Hub,
@@ -83,6 +124,8 @@ async fn converse(
     };
     let ended = tokio::select! {
         () = hub.stop.cancelled() => Err(Ended::Stopped),
+        // Nothing waits for it.
+        () = link.over.cancelled() => Err(Ended::Stopped),
         ended = exchange(hub, link, dialler, way, &mut queue) => ended,
     };
     // What was answered is kept however it ended.
@@ -113,15 +156,21 @@ async fn exchange(
     listening.open(&mut talk).await?;
     let mut took: Vec<EventId> = Vec::new();
     let mut idle_since = Instant::now();
+    let mut allowance = Allowance::of(link.by);
     loop {
         let now = Instant::now();
         let mut more = false;
         if !talk.is_proving() {
             // Only a few, then what was said meanwhile: a last look takes time, and the relay's answers wait for it.
             for _ in 0..AT_ONCE {
+                if allowance.wait(now).is_some() {
+                    more = false;
+                    break;
+                }
                 let next = queue.next(now)?;
                 more = next.is_some();
                 let Some((seq, entry)) = next else { break };
+                allowance.take();
                 send(&talk, queue, seq, entry).await?;
             }
             if queue.wants_look() {
@@ -143,6 +192,10 @@ async fn exchange(
             (Some(due), _) => due,
             (None, true) => now + Duration::from_secs(60),
             (None, false) => idle_since + IDLE,
+        };
+        let until = match allowance.wait(now).filter(|_| !queue.is_idle()) {
+            Some(wait) => until.min(now + wait),
+            None => until,
         };
         if !listening.is_on() && queue.is_idle() && until <= now {
             return Ok(());
@@ -172,6 +225,40 @@ async fn exchange(
                     return Err(Ended::Slow);
                 }
             }
+        }
+    }
+}
+
+/// How many events may leave for a relay now. One of the owner's takes what there is, in the pace of its answers; one that
+/// others named is no way to flood somebody.
+struct Allowance {
+    room: Option<f64>,
+    at: Instant,
+}
+
+impl Allowance {
+    const BURST: f64 = 20.0;
+    const A_SECOND: f64 = 1.0;
+
+    fn of(by: NamedBy) -> Self {
+        Self {
+            room: (by == NamedBy::Other).then_some(Self::BURST),
+            at: Instant::now(),
+        }
+    }
+
+    /// How long to wait for room; nothing when there is.
+    fn wait(&mut self, now: Instant) -> Option<Duration> {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        let room = self.room.as_mut()?;
+        *room = passed.mul_add(Self::A_SECOND, *room).min(Self::BURST);
+        (*room < 1.0).then(|| Duration::from_secs_f64((1.0 - *room) / Self::A_SECOND))
+    }
+
+    fn take(&mut self) {
+        if let Some(room) = &mut self.room {
+            *room -= 1.0;
         }
     }
 }
@@ -282,4 +369,31 @@ async fn doubt(talk: &mut Talk<'_>, way: &mut Way, took: &mut Vec<EventId>) -> R
         talk.link.say(|said| said.problem = Some(words));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_that_others_name_is_not_flooded() {
+        let count = |by: NamedBy| {
+            let mut allowance = Allowance::of(by);
+            let began = Instant::now();
+            // Asked every tenth of a second for a minute.
+            let mut sent = 0;
+            for tenth in 0..600 {
+                let now = began + Duration::from_millis(100 * tenth);
+                for _ in 0..AT_ONCE {
+                    if allowance.wait(now).is_none() {
+                        allowance.take();
+                        sent += 1;
+                    }
+                }
+            }
+            sent
+        };
+        assert_eq!(count(NamedBy::Owner), 600 * AT_ONCE);
+        assert!((78..=81).contains(&count(NamedBy::Other)));
+    }
 }

@@ -5,6 +5,8 @@
 //! relay ─▶ link ─▶ down (for us? fresh?) ─▶ relay::ingest, marked with where it came from
 //! ```
 //!
+//! Answers to those who ask go also to relays that they name, if the owner lets them ([`named`]).
+//!
 //! [`Syncing`] is off unless `sync.toml` names a stream. A row is made once for an event and a relay and decides that the
 //! relay gets it once, as it was signed. A connection begins with finding out what is there already, so that nothing is
 //! sent twice whenever the host died. Relays are hostile: they lie, replay, cut and flood.
@@ -15,6 +17,7 @@ pub mod config;
 mod down;
 mod facts;
 mod link;
+mod named;
 mod owner;
 pub mod policy;
 mod queue;
@@ -26,7 +29,10 @@ mod there;
 mod wire;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,11 +41,15 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::{address::RelayUrl, facts::Surroundings, policy::Sight};
+use self::{
+    address::{NamedBy, RelayUrl},
+    facts::Surroundings,
+    policy::Sight,
+};
 pub use self::{
     config::{Config, ConfigError},
     owner::{PATH, Wish},
-    report::{Leaving, Preview, RelayPreview, RelayStatus, Status, Trouble},
+    report::{Leaving, Named, Preview, RelayPreview, RelayStatus, Status, Trouble},
     share::Shared,
 };
 pub use crate::store::state::sync::Tally;
@@ -109,7 +119,12 @@ pub(crate) struct Hub {
     admission: Arc<Admission>,
     scanner: Scanner,
     max_age_s: u64,
-    links: Vec<Arc<Link>>,
+    /// Those of the owner's streams, then those that others named and for which something may be left to do.
+    links: RwLock<Vec<Arc<Link>>>,
+    /// There are other links than before.
+    others: Notify,
+    /// How often there was no place for a relay that somebody named, since the program runs.
+    left_out: AtomicU64,
     owner: owner::Requests,
     stop: CancellationToken,
 }
@@ -118,8 +133,12 @@ pub(crate) struct Hub {
 struct Link {
     url: RelayUrl,
     id: RelayId,
+    /// Who named it: it says what the address may lead to, and what it is told.
+    by: NamedBy,
     /// There are new rows.
     wake: Notify,
+    /// It lost its place.
+    over: CancellationToken,
     said: Mutex<Said>,
 }
 
@@ -132,6 +151,17 @@ struct Said {
 }
 
 impl Link {
+    fn new(url: RelayUrl, by: NamedBy) -> Arc<Self> {
+        Arc::new(Self {
+            id: RelayId::of(url.as_str()),
+            url,
+            by,
+            wake: Notify::new(),
+            over: CancellationToken::new(),
+            said: Mutex::default(),
+        })
+    }
+
     fn say(&self, change: impl FnOnce(&mut Said)) {
         change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -147,6 +177,44 @@ impl Link {
 impl Hub {
     fn coordinator(&self) -> PublicKey {
         self.around.keyring.coordinator().public_key()
+    }
+
+    /// All relays, those of the owner's streams first.
+    fn links(&self) -> Vec<Arc<Link>> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.clone()
+    }
+
+    /// The link of a relay; one that others named gets one if it has none.
+    fn meet(&self, url: &RelayUrl) -> Arc<Link> {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = links.iter().find(|link| link.url == *url) {
+            return known.clone();
+        }
+        let link = Link::new(url.clone(), NamedBy::Other);
+        links.push(link.clone());
+        self.others.notify_one();
+        link
+    }
+
+    /// Ends the link of a relay that lost its place.
+    fn forget(&self, url: &str) -> Option<Arc<Link>> {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        let of_others = |link: &Arc<Link>| link.by == NamedBy::Other && link.url.as_str() == url;
+        let at = links.iter().position(of_others)?;
+        let link = links.remove(at);
+        link.over.cancel();
+        Some(link)
+    }
+
+    /// Whether something is still to leave for a relay; one that cannot be read keeps its place.
+    fn waits(&self, url: &str) -> bool {
+        let waiting = self.around.state.sync_waiting(RelayId::of(url), None, 1);
+        !waiting.is_ok_and(|waiting| waiting.is_empty())
+    }
+
+    fn left_out(&self) {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
     fn sight<'a>(&'a self, relay: &'a RelayUrl, now: u64) -> Sight<'a> {
@@ -179,37 +247,33 @@ impl Syncing {
     /// Starts to sync with every relay that is named; without any, and for a command that only looks, nothing runs.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let links = parts
-            .config
-            .relays()
-            .into_iter()
-            .map(|url| {
-                Arc::new(Link {
-                    id: RelayId::of(url.as_str()),
-                    url,
-                    wake: Notify::new(),
-                    said: Mutex::default(),
-                })
-            })
+        let mut links: Vec<Arc<Link>> = (parts.config.relays().into_iter())
+            .map(|url| Link::new(url, NamedBy::Owner))
             .collect();
+        links.extend(known_of_others(&parts));
         let hub = Arc::new(Hub {
-            config: parts.config,
             around: Surroundings {
                 relay: parts.relay,
                 keyring: parts.keyring,
                 state: parts.state,
+                admission: parts.admission.clone(),
+                named: parts.config.named.clone(),
             },
+            config: parts.config,
             admission: parts.admission,
             scanner: parts.scanner,
             max_age_s: parts.max_age_s,
-            links,
+            links: RwLock::new(links),
+            others: Notify::new(),
+            left_out: AtomicU64::new(0),
             owner: owner::Requests::default(),
             stop: CancellationToken::new(),
         });
         let mut tasks = JoinSet::new();
         if hub.config.connect && !hub.config.is_off() {
             let dialler = wire::Dialler::new();
-            for link in &hub.links {
+            let streams = hub.links().into_iter();
+            for link in streams.filter(|link| link.by == NamedBy::Owner) {
                 let span = tracing::info_span!("sync", relay = %link.url);
                 if hub.goes_up(&link.url) {
                     let scanning = scan::run(hub.clone(), link.clone());
@@ -218,6 +282,7 @@ impl Syncing {
                 let linking = link::run(hub.clone(), link.clone(), dialler.clone());
                 tasks.spawn(linking.instrument(span));
             }
+            tasks.spawn(named::run(hub.clone(), dialler));
         }
         Self { hub, tasks }
     }
@@ -239,6 +304,28 @@ impl Syncing {
             self.tasks.shutdown().await;
         }
     }
+}
+
+/// The relays that others named before, and that have a place or something to leave for.
+fn known_of_others(parts: &Parts) -> Vec<Arc<Link>> {
+    let known = match parts.state.sync_named() {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::error!(%error, "the relays that others named cannot be read");
+            return Vec::new();
+        }
+    };
+    let waits = |url: &str| {
+        let waiting = parts.state.sync_waiting(RelayId::of(url), None, 1);
+        waiting.is_ok_and(|waiting| !waiting.is_empty())
+    };
+    known
+        .into_iter()
+        .filter(|relay| relay.open || waits(&relay.url))
+        .filter_map(|relay| RelayUrl::parse_of_others(&relay.url).ok())
+        .filter(|url| !parts.config.names(url))
+        .map(|url| Link::new(url, NamedBy::Other))
+        .collect()
 }
 
 /// Answers the owner's questions, and shares single things.

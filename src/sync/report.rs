@@ -1,19 +1,20 @@
 //! What would leave, and what has: for the owner to read. Neither connects to anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use nostr::{Event, EventId, Timestamp};
+use nostr::{Event, EventId, PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Door, Error, Link,
+    Door, Error, Hub, Link,
+    address::{NamedBy, RelayUrl},
     config::Direction,
     facts::Seen,
-    policy::{Stays, could_leave, may_leave},
+    policy::{Facts, Stays, could_leave, may_leave},
 };
 use crate::{
     nips::reference::tag_value,
-    store::state::sync::{Entry, Sending, Tally},
+    store::state::sync::{Entry, NamedRelay, Naming, RelayId, Sending, Tally},
 };
 
 /// Of what did not go well, so much is listed for each relay.
@@ -26,8 +27,11 @@ pub struct Status {
     pub on: bool,
     /// Whether this treefort makes connections: only one that stays does.
     pub running: bool,
-    /// The relays, in the order of `sync.toml`.
+    /// The relays, in the order of `sync.toml`; then those that others named.
     pub relays: Vec<RelayStatus>,
+    /// How often there was no place for a relay that somebody named, since treefort runs.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// How it stands with one relay.
@@ -37,6 +41,9 @@ pub struct RelayStatus {
     pub url: String,
     /// The streams that name it, each with `up`, `down` or `both`.
     pub streams: Vec<(String, String)>,
+    /// Who named it, when it is not in `sync.toml`, the newest last.
+    #[serde(default)]
+    pub named: Vec<Named>,
     /// Whether there is a connection.
     pub connected: bool,
     /// What went wrong last.
@@ -51,6 +58,24 @@ pub struct RelayStatus {
     pub refused_kinds: BTreeMap<u16, String>,
     /// What was refused, failed or stays here, the newest first.
     pub troubles: Vec<Trouble>,
+}
+
+/// Somebody's word that answers go to a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// The job, or the list of relays (NIP-65).
+    pub event: EventId,
+    /// Whose it is.
+    pub key: PublicKey,
+}
+
+impl From<&Naming> for Named {
+    fn from(naming: &Naming) -> Self {
+        Self {
+            event: naming.event,
+            key: naming.key,
+        }
+    }
 }
 
 /// One event that did not leave.
@@ -80,6 +105,9 @@ pub struct Preview {
 pub struct RelayPreview {
     /// Its address.
     pub url: String,
+    /// Who named it, when it is not in `sync.toml`, the newest last.
+    #[serde(default)]
+    pub named: Vec<Named>,
     /// The events, in the order in which they would leave.
     pub leaves: Vec<Leaving>,
     /// What seems to hold a secret, and therefore stays.
@@ -124,19 +152,29 @@ impl Door {
     /// When the state cannot be read.
     pub fn status(&self) -> Result<Status, Error> {
         let hub = &self.hub;
-        let relays = hub
-            .links
+        let named = hub.around.state.sync_named()?;
+        let mut links = hub.links();
+        for relay in named.iter().filter(|relay| !relay.open) {
+            // It lost its place; what it got is shown all the same.
+            if let Ok(url) = RelayUrl::parse_of_others(&relay.url)
+                && !links.iter().any(|link| link.url == url)
+            {
+                links.push(Link::new(url, NamedBy::Other));
+            }
+        }
+        let relays = links
             .iter()
-            .map(|link| self.relay_status(link))
+            .map(|link| self.relay_status(link, &named))
             .collect::<Result<_, _>>()?;
         Ok(Status {
             on: !hub.config.is_off(),
             running: hub.config.connect,
             relays,
+            left_out: hub.left_out.load(std::sync::atomic::Ordering::Relaxed),
         })
     }
 
-    fn relay_status(&self, link: &Link) -> Result<RelayStatus, Error> {
+    fn relay_status(&self, link: &Link, named: &[NamedRelay]) -> Result<RelayStatus, Error> {
         let state = &self.hub.around.state;
         let said = link.said();
         let remembered = state.sync_remembered(link.id)?;
@@ -158,6 +196,7 @@ impl Door {
         Ok(RelayStatus {
             url: link.url.to_string(),
             streams: streams.collect(),
+            named: who_named(named, &link.url),
             connected: said.connected,
             problem: said.problem,
             notice: said.notice,
@@ -178,62 +217,145 @@ impl Door {
     /// When the log or the state cannot be read.
     pub async fn preview(&self) -> Result<Preview, Error> {
         let hub = &self.hub;
-        let up: Vec<&Link> = hub
-            .links
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|link| hub.goes_up(&link.url))
-            .collect();
-        let mut relays: Vec<RelayPreview> = up
-            .iter()
-            .map(|link| RelayPreview {
-                url: link.url.to_string(),
-                ..RelayPreview::default()
-            })
-            .collect();
-        let now = Timestamp::now().as_secs();
+        let mut looking = Looking::new(hub)?;
         let mut feed = hub.around.relay.feed(0);
         let mut seen = Seen::default();
-        while !up.is_empty()
+        while !hub.config.is_off()
             && let Some(batch) = feed.next_now().await?
         {
             for stored in batch {
-                let event = &stored.event;
-                let mut facts = None;
-                for (link, preview) in up.iter().zip(&mut relays) {
-                    let row = hub.around.state.sync_entry(link.id, stored.seq)?;
-                    let asked = row.as_ref().is_some_and(|row| row.asked);
-                    let settled = row.as_ref().is_some_and(|row| {
-                        !row.waits() && !matches!(row.state, Sending::Held { .. })
-                    });
-                    if settled {
-                        preview.settled += 1;
-                        continue;
-                    }
-                    if !asked && !could_leave(&hub.config, event.kind.as_u16()) {
-                        count(preview, Stays::Kind);
-                        continue;
-                    }
-                    let facts = match &facts {
-                        Some(known) => known,
-                        None => facts.insert(hub.around.facts(event, &mut seen).await?),
-                    };
-                    match may_leave(event, facts, hub.sight(&link.url, now), asked) {
-                        Err(stays) => count(preview, stays),
-                        Ok(()) => {
-                            let one = Leaving::of(event, facts.project.clone());
-                            if (hub.scanner)(event) {
-                                preview.secrets.push(one);
-                            } else {
-                                preview.leaves.push(one);
-                            }
-                        }
-                    }
-                }
+                looking.look(stored.seq, &stored.event, &mut seen).await?;
             }
         }
-        for (link, preview) in up.iter().zip(&mut relays) {
-            let refused = hub.around.state.sync_remembered(link.id)?.refused_kinds;
+        Ok(Preview {
+            on: !hub.config.is_off(),
+            relays: looking.end()?,
+        })
+    }
+}
+
+/// One look through the log, for all relays.
+struct Looking<'a> {
+    hub: &'a Hub,
+    now: u64,
+    relays: Vec<(RelayUrl, RelayPreview)>,
+    /// How many of them the owner's streams go to; others named those after them.
+    own: usize,
+    known: HashMap<String, NamedRelay>,
+}
+
+impl<'a> Looking<'a> {
+    fn new(hub: &'a Hub) -> Result<Self, Error> {
+        let up = hub
+            .links()
+            .into_iter()
+            .filter(|link| hub.goes_up(&link.url));
+        let relays: Vec<(RelayUrl, RelayPreview)> = up
+            .map(|link| (link.url.clone(), RelayPreview::of(&link.url)))
+            .collect();
+        let known = hub.around.state.sync_named()?.into_iter();
+        Ok(Self {
+            hub,
+            now: Timestamp::now().as_secs(),
+            own: relays.len(),
+            relays,
+            known: known.map(|relay| (relay.url.clone(), relay)).collect(),
+        })
+    }
+
+    async fn look(&mut self, seq: u64, event: &Event, seen: &mut Seen) -> Result<(), Error> {
+        let hub = self.hub;
+        let could = could_leave(&hub.config, event.kind.as_u16());
+        let mut facts = None;
+        for at in 0..self.own {
+            let (url, preview) = &mut self.relays[at];
+            let row = hub
+                .around
+                .state
+                .sync_entry(RelayId::of(url.as_str()), seq)?;
+            let asked = row.as_ref().is_some_and(|row| row.asked);
+            if is_settled(row.as_ref()) {
+                preview.settled += 1;
+                continue;
+            }
+            if !asked && !could {
+                preview.count(Stays::Kind);
+                continue;
+            }
+            let facts = match &facts {
+                Some(known) => known,
+                None => facts.insert(hub.around.facts(event, seen).await?),
+            };
+            preview.add(
+                hub,
+                event,
+                facts,
+                may_leave(event, facts, hub.sight(url, self.now), asked),
+            );
+        }
+        if !could || !hub.config.named.is_on() {
+            return Ok(());
+        }
+        let facts = match facts {
+            Some(known) => known,
+            None => hub.around.facts(event, seen).await?,
+        };
+        for (url, naming) in &facts.named {
+            let may = may_leave(event, &facts, hub.sight(url, self.now), false);
+            let row = hub
+                .around
+                .state
+                .sync_entry(RelayId::of(url.as_str()), seq)?;
+            let settled = is_settled(row.as_ref());
+            // What was named long ago and never sent to is none of today's relays.
+            if hub.goes_up(url) || (may.is_err() && !settled) {
+                continue;
+            }
+            let preview = self.of_others(url, naming);
+            match settled {
+                true => preview.settled += 1,
+                false => preview.add(hub, event, &facts, may),
+            }
+        }
+        Ok(())
+    }
+
+    /// The preview of a relay that others named.
+    fn of_others(&mut self, url: &RelayUrl, naming: &Naming) -> &mut RelayPreview {
+        let at = self.relays.iter().position(|(known, _)| known == url);
+        let at = at.unwrap_or_else(|| {
+            let mut preview = RelayPreview::of(url);
+            if let Some(known) = self.known.get(url.as_str()) {
+                preview.named = known.by.iter().map(Named::from).collect();
+            }
+            self.relays.push((url.clone(), preview));
+            self.relays.len() - 1
+        });
+        let preview = &mut self.relays[at].1;
+        if !preview
+            .named
+            .iter()
+            .any(|known| known.event == naming.event)
+        {
+            preview.named.push(Named::from(naming));
+        }
+        preview
+    }
+
+    /// What relays do not take does not leave; requests to delete come last.
+    fn end(mut self) -> Result<Vec<RelayPreview>, Error> {
+        let state = &self.hub.around.state;
+        for url in self.known.keys() {
+            let url = RelayUrl::parse_of_others(url);
+            let Ok(url) = url else { continue };
+            let listed = self.relays.iter().any(|(known, _)| *known == url);
+            if !listed && self.hub.waits(url.as_str()) {
+                self.relays.push((url.clone(), RelayPreview::of(&url)));
+            }
+        }
+        for (url, preview) in &mut self.relays {
+            let id = RelayId::of(url.as_str());
+            let refused = state.sync_remembered(id)?.refused_kinds;
             let before = preview.leaves.len();
             preview
                 .leaves
@@ -243,7 +365,7 @@ impl Door {
                 let why = "the relay takes nothing of this kind".to_owned();
                 preview.stays.insert(why, refused as u64);
             }
-            hub.around.state.sync_each(link.id, |_, entry| {
+            state.sync_each(id, |_, entry| {
                 if entry.own.is_some() && entry.waits() {
                     preview.leaves.push(Leaving {
                         id: entry.id,
@@ -255,15 +377,46 @@ impl Door {
                 }
             })?;
         }
-        Ok(Preview {
-            on: !hub.config.is_off(),
-            relays,
-        })
+        Ok(self
+            .relays
+            .into_iter()
+            .map(|(_, preview)| preview)
+            .collect())
     }
 }
 
-fn count(preview: &mut RelayPreview, stays: Stays) {
-    *preview.stays.entry(stays.to_string()).or_default() += 1;
+impl RelayPreview {
+    fn of(url: &RelayUrl) -> Self {
+        Self {
+            url: url.to_string(),
+            ..Self::default()
+        }
+    }
+
+    fn count(&mut self, stays: Stays) {
+        *self.stays.entry(stays.to_string()).or_default() += 1;
+    }
+
+    fn add(&mut self, hub: &Hub, event: &Event, facts: &Facts, may: Result<(), Stays>) {
+        if let Err(stays) = may {
+            return self.count(stays);
+        }
+        let one = Leaving::of(event, facts.project.clone());
+        match (hub.scanner)(event) {
+            true => self.secrets.push(one),
+            false => self.leaves.push(one),
+        }
+    }
+}
+
+/// Whether a row was dealt with. What was kept here may leave under other settings.
+fn is_settled(row: Option<&Entry>) -> bool {
+    row.is_some_and(|row| !row.waits() && !matches!(row.state, Sending::Held { .. }))
+}
+
+fn who_named(named: &[NamedRelay], url: &RelayUrl) -> Vec<Named> {
+    let known = named.iter().find(|relay| relay.url == url.as_str());
+    known.map_or_else(Vec::new, |relay| relay.by.iter().map(Named::from).collect())
 }
 
 fn trouble(entry: &Entry) -> Option<Trouble> {

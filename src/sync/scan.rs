@@ -66,7 +66,7 @@ async fn follow(hub: &Hub, link: &Link) -> Result<(), Error> {
 
 /// What is known about an event. A session introduces itself before the job is on the record that says whether it is
 /// private: a moment later it is.
-async fn facts(hub: &Hub, event: &Event, seen: &mut Seen) -> Result<Facts, Error> {
+pub(super) async fn facts(hub: &Hub, event: &Event, seen: &mut Seen) -> Result<Facts, Error> {
     for _ in 0..LOOKS {
         let facts = hub.around.facts(event, seen).await?;
         let age = Timestamp::now()
@@ -85,7 +85,7 @@ async fn facts(hub: &Hub, event: &Event, seen: &mut Seen) -> Result<Facts, Error
 fn settings(hub: &Hub, link: &Link) -> String {
     let streams: Vec<_> = hub.config.of(&link.url).collect();
     hex::encode(Sha256::digest(format!(
-        "{:?}{streams:?}",
-        hub.config.policy
+        "{:?}{:?}{streams:?}",
+        hub.config.policy, hub.config.named
     )))
 }

@@ -1,11 +1,17 @@
 //! Sharing single things because their owner asks, and asking for them back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use nostr::{Event, EventId, Filter, FromBech32 as _, JsonUtil as _, Keys, PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Door, Error, Link, facts::Seen, policy::may_leave, report::Leaving};
+use super::{
+    Door, Error, Link,
+    address::{NamedBy, RelayUrl},
+    facts::Seen,
+    policy::may_leave,
+    report::Leaving,
+};
 use crate::{
     nips::{Draft, kind, nip01},
     store::state::sync::{Entry, Sending},
@@ -49,7 +55,7 @@ impl Door {
         let mut shared = self.begin();
         let now = Timestamp::now().as_secs();
         let mut seen = Seen::default();
-        let up: Vec<&Link> = self.up();
+        let up = self.up();
         shared.relays = up.iter().map(|link| link.url.to_string()).collect();
         for event in self.find(what).await? {
             shared.found = true;
@@ -112,6 +118,7 @@ impl Door {
         let now = Timestamp::now().as_secs();
         // One request for all of an author's at a relay.
         let mut asked: BTreeMap<(usize, PublicKey), Vec<Event>> = BTreeMap::new();
+        let links = self.ever()?;
         for event in self.find(what).await? {
             shared.found = true;
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
@@ -122,7 +129,7 @@ impl Door {
             }
             shared.until = shared.until.max(stored.seq);
             let (mut left, mut stays) = (false, None);
-            for (at, link) in hub.links.iter().enumerate() {
+            for (at, link) in links.iter().enumerate() {
                 let Some(mut row) = hub.around.state.sync_entry(link.id, stored.seq)? else {
                     continue;
                 };
@@ -154,7 +161,7 @@ impl Door {
             }
         }
         for ((at, author), events) in asked {
-            let link = &hub.links[at];
+            let link = &links[at];
             let url = link.url.to_string();
             if !shared.relays.contains(&url) {
                 shared.relays.push(url);
@@ -169,7 +176,7 @@ impl Door {
             let mut entry = Entry::waiting(&request, true, now);
             entry.own = Some(request.as_json());
             hub.around.state.sync_add_own(link.id, &entry)?;
-            link.wake.notify_one();
+            hub.meet(&link.url).wake.notify_one();
         }
         Ok(shared)
     }
@@ -182,13 +189,24 @@ impl Door {
         }
     }
 
-    fn up(&self) -> Vec<&Link> {
-        self.hub
-            .links
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|link| self.hub.goes_up(&link.url))
-            .collect()
+    /// The relays that the owner's streams go to.
+    fn up(&self) -> Vec<Arc<Link>> {
+        let mut links = self.hub.links();
+        links.retain(|link| self.hub.goes_up(&link.url));
+        links
+    }
+
+    /// All relays, those too that others named and that lost their places.
+    fn ever(&self) -> Result<Vec<Arc<Link>>, Error> {
+        let mut links = self.hub.links();
+        for known in self.hub.around.state.sync_named()? {
+            if let Ok(url) = RelayUrl::parse_of_others(&known.url)
+                && !links.iter().any(|link| link.url == url)
+            {
+                links.push(Link::new(url, NamedBy::Other));
+            }
+        }
+        Ok(links)
     }
 
     /// The keys that an event can be taken back with.

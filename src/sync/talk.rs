@@ -11,7 +11,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Error, Hub, Link, answer,
+    Error, Hub, Link,
+    address::NamedBy,
+    answer,
     wire::{Dialler, Ear, Heard, WireError},
 };
 use crate::nips::{Draft, kind};
@@ -81,7 +83,7 @@ impl<'a> Talk<'a> {
         link: &'a Link,
         dialler: &Dialler,
     ) -> Result<Self, Ended> {
-        let (mut mouth, ear) = dialler.open(&link.url).await?;
+        let (mut mouth, ear) = dialler.open(&link.url, link.by).await?;
         let (sender, mut said) = mpsc::channel::<String>(SPOKEN);
         // The socket may be full while the relay waits for us to read: so one speaks while another hears.
         let speaking = tokio::spawn(async move {
@@ -239,13 +241,16 @@ impl<'a> Talk<'a> {
         let Some(challenge) = self.challenge.take() else {
             return Ok(());
         };
+        let keyring = &self.hub.around.keyring;
+        // A relay that others named learns who answers them, which they know, and not who the owner is.
+        let keys = match self.link.by {
+            NamedBy::Owner => keyring.operator(),
+            NamedBy::Other => keyring.coordinator(),
+        };
         let event = Draft::new(kind::CLIENT_AUTH)
             .tag(["relay", self.link.url.as_str()])
             .tag(["challenge", &challenge])
-            .sign(
-                self.hub.around.keyring.operator(),
-                Timestamp::now().as_secs(),
-            )
+            .sign(keys, Timestamp::now().as_secs())
             .map_err(Error::from)?;
         self.proof = Proof::Given(event.id, Instant::now());
         let json = event.as_json();

@@ -66,7 +66,7 @@ impl Way {
         if let Some(by) = self.known() {
             return by;
         }
-        let by = match dialler.knows(&talk.link.url, 77).await {
+        let by = match dialler.knows(&talk.link.url, talk.link.by, 77).await {
             true => By::Reconciling,
             false => By::Ids,
         };

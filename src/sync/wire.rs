@@ -25,7 +25,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, protocol::WebSocketConfig},
 };
 
-use super::address::{RelayUrl, Unreached};
+use super::address::{NamedBy, RelayUrl, Unreached};
 
 /// How long TLS, the WebSocket's beginning and what a relay says of itself may each take.
 const SHAKE: Duration = Duration::from_secs(15);
@@ -90,8 +90,8 @@ impl Dialler {
         Self { tls }
     }
 
-    async fn dial(&self, url: &RelayUrl) -> Result<Stream, WireError> {
-        let tcp = url.connect().await?;
+    async fn dial(&self, url: &RelayUrl, by: NamedBy) -> Result<Stream, WireError> {
+        let tcp = url.connect(by).await?;
         if !url.is_tls() {
             return Ok(Box::new(tcp));
         }
@@ -108,8 +108,12 @@ impl Dialler {
     }
 
     /// Opens a conversation.
-    pub(super) async fn open(&self, url: &RelayUrl) -> Result<(Mouth, Ear), WireError> {
-        let stream = self.dial(url).await?;
+    pub(super) async fn open(
+        &self,
+        url: &RelayUrl,
+        by: NamedBy,
+    ) -> Result<(Mouth, Ear), WireError> {
+        let stream = self.dial(url, by).await?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
@@ -130,15 +134,15 @@ impl Dialler {
     }
 
     /// Whether a relay says of itself (NIP-11) that it knows a NIP. One that says nothing knows none.
-    pub(super) async fn knows(&self, url: &RelayUrl, nip: u64) -> bool {
-        let asked = timeout(SHAKE, self.information(url)).await;
+    pub(super) async fn knows(&self, url: &RelayUrl, by: NamedBy, nip: u64) -> bool {
+        let asked = timeout(SHAKE, self.information(url, by)).await;
         let Ok(Some(said)) = asked else { return false };
         let known = said["supported_nips"].as_array();
         known.is_some_and(|known| known.iter().any(|known| known.as_u64() == Some(nip)))
     }
 
-    async fn information(&self, url: &RelayUrl) -> Option<Value> {
-        let stream = self.dial(url).await.ok()?;
+    async fn information(&self, url: &RelayUrl, by: NamedBy) -> Option<Value> {
+        let stream = self.dial(url, by).await.ok()?;
         let io = TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
         let request = Request::get(url.path())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::{Leaving, RelayPreview, RelayStatus, Tally, Trouble};
+use crate::sync::{Leaving, Named, RelayPreview, RelayStatus, Tally, Trouble};
 
 fn show(whole: bool) -> Show {
     Show {
@@ -41,6 +41,7 @@ fn the_preview_names_every_event_and_why_others_stay() {
         on: true,
         relays: vec![RelayPreview {
             url: "wss://relay.example/".into(),
+            named: Vec::new(),
             leaves: vec![
                 one(1, 4781, "Session started", Some("/home/me/shop")),
                 one(2, 4785, "", None),
@@ -88,7 +89,9 @@ fn the_status_tells_how_it_stands_with_a_relay() {
                 is: "refused".into(),
                 words: "blocked: kind 4781".into(),
             }],
+            ..RelayStatus::default()
         }],
+        left_out: 0,
     };
     insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
     treefort is not running; what waits leaves while `treefort up` runs
@@ -97,6 +100,47 @@ fn the_status_tells_how_it_stands_with_a_relay() {
       trouble: it takes too long to answer
       takes nothing of kind 4781: blocked: kind 4781
       refused 0101010101010101010101010101010101010101010101010101010101010101 4781: blocked: kind 4781
+    ");
+}
+
+#[test]
+fn who_named_a_relay_that_is_not_in_the_file_is_said() {
+    let named = vec![Named {
+        event: EventId::from_byte_array([1; 32]),
+        key: nostr::PublicKey::from_byte_array([2; 32]),
+    }];
+    let status = Status {
+        on: true,
+        running: true,
+        relays: vec![RelayStatus {
+            url: "wss://named.example/".into(),
+            named: named.clone(),
+            ..RelayStatus::default()
+        }],
+        left_out: 2,
+    };
+    let preview = Preview {
+        on: true,
+        relays: vec![RelayPreview {
+            url: "wss://named.example/".into(),
+            named,
+            leaves: vec![one(1, 6050, "", None)],
+            ..RelayPreview::default()
+        }],
+    };
+    let show = show(false);
+    let lines = [
+        status_lines(&status, &show, 1),
+        preview_lines(&preview, &show),
+    ]
+    .concat();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    wss://named.example/ (not in sync.toml): never reached
+      named by 020202020202, in 010101010101
+    2 answers did not go to relays that were named, because too many are (most and per_key in sync.toml)
+    wss://named.example/: 1 event would leave, 0 were dealt with before
+      named by 020202020202, in 010101010101
+      010101010101  6050
     ");
 }
 

@@ -12,7 +12,8 @@ use crate::{
     },
     nips::kind,
     sync::{
-        Leaving, Preview, RelayPreview, RelayStatus, Shared, Status, config::FILE, policy::Stays,
+        Leaving, Named, Preview, RelayPreview, RelayStatus, Shared, Status, config::FILE,
+        policy::Stays,
     },
 };
 
@@ -37,11 +38,14 @@ impl Show {
     }
 
     fn id(&self, id: &EventId) -> String {
-        let mut id = id.to_hex();
+        self.digits(id.to_hex())
+    }
+
+    fn digits(&self, mut hex: String) -> String {
         if !self.whole {
-            id.truncate(DIGITS);
+            hex.truncate(DIGITS);
         }
-        id
+        hex
     }
 
     /// That nothing is shared, and what to do to share something.
@@ -61,7 +65,10 @@ pub(super) fn preview_lines(preview: &Preview, show: &Show) -> Vec<String> {
         return show.off();
     }
     if preview.relays.is_empty() {
-        return vec!["nothing would leave: no stream in sync.toml goes up".to_owned()];
+        return vec![
+            "nothing would leave: no stream in sync.toml goes up, and nobody named a relay"
+                .to_owned(),
+        ];
     }
     let relays = preview.relays.iter();
     relays
@@ -77,6 +84,7 @@ fn relay_preview(relay: &RelayPreview, show: &Show) -> Vec<String> {
         relay.settled,
         if relay.settled == 1 { "was" } else { "were" },
     )];
+    lines.extend(relay.named.iter().map(|by| named(by, show)));
     lines.extend(relay.leaves.iter().map(|one| leaving(one, show)));
     if !relay.secrets.is_empty() {
         lines.push("  these seem to hold a password or key, so they stay:".to_owned());
@@ -93,6 +101,15 @@ fn relay_preview(relay: &RelayPreview, show: &Show) -> Vec<String> {
 /// What to do about it.
 const SECRET: &str =
     "  if it is a real password or key, change it; `treefort purge` deletes the session here";
+
+/// Who named a relay that is not in `sync.toml`.
+fn named(by: &Named, show: &Show) -> String {
+    format!(
+        "  named by {}, in {}",
+        show.digits(by.key.to_hex()),
+        show.id(&by.event)
+    )
+}
 
 fn leaving(one: &Leaving, show: &Show) -> String {
     let mut line = format!("  {} {:>5}", show.id(&one.id), one.kind);
@@ -129,6 +146,15 @@ pub(super) fn status_lines(status: &Status, show: &Show, now: u64) -> Vec<String
         }
         lines.extend(of_relay);
     }
+    if status.left_out > 0 {
+        lines.push(format!(
+            "{} to relays that were named, because too many are (most and per_key in sync.toml)",
+            match status.left_out {
+                1 => "1 answer did not go".to_owned(),
+                count => format!("{count} answers did not go"),
+            }
+        ));
+    }
     lines
 }
 
@@ -143,11 +169,12 @@ fn relay_status(relay: &RelayStatus, show: &Show, now: u64) -> Vec<String> {
         .iter()
         .map(|(name, dir)| format!("{} {dir}", one_line(name)))
         .collect();
-    let mut lines = vec![format!(
-        "{} ({}): {spoken}",
-        one_line(&relay.url),
-        streams.join(", ")
-    )];
+    let streams = match streams.is_empty() {
+        true => "not in sync.toml".to_owned(),
+        false => streams.join(", "),
+    };
+    let mut lines = vec![format!("{} ({streams}): {spoken}", one_line(&relay.url))];
+    lines.extend(relay.named.iter().map(|by| named(by, show)));
     let tally = &relay.tally;
     let mut counts = Vec::new();
     for (count, what) in [

@@ -25,10 +25,22 @@ pub(super) struct Proof {
 
 /// Proofs that were used, for as long as they could be used again. Strangers' have a place of their own, so that they
 /// keep nobody out whom the owner admitted.
-#[derive(Default)]
+///
+/// What was used before the program started is not remembered: so what was signed before that does not count.
 pub(in crate::relay) struct Proofs {
     admitted: Mutex<HashMap<[u8; 64], u64>>,
     others: Mutex<HashMap<[u8; 64], u64>>,
+    began: u64,
+}
+
+impl Default for Proofs {
+    fn default() -> Self {
+        Self {
+            admitted: Mutex::default(),
+            others: Mutex::default(),
+            began: Timestamp::now().as_secs(),
+        }
+    }
 }
 
 impl Proofs {
@@ -62,6 +74,10 @@ impl Proofs {
             return wrong(format!(
                 "this event of NIP-98 is not for this request now: method {method}, u {url}"
             ));
+        }
+        if event.created_at.as_secs() < self.began {
+            let why = "this event of NIP-98 is older than this run of the relay; sign another one";
+            return wrong(why.to_owned());
         }
         let seen = match shared.admission.is_admitted(&event.pubkey) {
             true => &self.admitted,

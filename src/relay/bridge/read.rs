@@ -10,7 +10,7 @@ use hyper::{
     body::{Frame, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     Asker, Line,
@@ -23,8 +23,9 @@ use crate::{
     store::Hit,
 };
 
-/// Bytes that are sent together.
+/// Bytes that are sent together, and that its reader has to take in a second, over the whole of a long answer.
 const PAGE: usize = 64 << 10;
+const SLOWEST: u64 = 16 << 10;
 /// Up to where the log was read: a stream goes on after it.
 const SEQ: HeaderName = HeaderName::from_static("treefort-seq");
 
@@ -47,6 +48,8 @@ pub(super) async fn answer(
         begun: false,
         ended: false,
         pace: Arc::clone(&line.pace),
+        since: Instant::now(),
+        sent: 0,
         _place: asker.place,
     };
     let first = pages.next().await;
@@ -93,6 +96,8 @@ struct Pages {
     begun: bool,
     ended: bool,
     pace: Arc<Pace>,
+    since: Instant,
+    sent: u64,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -100,7 +105,10 @@ impl Pages {
     /// The next bytes; an error cuts the answer off, so that nobody takes a part for the whole.
     async fn next(&mut self) -> Result<Bytes, Error> {
         let idle = Duration::from_secs(self.shared.config.idle_timeout_s.max(2));
-        self.pace.give(idle);
+        // Who takes a little now and then does not hold the connection and what was found for days.
+        let whole = idle + Duration::from_secs(self.sent / SLOWEST);
+        let left = (self.since + whole).saturating_duration_since(Instant::now());
+        self.pace.give(idle.min(left));
         let mut page = BytesMut::new();
         if !self.begun && self.form == Form::Json {
             page.extend_from_slice(b"[");
@@ -132,6 +140,7 @@ impl Pages {
                 page.extend_from_slice(b"\n");
             }
         }
+        self.sent += page.len() as u64;
         Ok(page.freeze())
     }
 }

@@ -12,6 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{State, StateError};
 
+mod named;
+
+pub use self::named::{NamedRelay, Naming};
+
 /// The version of what is stored here.
 const VERSION: u32 = 1;
 /// Rows of what is not on the log, such as requests to delete, come after everything that is.
@@ -224,6 +228,15 @@ fn put(
     Ok(())
 }
 
+/// Whether a row may be made: there is none yet, or it was kept here.
+fn is_open(tree: &sled::Tree, relay: RelayId, seq: u64) -> Result<bool, StateError> {
+    let known = tree.get(row_key(b'e', relay, seq))?;
+    let known: Option<Entry> = known
+        .map(|value| serde_json::from_slice(&value))
+        .transpose()?;
+    Ok(known.is_none_or(|known| matches!(known.state, Sending::Held { .. })))
+}
+
 impl State {
     /// How far the log was looked through for a relay.
     ///
@@ -250,11 +263,7 @@ impl State {
         let held = self.trees();
         let mut batch = sled::Batch::default();
         for (seq, entry) in rows {
-            let known = held.sync.get(row_key(b'e', relay, *seq))?;
-            let known: Option<Entry> = known
-                .map(|value| serde_json::from_slice(&value))
-                .transpose()?;
-            if known.is_none_or(|known| matches!(known.state, Sending::Held { .. })) {
+            if is_open(&held.sync, relay, *seq)? {
                 put(&mut batch, relay, *seq, entry)?;
             }
         }

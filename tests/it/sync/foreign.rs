@@ -96,7 +96,18 @@ impl Foreign {
 
     /// The same behind TLS.
     pub(crate) async fn start_as(manner: Manner, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(listener, manner, tls)
+    }
+
+    /// The same, on a listener that there is.
+    pub(crate) fn start_on(
+        listener: std::net::TcpListener,
+        manner: Manner,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),

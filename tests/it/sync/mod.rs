@@ -4,6 +4,7 @@ mod confirmed;
 mod crash;
 mod down;
 mod foreign;
+mod named;
 mod off;
 mod others;
 mod private;

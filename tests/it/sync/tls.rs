@@ -14,7 +14,7 @@ use tokio_rustls::{
 use super::*;
 
 /// A certificate for a name, in this folder; gives what serves it.
-fn certificate(folder: &Path, name: &str) -> TlsAcceptor {
+pub(super) fn certificate(folder: &Path, name: &str) -> TlsAcceptor {
     let (key, cert) = (
         folder.join(format!("{name}.key")),
         folder.join(format!("{name}.pem")),

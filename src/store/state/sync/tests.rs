@@ -88,3 +88,41 @@ fn where_an_event_came_from_is_kept_also_when_the_state_is_written_anew() {
     assert_eq!(after.refused_kinds, remembered.refused_kinds);
     assert_eq!(state.sync_came_from(&entry(2).id).unwrap(), None);
 }
+
+#[test]
+fn relays_that_others_named_are_kept_with_their_rows_and_no_row_is_made_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("state");
+    let naming = |n: u8| Naming {
+        event: EventId::from_byte_array([n; 32]),
+        key: Keys::generate().public_key(),
+        at: u64::from(n),
+    };
+    let mut relay = NamedRelay::new("wss://a/", naming(1));
+    let id = RelayId::of("wss://a/");
+    {
+        let state = State::open(&path).unwrap();
+        let rows = [(id, 7, entry(7))];
+        let cursor = Cursor::new("", 7, "x");
+        state
+            .sync_take_named(&[relay.clone()], &rows, &cursor)
+            .unwrap();
+        let mut sent = entry(7);
+        sent.state = Sending::Sent;
+        state.sync_put(id, &[(7, sent)]).unwrap();
+        // It is looked through again, under other settings.
+        state
+            .sync_take_named(&[], &rows, &Cursor::new("", 8, "y"))
+            .unwrap();
+    }
+    let state = State::open(&path).unwrap();
+    assert_eq!(state.sync_named().unwrap(), [relay.clone()]);
+    assert!(state.sync_waiting(id, None, 9).unwrap().is_empty());
+    let cursor = state.sync_cursor(RelayId::of_others()).unwrap().unwrap();
+    assert_eq!((cursor.seq, cursor.settings.as_str()), (8, "y"));
+    for n in 2..100 {
+        assert!(relay.name(naming(n)));
+    }
+    assert!(!relay.name(naming(99)));
+    assert_eq!((relay.by.len(), relay.at()), (8, 99));
+}

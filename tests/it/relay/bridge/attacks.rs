@@ -188,6 +188,85 @@ async fn who_takes_nothing_of_an_answer_loses_the_connection() {
     }
 }
 
+/// A connection whose other end announces room for little.
+async fn deaf(bus: &Bus) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(bus.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_reads_no_answer_of_any_kind_loses_the_connection() {
+    let bus = Bus::start(Config {
+        idle_timeout_s: 2,
+        max_connections: 4,
+        max_foreign_connections: 1,
+        ..Config::default()
+    })
+    .await;
+    let keys = Keys::generate();
+    for n in 0..60 {
+        let text = format!("{n} {}", "x".repeat(400_000));
+        bus.relay.publish(note(&keys, &text)).await.unwrap();
+    }
+    let host = bus.address;
+    // A long answer; short ones that are asked for without an end; and answers to what was published.
+    let list = format!("GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let described = format!("GET /openapi.json HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let refused = format!("[{}]", vec!["1"; 1000].join(","));
+    let posted = format!(
+        "POST /events HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{refused}",
+        refused.len()
+    );
+    for (what, request, times) in [
+        ("a list", list, 1),
+        ("many short ones", described, 2000),
+        ("what became of events", posted, 300),
+    ] {
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            let socket = deaf(&bus).await;
+            let (read, mut write) = socket.into_split();
+            let request = request.clone();
+            let writing = tokio::spawn(async move {
+                for _ in 0..times {
+                    if write.write_all(request.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+                // It stays open.
+                std::future::pending::<()>().await;
+            });
+            open.push((read, writing));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let asked = tokio::time::timeout(Duration::from_secs(5), async {
+                let mut stream = TcpStream::connect(host).await.ok()?;
+                let request =
+                    format!("GET /events?limit=1&kinds=7 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.ok()?;
+                let mut answer = [0; 12];
+                stream.read_exact(&mut answer).await.ok()?;
+                Some(answer)
+            });
+            if asked.await.ok().flatten() == Some(*b"HTTP/1.1 200") {
+                break;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{what}: they keep their places"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        for (_, writing) in open {
+            writing.abort();
+        }
+    }
+}
+
 #[tokio::test]
 async fn streams_that_go_through_the_whole_log_leave_room_for_queries() {
     let bus = Bus::start(Config::default()).await;

@@ -1,0 +1,123 @@
+//! Relays that others named: who named each, and whether it holds one of the few places.
+//!
+//! One that something left for is never forgotten, so that it can be asked back from there.
+
+use nostr::{EventId, PublicKey};
+use serde::{Deserialize, Serialize};
+
+use super::{Cursor, Entry, RelayId, VERSION, key, put};
+use crate::store::state::{State, StateError};
+
+/// Of those who named a relay, so many are remembered, the newest.
+const REMEMBERED: usize = 8;
+
+/// A relay that others named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRelay {
+    /// Version of this format.
+    pub v: u32,
+    /// Its address, in its one spelling.
+    pub url: String,
+    /// The key for whose sake it has its place.
+    pub holder: PublicKey,
+    /// Whether it has a place: only then is anything new lined up for it.
+    pub open: bool,
+    /// Who named it, the newest last.
+    pub by: Vec<Naming>,
+}
+
+/// Somebody's word that answers go to a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Naming {
+    /// The job, or the list of relays (NIP-65).
+    pub event: EventId,
+    /// Whose it is.
+    pub key: PublicKey,
+    /// From when on it counts, in Unix seconds: the time of what is answered.
+    pub at: u64,
+}
+
+impl NamedRelay {
+    /// A relay with a place, for the sake of who names it.
+    #[must_use]
+    pub fn new(url: &str, naming: Naming) -> Self {
+        Self {
+            v: VERSION,
+            url: url.to_owned(),
+            holder: naming.key,
+            open: true,
+            by: vec![naming],
+        }
+    }
+
+    /// Somebody names it again; says whether that is new.
+    pub fn name(&mut self, naming: Naming) -> bool {
+        if self.by.iter().any(|known| known.event == naming.event) {
+            return false;
+        }
+        self.by.push(naming);
+        let over = self.by.len().saturating_sub(REMEMBERED);
+        self.by.drain(..over);
+        true
+    }
+
+    /// When it was last named.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.by.iter().map(|naming| naming.at).max().unwrap_or(0)
+    }
+}
+
+impl RelayId {
+    /// The place of the cursor of all relays that others name; no address is empty.
+    #[must_use]
+    pub fn of_others() -> Self {
+        Self::of("")
+    }
+}
+
+impl State {
+    /// Every relay that others named.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn sync_named(&self) -> Result<Vec<NamedRelay>, StateError> {
+        let held = self.trees();
+        let mut found = Vec::new();
+        for row in held.sync.scan_prefix(b"n") {
+            let (_, value) = row?;
+            found.push(serde_json::from_slice(&value)?);
+        }
+        Ok(found)
+    }
+
+    /// Stores relays that others named, new rows for any of them, and how far the log was looked through, as one change.
+    /// Rows that there are stay as they are, but for those that were kept here.
+    ///
+    /// # Errors
+    /// When sled cannot write it; nothing is stored then.
+    pub fn sync_take_named(
+        &self,
+        relays: &[NamedRelay],
+        rows: &[(RelayId, u64, Entry)],
+        cursor: &Cursor,
+    ) -> Result<(), StateError> {
+        let held = self.trees();
+        let mut batch = sled::Batch::default();
+        for relay in relays {
+            let at = key(b'n', RelayId::of(&relay.url));
+            batch.insert(at, serde_json::to_vec(relay)?);
+        }
+        for (relay, seq, entry) in rows {
+            if super::is_open(&held.sync, *relay, *seq)? {
+                put(&mut batch, *relay, *seq, entry)?;
+            }
+        }
+        batch.insert(key(b'c', RelayId::of_others()), serde_json::to_vec(cursor)?);
+        held.sync.apply_batch(batch)?;
+        if !rows.is_empty() || !relays.is_empty() {
+            held.db.flush()?;
+        }
+        Ok(())
+    }
+}

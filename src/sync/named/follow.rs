@@ -1,0 +1,211 @@
+//! From the log to rows for relays that others name, and the tasks of their connections.
+
+use std::{collections::HashSet, sync::Arc};
+
+use nostr::{Alphabet, Filter, PublicKey, SingleLetterTag, Timestamp};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use super::places::{Placed, Places};
+use crate::{
+    nips::kind,
+    store::{
+        Stored,
+        state::sync::{Cursor, Entry, NamedRelay, Naming, RelayId},
+    },
+    sync::{
+        Error, Hub, Link,
+        address::{NamedBy, RelayUrl},
+        facts::Seen,
+        link,
+        policy::{could_leave, may_leave},
+        scan,
+        wire::Dialler,
+    },
+};
+
+/// Events to somebody that are looked at when it becomes known where they read.
+const EARLIER: usize = 100;
+
+/// Follows the log until the program stops, and keeps a connection to every relay for which something waits.
+pub(in crate::sync) async fn run(hub: Arc<Hub>, dialler: Dialler) {
+    let mut tasks = JoinSet::new();
+    let ended = tokio::select! {
+        () = hub.stop.cancelled() => Ok(()),
+        ended = follow(&hub, &dialler, &mut tasks) => ended,
+    };
+    if let Err(error) = ended {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "nothing more is lined up for relays that others name"
+        );
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> Result<(), Error> {
+    let state = &hub.around.state;
+    let config = &hub.config.named;
+    let settings = hex::encode(Sha256::digest(format!("{:?}", hub.config)));
+    let from = match state.sync_cursor(RelayId::of_others())? {
+        Some(cursor) if cursor.settings == settings => cursor.seq,
+        _ => 0,
+    };
+    let mut places = Places::new(state.sync_named()?);
+    let mut feed = hub.around.relay.feed(from);
+    let mut running = HashSet::new();
+    loop {
+        start(hub, dialler, tasks, &mut running);
+        let batch = tokio::select! {
+            batch = feed.next(), if config.is_on() => batch?,
+            () = hub.others.notified() => continue,
+        };
+        let mut lining = Lining::default();
+        let now = Timestamp::now().as_secs();
+        let mut seen = Seen::default();
+        for stored in batch {
+            if config.readers && stored.event.kind.as_u16() == kind::RELAY_LIST {
+                // What was said before it was known where they read.
+                for earlier in said_to(hub, &stored.event.pubkey, now).await? {
+                    lining
+                        .look(hub, &mut places, &earlier, now, &mut seen)
+                        .await?;
+                }
+            }
+            lining
+                .look(hub, &mut places, &stored, now, &mut seen)
+                .await?;
+        }
+        lining.store(
+            hub,
+            &places,
+            &Cursor::new("", feed.cursor(), &settings),
+            &mut running,
+        )?;
+    }
+}
+
+/// What was said to somebody lately, the newest of it.
+async fn said_to(hub: &Hub, key: &PublicKey, now: u64) -> Result<Vec<Stored>, Error> {
+    let since = now.saturating_sub(hub.config.named.keep_s());
+    let filter = Filter::new()
+        .custom_tag(SingleLetterTag::lowercase(Alphabet::P), key.to_hex())
+        .since(Timestamp::from(since))
+        .limit(EARLIER);
+    let relay = &hub.around.relay;
+    let mut found = Vec::new();
+    for event in relay.query(filter).await? {
+        found.extend(relay.stored(event.id).await?);
+    }
+    Ok(found)
+}
+
+/// What one look through a part of the log comes to.
+#[derive(Default)]
+struct Lining {
+    rows: Vec<(RelayUrl, u64, Entry)>,
+    touched: HashSet<String>,
+    lost: Vec<String>,
+}
+
+impl Lining {
+    /// Lines an event up for all relays that somebody named for it.
+    async fn look(
+        &mut self,
+        hub: &Hub,
+        places: &mut Places,
+        stored: &Stored,
+        now: u64,
+        seen: &mut Seen,
+    ) -> Result<(), Error> {
+        let event = &stored.event;
+        if !could_leave(&hub.config, event.kind.as_u16()) {
+            return Ok(());
+        }
+        let facts = scan::facts(hub, event, seen).await?;
+        for (url, naming) in &facts.named {
+            // Those that have a stream that goes up are looked at with it.
+            let may = may_leave(event, &facts, hub.sight(url, now), false).is_ok();
+            if may && !hub.goes_up(url) && self.place(hub, places, url, *naming) {
+                let entry = Entry::waiting(event, false, now);
+                self.rows.push((url.clone(), stored.seq, entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a relay has a place, or gets one now.
+    fn place(&mut self, hub: &Hub, places: &mut Places, url: &RelayUrl, naming: Naming) -> bool {
+        if hub.config.names(url) {
+            return true;
+        }
+        let waits = |url: &str| self.waits(url) || hub.waits(url);
+        match places.name(url, naming, &hub.config.named, waits) {
+            Placed::Full => {
+                hub.left_out();
+                tracing::info!(relay = %url, by = %naming.event, "there is no place for a relay that somebody names");
+                return false;
+            }
+            Placed::Had(new) => self.touch(new.then_some(url.as_str())),
+            Placed::Now(lost) => {
+                tracing::info!(relay = %url, by = %naming.event, key = %naming.key, "somebody names a relay");
+                self.touch(lost.as_deref());
+                self.touch(Some(url.as_str()));
+                self.lost.extend(lost);
+            }
+        }
+        true
+    }
+
+    fn touch(&mut self, url: Option<&str>) {
+        self.touched.extend(url.map(str::to_owned));
+    }
+
+    fn waits(&self, url: &str) -> bool {
+        self.rows.iter().any(|(of, ..)| of.as_str() == url)
+    }
+
+    fn store(
+        self,
+        hub: &Arc<Hub>,
+        places: &Places,
+        cursor: &Cursor,
+        running: &mut HashSet<RelayId>,
+    ) -> Result<(), Error> {
+        let touched = self.touched.iter().filter_map(|url| places.get(url));
+        let relays: Vec<NamedRelay> = touched.cloned().collect();
+        let rows: Vec<(RelayId, u64, Entry)> = (self.rows.iter())
+            .map(|(url, seq, entry)| (RelayId::of(url.as_str()), *seq, entry.clone()))
+            .collect();
+        hub.around.state.sync_take_named(&relays, &rows, cursor)?;
+        for url in self.lost {
+            if let Some(link) = hub.forget(&url) {
+                running.remove(&link.id);
+            }
+        }
+        for (url, ..) in self.rows {
+            hub.meet(&url).wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Starts what has no task yet.
+fn start(
+    hub: &Arc<Hub>,
+    dialler: &Dialler,
+    tasks: &mut JoinSet<()>,
+    running: &mut HashSet<RelayId>,
+) {
+    // Those that are over.
+    while tasks.try_join_next().is_some() {}
+    let of_others = |link: &Arc<Link>| link.by == NamedBy::Other;
+    for link in hub.links().into_iter().filter(of_others) {
+        if running.insert(link.id) {
+            let span = tracing::info_span!("sync", relay = %link.url);
+            let linking = link::run(hub.clone(), link, dialler.clone());
+            tasks.spawn(linking.instrument(span));
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Relays that a job names, in a network of the test's own in which names lead to the internet: what is said to who asked
+//! goes there when the owner opts in, and nothing goes anywhere else.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    os::fd::AsFd as _,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{tls::certificate, *};
+
+/// Set inside of the network.
+const INSIDE: &str = "TREEFORT_TEST_FAR";
+/// This computer and a relay, as addresses of the internet.
+const NEAR: &str = "93.184.216.1";
+const FAR: &str = "93.184.216.34";
+
+/// Runs the test with this name again, in a network of its own.
+fn again_inside(test: &str) {
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .expect("util-linux's unshare");
+    assert!(status.success(), "in its own network");
+}
+
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+}
+
+/// Another computer, and a cable to it.
+struct Far(Child);
+
+impl Far {
+    fn new() -> Self {
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo up; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 3];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        let pid = child.id();
+        run("ip link set lo up");
+        run(&format!(
+            "ip link add near type veth peer name far netns {pid}"
+        ));
+        run(&format!("ip addr add {NEAR}/24 dev near"));
+        run("ip link set near up");
+        run(&format!("nsenter -t {pid} -n ip addr add {FAR}/24 dev far"));
+        run(&format!("nsenter -t {pid} -n ip link set far up"));
+        Self(child)
+    }
+
+    /// A listener over there.
+    fn listen(&self, port: u16) -> TcpListener {
+        let network = format!("/proc/{}/ns/net", self.0.id());
+        let there = std::thread::spawn(move || {
+            let network = std::fs::File::open(network).unwrap();
+            rustix::thread::move_into_link_name_space(
+                network.as_fd(),
+                Some(rustix::thread::LinkNameSpaceType::Network),
+            )
+            .unwrap();
+            TcpListener::bind((FAR, port)).unwrap()
+        });
+        there.join().unwrap()
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What names lead to, in this test alone.
+fn names(folder: &std::path::Path) {
+    let hosts = folder.join("hosts");
+    let mut file = std::fs::File::create(&hosts).unwrap();
+    for line in [
+        "127.0.0.1 localhost".to_owned(),
+        format!("{FAR} relay.example other.example half.example"),
+        // One of its addresses is not on the internet.
+        "10.0.0.1 half.example".to_owned(),
+        "127.0.0.1 loop.example".to_owned(),
+        "169.254.169.254 cloud.example".to_owned(),
+        "10.0.0.1 private.example".to_owned(),
+        "::ffff:127.0.0.1 mapped.example".to_owned(),
+        "64:ff9b::7f00:1 nat.example".to_owned(),
+        // An address of the internet, and this computer's own.
+        format!("{NEAR} own.example"),
+    ] {
+        writeln!(file, "{line}").unwrap();
+    }
+    run(&format!("mount --bind {} /etc/hosts", hosts.display()));
+}
+
+/// Counts who connects to this computer.
+fn trap(port: u16) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    std::thread::spawn(move || {
+        for _ in listener.incoming() {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    count
+}
+
+#[test]
+fn answers_go_where_a_job_names_when_the_owner_says_so_and_never_near() {
+    const NAME: &str =
+        "sync::named::answers_go_where_a_job_names_when_the_owner_says_so_and_never_near";
+    if std::env::var_os(INSIDE).is_none() {
+        return again_inside(NAME);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(inside());
+}
+
+async fn inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let far = Far::new();
+    names(folder.path());
+    let tls = certificate(folder.path(), "relay.example");
+    let relay = Foreign::start_on(far.listen(443), Manner::default(), Some(tls));
+    let near = trap(443);
+    let model = ModelServer::start().await;
+    let roots = folder.path().join("relay.example.pem");
+    let environment = [NO_DOCKER, ("SSL_CERT_FILE", roots.to_str().unwrap())];
+    let mut treefort = Treefort::start_in(&model, &[], "", &environment);
+    let friend = Keys::generate();
+    let allow = treefort
+        .command(&["allow", &friend.public_key().to_hex()])
+        .await;
+    assert!(allow.status.success(), "{allow:?}");
+    let us = treefort.coordinator().to_hex();
+    let ask = |keys: &Keys, text: &str, relays: &[&str]| {
+        Draft::new(5050)
+            .tag(["i", text, "text"])
+            .tag(["p", &us])
+            .tag(std::iter::once("relays").chain(relays.iter().copied()))
+            .sign(keys, now())
+            .unwrap()
+    };
+    let spellings = [
+        "ws://relay.example",
+        "wss://127.0.0.1",
+        "wss://me@relay.example",
+        "wss://RELAY.example:443/",
+        "wss://relay.example./other",
+        "wss://loop.example",
+        "wss://half.example",
+        // One too many.
+        "wss://other.example",
+    ];
+    let first = ask(
+        &friend,
+        "before the owner says so",
+        &["wss://relay.example"],
+    );
+    let mut client = treefort.client(&friend).await;
+    let answers = client.do_signed_job(&first).await;
+    assert!(!answers.is_empty());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(relay.connections(), 0, "off is off");
+    // A recipe may leave, for the owner's streams; there is none.
+    set(&mut treefort, "[named_by_others]\njobs = true\n");
+    let operator = treefort.operator();
+    give(
+        &mut treefort.client(&operator).await,
+        &[recipe(&operator, 1)],
+    )
+    .await;
+    let mut client = treefort.client(&friend).await;
+    let job = ask(&friend, "hello", &spellings);
+    client.do_signed_job(&job).await;
+    let others = [
+        "wss://cloud.example",
+        "wss://private.example",
+        "wss://mapped.example",
+        "wss://nat.example",
+        "wss://own.example",
+    ];
+    for names in others.chunks(3) {
+        client.do_signed_job(&ask(&friend, names[0], names)).await;
+    }
+    let own = ask(&operator, "the owner's", &["wss://other.example"]);
+    let mut at_home = treefort.client(&operator).await;
+    at_home.do_signed_job(&own).await;
+    let of_jobs = json!({"kinds": [7000, 6050], "authors": [us], "#e": [first.id, job.id]});
+    let expected = at_home.query(of_jobs.clone()).await;
+    assert!(expected.iter().any(|event| event.kind.as_u16() == 7000));
+    until("the answers are there", &treefort, async || {
+        relay.count() == expected.len()
+    })
+    .await;
+    until("the others are refused", &treefort, async || {
+        let status = told(&treefort, &["sync", "--json"]).await;
+        let relays = status["relays"].as_array().unwrap();
+        relays.len() == 8
+            && relays.iter().all(|one| {
+                let problem = one["problem"].as_str().unwrap_or_default();
+                one["url"] == "wss://relay.example/" || problem.contains("where it must not go")
+            })
+    })
+    .await;
+    same_bytes(&relay, &expected);
+    assert_eq!(near.load(Ordering::SeqCst), 0, "nothing here was asked");
+    let status = told(&treefort, &["sync", "--json"]).await;
+    let of = |url: &str| {
+        let relays = status["relays"].as_array().unwrap();
+        relays
+            .iter()
+            .find(|one| one["url"] == url)
+            .cloned()
+            .unwrap()
+    };
+    let shown = of("wss://relay.example/");
+    assert_eq!(shown["tally"]["sent"], expected.len());
+    let by: Vec<_> = shown["named"].as_array().unwrap().clone();
+    assert!(by.iter().any(|one| one["event"] == job.id.to_hex()));
+    assert!(
+        by.iter()
+            .all(|one| one["key"] == friend.public_key().to_hex())
+    );
+    let said = treefort.command(&["sync"]).await;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        said.contains("wss://relay.example/ (not in sync.toml)"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("named by {}", friend.public_key().to_hex())),
+        "{said}"
+    );
+    // Killed and started again, nothing leaves twice, and what waits is known.
+    treefort.kill();
+    treefort.up();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    same_bytes(&relay, &expected);
+    let preview = told(&treefort, &["sync", "preview", "--json"]).await;
+    let would = |url: &str| {
+        let relays = preview["relays"].as_array().unwrap();
+        let one = relays.iter().find(|one| one["url"] == url).unwrap();
+        one["leaves"].as_array().unwrap().len()
+    };
+    assert_eq!(would("wss://relay.example/"), 0);
+    assert!(
+        would("wss://loop.example/") > 0,
+        "it is tried until the days are over"
+    );
+    // The owner changes his mind: nobody is asked any more.
+    let stream = "[[stream]]\nname = \"x\"\ndir = \"up\"\nrelays = [\"ws://127.0.0.1:1\"]\n";
+    set(&mut treefort, stream);
+    until("what waited is kept here", &treefort, async || {
+        let status = told(&treefort, &["sync", "--json"]).await;
+        let relays = status["relays"].as_array().unwrap();
+        let of_others = relays
+            .iter()
+            .filter(|one| one["url"] != "ws://127.0.0.1:1/");
+        of_others.clone().count() == 8
+            && of_others
+                .into_iter()
+                .all(|one| one["tally"]["waiting"] == 0)
+    })
+    .await;
+    assert_eq!(near.load(Ordering::SeqCst), 0);
+    same_bytes(&relay, &expected);
+}
