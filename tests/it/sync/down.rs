@@ -43,7 +43,7 @@ async fn replies_and_jobs_for_us_come_in_and_nothing_else_does() {
     let asked = job(&[&other], &treefort.operator(), now());
     give(
         &mut treefort.client(&treefort.operator()).await,
-        &[asked.clone()],
+        std::slice::from_ref(&asked),
     )
     .await;
     let answer = |kind: u16, to: &Event, by: &Keys| {
@@ -160,7 +160,11 @@ async fn a_cancellation_stops_the_job_that_came_from_there_and_takes_back_nothin
     };
     // What the same customer said here, on a way of its own, is not for a relay to take back.
     let note = Draft::new(1).content("hello").sign(&friend, now()).unwrap();
-    give(&mut treefort.client(&friend).await, &[note.clone()]).await;
+    give(
+        &mut treefort.client(&friend).await,
+        std::slice::from_ref(&note),
+    )
+    .await;
     // The second one is taken back while nobody is there to hear it.
     for offline in [false, true] {
         let chats = model.chats().len();

@@ -139,7 +139,7 @@ async fn two_that_follow_each_other_directly_have_the_same_then_fall_silent_and_
             job(&[own, other], by, "both"),
         ];
         let mut client = forts[at].client(by).await;
-        give(&mut client, &[asks.clone()]).await;
+        give(&mut client, std::slice::from_ref(&asks)).await;
         give(&mut client, &stays).await;
         crossing.push(asks);
         staying.extend(stays);
