@@ -338,8 +338,8 @@ impl From<ConfigError> for CommandError {
                 )
             }
             ConfigError::Sync { path, .. } => format!(
-                "correct it (`treefort sync --help` shows one), or move it away, and nothing is shared: \
-                 mv '{0}' '{0}.old'",
+                "correct it (`treefort sync --help` shows one), or move it away, so that nothing is shared: \
+                 `mv '{0}' '{0}.old'`",
                 path.display()
             ),
             ConfigError::Parse { path, .. } => format!(

@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_an_address_is_not_repeated() {
+        for address in ["wss://me:hush@r.example/x", "https://me:hush@r.example/x"] {
+            let said = RelayUrl::parse(address).unwrap_err().to_string();
+            assert!(said.contains("r.example/x: leave out"), "{said}");
+            assert!(!said.contains("hush") && !said.contains("me:"), "{said}");
+        }
+    }
+
+    #[test]
     fn a_name_leads_to_no_address_that_it_must_not() {
         let tls = RelayUrl::parse("wss://relay.example").unwrap();
         let plain = RelayUrl::parse("ws://box.local").unwrap();

@@ -30,8 +30,10 @@ fn without_streams_it_says_that_it_is_off() {
     ]
     .concat();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on
-    off: nothing leaves this machine, and no connection is made. sync.toml in treefort's home turns it on
+    off: nothing leaves this machine, and no connection is made
+    to share something, write /home/me/.treefort/sync.toml; `treefort sync --help` shows how
+    off: nothing leaves this machine, and no connection is made
+    to share something, write /home/me/.treefort/sync.toml; `treefort sync --help` shows how
     ");
 }
 
@@ -55,8 +57,9 @@ fn the_preview_names_every_event_and_why_others_stay() {
     wss://relay.example/: 2 events would leave, 1 was dealt with before
       0101010101010101010101010101010101010101010101010101010101010101  4781  Session started  /home/me/shop
       0202020202020202020202020202020202020202020202020202020202020202  4785
-      seem to hold a password or key, so they stay:
+      these seem to hold a password or key, so they stay:
       0303030303030303030303030303030303030303030303030303030303030303     1  A[31m note
+      if it is a real password or key, change it; `treefort purge` deletes the session here
       2 stay: it belongs to something private
     ");
 }
@@ -94,12 +97,46 @@ fn the_status_tells_how_it_stands_with_a_relay() {
         left_out: 0,
     };
     insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
-    treefort is not running; what waits leaves while `treefort up` runs
+    treefort is not running: what waits leaves while `treefort up` runs
     wss://relay.example/ (public up, work both): last reached 2 min ago
       40 sent, 2 waiting, 1 refused
       trouble: it takes too long to answer
       takes nothing of kind 4781: blocked: kind 4781
-      refused 0101010101010101010101010101010101010101010101010101010101010101 4781: blocked: kind 4781
+      refused: 010101010101  4781  blocked: kind 4781
+      what was refused or failed is not sent to this relay again
+    ");
+}
+
+#[test]
+fn the_status_says_what_to_do_about_a_relay_that_is_away_and_a_secret_that_was_kept() {
+    let status = Status {
+        on: true,
+        running: true,
+        relays: vec![RelayStatus {
+            url: "wss://relay.example/".into(),
+            streams: vec![("public".into(), "up".into())],
+            problem: Some("wss://relay.example/ does not answer".into()),
+            tally: Tally {
+                waiting: 300,
+                held: 1,
+                ..Tally::default()
+            },
+            troubles: vec![Trouble {
+                id: EventId::from_byte_array([3; 32]),
+                kind: 1,
+                is: "held".into(),
+                words: "it seems to hold a password or key".into(),
+            }],
+            ..RelayStatus::default()
+        }],
+    };
+    insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
+    wss://relay.example/ (public up): never reached
+      300 waiting, 1 kept here
+      trouble: wss://relay.example/ does not answer
+      kept here: 030303030303     1  it seems to hold a password or key
+      if it is a real password or key, change it; `treefort purge` deletes the session here
+      it is tried again by itself; nothing is lost meanwhile, and nothing leaves twice
     ");
 }
 
@@ -163,10 +200,10 @@ fn asking_back_says_that_it_is_a_request() {
     .concat();
     insta::assert_snapshot!(lines.join("\n"), @r"
     1 event would leave to wss://relay.example/
-      0101010101010101010101010101010101010101010101010101010101010101  4785  Session ended
+      010101010101  4785  Session ended
     1 event: it was never shared
     asks wss://relay.example/ to delete 1 event
-      0101010101010101010101010101010101010101010101010101010101010101  4785  Session ended
+      010101010101  4785  Session ended
     this is a request: nobody can promise that it is followed, and who has a copy keeps it
     1 event: it was never shared
     ");
