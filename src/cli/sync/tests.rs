@@ -129,6 +129,7 @@ fn the_status_says_what_to_do_about_a_relay_that_is_away_and_a_secret_that_was_k
             }],
             ..RelayStatus::default()
         }],
+        left_out: 0,
     };
     insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
     wss://relay.example/ (public up): never reached
