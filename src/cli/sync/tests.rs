@@ -112,7 +112,6 @@ fn the_status_says_what_to_do_about_a_relay_that_is_away_and_a_secret_that_was_k
     let status = Status {
         on: true,
         running: true,
-        left_out: 0,
         relays: vec![RelayStatus {
             url: "wss://relay.example/".into(),
             streams: vec![("public".into(), "up".into())],
