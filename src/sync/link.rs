@@ -27,7 +27,7 @@ const RETRY_OTHERS: Backoff = Backoff::new(Duration::from_secs(10), Duration::fr
 /// A connection on which nothing is to do is ended after this, unless it is listened on.
 const IDLE: Duration = Duration::from_secs(20);
 /// Events that are sent before anything is heard.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// Rows that are looked through at once.
 const SIFTED: usize = 1_000;
 /// Of what a relay took in a conversation, so many are looked for when all is done.
@@ -162,17 +162,10 @@ async fn exchange(
         let mut more = false;
         if !talk.is_proving() {
             // Only a few, then what was said meanwhile: a last look takes time, and the relay's answers wait for it.
-            for _ in 0..AT_ONCE {
-                if allowance.wait(now).is_some() {
-                    more = false;
-                    break;
-                }
-                let next = queue.next(now)?;
-                more = next.is_some();
-                let Some((seq, entry)) = next else { break };
-                allowance.take();
-                send(&talk, queue, seq, entry).await?;
-            }
+            let rows = queue.next_some(now, allowance.room(now))?;
+            more = !rows.is_empty();
+            allowance.take(rows.len());
+            send(&talk, queue, rows).await?;
             if queue.wants_look() {
                 look(&mut talk, dialler, way, queue).await?;
                 more = true;
@@ -256,9 +249,20 @@ impl Allowance {
         (*room < 1.0).then(|| Duration::from_secs_f64((1.0 - *room) / Self::A_SECOND))
     }
 
-    fn take(&mut self) {
+    /// How many may leave at once.
+    fn room(&mut self, now: Instant) -> usize {
+        (0..AT_ONCE)
+            .take_while(|taken| self.wait(now).is_none() && self.holds(*taken + 1))
+            .count()
+    }
+
+    fn holds(&self, events: usize) -> bool {
+        self.room.is_none_or(|room| room >= events as f64)
+    }
+
+    fn take(&mut self, events: usize) {
         if let Some(room) = &mut self.room {
-            *room -= 1.0;
+            *room -= events as f64;
         }
     }
 }
@@ -291,26 +295,36 @@ async fn look(
     Ok(())
 }
 
-/// Sends one row, if it still may leave.
-async fn send(talk: &Talk<'_>, queue: &mut Queue, seq: u64, entry: Entry) -> Result<(), Ended> {
-    // Its owner may have taken it back a moment ago.
-    if !queue.still_waits(seq)? {
-        return Ok(());
-    }
-    if let Some(words) = queue.refuses(entry.kind) {
-        let words = format!("nothing of this kind is taken there: {words}");
-        let state = Sending::Refused { words };
-        queue.settle(seq, entry, state, Instant::now());
-        return Ok(());
-    }
-    match last_look(talk.hub, talk.link, &entry).await? {
-        Ok(json) => {
-            talk.say(format!(r#"["EVENT",{json}]"#))?;
-            queue.sent(seq, entry, Instant::now());
+/// Sends rows, those that still may leave. They are looked at beside each other: a look waits for the store.
+async fn send(talk: &Talk<'_>, queue: &mut Queue, rows: Vec<(u64, Entry)>) -> Result<(), Ended> {
+    let mut leaving = Vec::with_capacity(rows.len());
+    for (seq, entry) in rows {
+        // Its owner may have taken it back a moment ago.
+        if !queue.still_waits(seq)? {
+            continue;
         }
-        Err(why) => {
-            tracing::warn!(id = %entry.id, why, "an event stays here");
-            queue.settle(seq, entry, Sending::Held { why }, Instant::now());
+        if let Some(words) = queue.refuses(entry.kind) {
+            let words = format!("nothing of this kind is taken there: {words}");
+            let state = Sending::Refused { words };
+            queue.settle(seq, entry, state, Instant::now());
+            continue;
+        }
+        leaving.push((seq, entry));
+    }
+    let looks = leaving
+        .iter()
+        .map(|(_, entry)| last_look(talk.hub, talk.link, entry));
+    let looks = futures_util::future::join_all(looks).await;
+    for ((seq, entry), look) in leaving.into_iter().zip(looks) {
+        match look? {
+            Ok(json) => {
+                talk.say(format!(r#"["EVENT",{json}]"#))?;
+                queue.sent(seq, entry, Instant::now());
+            }
+            Err(why) => {
+                tracing::warn!(id = %entry.id, why, "an event stays here");
+                queue.settle(seq, entry, Sending::Held { why }, Instant::now());
+            }
         }
     }
     Ok(())
@@ -384,12 +398,9 @@ mod tests {
             let mut sent = 0;
             for tenth in 0..600 {
                 let now = began + Duration::from_millis(100 * tenth);
-                for _ in 0..AT_ONCE {
-                    if allowance.wait(now).is_none() {
-                        allowance.take();
-                        sent += 1;
-                    }
-                }
+                let room = allowance.room(now);
+                allowance.take(room);
+                sent += room;
             }
             sent
         };

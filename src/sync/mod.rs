@@ -5,7 +5,7 @@
 //! relay ─▶ link ─▶ down (for us? fresh?) ─▶ relay::ingest, marked with where it came from
 //! ```
 //!
-//! Answers to those who ask go also to relays that they name, if the owner lets them ([`named`]).
+//! Answers to those who ask go also to relays that they name, if the owner lets them (`named`).
 //!
 //! [`Syncing`] is off unless `sync.toml` names a stream. A row is made once for an event and a relay and decides that the
 //! relay gets it once, as it was signed. A connection begins with finding out what is there already, so that nothing is

@@ -30,7 +30,7 @@ pub struct Facts {
     pub privacy: Privacy,
     /// Who asked for what it answers.
     pub asked: Option<Asked>,
-    /// Relays that whoever it is said to named, as far as the owner lets them ([`super::named`]).
+    /// Relays that whoever it is said to named, as far as the owner lets them (`sync::named`).
     pub named: Vec<(RelayUrl, Naming)>,
 }
 

@@ -131,6 +131,27 @@ impl Queue {
         Ok(None)
     }
 
+    /// The next rows to leave, as many as may now and no more than `most`. One over which a connection ended is alone.
+    pub(super) fn next_some(
+        &mut self,
+        now: Instant,
+        most: usize,
+    ) -> Result<Vec<(u64, Entry)>, Error> {
+        let room = self.window.saturating_sub(self.flying.len()).min(most);
+        let mut rows = Vec::with_capacity(room);
+        while rows.len() < room && (rows.is_empty() || !self.ready.is_empty()) {
+            let Some((seq, entry)) = self.next(now)? else {
+                break;
+            };
+            let alone = entry.cuts > 0 && rows.is_empty();
+            rows.push((seq, entry));
+            if alone {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
     /// Reads rows that wait, the oldest first.
     fn load(&mut self) -> Result<(), Error> {
         // What is settled and not stored yet would be read as waiting.

@@ -137,6 +137,39 @@ fn answers_go_where_a_job_names_when_the_owner_says_so_and_never_near() {
     runtime.block_on(inside());
 }
 
+/// Somebody's job names no relay; where they read becomes known after its answers.
+async fn readers_too(treefort: &mut Treefort, relay: &Foreign, before: Vec<Event>) -> Vec<Event> {
+    set(treefort, "[named_by_others]\nreaders = true\n");
+    let reader = Keys::generate();
+    let key = reader.public_key().to_hex();
+    let allow = treefort.command(&["allow", &key]).await;
+    assert!(allow.status.success(), "{allow:?}");
+    let mut client = treefort.client(&reader).await;
+    let us = treefort.coordinator();
+    let job = client.sign(&client.job(us, "where I read"));
+    client.do_signed_job(&job).await;
+    let list = Draft::new(10002)
+        .tag(["r", "wss://loop.example", "write"])
+        .tag(["r", "wss://relay.example/inbox"])
+        .sign(&reader, now())
+        .unwrap();
+    assert_eq!(client.send(&list).await[2], true);
+    let mine = json!({"kinds": [7000, 6050], "authors": [us.to_hex()], "#e": [job.id]});
+    let answers = treefort
+        .client(&treefort.operator())
+        .await
+        .query(mine)
+        .await;
+    assert!(!answers.is_empty());
+    until("the answers are where they read", treefort, async || {
+        relay.count() >= before.len() + answers.len()
+    })
+    .await;
+    let all: Vec<Event> = before.into_iter().chain(answers).collect();
+    same_bytes(relay, &all);
+    all
+}
+
 async fn inside() {
     let folder = tempfile::tempdir().unwrap();
     let far = Far::new();
@@ -253,6 +286,9 @@ async fn inside() {
         said.contains(&format!("named by {}", friend.public_key().to_hex())),
         "{said}"
     );
+    let expected = readers_too(&mut treefort, &relay, expected).await;
+    assert_eq!(near.load(Ordering::SeqCst), 0);
+    set(&mut treefort, "[named_by_others]\njobs = true\n");
     // Killed and started again, nothing leaves twice, and what waits is known.
     treefort.kill();
     treefort.up();
@@ -278,7 +314,7 @@ async fn inside() {
         let of_others = relays
             .iter()
             .filter(|one| one["url"] != "ws://127.0.0.1:1/");
-        of_others.clone().count() == 8
+        of_others.clone().count() == 9
             && of_others
                 .into_iter()
                 .all(|one| one["tally"]["waiting"] == 0)
