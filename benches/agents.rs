@@ -63,15 +63,16 @@ struct Asked {
 }
 
 /// A call that writes a file, with whatever the agent has.
-fn write(tool: &scripted::Tool) -> Option<Answer> {
-    let (path, text) = ("/workspace/hello.txt", "hello\n");
+fn write(tool: &scripted::Tool, number: usize) -> Option<Answer> {
+    // Never the same twice: some agents take that for a loop.
+    let (path, text) = ("/workspace/hello.txt", format!("hello {number}\n"));
     let arguments = match tool.name.as_str() {
         "Write" | "write_file" => json!({"file_path": path, "content": text}),
         "write" if tool.fields.contains_key("filePath") => {
             json!({"filePath": path, "content": text})
         }
         "write" => json!({"path": path, "content": text}),
-        "exec_command" => json!({"cmd": format!("echo hello > {path}")}),
+        "exec_command" => json!({"cmd": format!("echo hello {number} > {path}")}),
         _ => return None,
     };
     Some(Answer::call(tool.name.as_str(), arguments))
@@ -105,7 +106,10 @@ fn answer(said: &scripted::Asked, asked: &Asked) -> Answer {
             ..done
         };
     }
-    said.tools.iter().find_map(write).unwrap()
+    said.tools
+        .iter()
+        .find_map(|tool| write(tool, called))
+        .unwrap()
 }
 
 /// What the model of a working session says.
@@ -115,7 +119,11 @@ fn working(said: &scripted::Asked, asked: &Asked, called: usize) -> Answer {
             asked.ended.fetch_add(1, Ordering::Relaxed);
             Answer::new("It is written.").at_once()
         }
-        _ => said.tools.iter().find_map(write).unwrap(),
+        _ => said
+            .tools
+            .iter()
+            .find_map(|tool| write(tool, called))
+            .unwrap(),
     };
     if called == 1 {
         asked.begun.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! The life of one relay: connect when there is something to do, find out what is there, send what is not, listen.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use nostr::{Event, EventId, JsonUtil as _, Timestamp};
+use nostr::{Event, EventId, Filter, JsonUtil as _, Timestamp};
 
 use super::{
     Error, Hub, Link,
@@ -29,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(20);
 /// Events that are sent before anything is heard.
 const AT_ONCE: usize = 16;
 /// Rows that are looked through at once.
-const SIFTED: usize = 1_000;
+const SIFTED: usize = 100;
 /// Of what a relay took in a conversation, so many are looked for when all is done.
 const LOOKED_FOR: usize = 50;
 
@@ -98,8 +99,10 @@ async fn sift(hub: &Hub, link: &Link) -> Result<(), Error> {
         };
         after = Some(*last);
         let mut held = Vec::new();
+        let mut signed = signed(hub, &rows).await?;
         for (seq, mut entry) in rows {
-            if let Err(why) = last_look(hub, link, &entry).await? {
+            let event = signed.remove(&entry.id);
+            if let Err(why) = last_look(hub, link, &entry, event).await? {
                 entry.state = Sending::Held { why };
                 entry.at = Timestamp::now().as_secs();
                 held.push((seq, entry));
@@ -295,7 +298,7 @@ async fn look(
     Ok(())
 }
 
-/// Sends rows, those that still may leave. They are looked at beside each other: a look waits for the store.
+/// Sends rows, those that still may leave.
 async fn send(talk: &Talk<'_>, queue: &mut Queue, rows: Vec<(u64, Entry)>) -> Result<(), Ended> {
     let mut leaving = Vec::with_capacity(rows.len());
     for (seq, entry) in rows {
@@ -311,12 +314,9 @@ async fn send(talk: &Talk<'_>, queue: &mut Queue, rows: Vec<(u64, Entry)>) -> Re
         }
         leaving.push((seq, entry));
     }
-    let looks = leaving
-        .iter()
-        .map(|(_, entry)| last_look(talk.hub, talk.link, entry));
-    let looks = futures_util::future::join_all(looks).await;
-    for ((seq, entry), look) in leaving.into_iter().zip(looks) {
-        match look? {
+    let mut signed = signed(talk.hub, &leaving).await?;
+    for (seq, entry) in leaving {
+        match last_look(talk.hub, talk.link, &entry, signed.remove(&entry.id)).await? {
             Ok(json) => {
                 talk.say(format!(r#"["EVENT",{json}]"#))?;
                 queue.sent(seq, entry, Instant::now());
@@ -330,16 +330,35 @@ async fn send(talk: &Talk<'_>, queue: &mut Queue, rows: Vec<(u64, Entry)>) -> Re
     Ok(())
 }
 
+/// The events of rows, as they are on the record. They are looked up together: each look-up is a wait for the store.
+async fn signed(hub: &Hub, rows: &[(u64, Entry)]) -> Result<HashMap<EventId, Event>, Error> {
+    let mut found = HashMap::with_capacity(rows.len());
+    let mut stored = BTreeSet::new();
+    for (_, entry) in rows {
+        match &entry.own {
+            Some(json) => found.extend(Event::from_json(json).ok().map(|own| (entry.id, own))),
+            None => drop(stored.insert(entry.id)),
+        }
+    }
+    if !stored.is_empty() {
+        let events = hub.around.relay.query(Filter::new().ids(stored)).await?;
+        found.extend(events.into_iter().map(|event| (event.id, event)));
+    }
+    Ok(found)
+}
+
 /// The event as it was signed, or why it stays after all: the settings changed, it was removed, or it holds a secret.
-async fn last_look(hub: &Hub, link: &Link, entry: &Entry) -> Result<Result<String, String>, Error> {
-    let event = match &entry.own {
-        Some(json) => Event::from_json(json).ok(),
-        None => hub.around.relay.get(entry.id).await?,
-    };
+async fn last_look(
+    hub: &Hub,
+    link: &Link,
+    entry: &Entry,
+    event: Option<Event>,
+) -> Result<Result<String, String>, Error> {
     let Some(event) = event else {
         return Ok(Err("it is no longer on the record".to_owned()));
     };
-    if event.id != entry.id || event.verify().is_err() {
+    // Its signature was verified when it came in, and the record has a checksum of its bytes.
+    if event.id != entry.id || !event.verify_id() {
         return Ok(Err("it is not as it was signed".to_owned()));
     }
     // A request to delete holds nothing but ids, and was asked for.
