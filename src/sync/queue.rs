@@ -1,8 +1,8 @@
 //! The rows of one conversation: which leaves next, which are under way, and what became of them.
 //!
 //! It does no I/O but with the state. What waited before the conversation, or is older than it, leaves only after it was
-//! compared with what the relay has; what is new leaves at once. Rows that waited while a connection ended leave last and alone, so that one event
-//! that a relay cannot bear holds no other one back.
+//! compared with what the relay has; what is new leaves at once. Rows that waited while a connection ended leave last and
+//! alone, so that one event that a relay cannot bear holds no other one back.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
