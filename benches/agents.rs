@@ -44,8 +44,7 @@ const EIGHT: usize = 8;
 /// Events of the probe, and the pause between two.
 const EVENTS: usize = 300;
 const PAUSE: Duration = Duration::from_millis(20);
-/// What each of the working sessions does: so many calls of a tool, and so long a thought before each. Gemini CLI asks
-/// after thirty whether it goes round in circles.
+/// What each of the working sessions does: so many calls of a tool, and so long a thought before each.
 const CALLS: usize = 20;
 const THOUGHT: Duration = Duration::from_millis(500);
 
