@@ -17,6 +17,9 @@
     reason = "a benchmark reports to a person and fails by panicking"
 )]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
@@ -34,6 +37,8 @@ use nostr_relay_builder::{
 };
 use tokio_tungstenite::tungstenite::Message;
 use treefort::nips::Draft;
+
+use self::program::Program;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_treefort");
 const ROUNDS: usize = 5;
@@ -127,44 +132,15 @@ impl Drop for Relay {
     }
 }
 
-/// A running treefort.
-struct Up {
-    child: Child,
-    address: String,
-}
-
-impl Up {
-    fn start(home: &Path) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["up", "--listen", "127.0.0.1:0", "--home"])
-            .arg(home)
-            .env("DOCKER_HOST", "unix:///nonexistent.sock")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.split("http://").nth(1).unwrap();
-        let address = address.split_whitespace().next().unwrap().to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
+/// A treefort that finds no Docker: nothing of it is needed here.
+fn up(home: &Path) -> Program {
+    Program::up(home, &[("DOCKER_HOST", "unix:///nonexistent.sock")])
 }
 
 /// A home whose record holds the events, which may leave.
 async fn home(count: usize) -> (tempfile::TempDir, Vec<Event>) {
     let home = tempfile::tempdir().unwrap();
-    let up = Up::start(home.path());
+    let running = up(home.path());
     let key = std::fs::read_to_string(home.path().join("keys/operator.key")).unwrap();
     let operator = Keys::parse(key.trim()).unwrap();
     let now = nostr::Timestamp::now().as_secs();
@@ -178,7 +154,7 @@ async fn home(count: usize) -> (tempfile::TempDir, Vec<Event>) {
                 .unwrap()
         })
         .collect();
-    let url = format!("ws://{}/", up.address);
+    let url = format!("ws://{}/", running.address);
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     for chunk in events.chunks(500) {
         for event in chunk {
@@ -192,7 +168,7 @@ async fn home(count: usize) -> (tempfile::TempDir, Vec<Event>) {
             }
         }
     }
-    drop(up);
+    drop(running);
     (home, events)
 }
 
@@ -234,7 +210,7 @@ fn by_treefort(home: &Path, count: usize) -> f64 {
     );
     std::fs::write(home.join("sync.toml"), sync).unwrap();
     let began = Instant::now();
-    let up = Up::start(home);
+    let running = up(home);
     relay.full();
     let took = began.elapsed().as_secs_f64();
     // Each one's answer came, and is kept.
@@ -247,7 +223,7 @@ fn by_treefort(home: &Path, count: usize) -> f64 {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-    drop(up);
+    drop(running);
     took
 }
 

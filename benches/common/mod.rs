@@ -1,12 +1,9 @@
 //! What the benchmarks of whole jobs share: the real program, a customer on its WebSocket, a line of figures.
 
+mod program;
 mod report;
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use nostr::{Event, JsonUtil as _, Keys};
@@ -15,14 +12,12 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use treefort::{coordinator::now, nips::Draft};
 
+use self::program::Program;
 pub(crate) use self::report::report;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_treefort");
-
 pub(crate) struct Up {
-    child: Child,
+    program: Program,
     pub(crate) home: tempfile::TempDir,
-    address: String,
 }
 
 impl Up {
@@ -30,28 +25,8 @@ impl Up {
         let home = tempfile::tempdir().unwrap();
         let config = format!("{config}\n[model]\nollama = \"{url}\"\ndefault = \"{model}\"\n");
         std::fs::write(home.path().join("treefort.toml"), config).unwrap();
-        let mut child = Command::new(PROGRAM)
-            .args(["up", "--listen", "127.0.0.1:0", "--home"])
-            .arg(home.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line
-            .split("http://")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next())
-            .unwrap()
-            .to_owned();
-        Self {
-            child,
-            home,
-            address,
-        }
+        let program = Program::up(home.path(), &[]);
+        Self { program, home }
     }
 
     pub(crate) fn key(&self, name: &str) -> Keys {
@@ -81,14 +56,6 @@ impl Up {
     }
 }
 
-impl Drop for Up {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
 pub(crate) struct Customer {
     pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     keys: Keys,
@@ -97,7 +64,7 @@ pub(crate) struct Customer {
 
 impl Customer {
     pub(crate) async fn connect(up: &Up) -> Self {
-        let url = format!("ws://{}/", up.address);
+        let url = format!("ws://{}/", up.program.address);
         let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         let provider = up.key("coordinator").public_key().to_hex();
         Self {

@@ -165,14 +165,8 @@ async fn who_takes_nothing_of_an_answer_loses_the_connection() {
         ..Config::default()
     })
     .await;
-    let keys = Keys::generate();
-    for n in 0..60 {
-        let text = format!("{n} {}", "x".repeat(400_000));
-        bus.relay.publish(note(&keys, &text)).await.unwrap();
-    }
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut deaf = socket.connect(bus.address).await.unwrap();
+    fill(&bus).await;
+    let mut deaf = deaf(&bus).await;
     let request = format!(
         "GET /events/stream?after=0 HTTP/1.1\r\nHost: {}\r\n\r\n",
         bus.address
@@ -185,6 +179,15 @@ async fn who_takes_nothing_of_an_answer_loses_the_connection() {
     while bus.stream("", "").await.status() != 200 {
         assert!(std::time::Instant::now() < deadline, "it keeps its place");
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// More than a connection holds on its way.
+async fn fill(bus: &Bus) {
+    let keys = Keys::generate();
+    for n in 0..60 {
+        let text = format!("{n} {}", "x".repeat(400_000));
+        bus.relay.publish(note(&keys, &text)).await.unwrap();
     }
 }
 
@@ -204,11 +207,7 @@ async fn who_reads_no_answer_of_any_kind_loses_the_connection() {
         ..Config::default()
     })
     .await;
-    let keys = Keys::generate();
-    for n in 0..60 {
-        let text = format!("{n} {}", "x".repeat(400_000));
-        bus.relay.publish(note(&keys, &text)).await.unwrap();
-    }
+    fill(&bus).await;
     let host = bus.address;
     // A long answer; short ones that are asked for without an end; and answers to what was published.
     let list = format!("GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n");
