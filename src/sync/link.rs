@@ -254,13 +254,9 @@ impl Allowance {
 
     /// How many may leave at once.
     fn room(&mut self, now: Instant) -> usize {
-        (0..AT_ONCE)
-            .take_while(|taken| self.wait(now).is_none() && self.holds(*taken + 1))
-            .count()
-    }
-
-    fn holds(&self, events: usize) -> bool {
-        self.room.is_none_or(|room| room >= events as f64)
+        self.wait(now);
+        let holds = |events: &usize| self.room.is_none_or(|room| room >= *events as f64);
+        (1..=AT_ONCE).take_while(holds).count()
     }
 
     fn take(&mut self, events: usize) {
