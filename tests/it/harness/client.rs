@@ -19,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) keys: Keys,
     /// The relay's challenge (NIP-42), once it came.
     pub(crate) challenge: Option<String>,
+    /// Subscriptions of our own naming: what still comes for one that is over is nobody's.
+    over: Vec<String>,
 }
 
 impl Client {
@@ -35,6 +37,7 @@ impl Client {
             socket,
             keys,
             challenge: None,
+            over: Vec::new(),
         })
     }
 
@@ -164,23 +167,36 @@ impl Client {
 
     /// Everything stored that matches.
     pub(crate) async fn query(&mut self, filter: Value) -> Vec<Event> {
-        self.raw(json!(["REQ", "query", filter]).to_string()).await;
+        let name = self.open(filter).await;
         let mut events = Vec::new();
         loop {
             let message = self.next().await;
             match message[0].as_str() {
-                Some("EVENT") if message[1] == "query" => {
+                Some("EVENT") if message[1] == name => {
                     let event = Event::from_json(message[2].to_string()).unwrap();
                     event.verify().unwrap();
                     events.push(event);
                 }
-                Some("EOSE") if message[1] == "query" => break,
+                Some("EOSE") if message[1] == name => break,
                 Some("CLOSED") => panic!("{message}"),
                 _ => {}
             }
         }
-        self.raw(json!(["CLOSE", "query"]).to_string()).await;
+        self.close(name).await;
         events
+    }
+
+    /// Opens a subscription under a name that this connection never had.
+    async fn open(&mut self, filter: Value) -> String {
+        let name = format!("ours-{}", self.over.len());
+        self.subscribe(&name, filter).await;
+        name
+    }
+
+    /// Events that are under way for it by now are dropped by [`Self::next_event`].
+    async fn close(&mut self, name: String) {
+        self.raw(json!(["CLOSE", name]).to_string()).await;
+        self.over.push(name);
     }
 
     /// Opens a subscription and leaves its events to [`Self::next_event`].
@@ -188,11 +204,12 @@ impl Client {
         self.raw(json!(["REQ", id, filter]).to_string()).await;
     }
 
-    /// The next event of any subscription.
+    /// The next event of any subscription that is open.
     pub(crate) async fn next_event(&mut self) -> Event {
         loop {
             let message = self.next().await;
-            if message[0] == "EVENT" {
+            let over = self.over.iter().any(|name| message[1] == *name);
+            if message[0] == "EVENT" && !over {
                 let event = Event::from_json(message[2].to_string()).unwrap();
                 event.verify().unwrap();
                 return event;
@@ -218,7 +235,7 @@ impl Client {
     pub(crate) async fn do_signed_job(&mut self, job: &Event) -> Vec<Event> {
         let result = job.kind.as_u16() + 1000;
         let filter = json!({"kinds": [7000, result], "#e": [job.id.to_hex()]});
-        self.subscribe("job", filter).await;
+        let name = self.open(filter).await;
         self.raw(format!("[\"EVENT\",{}]", job.as_json())).await;
         let mut answers = Vec::new();
         loop {
@@ -229,7 +246,7 @@ impl Client {
                 break;
             }
         }
-        self.raw(json!(["CLOSE", "job"]).to_string()).await;
+        self.close(name).await;
         answers
     }
 }

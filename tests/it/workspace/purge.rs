@@ -138,7 +138,11 @@ async fn a_session_that_was_deleted_for_good_is_nowhere_any_more() {
     assert_eq!(holding(fort.treefort.home(), &gone), none);
     // Who watches is told, under the owner's key.
     let told = client.next_event().await;
-    assert_eq!(told.pubkey, fort.treefort.operator().public_key());
+    assert_eq!(
+        told.pubkey,
+        fort.treefort.operator().public_key(),
+        "{told:?}"
+    );
     assert!(
         tag(&told, "purged").is_some() || told.as_json().contains("purged"),
         "{told:?}"
