@@ -133,11 +133,11 @@ pub(super) const ROWS: &[Row] = &[
         s.refused(A, &note, "invalid:");
     }),
     row(40, "what expires is served until then", |s| {
-        let soon = (s.now + 6).to_string();
+        let soon = (s.now + 12).to_string();
         let note = s.sign(Draft::new(1).tag(["expiration", &soon]));
         s.publish(A, &note);
         s.kept(&[&note]);
-        s.wait(6500);
+        s.wait(12_500);
         s.kept(&[]);
         s.say(A, json!(["COUNT", "c", {"authors": [s.author()]}]));
         s.hear(A, json!(["COUNT", "c", {"count": 0}]));
@@ -146,11 +146,11 @@ pub(super) const ROWS: &[Row] = &[
         40,
         "an ephemeral event that has expired is not repeated",
         |s| {
-            let soon = (s.now + 6).to_string();
+            let soon = (s.now + 12).to_string();
             let piece = s.sign(Draft::new(24_135).tag(["expiration", &soon]));
             s.publish(A, &piece);
             s.kept(&[&piece]);
-            s.wait(6500);
+            s.wait(12_500);
             s.kept(&[]);
         },
     ),
