@@ -12,10 +12,12 @@
 //! sent twice whenever the host died. Relays are hostile: they lie, replay, cut and flood.
 
 pub mod address;
+mod allowance;
 mod answer;
 pub mod config;
 mod down;
 mod facts;
+mod leave;
 mod link;
 mod named;
 mod owner;
