@@ -299,6 +299,15 @@ impl Relay {
         self.shared.ingest.fits(event, Origin::Internal, now)
     }
 
+    /// Whether an event is of a size and shape that [`Self::receive`] takes; its signature is not looked at.
+    ///
+    /// # Errors
+    /// With the reason why it would be refused.
+    pub fn check_received(&self, event: &Event) -> Result<(), Rejection> {
+        let now = Timestamp::now().as_secs();
+        self.shared.ingest.fits(event, Origin::Relay, now)
+    }
+
     /// Stored events that match, newest first. Without a `limit`, all of them.
     ///
     /// # Errors

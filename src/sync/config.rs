@@ -1,6 +1,10 @@
 //! `sync.toml`: which relays the owner shares what with, and whom it listens to. Without the file nothing leaves.
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use nostr::{Filter, PublicKey};
 use serde::Deserialize;
@@ -88,6 +92,18 @@ pub struct ProjectRule {
     pub path: String,
     /// The kinds that may leave of what was done there.
     pub kinds: BTreeSet<u16>,
+    /// Where that is when links are followed; nothing when there is no such folder.
+    #[serde(skip)]
+    pub real: Option<PathBuf>,
+}
+
+impl ProjectRule {
+    /// Whether a folder is that of the rule, or below it.
+    #[must_use]
+    pub fn covers(&self, folder: &Path) -> bool {
+        let below = |path: &Path| folder.starts_with(path);
+        below(Path::new(&self.path)) || self.real.as_deref().is_some_and(below)
+    }
 }
 
 /// `[[policy.session]]`
@@ -281,11 +297,12 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let written: Written =
             toml::from_str(text).map_err(|error| ConfigError::Parse(Box::new(error)))?;
-        let policy = written.policy;
-        for rule in &policy.project {
+        let mut policy = written.policy;
+        for rule in &mut policy.project {
             if !Path::new(&rule.path).is_absolute() {
                 return Err(ConfigError::Path(rule.path.clone()));
             }
+            rule.real = std::fs::canonicalize(&rule.path).ok();
         }
         let named = std::iter::once(&policy.kinds)
             .chain(policy.project.iter().map(|rule| &rule.kinds))
@@ -325,6 +342,12 @@ impl Config {
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.streams.is_empty() && !self.named.is_on()
+    }
+
+    /// Folders of rules that are not there: of what such a rule is to keep, all may leave.
+    pub fn missing_folders(&self) -> impl Iterator<Item = &str> {
+        let missing = (self.policy.project.iter()).filter(|rule| rule.real.is_none());
+        missing.map(|rule| rule.path.as_str())
     }
 
     /// Every relay that is named, once, in the order in which they are.

@@ -18,7 +18,7 @@ use super::{
     talk::{Ended, Talk},
     wire::Heard,
 };
-use crate::{nips::kind, relay::Accepted};
+use crate::{nips::kind, relay::Accepted, store::state::sync::Sending};
 
 /// Kinds that somebody may say to us.
 const SAID: [u16; 3] = [kind::NOTE, kind::COMMENT, kind::REACTION];
@@ -172,7 +172,8 @@ impl<'a> Listening<'a> {
         Ok(())
     }
 
-    /// The keys that others speak to.
+    /// The keys that others speak to. Of a session only when its start has left: else its key is nobody's business, and
+    /// nobody knows whom to speak to.
     async fn keys(&self) -> Result<BTreeSet<PublicKey>, Error> {
         let around = &self.hub.around;
         let starts = Filter::new()
@@ -182,9 +183,20 @@ impl<'a> Listening<'a> {
             around.keyring.operator().public_key(),
             around.keyring.coordinator().public_key(),
         ]);
+        let links = self.hub.links();
         for start in around.relay.query(starts).await? {
-            if around.state.is_session(&start.pubkey)? {
-                keys.insert(start.pubkey);
+            if !around.state.is_session(&start.pubkey)? {
+                continue;
+            }
+            let Some(stored) = around.relay.stored(start.id).await? else {
+                continue;
+            };
+            for link in &links {
+                let row = around.state.sync_entry(link.id, stored.seq)?;
+                if row.is_some_and(|row| matches!(row.state, Sending::Sent | Sending::There)) {
+                    keys.insert(start.pubkey);
+                    break;
+                }
             }
         }
         Ok(keys)
@@ -225,7 +237,7 @@ impl<'a> Listening<'a> {
                 let Ok(event) = Event::from_json(&json) else {
                     return Ok(());
                 };
-                self.take_in(talk, queue, event).await
+                self.take_in(talk, queue, event, json.len()).await
             }
             Heard::Closed(of, words) if is_ours(&of) => {
                 if words.starts_with("auth-required:") && !talk.is_known() {
@@ -242,7 +254,9 @@ impl<'a> Listening<'a> {
                 self.on = false;
                 Ok(())
             }
-            _ => Ok(()),
+            Heard::Alive => Ok(()),
+            // Once is enough.
+            _ => talk.bear(0),
         }
     }
 
@@ -251,28 +265,45 @@ impl<'a> Listening<'a> {
         talk: &mut Talk<'_>,
         queue: &mut Queue,
         event: Event,
+        bytes: usize,
     ) -> Result<(), Ended> {
         let (id, at) = (event.id, event.created_at.as_secs());
         let is_job = kind::is_job_request(event.kind);
         let is_list = event.kind.as_u16() == kind::RELAY_LIST;
+        let around = &self.hub.around;
+        // Before anything of it is looked up.
+        if let Err(rejection) = around.relay.check_received(&event) {
+            tracing::debug!(%id, %rejection, "not taken in");
+            return Ok(());
+        }
+        if event.verify().is_err() {
+            return Ok(());
+        }
         if let Err(unwanted) = self.wanted(&event).await? {
             tracing::debug!(%id, %unwanted, "not taken in");
             return Ok(());
         }
-        let around = &self.hub.around;
-        if event.verify().is_err() {
+        if SAID.contains(&event.kind.as_u16()) && !self.may_say(&event, bytes)? {
+            tracing::debug!(%id, "a stranger says too much");
+            let words =
+                "strangers say more to you there than is kept in a day; the rest stays there";
+            self.link.say(|said| said.problem = Some(words.to_owned()));
             return Ok(());
         }
         // The mark is there before anybody sees the event. What is here already came from elsewhere.
-        if around.relay.get(id).await.map_err(Error::from)?.is_none() {
+        let is_new = around.relay.get(id).await.map_err(Error::from)?.is_none();
+        let marked = is_new && {
             let mark = around.state.sync_mark(&id, self.link.url.as_str());
-            mark.map_err(Error::from)?;
-        }
+            mark.map_err(Error::from)?
+        };
         match around.relay.receive(event).await {
             Ok(Accepted::New { .. }) => tracing::debug!(%id, "taken in from a relay"),
             Ok(_) => {}
             Err(rejection) => {
                 tracing::debug!(%id, %rejection, "not taken in");
+                if marked {
+                    around.state.sync_unmark(&id).map_err(Error::from)?;
+                }
                 return Ok(());
             }
         }
@@ -292,6 +323,14 @@ impl<'a> Listening<'a> {
             self.listen_for_cancels(talk)?;
         }
         Ok(())
+    }
+
+    /// Whether whoever says something may say that much today: the owner and whom he let in may.
+    fn may_say(&self, event: &Event, bytes: usize) -> Result<bool, Error> {
+        let (author, now) = (event.pubkey, Timestamp::now().as_secs());
+        Ok(self.hub.admission.is_admitted(&author)
+            || self.hub.around.is_ours(&author)?
+            || self.hub.strangers.may_say(author, bytes, now))
     }
 
     /// Counts what a relay sends.

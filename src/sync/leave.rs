@@ -28,7 +28,7 @@ pub(super) async fn send(
     let mut leaving = Vec::with_capacity(rows.len());
     for (seq, entry) in rows {
         // Its owner may have taken it back a moment ago.
-        if !queue.still_waits(seq)? {
+        if !queue.still_waits(seq, entry.id)? {
             continue;
         }
         if let Some(words) = queue.refuses(entry.kind) {

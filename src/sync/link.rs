@@ -1,6 +1,7 @@
 //! The life of one relay: connect when there is something to do, find out what is there, send what is not, listen.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,12 +15,15 @@ use super::{
     answer::{self, Backoff},
     down::Listening,
     leave::{send, sift},
-    queue::Queue,
+    queue::{Answered, Queue},
     talk::{Ended, Talk},
-    there::Way,
+    there::{Found, Question, Said, Way},
     wire::{Dialler, Heard},
 };
-use crate::store::state::sync::Sending;
+use crate::{
+    nips::kind,
+    store::state::sync::{Entry, Sending},
+};
 
 /// Between attempts to reach a relay, and one that others named.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
@@ -122,7 +126,7 @@ async fn exchange(
     });
     queue.remember(|remembered| remembered.spoken_at = Timestamp::now().as_secs());
     // Before it is listened to: much may come in then.
-    look(&mut talk, dialler, way, queue).await?;
+    let mut asked = look(&mut talk, dialler, way, queue).await?;
     let mut listening = Listening::new(hub, link, queue.remembered.heard_until);
     listening.open(&mut talk).await?;
     let mut took: Vec<EventId> = Vec::new();
@@ -137,9 +141,14 @@ async fn exchange(
             more = !rows.is_empty();
             allowance.take(rows.len());
             send(&talk, queue, rows).await?;
-            if queue.wants_look() {
-                look(&mut talk, dialler, way, queue).await?;
-                more = true;
+            // While it is answered, what was compared before leaves.
+            match &mut asked {
+                Some(asked) => asked.question.repeat(&mut talk)?,
+                None if queue.wants_look() => {
+                    asked = look(&mut talk, dialler, way, queue).await?;
+                    more |= asked.is_none();
+                }
+                None => {}
             }
         }
         let now = Instant::now();
@@ -164,20 +173,32 @@ async fn exchange(
         if !listening.is_on() && queue.is_idle() && until <= now {
             return Ok(());
         }
+        let until = asked
+            .as_ref()
+            .map_or(until, |asked| until.min(asked.question.until().into()));
         tokio::select! {
             biased;
-            heard = talk.next() => match heard? {
-                Heard::Ok(id, taken, words) => {
+            heard = talk.next() => match answers(&mut asked, &mut talk, way, queue, heard?)? {
+                None => {}
+                Some(Heard::Ok(id, taken, words)) => {
                     let Ok(id) = EventId::from_hex(&id) else { continue };
                     let verdict = answer::read(taken, &words);
-                    if verdict == answer::Verdict::Sent && took.len() < LOOKED_FOR {
-                        took.push(id);
-                    }
-                    if queue.answered(&id, verdict, Instant::now()) {
-                        talk.asked_who()?;
+                    let sent = verdict == answer::Verdict::Sent;
+                    match queue.answered(&id, verdict, Instant::now()) {
+                        // Not of what was sent: to be asked about it would tell the relay what is on the record.
+                        Answered::Unknown => talk.bear(words.len())?,
+                        Answered::WhoAreYou => talk.asked_who()?,
+                        Answered::Settled(of) => {
+                            if sent && took.len() < LOOKED_FOR {
+                                took.push(id);
+                            }
+                            if sent && of == kind::SESSION_START {
+                                hub.listen_again();
+                            }
+                        }
                     }
                 }
-                heard => listening.take(&mut talk, queue, heard).await?,
+                Some(heard) => listening.take(&mut talk, queue, heard).await?,
             },
             () = link.wake.notified() => {
                 queue.refresh();
@@ -185,7 +206,11 @@ async fn exchange(
             }
             // Nothing was said: so an answer that is overdue is not one that waits here to be heard.
             () = tokio::time::sleep_until(until.into()) => {
-                if queue.is_overdue(Instant::now()) {
+                let now = Instant::now();
+                if asked.as_ref().is_some_and(|asked| asked.question.until() <= now.into()) {
+                    return Err(way.silent());
+                }
+                if queue.is_overdue(now) {
                     return Err(Ended::Slow);
                 }
             }
@@ -193,26 +218,71 @@ async fn exchange(
     }
 }
 
-/// Finds out what of that which leaves next is there already.
+/// Rows of which the relay was asked whether it has them.
+struct Asked {
+    question: Question,
+    rows: Vec<(u64, Entry)>,
+}
+
+/// Finds out what of that which leaves next is there already, or asks.
 async fn look(
     talk: &mut Talk<'_>,
     dialler: &Dialler,
     way: &mut Way,
     queue: &mut Queue,
-) -> Result<(), Ended> {
+) -> Result<Option<Asked>, Ended> {
     // A relay that nothing waits for is not asked how it is asked.
     let mut rows = queue.to_look_at(1)?;
     if !rows.is_empty() {
         rows = queue.to_look_at(way.at_once(talk, dialler).await)?;
     }
-    let Some(last) = rows.last().map(|(seq, _)| *seq) else {
+    if rows.is_empty() {
         queue.looked(0);
-        return Ok(());
+        return Ok(None);
+    }
+    match way.of(talk, dialler, rows).await? {
+        Found::Asked(rows, question) => Ok(Some(Asked { question, rows })),
+        Found::Known(rows, there) => {
+            compared(queue, rows, &there)?;
+            Ok(None)
+        }
+    }
+}
+
+/// What a message is when it does not answer the question.
+fn answers(
+    asked: &mut Option<Asked>,
+    talk: &mut Talk<'_>,
+    way: &mut Way,
+    queue: &mut Queue,
+    heard: Heard,
+) -> Result<Option<Heard>, Ended> {
+    let Some(Asked { question, rows }) = asked else {
+        return Ok(Some(heard));
     };
-    let there = way.of(talk, dialler, &rows).await?;
+    match question.hear(talk, heard)? {
+        Said::Else(heard) => return Ok(Some(heard)),
+        Said::Nothing => {}
+        Said::Known(there) => {
+            way.answered();
+            compared(queue, std::mem::take(rows), &there.unwrap_or_default())?;
+            *asked = None;
+        }
+    }
+    Ok(None)
+}
+
+/// Rows may leave now, those that are not there.
+fn compared(
+    queue: &mut Queue,
+    rows: Vec<(u64, Entry)>,
+    there: &HashSet<EventId>,
+) -> Result<(), Ended> {
     let now = Instant::now();
+    let last = rows.last().map_or(0, |(seq, _)| *seq);
     for (seq, entry) in rows {
-        if there.contains(&entry.id) {
+        // Its owner may have taken it back meanwhile.
+        if there.contains(&entry.id) && queue.still_waits(seq, entry.id)? {
             queue.settle(seq, entry, Sending::There, now);
         }
     }

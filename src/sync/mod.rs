@@ -17,6 +17,7 @@ mod answer;
 pub mod config;
 mod down;
 mod facts;
+mod flood;
 mod leave;
 mod link;
 mod named;
@@ -26,6 +27,7 @@ mod queue;
 mod report;
 mod scan;
 mod share;
+mod strangers;
 mod talk;
 mod there;
 mod wire;
@@ -128,6 +130,7 @@ pub(crate) struct Hub {
     /// How often there was no place for a relay that somebody named, since the program runs.
     left_out: AtomicU64,
     owner: owner::Requests,
+    strangers: strangers::Strangers,
     stop: CancellationToken,
 }
 
@@ -215,6 +218,15 @@ impl Hub {
         !waiting.is_ok_and(|waiting| waiting.is_empty())
     }
 
+    /// There are other keys that somebody may speak to.
+    fn listen_again(&self) {
+        for link in self.links() {
+            if self.comes_down(&link.url) {
+                link.wake.notify_one();
+            }
+        }
+    }
+
     fn left_out(&self) {
         self.left_out.fetch_add(1, Ordering::Relaxed);
     }
@@ -269,6 +281,7 @@ impl Syncing {
             others: Notify::new(),
             left_out: AtomicU64::new(0),
             owner: owner::Requests::default(),
+            strangers: strangers::Strangers::default(),
             stop: CancellationToken::new(),
         });
         let mut tasks = JoinSet::new();

@@ -3,7 +3,7 @@
 //! Some things never leave, whatever the owner writes. Of the rest, the most exact rule says which kinds may: that of the
 //! session, else that of the folder, else the general one.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use nostr::{Event, PublicKey};
 use serde::Serialize;
@@ -24,12 +24,14 @@ pub struct Facts {
     pub ours: bool,
     /// The session that it belongs to.
     pub session: Option<PublicKey>,
-    /// The folder that the work was done on.
-    pub project: Option<String>,
+    /// The folders that the work was done on, with those of what it goes on from.
+    pub folders: Arc<BTreeSet<String>>,
     /// Whether it belongs to a private job.
     pub privacy: Privacy,
     /// Who asked for what it answers.
     pub asked: Option<Asked>,
+    /// Whether its owner took it back.
+    pub back: bool,
     /// Relays that whoever it is said to named, as far as the owner lets them (`sync::named`).
     pub named: Vec<(RelayUrl, Naming)>,
 }
@@ -96,6 +98,12 @@ pub enum Stays {
     /// The answer to a question of the owner's own.
     #[error("it answers a question of your own")]
     OwnAnswer,
+    /// The answer to a question that somebody asked here: it holds the question, which no relay has yet.
+    #[error("it holds what somebody asked you here, and no relay knows that")]
+    AskedHere,
+    /// Its owner took it back.
+    #[error("you took it back")]
+    TakenBack,
     /// A note without the mark.
     #[error("it is a note that is not marked to be shared")]
     Unmarked,
@@ -119,7 +127,13 @@ impl Stays {
     pub fn is_final(self) -> bool {
         !matches!(
             self,
-            Self::OwnAnswer | Self::Unmarked | Self::Kind | Self::Stream | Self::Late
+            Self::OwnAnswer
+                | Self::AskedHere
+                | Self::TakenBack
+                | Self::Unmarked
+                | Self::Kind
+                | Self::Stream
+                | Self::Late
         )
     }
 }
@@ -165,6 +179,9 @@ pub fn could_leave(config: &Config, of: u16) -> bool {
 /// With the reason why it stays.
 pub fn may_leave(event: &Event, facts: &Facts, sight: Sight<'_>, asked: bool) -> Result<(), Stays> {
     always(event, facts, sight)?;
+    if facts.back {
+        return Err(Stays::TakenBack);
+    }
     if asked {
         return Ok(());
     }
@@ -195,6 +212,10 @@ fn by_stream(event: &Event, facts: &Facts, sight: Sight<'_>) -> Result<(), Stays
         }
     }
     of_kind(event, facts, sight)?;
+    // No relay has the question, which the answer repeats.
+    if is_answer(of) && (facts.asked.as_ref()).is_some_and(|asked| asked.from.is_none()) {
+        return Err(Stays::AskedHere);
+    }
     stream_takes(event, sight, |stream| stream.dir.is_up())
 }
 
@@ -212,7 +233,7 @@ fn by_name(event: &Event, facts: &Facts, naming: &Naming, sight: Sight<'_>) -> R
 /// Whether the policy lets its kind leave.
 fn of_kind(event: &Event, facts: &Facts, sight: Sight<'_>) -> Result<(), Stays> {
     let of = event.kind.as_u16();
-    if !kinds(facts, &sight.config.policy).contains(&of) {
+    if !is_let_out(facts, &sight.config.policy, of) {
         return Err(Stays::Kind);
     }
     if of == kind::NOTE && !is_marked(event) {
@@ -260,22 +281,45 @@ fn stream_takes(
     if takes { Ok(()) } else { Err(Stays::Stream) }
 }
 
-/// The kinds that the most exact rule names.
-fn kinds<'a>(facts: &Facts, policy: &'a PolicyConfig) -> &'a BTreeSet<u16> {
+/// Whether a kind may leave.
+fn is_let_out(facts: &Facts, policy: &PolicyConfig, of: u16) -> bool {
+    all(facts, policy, |rule| {
+        rule.unwrap_or_else(|| &policy.kinds).contains(&of)
+    })
+}
+
+/// Whether a rule for its session or folder keeps an event here.
+pub(super) fn is_kept_by_rule(event: &Event, facts: &Facts, policy: &PolicyConfig) -> bool {
+    let of = event.kind.as_u16();
+    !all(facts, policy, |rule| {
+        rule.is_none_or(|kinds| kinds.contains(&of))
+    })
+}
+
+/// Whether something holds of the most exact rule, or of those of all folders that the work was about: what may not leave
+/// of one does not leave by way of another.
+fn all(
+    facts: &Facts,
+    policy: &PolicyConfig,
+    holds: impl Fn(Option<&BTreeSet<u16>>) -> bool,
+) -> bool {
     let session = facts
         .session
         .and_then(|key| policy.session.iter().find(|rule| rule.key == key));
     if let Some(rule) = session {
-        return &rule.kinds;
+        return holds(Some(&rule.kinds));
     }
-    let project = facts.project.as_deref().and_then(|project| {
-        policy
-            .project
-            .iter()
-            .filter(|rule| Path::new(project).starts_with(&rule.path))
+    let of_folder = |folder: &String| {
+        let rules = policy.project.iter();
+        rules
+            .filter(|rule| rule.covers(Path::new(folder)))
             .max_by_key(|rule| rule.path.len())
-    });
-    project.map_or(&policy.kinds, |rule| &rule.kinds)
+            .map(|rule| &rule.kinds)
+    };
+    match facts.folders.is_empty() {
+        true => holds(None),
+        false => facts.folders.iter().all(|folder| holds(of_folder(folder))),
+    }
 }
 
 /// Whether a kind answers a job.

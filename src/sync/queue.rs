@@ -44,6 +44,17 @@ struct Flight {
     order: u64,
 }
 
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// Nothing that was sent.
+    Unknown,
+    /// An event of this kind.
+    Settled(u16),
+    /// Who we are.
+    WhoAreYou,
+}
+
 /// See the module.
 pub(super) struct Queue {
     state: State,
@@ -222,10 +233,10 @@ impl Queue {
         self.remembered.refused_kinds.get(&kind).map(String::as_str)
     }
 
-    /// Takes in an answer to an event; says whether it wants to know who we are. One that nobody waits for is nothing.
-    pub(super) fn answered(&mut self, id: &EventId, verdict: Verdict, now: Instant) -> bool {
+    /// Takes in an answer to an event.
+    pub(super) fn answered(&mut self, id: &EventId, verdict: Verdict, now: Instant) -> Answered {
         let Some(Flight { seq, mut entry, .. }) = self.flying.remove(id) else {
-            return false;
+            return Answered::Unknown;
         };
         let kind = entry.kind;
         match verdict {
@@ -266,7 +277,7 @@ impl Queue {
             }
             Verdict::Auth => {
                 self.put_back(seq, entry);
-                return true;
+                return Answered::WhoAreYou;
             }
             Verdict::Again(words) => {
                 entry.tries += 1;
@@ -278,7 +289,7 @@ impl Queue {
                 }
             }
         }
-        false
+        Answered::Settled(kind)
     }
 
     /// Whether the relay owes an answer for too long.
@@ -373,10 +384,10 @@ impl Queue {
         self.unlooked = false;
     }
 
-    /// Whether a row that was to leave still is; it is forgotten otherwise.
-    pub(super) fn still_waits(&mut self, seq: u64) -> Result<bool, Error> {
+    /// Whether a row that was to leave still is, as it was; it is forgotten otherwise, and may be read again.
+    pub(super) fn still_waits(&mut self, seq: u64, id: EventId) -> Result<bool, Error> {
         let row = self.state.sync_entry(self.relay, seq)?;
-        let waits = row.is_some_and(|row| row.waits());
+        let waits = row.is_some_and(|row| row.waits() && row.id == id);
         if !waits {
             self.held.remove(&seq);
         }

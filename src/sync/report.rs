@@ -29,6 +29,9 @@ pub struct Status {
     pub running: bool,
     /// The relays, in the order of `sync.toml`; then those that others named.
     pub relays: Vec<RelayStatus>,
+    /// Folders that rules of `sync.toml` name, and that are not there.
+    #[serde(default)]
+    pub missing_folders: Vec<String>,
     /// How often there was no place for a relay that somebody named, since treefort runs.
     #[serde(default)]
     pub left_out: u64,
@@ -170,6 +173,7 @@ impl Door {
             on: !hub.config.is_off(),
             running: hub.config.connect,
             relays,
+            missing_folders: hub.config.missing_folders().map(str::to_owned).collect(),
             left_out: hub.left_out.load(std::sync::atomic::Ordering::Relaxed),
         })
     }
@@ -401,7 +405,7 @@ impl RelayPreview {
         if let Err(stays) = may {
             return self.count(stays);
         }
-        let one = Leaving::of(event, facts.project.clone());
+        let one = Leaving::of(event, facts.folders.first().cloned());
         match (hub.scanner)(event) {
             true => self.secrets.push(one),
             false => self.leaves.push(one),

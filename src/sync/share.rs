@@ -1,6 +1,9 @@
 //! Sharing single things because their owner asks, and asking for them back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use nostr::{Event, EventId, Filter, FromBech32 as _, JsonUtil as _, Keys, PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,12 +12,12 @@ use super::{
     Door, Error, Link,
     address::{NamedBy, RelayUrl},
     facts::Seen,
-    policy::may_leave,
+    policy::{Stays, is_kept_by_rule, may_leave},
     report::Leaving,
 };
 use crate::{
     nips::{Draft, kind, nip01},
-    store::state::sync::{Entry, Sending},
+    store::state::sync::{Entry, Marked, Sending},
 };
 
 /// What became of a wish to share or to take back.
@@ -34,6 +37,12 @@ pub struct Shared {
     pub stays: Vec<(Leaving, String)>,
     /// How many were shared before.
     pub before: u64,
+    /// How many of those that go were taken back before: relays may go by the request to delete them.
+    #[serde(default)]
+    pub again: u64,
+    /// How many of those that go a rule of `sync.toml` for their folder or session keeps here otherwise.
+    #[serde(default)]
+    pub kept: u64,
     /// The highest number on the record of what was looked at.
     #[serde(default)]
     pub until: u64,
@@ -57,7 +66,9 @@ impl Door {
         let mut seen = Seen::default();
         let up = self.up();
         shared.relays = up.iter().map(|link| link.url.to_string()).collect();
-        for event in self.find(what).await? {
+        let mut going: BTreeMap<usize, Vec<(u64, Entry)>> = BTreeMap::new();
+        let found = self.find(what).await?;
+        for event in found.events {
             shared.found = true;
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
                 continue;
@@ -66,40 +77,90 @@ impl Door {
                 continue;
             }
             shared.until = shared.until.max(stored.seq);
-            let facts = hub.around.facts(&event, &mut seen).await?;
-            let one = Leaving::of(&event, facts.project.clone());
+            let mut facts = hub.around.facts(&event, &mut seen).await?;
+            // He changed his mind.
+            let again = std::mem::take(&mut facts.back);
+            let one = Leaving::of(&event, facts.folders.first().cloned());
             if (hub.scanner)(&event) {
-                let why = super::policy::Stays::Secret.to_string();
+                let why = Stays::Secret.to_string();
                 shared.stays.push((one, why));
                 continue;
             }
             let (mut goes, mut stays, mut before) = (false, None, false);
-            for link in &up {
+            for (at, link) in up.iter().enumerate() {
                 if let Err(why) = may_leave(&event, &facts, hub.sight(&link.url, now), true) {
                     stays = Some(why.to_string());
                     continue;
                 }
                 let row = hub.around.state.sync_entry(link.id, stored.seq)?;
-                if matches!(row, Some(ref row) if matches!(row.state, Sending::Sent | Sending::There))
-                {
+                let has = |row: &Entry| matches!(row.state, Sending::Sent | Sending::There);
+                if !again && row.as_ref().is_some_and(has) {
                     before = true;
                     continue;
                 }
                 goes = true;
-                if !only_look {
-                    let entry = Entry::waiting(&event, true, now);
-                    hub.around.state.sync_put(link.id, &[(stored.seq, entry)])?;
-                    link.wake.notify_one();
-                }
+                let entry = Entry::waiting(&event, true, now);
+                going.entry(at).or_default().push((stored.seq, entry));
             }
             match stays {
-                _ if goes => shared.goes.push(one),
+                _ if goes => {
+                    shared.again += u64::from(again);
+                    let policy = &hub.config.policy;
+                    shared.kept += u64::from(is_kept_by_rule(&event, &facts, policy));
+                    shared.goes.push(one);
+                }
                 Some(why) => shared.stays.push((one, why)),
                 None if before => shared.before += 1,
                 None => {}
             }
         }
+        if only_look || going.is_empty() {
+            return Ok(shared);
+        }
+        let ids = going.values().flatten().map(|(_, entry)| entry.id);
+        let ids: BTreeSet<EventId> = ids.collect();
+        let marks = ids.iter().copied().map(Marked::Event);
+        let marks: Vec<Marked> = marks.chain(found.session.map(Marked::Session)).collect();
+        hub.around.state.sync_set_back(&marks, false)?;
+        for (at, rows) in going {
+            let link = &up[at];
+            self.spare(link, &ids, now).await?;
+            hub.around.state.sync_put(link.id, &rows)?;
+            link.wake.notify_one();
+        }
         Ok(shared)
+    }
+
+    /// Requests to delete that have not left no longer name what is shared again: they would leave after it.
+    async fn spare(&self, link: &Link, shared: &BTreeSet<EventId>, now: u64) -> Result<(), Error> {
+        let around = &self.hub.around;
+        for (seq, mut row) in around.state.sync_own_waiting(link.id)? {
+            let request = row.own.as_deref().map(Event::from_json);
+            let Some(Ok(request)) = request else { continue };
+            let named: Vec<EventId> = request.tags.event_ids().copied().collect();
+            if !named.iter().any(|id| shared.contains(id)) {
+                continue;
+            }
+            let mut left = Vec::new();
+            for id in named.iter().filter(|id| !shared.contains(id)) {
+                left.extend(around.relay.get(*id).await?);
+            }
+            let keys = self.keys(&request.pubkey)?;
+            match keys.filter(|_| !left.is_empty()) {
+                Some(keys) => {
+                    let request = deletion(&left).sign(&keys, now)?;
+                    row = Entry::waiting(&request, true, now);
+                    row.own = Some(request.as_json());
+                }
+                None => {
+                    row.state = Sending::Held {
+                        why: "you shared it again".to_owned(),
+                    };
+                }
+            }
+            around.state.sync_put(link.id, &[(seq, row)])?;
+        }
+        Ok(())
     }
 
     /// Asks every relay that an event, or something of a session, left for to delete it (NIP-09). What waits does not
@@ -119,7 +180,9 @@ impl Door {
         // One request for all of an author's at a relay.
         let mut asked: BTreeMap<(usize, PublicKey), Vec<Event>> = BTreeMap::new();
         let links = self.ever()?;
-        for event in self.find(what).await? {
+        let found = self.find(what).await?;
+        let mut marks: Vec<Marked> = found.session.map(Marked::Session).into_iter().collect();
+        for event in found.events {
             shared.found = true;
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
                 continue;
@@ -128,6 +191,7 @@ impl Door {
                 continue;
             }
             shared.until = shared.until.max(stored.seq);
+            marks.push(Marked::Event(event.id));
             let (mut left, mut stays) = (false, None);
             for (at, link) in links.iter().enumerate() {
                 let Some(mut row) = hub.around.state.sync_entry(link.id, stored.seq)? else {
@@ -146,7 +210,7 @@ impl Door {
                 }
                 if row.waits() && !only_look {
                     row.state = Sending::Held {
-                        why: "you took it back".to_owned(),
+                        why: Stays::TakenBack.to_string(),
                     };
                     hub.around.state.sync_put(link.id, &[(stored.seq, row)])?;
                 }
@@ -159,6 +223,10 @@ impl Door {
                     shared.stays.push((one, why.to_owned()));
                 }
             }
+        }
+        if !only_look {
+            // Before any relay is asked: nothing of it leaves afterwards, for none that is written down later either.
+            hub.around.state.sync_set_back(&marks, true)?;
         }
         for ((at, author), events) in asked {
             let link = &links[at];
@@ -221,30 +289,44 @@ impl Door {
     }
 
     /// What somebody names: an event, or all that a session signed, the oldest first.
-    async fn find(&self, what: &str) -> Result<Vec<Event>, Error> {
+    async fn find(&self, what: &str) -> Result<Found, Error> {
         let relay = &self.hub.around.relay;
         let id = EventId::from_hex(what).or_else(|_| EventId::from_bech32(what));
         if let Ok(id) = id
             && let Some(event) = relay.get(id).await?
         {
-            return Ok(vec![event]);
+            return Ok(Found {
+                events: vec![event],
+                session: None,
+            });
         }
         let Ok(key) = PublicKey::parse(what) else {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         };
         if !self.hub.around.state.is_session(&key)? {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
         let mut events = relay.query(Filter::new().author(key)).await?;
         events.sort_by_key(|event| (event.created_at, event.id));
-        Ok(events)
+        Ok(Found {
+            events,
+            session: Some(key),
+        })
     }
+}
+
+/// What somebody named.
+#[derive(Default)]
+struct Found {
+    events: Vec<Event>,
+    /// The session, when all of it was named.
+    session: Option<PublicKey>,
 }
 
 /// A request to delete events of one author.
 fn deletion(events: &[Event]) -> Draft {
     let mut draft = Draft::new(kind::DELETION);
-    let mut kinds = std::collections::BTreeSet::new();
+    let mut kinds = BTreeSet::new();
     for event in events {
         draft = draft.tag(["e", &event.id.to_hex()]);
         kinds.insert(event.kind.as_u16());

@@ -1,6 +1,9 @@
 //! One conversation with a relay: what is said, what is heard, and proving who we are when it asks (NIP-42).
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use nostr::{EventId, JsonUtil as _, Timestamp};
 use serde_json::json;
@@ -14,6 +17,7 @@ use super::{
     Error, Hub, Link,
     address::NamedBy,
     answer,
+    flood::Patience,
     wire::{Dialler, Ear, Heard, WireError},
 };
 use crate::nips::{Draft, kind};
@@ -22,8 +26,9 @@ use crate::nips::{Draft, kind};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages that wait for the socket.
 const SPOKEN: usize = 512;
-/// Messages that are set aside.
+/// Messages that are set aside, and bytes of events in them.
 const ASIDE: usize = 2000;
+const ASIDE_BYTES: usize = 32 << 20;
 
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +76,13 @@ pub(super) struct Talk<'a> {
     challenge: Option<String>,
     proof: Proof,
     subscriptions: u64,
+    /// Those that are open: what is said of others is for nobody.
+    open: HashSet<String>,
+    patience: Patience,
     last_heard: Instant,
     /// What came while somebody waited for something else.
     aside: VecDeque<Heard>,
+    aside_bytes: usize,
 }
 
 impl<'a> Talk<'a> {
@@ -111,8 +120,11 @@ impl<'a> Talk<'a> {
             challenge: None,
             proof: Proof::No,
             subscriptions: 0,
+            open: HashSet::new(),
+            patience: Patience::new(std::time::Instant::now()),
             last_heard: Instant::now(),
             aside: VecDeque::new(),
+            aside_bytes: 0,
         })
     }
 
@@ -125,15 +137,18 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// A new name for a subscription.
+    /// A new name for a subscription, which is open from now on.
     pub(super) fn name(&mut self, what: &str) -> String {
         self.subscriptions += 1;
-        format!("{what}{}", self.subscriptions)
+        let name = format!("{what}{}", self.subscriptions);
+        self.open.insert(name.clone());
+        name
     }
 
     /// Keeps a message that is for somebody else.
     pub(super) fn set_aside(&mut self, heard: Heard) -> Result<(), Ended> {
-        if self.aside.len() >= ASIDE {
+        self.aside_bytes += heard.bytes();
+        if self.aside.len() >= ASIDE || self.aside_bytes > ASIDE_BYTES {
             return Err(Ended::Flood);
         }
         self.aside.push_back(heard);
@@ -143,12 +158,23 @@ impl<'a> Talk<'a> {
     /// The next message, those first that were set aside. Cancelling this loses nothing.
     pub(super) async fn next(&mut self) -> Result<Heard, Ended> {
         match self.aside.pop_front() {
-            Some(heard) => Ok(heard),
+            Some(heard) => {
+                self.aside_bytes -= heard.bytes();
+                Ok(heard)
+            }
             None => self.hear().await,
         }
     }
 
-    /// The next message that is not about who we are. Cancelling this loses nothing.
+    /// Bears a message of so many bytes that nobody waits for.
+    pub(super) fn bear(&mut self, bytes: usize) -> Result<(), Ended> {
+        match self.patience.bears(bytes, std::time::Instant::now()) {
+            true => Ok(()),
+            false => Err(Ended::Flood),
+        }
+    }
+
+    /// The next message that is not about who we are, and that somebody may wait for. Cancelling this loses nothing.
     pub(super) async fn hear(&mut self) -> Result<Heard, Ended> {
         loop {
             let until = match self.proof {
@@ -156,14 +182,32 @@ impl<'a> Talk<'a> {
                 // Pings are answered, if by nothing else.
                 Proof::No | Proof::Yes => self.last_heard + PATIENCE * 3,
             };
-            let heard = tokio::select! {
+            let (heard, bytes) = tokio::select! {
                 () = self.hub.stop.cancelled() => return Err(Ended::Stopped),
                 heard = tokio::time::timeout_at(until, self.ear.hear()) => {
                     heard.map_err(|_| Ended::Slow)??
                 }
             };
             self.last_heard = Instant::now();
+            let waited_for = match &heard {
+                None | Some(Heard::Alive | Heard::Challenge(_) | Heard::Notice(_)) => false,
+                // Whether it was under way, the queue knows.
+                Some(Heard::Ok(..)) => true,
+                Some(
+                    Heard::Event(of, _)
+                    | Heard::EndOfStored(of)
+                    | Heard::Closed(of, _)
+                    | Heard::Negentropy(of, _)
+                    | Heard::NegentropyError(of, _),
+                ) => self.open.contains(of),
+            };
+            if !waited_for {
+                self.bear(bytes)?;
+            }
+            let Some(heard) = heard else { continue };
             match heard {
+                Heard::Alive => return Ok(Heard::Alive),
+                _ if !waited_for && !matches!(heard, Heard::Challenge(_) | Heard::Notice(_)) => {}
                 Heard::Challenge(challenge) => {
                     self.challenge = Some(challenge);
                     if matches!(self.proof, Proof::Asked(_)) {
@@ -184,6 +228,10 @@ impl<'a> Talk<'a> {
                     let words = answer::kept(&words);
                     tracing::debug!(words, "a relay notes");
                     self.link.say(|said| said.notice = Some(words));
+                }
+                Heard::Closed(of, words) => {
+                    self.open.remove(&of);
+                    return Ok(Heard::Closed(of, words));
                 }
                 other => return Ok(other),
             }
@@ -268,8 +316,14 @@ impl<'a> Talk<'a> {
         self.say(json!(message).to_string())
     }
 
+    /// Nothing more is said about it.
+    pub(super) fn end(&mut self, subscription: &str) {
+        self.open.remove(subscription);
+    }
+
     /// `["CLOSE", subscription]`
-    pub(super) fn close(&self, subscription: &str) -> Result<(), Ended> {
+    pub(super) fn close(&mut self, subscription: &str) -> Result<(), Ended> {
+        self.end(subscription);
         self.say(json!(["CLOSE", subscription]).to_string())
     }
 }

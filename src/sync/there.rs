@@ -82,20 +82,21 @@ impl Way {
         }
     }
 
-    /// Which of these events the relay has.
+    /// Finds out which of these events the relay has, or begins to: then it is known once the question is answered, and what
+    /// was asked for is all that it is about.
     pub(super) async fn of(
         &mut self,
         talk: &mut Talk<'_>,
         dialler: &Dialler,
-        waiting: &[(u64, Entry)],
-    ) -> Result<HashSet<EventId>, Ended> {
+        mut waiting: Vec<(u64, Entry)>,
+    ) -> Result<Found, Ended> {
         if self.by(talk, dialler).await == By::Reconciling {
             // However it fails, also by silence or by hanging up, it is asked for ids next.
             self.is(By::Ids);
-            match reconcile(talk, waiting).await {
+            match reconcile(talk, &waiting).await {
                 Ok(Some(there)) => {
                     self.is(By::Reconciling);
-                    return Ok(there);
+                    return Ok(Found::Known(waiting, there));
                 }
                 Ok(None) => {}
                 Err(ended) => {
@@ -104,18 +105,15 @@ impl Way {
                 }
             }
         }
-        let ids: Vec<EventId> = waiting.iter().map(|(_, entry)| entry.id).collect();
-        let mut there = HashSet::new();
-        for page in ids.chunks(ASKED) {
-            match self.ask(talk, page).await? {
-                Some(found) => there.extend(found),
-                None => break,
-            }
+        if self.known() == Some(By::Nothing) {
+            return Ok(Found::Known(waiting, HashSet::new()));
         }
-        Ok(there)
+        waiting.truncate(ASKED);
+        let ids: Vec<EventId> = waiting.iter().map(|(_, entry)| entry.id).collect();
+        Ok(Found::Asked(waiting, Question::ask(talk, &ids)?))
     }
 
-    /// Asks for ids; nothing when the relay does not answer such questions.
+    /// Asks for ids and waits; nothing when the relay does not answer such questions.
     pub(super) async fn ask(
         &mut self,
         talk: &mut Talk<'_>,
@@ -124,71 +122,151 @@ impl Way {
         if self.known() == Some(By::Nothing) {
             return Ok(None);
         }
-        let answer = ask(talk, ids).await;
-        match answer {
-            Ok(_) => self.silences = 0,
-            Err(Ended::Slow) => {
-                self.silences += 1;
-                if self.silences >= SILENCES {
-                    tracing::debug!("the relay leaves questions unanswered; it is sent to without");
-                    self.is(By::Nothing);
+        let mut question = Question::ask(talk, ids)?;
+        loop {
+            let heard = match talk.hear_until(question.until()).await {
+                Err(Ended::Slow) => return Err(self.silent()),
+                heard => heard?,
+            };
+            match question.hear(talk, heard)? {
+                Said::Known(found) => {
+                    self.answered();
+                    return Ok(found);
                 }
+                Said::Nothing => {}
+                Said::Else(Heard::Alive) if talk.is_known() => question.repeat(talk)?,
+                Said::Else(Heard::Alive) => {}
+                Said::Else(other) => talk.set_aside(other)?,
             }
-            Err(_) => {}
         }
-        answer
+    }
+
+    /// A question was answered.
+    pub(super) fn answered(&mut self) {
+        self.silences = 0;
+    }
+
+    /// A question was not answered in time; that ends the conversation.
+    pub(super) fn silent(&mut self) -> Ended {
+        self.silences += 1;
+        if self.silences >= SILENCES {
+            tracing::debug!("the relay leaves questions unanswered; it is sent to without");
+            self.is(By::Nothing);
+        }
+        Ended::Slow
     }
 }
 
-/// Asks for ids; nothing when the relay does not answer such questions.
-async fn ask(talk: &mut Talk<'_>, ids: &[EventId]) -> Result<Option<HashSet<EventId>>, Ended> {
-    let wanted: HashSet<EventId> = ids.iter().copied().collect();
-    let filter = json!({"ids": ids, "limit": ids.len()});
-    for attempt in 0..2 {
-        let name = talk.name("ids");
-        talk.request(&name, std::slice::from_ref(&filter))?;
-        let mut found = HashSet::new();
-        let mut until = Instant::now() + PATIENCE;
-        let closed = loop {
-            match talk.hear_until(until).await? {
-                Heard::Event(of, json) if of == name => {
-                    // Only whoever has the event can show one that verifies.
-                    if let Ok(event) = Event::from_json(&json)
-                        && wanted.contains(&event.id)
-                        && event.verify().is_ok()
-                        && found.insert(event.id)
-                    {
-                        until = Instant::now() + PATIENCE;
-                    }
-                }
-                Heard::EndOfStored(of) if of == name => break None,
-                Heard::Closed(of, words) if of == name => break Some(words),
-                Heard::Alive => {}
-                other => talk.set_aside(other)?,
-            }
+/// What is known of rows.
+pub(super) enum Found {
+    /// Which of them the relay has.
+    Known(Vec<(u64, Entry)>, HashSet<EventId>),
+    /// It was asked.
+    Asked(Vec<(u64, Entry)>, Question),
+}
+
+/// A question for ids that is under way.
+pub(super) struct Question {
+    name: String,
+    wanted: HashSet<EventId>,
+    found: HashSet<EventId>,
+    until: Instant,
+    /// It was not answered to somebody unknown, and is asked again when the relay knows who asks.
+    unknown: bool,
+}
+
+/// What a message says to a question.
+pub(super) enum Said {
+    /// What the relay has; nothing when it does not answer such questions.
+    Known(Option<HashSet<EventId>>),
+    /// It is for the question, which is still open.
+    Nothing,
+    /// It is for somebody else.
+    Else(Heard),
+}
+
+impl Question {
+    fn ask(talk: &mut Talk<'_>, ids: &[EventId]) -> Result<Self, Ended> {
+        let mut question = Self {
+            name: String::new(),
+            wanted: ids.iter().copied().collect(),
+            found: HashSet::new(),
+            until: Instant::now(),
+            unknown: false,
         };
-        match closed {
-            None => {
-                talk.close(&name)?;
-                return Ok(Some(found));
+        question.say(talk)?;
+        Ok(question)
+    }
+
+    fn say(&mut self, talk: &mut Talk<'_>) -> Result<(), Ended> {
+        self.name = talk.name("ids");
+        self.until = Instant::now() + PATIENCE;
+        let filter = json!({"ids": self.wanted, "limit": self.wanted.len()});
+        talk.request(&self.name, &[filter])
+    }
+
+    /// Asks again if the relay wanted to know who asks.
+    pub(super) fn repeat(&mut self, talk: &mut Talk<'_>) -> Result<(), Ended> {
+        if std::mem::take(&mut self.unknown) {
+            self.say(talk)?;
+        }
+        Ok(())
+    }
+
+    /// When the relay has to have said something more.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Takes in a message.
+    pub(super) fn hear(&mut self, talk: &mut Talk<'_>, heard: Heard) -> Result<Said, Ended> {
+        match heard {
+            Heard::Event(of, json) if of == self.name => {
+                // Only whoever has the event can show one that verifies.
+                if let Ok(event) = Event::from_json(&json)
+                    && self.wanted.contains(&event.id)
+                    && !self.found.contains(&event.id)
+                    && event.verify().is_ok()
+                {
+                    self.found.insert(event.id);
+                    self.until = Instant::now() + PATIENCE;
+                } else {
+                    talk.bear(json.len())?;
+                }
+                Ok(Said::Nothing)
             }
-            Some(words)
-                if attempt == 0 && words.starts_with("auth-required:") && !talk.is_known() =>
-            {
-                talk.until_known().await?;
+            Heard::EndOfStored(of) if of == self.name => {
+                talk.close(&self.name)?;
+                Ok(Said::Known(Some(std::mem::take(&mut self.found))))
             }
-            Some(words) => {
+            Heard::Closed(of, words) if of == self.name => {
+                if words.starts_with("auth-required:") && !talk.is_known() && !self.unknown {
+                    self.unknown = true;
+                    talk.asked_who()?;
+                    return Ok(Said::Nothing);
+                }
                 tracing::debug!(words, "the relay does not say what it has");
-                return Ok(None);
+                Ok(Said::Known(None))
             }
+            other => Ok(Said::Else(other)),
         }
     }
-    Ok(None)
 }
 
 /// Which of these events a relay has, by NIP-77; nothing when it did not work out.
 async fn reconcile(
     talk: &mut Talk<'_>,
+    waiting: &[(u64, Entry)],
+) -> Result<Option<HashSet<EventId>>, Ended> {
+    let name = talk.name("neg");
+    let there = narrow_down(talk, &name, waiting).await;
+    talk.end(&name);
+    there
+}
+
+async fn narrow_down(
+    talk: &mut Talk<'_>,
+    name: &str,
     waiting: &[(u64, Entry)],
 ) -> Result<Option<HashSet<EventId>>, Ended> {
     let mut storage = NegentropyStorageVector::with_capacity(waiting.len());
@@ -209,7 +287,6 @@ async fn reconcile(
     let Ok((mut ours, first)) = begun else {
         return Ok(None);
     };
-    let name = talk.name("neg");
     talk.say(json!(["NEG-OPEN", name, filter(waiting), hex::encode(first)]).to_string())?;
     let mut missing: HashSet<EventId> = HashSet::new();
     let (mut rounds, mut until) = (0, Instant::now() + PATIENCE);

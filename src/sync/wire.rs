@@ -31,6 +31,9 @@ use super::address::{NamedBy, RelayUrl, Unreached};
 const SHAKE: Duration = Duration::from_secs(15);
 /// No message of a relay is longer.
 const MAX_MESSAGE: usize = 4 << 20;
+/// No event that it shows, and none of its words, names and challenges.
+const MAX_EVENT: usize = 1 << 20;
+const MAX_WORDS: usize = 1000;
 /// What a relay says of itself is no longer.
 const MAX_INFORMATION: usize = 256 << 10;
 
@@ -204,21 +207,15 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// The next message; what is none is left out. Cancelling this loses nothing.
-    pub(super) async fn hear(&mut self) -> Result<Heard, WireError> {
-        loop {
-            match self.stream.next().await {
-                Some(Ok(Message::Text(text))) => {
-                    if let Some(heard) = Heard::read(&text) {
-                        return Ok(heard);
-                    }
-                }
-                Some(Ok(Message::Pong(_))) => return Ok(Heard::Alive),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                    return Err(WireError::Ended(self.url.to_string()));
-                }
-                Some(Ok(_)) => {}
+    /// The next message, if it makes sense, and how many bytes it has. Cancelling this loses nothing.
+    pub(super) async fn hear(&mut self) -> Result<(Option<Heard>, usize), WireError> {
+        match self.stream.next().await {
+            Some(Ok(Message::Text(text))) => Ok((Heard::read(&text), text.len())),
+            Some(Ok(Message::Pong(bytes))) => Ok((Some(Heard::Alive), bytes.len())),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => {
+                Err(WireError::Ended(self.url.to_string()))
             }
+            Some(Ok(other)) => Ok((None, other.len())),
         }
     }
 }
@@ -247,23 +244,42 @@ pub(super) enum Heard {
 }
 
 impl Heard {
-    /// Reads a message; nothing when it is none.
+    /// The bytes of an event in it: all else is short.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(_, json) => json.len(),
+            _ => 0,
+        }
+    }
+
+    /// Reads a message; nothing when it is none, or one that is longer than anybody needs.
     fn read(text: &str) -> Option<Self> {
         let parts: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).ok()?;
         let string =
             |at: usize| -> Option<String> { serde_json::from_str(parts.get(at)?.get()).ok() };
-        let words = |at: usize| string(at).unwrap_or_default();
-        Some(match string(0)?.as_str() {
+        let words = |at: usize| -> String {
+            let whole = string(at).unwrap_or_default();
+            whole.chars().take(MAX_WORDS).collect()
+        };
+        // An event, a subscription or a challenge.
+        let name = |at: usize| string(at).filter(|name| name.len() <= MAX_WORDS);
+        Some(match name(0)?.as_str() {
             "OK" => {
                 let taken = serde_json::from_str(parts.get(2)?.get()).ok()?;
-                Self::Ok(string(1)?, taken, words(3))
+                Self::Ok(name(1)?, taken, words(3))
             }
-            "EVENT" => Self::Event(string(1)?, parts.get(2)?.get().to_owned()),
-            "EOSE" => Self::EndOfStored(string(1)?),
-            "CLOSED" => Self::Closed(string(1)?, words(2)),
-            "AUTH" => Self::Challenge(string(1)?),
-            "NEG-MSG" => Self::Negentropy(string(1)?, string(2)?),
-            "NEG-ERR" => Self::NegentropyError(string(1)?, words(2)),
+            "EVENT" => {
+                let event = parts.get(2)?.get();
+                if event.len() > MAX_EVENT {
+                    return None;
+                }
+                Self::Event(name(1)?, event.to_owned())
+            }
+            "EOSE" => Self::EndOfStored(name(1)?),
+            "CLOSED" => Self::Closed(name(1)?, words(2)),
+            "AUTH" => Self::Challenge(name(1)?),
+            "NEG-MSG" => Self::Negentropy(name(1)?, string(2)?),
+            "NEG-ERR" => Self::NegentropyError(name(1)?, words(2)),
             "NOTICE" => Self::Notice(words(1)),
             _ => return None,
         })

@@ -94,7 +94,7 @@ fn the_status_tells_how_it_stands_with_a_relay() {
             }],
             ..RelayStatus::default()
         }],
-        left_out: 0,
+        ..Status::default()
     };
     insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
     treefort is not running: what waits leaves while `treefort up` runs
@@ -129,7 +129,7 @@ fn the_status_says_what_to_do_about_a_relay_that_is_away_and_a_secret_that_was_k
             }],
             ..RelayStatus::default()
         }],
-        left_out: 0,
+        ..Status::default()
     };
     insta::assert_snapshot!(status_lines(&status, &show(false), 180).join("\n"), @r"
     wss://relay.example/ (public up): never reached
@@ -156,6 +156,7 @@ fn who_named_a_relay_that_is_not_in_the_file_is_said() {
             ..RelayStatus::default()
         }],
         left_out: 2,
+        ..Status::default()
     };
     let preview = Preview {
         on: true,
@@ -193,6 +194,7 @@ fn asking_back_says_that_it_is_a_request() {
         stays: vec![(one(2, 4782, "", None), "it was never shared".into())],
         before: 0,
         until: 7,
+        ..Shared::default()
     };
     let lines = [
         publish_lines(&shared, &show(false), false),

@@ -12,8 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{State, StateError};
 
+mod back;
 mod named;
 
+pub use self::back::Marked;
 pub use self::named::{NamedRelay, Naming};
 
 /// The version of what is stored here.
@@ -420,18 +422,31 @@ impl State {
         Ok(())
     }
 
-    /// Marks an event as come from a relay; the first mark stays.
+    /// Marks an event as come from a relay; the first mark stays. Whether this is it.
     ///
     /// # Errors
     /// When sled cannot write it.
-    pub fn sync_mark(&self, id: &EventId, url: &str) -> Result<(), StateError> {
+    pub fn sync_mark(&self, id: &EventId, url: &str) -> Result<bool, StateError> {
         let held = self.trees();
         let mut key = vec![b'o'];
         key.extend(id.as_bytes());
         if held.sync.contains_key(&key)? {
-            return Ok(());
+            return Ok(false);
         }
         held.sync.insert(key, url.as_bytes())?;
+        held.db.flush()?;
+        Ok(true)
+    }
+
+    /// Takes such a mark away: the event did not come in.
+    ///
+    /// # Errors
+    /// When sled cannot write it.
+    pub fn sync_unmark(&self, id: &EventId) -> Result<(), StateError> {
+        let held = self.trees();
+        let mut key = vec![b'o'];
+        key.extend(id.as_bytes());
+        held.sync.remove(key)?;
         held.db.flush()?;
         Ok(())
     }

@@ -16,6 +16,8 @@ use crate::{
     },
 };
 
+/// Of those whom something is said to, so many are looked at.
+const SPOKEN_TO: usize = 100;
 /// How far a job may be ahead of our clock, in seconds.
 const AHEAD: u64 = 120;
 
@@ -67,7 +69,7 @@ impl Listening<'_> {
             return Ok(if asked { Ok(()) } else { Err(Unwanted::Kind) });
         }
         if SAID.contains(&of) {
-            for key in named_keys(event) {
+            for key in named_keys(event).into_iter().take(SPOKEN_TO) {
                 if around.is_ours(&key)? {
                     return Ok(Ok(()));
                 }

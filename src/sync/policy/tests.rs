@@ -60,7 +60,8 @@ fn answer(by_us: bool, from: Option<&str>) -> Facts {
 fn the_default_set_is_that_of_the_privacy_floor() {
     let case = Case::new("");
     for of in DEFAULT_KINDS {
-        let stays = case.of(&Draft::new(of), &answer(false, None));
+        // An answer to somebody who asked on another relay.
+        let stays = case.of(&Draft::new(of), &answer(false, Some("wss://other/")));
         let wanted = match of {
             kind::NOTE => Err(Stays::Unmarked),
             _ => Ok(()),
@@ -112,7 +113,7 @@ fn the_most_exact_rule_decides() {
         key.to_hex()
     ));
     let at = |project: &str, session: Option<PublicKey>| Facts {
-        project: Some(project.to_owned()),
+        folders: Arc::new(BTreeSet::from([project.to_owned()])),
         session,
         ..ours()
     };
@@ -143,7 +144,9 @@ fn answers_leave_for_others_and_to_where_the_question_came_from() {
     let case = Case::new("");
     let here = Some("wss://relay.example/");
     for (of, facts, wanted) in [
-        (6870, answer(false, None), Ok(())),
+        // Who asked here told nobody else, and the answer repeats the question.
+        (6870, answer(false, None), Err(Stays::AskedHere)),
+        (6870, answer(false, Some("wss://other/")), Ok(())),
         (6870, answer(true, None), Err(Stays::OwnAnswer)),
         (6870, ours(), Err(Stays::OwnAnswer)),
         (7000, answer(false, None), Err(Stays::Kind)),
@@ -153,10 +156,56 @@ fn answers_leave_for_others_and_to_where_the_question_came_from() {
     ] {
         assert_eq!(case.of(&Draft::new(of), &facts), wanted, "{of} {facts:?}");
     }
-    assert_eq!(
-        case.asked(&Draft::new(6870), &answer(true, None), true),
-        Ok(())
-    );
+    for facts in [answer(true, None), answer(false, None)] {
+        assert_eq!(case.asked(&Draft::new(6870), &facts, true), Ok(()));
+    }
+}
+
+#[test]
+fn what_was_taken_back_stays_whatever_else_holds() {
+    let case = Case::new("[policy]\nkinds = [4785]\n[named_by_others]\njobs = true");
+    let back = Facts {
+        back: true,
+        ..ours()
+    };
+    for asked in [false, true] {
+        let stays = case.asked(&Draft::new(4785), &back, asked);
+        assert_eq!(stays, Err(Stays::TakenBack));
+    }
+    assert!(!Stays::TakenBack.is_final());
+}
+
+#[test]
+fn of_several_folders_each_has_to_let_it_leave() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = |name: &str| home.path().join(name).display().to_string();
+    std::fs::create_dir(folder("secret")).unwrap();
+    std::os::unix::fs::symlink(folder("secret"), folder("link")).unwrap();
+    let case = Case::new(&format!(
+        "[policy]\nkinds = [4781, 4785]\n[[policy.project]]\npath = {:?}\nkinds = []\n\
+         [[policy.project]]\npath = {:?}\nkinds = [4781, 4782]\n",
+        folder("link"),
+        folder("open"),
+    ));
+    let missing: Vec<&str> = case.config.missing_folders().collect();
+    assert_eq!(missing, [folder("open")]);
+    let at = |names: &[&str]| Facts {
+        folders: Arc::new(names.iter().map(|name| folder(name)).collect()),
+        ..ours()
+    };
+    for (names, leave) in [
+        (&["elsewhere"][..], &[4781, 4785][..]),
+        (&["open"], &[4781, 4782]),
+        (&["open", "elsewhere"], &[4781]),
+        (&["link"], &[]),
+        (&["secret/below"], &[]),
+        (&["open", "secret"], &[]),
+    ] {
+        for of in [4781, 4782, 4785] {
+            let is = case.of(&Draft::new(of), &at(names));
+            assert_eq!(is.is_ok(), leave.contains(&of), "{names:?} {of}");
+        }
+    }
 }
 
 #[test]

@@ -69,9 +69,13 @@ fn all_leave_once_the_oldest_first_and_in_a_window() {
         }
         for (seq, id) in flown {
             order.push(seq);
-            assert!(!queue.answered(&id, Verdict::Sent, now));
+            assert_eq!(
+                queue.answered(&id, Verdict::Sent, now),
+                Answered::Settled(4785)
+            );
             // An answer that is repeated, or that nobody waits for, is nothing.
-            assert!(!queue.answered(&id, Verdict::Again("x".into()), now));
+            let again = Verdict::Again("x".into());
+            assert_eq!(queue.answered(&id, again, now), Answered::Unknown);
         }
         queue.refresh();
     }

@@ -1,5 +1,6 @@
 //! Sync against relays that are not ours, by the real program.
 
+mod back;
 mod confirmed;
 mod crash;
 mod down;
