@@ -324,6 +324,19 @@ mod tests {
         ] {
             assert_eq!(Heard::read(said), Some(heard), "{said}");
         }
+        let long = "x".repeat(MAX_EVENT);
+        let cut = Heard::read(&format!(r#"["OK","ab",true,"{long}"]"#));
+        assert_eq!(
+            cut,
+            Some(Heard::Ok(text("ab"), true, "x".repeat(MAX_WORDS)))
+        );
+        for message in [
+            format!(r#"["EVENT","s",{{"a":"{long}"}}]"#),
+            format!(r#"["EVENT","{long}",{{}}]"#),
+            format!(r#"["AUTH","{long}"]"#),
+        ] {
+            assert_eq!(Heard::read(&message), None);
+        }
         for none in [
             "",
             "{}",

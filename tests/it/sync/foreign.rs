@@ -36,6 +36,8 @@ pub(crate) struct Manner {
     pub(crate) loses: Option<usize>,
     /// Sends these to every subscription, whatever it asks for.
     pub(crate) replays: Vec<Event>,
+    /// Says this to everybody, first of all.
+    pub(crate) babbles: Vec<String>,
     /// Wants to know who writes and reads.
     pub(crate) auth: bool,
     /// How many events fail first.
@@ -244,6 +246,13 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
     let mut open: HashMap<String, Vec<Filter>> = HashMap::new();
     let mut known = false;
     let mut events = 0;
+    let babbles = shared.manner.lock().unwrap().babbles.clone();
+    for words in babbles {
+        // It hangs up when it has enough.
+        if socket.send(Message::text(words)).await.is_err() {
+            return;
+        }
+    }
     if shared.manner.lock().unwrap().auth {
         let challenge = json!(["AUTH", "prove it"]).to_string();
         let _ = socket.send(Message::text(challenge)).await;

@@ -9,7 +9,7 @@ use crate::jobs::AT_ONCE;
 async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() {
     let model = ModelServer::start().await;
     let foreign = Foreign::start(Manner::default()).await;
-    let sync = stream("up", &[foreign.url()]);
+    let sync = stream("both", &[foreign.url()]);
     let own = sync.split_once("[[stream]]").unwrap().1;
     // The default policy.
     let mut treefort = Treefort::start_in(&model, &[], AT_ONCE, &[NO_DOCKER]);
@@ -28,17 +28,28 @@ async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() 
     for job in [&private, &clear] {
         assert_eq!(client.send(job).await[2], true);
     }
+    // A friend asks here, and nobody else: the answer repeats the question.
+    let mut friend = treefort.client(&Keys::generate()).await;
+    let key = friend.keys.public_key().to_hex();
+    let allowed = treefort.command(&["allow", &key]).await;
+    assert!(allowed.status.success(), "{allowed:?}");
+    let asked = friend.job(us, "a friend's canary");
+    let (_, answers) = friend.do_job(&asked).await;
+    assert!(answers.len() > 1, "{answers:?}");
     let ends = json!({"kinds": [4785]});
     until("both end", &treefort, async || {
         let mut client = treefort.client(&operator).await;
-        client.query(ends.clone()).await.len() == 2
+        client.query(ends.clone()).await.len() == 3
     })
     .await;
     let sessions = client.query(json!({"kinds": [4781, 4785]})).await;
     let root = |event: &Event| crate::harness::client::tag(event, "E");
-    let (of_clear, of_private): (Vec<Event>, Vec<Event>) = sessions
-        .into_iter()
-        .partition(|event| root(event) == Some(clear.id.to_hex()));
+    let of = |job: &Event| -> Vec<Event> {
+        let id = Some(job.id.to_hex());
+        let theirs = sessions.iter().filter(|event| root(event) == id);
+        theirs.cloned().collect()
+    };
+    let (of_clear, of_private) = (of(&clear), of(&private));
     assert_eq!((of_clear.len(), of_private.len()), (2, 2));
     until("the clear one leaves", &treefort, async || {
         of_clear.iter().all(|event| foreign.has(&event.id))
@@ -60,6 +71,14 @@ async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() 
         assert!(!raw.contains("canary"), "{raw}");
         assert!(!raw.contains(&private.id.to_hex()), "{raw}");
     }
+    // Nor is the relay told whose words are listened for, but of sessions that it knows.
+    let named = |key: &nostr::PublicKey| {
+        let questions = foreign.asked("REQ");
+        questions
+            .iter()
+            .any(|question| question.to_string().contains(&key.to_hex()))
+    };
+    assert!(named(&session) && !named(&of_private[0].pubkey));
     // What never leaves does not when it is asked for either; a session that is asked for goes whole.
     let refused = treefort
         .command(&["publish", &of_private[0].pubkey.to_hex(), "--yes"])

@@ -189,7 +189,7 @@ impl Fort {
     }
 
     /// Runs a command of the program in a folder.
-    async fn say_in(&self, folder: &Path, arguments: &[&str]) -> Said {
+    pub(crate) async fn say_in(&self, folder: &Path, arguments: &[&str]) -> Said {
         let output = self.command(folder, arguments).output();
         let output = tokio::time::timeout(PATIENCE * 4, output);
         Said::of(&output.await.expect("the command hangs").unwrap())

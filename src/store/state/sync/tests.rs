@@ -5,6 +5,20 @@ use nostr::Keys;
 use super::*;
 use crate::nips::Draft;
 
+#[test]
+fn the_first_mark_stays_until_it_is_taken_away() {
+    let home = tempfile::tempdir().unwrap();
+    let state = State::open(home.path()).unwrap();
+    let id = EventId::from_byte_array([1; 32]);
+    let from = || state.sync_came_from(&id).unwrap();
+    assert!(state.sync_mark(&id, "wss://a/").unwrap());
+    assert!(!state.sync_mark(&id, "wss://b/").unwrap());
+    assert_eq!(from().as_deref(), Some("wss://a/"));
+    state.sync_unmark(&id).unwrap();
+    assert_eq!(from(), None);
+    assert!(state.sync_mark(&id, "wss://b/").unwrap());
+}
+
 fn entry(n: u64) -> Entry {
     let event = Draft::new(4785)
         .content(n.to_string())
