@@ -55,7 +55,7 @@ pub use self::{
 pub use crate::store::state::sync::Tally;
 use crate::{
     keys::{Admission, Keyring},
-    relay::{self, Relay},
+    relay::{self, Relay, Spent},
     store::{
         self,
         state::{State, StateError, sync::RelayId},
@@ -125,7 +125,8 @@ pub(crate) struct Hub {
     others: Notify,
     /// How often there was no place for a relay that somebody named, since the program runs.
     left_out: AtomicU64,
-    owner: owner::Requests,
+    /// What the owner asked for.
+    owner: Spent,
     stop: CancellationToken,
 }
 
@@ -266,7 +267,7 @@ impl Syncing {
             links: RwLock::new(links),
             others: Notify::new(),
             left_out: AtomicU64::new(0),
-            owner: owner::Requests::default(),
+            owner: Spent::from_now(owner::REMEMBERED),
             stop: CancellationToken::new(),
         });
         let mut tasks = JoinSet::new();
