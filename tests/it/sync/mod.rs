@@ -3,10 +3,12 @@
 mod confirmed;
 mod crash;
 mod down;
+mod far;
 mod foreign;
 mod named;
 mod off;
 mod others;
+mod places;
 mod private;
 mod tap;
 mod there;
