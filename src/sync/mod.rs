@@ -29,10 +29,7 @@ mod there;
 mod wire;
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -123,7 +120,10 @@ pub(crate) struct Hub {
     links: RwLock<Vec<Arc<Link>>>,
     /// There are other links than before.
     others: Notify,
-    /// How often there was no place for a relay that somebody named, since the program runs.
+    /// Nothing waits any more for a relay: its place may be somebody else's.
+    freed: Notify,
+    /// How often there was no place for a relay that somebody named, and what was for it was not remembered, since the
+    /// program runs.
     left_out: AtomicU64,
     /// What the owner asked for.
     owner: Spent,
@@ -214,10 +214,6 @@ impl Hub {
         !waiting.is_ok_and(|waiting| waiting.is_empty())
     }
 
-    fn left_out(&self) {
-        self.left_out.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn sight<'a>(&'a self, relay: &'a RelayUrl, now: u64) -> Sight<'a> {
         Sight {
             config: &self.config,
@@ -266,6 +262,7 @@ impl Syncing {
             max_age_s: parts.max_age_s,
             links: RwLock::new(links),
             others: Notify::new(),
+            freed: Notify::new(),
             left_out: AtomicU64::new(0),
             owner: Spent::from_now(owner::REMEMBERED),
             stop: CancellationToken::new(),

@@ -29,7 +29,10 @@ pub struct Status {
     pub running: bool,
     /// The relays, in the order of `sync.toml`; then those that others named.
     pub relays: Vec<RelayStatus>,
-    /// How often there was no place for a relay that somebody named, since treefort runs.
+    /// What finds no place at a relay that somebody named, and is tried again when one becomes free.
+    #[serde(default)]
+    pub unplaced: u64,
+    /// What found none and is not tried again, because too much does, since treefort runs.
     #[serde(default)]
     pub left_out: u64,
 }
@@ -170,6 +173,7 @@ impl Door {
             on: !hub.config.is_off(),
             running: hub.config.connect,
             relays,
+            unplaced: hub.around.state.sync_unplaced()?.len() as u64,
             left_out: hub.left_out.load(std::sync::atomic::Ordering::Relaxed),
         })
     }

@@ -14,7 +14,7 @@ use super::{State, StateError};
 
 mod named;
 
-pub use self::named::{NamedRelay, Naming};
+pub use self::named::{NamedRelay, Naming, Unplaced};
 
 /// The version of what is stored here.
 const VERSION: u32 = 1;

@@ -108,6 +108,45 @@ async fn arrived(world: &World, relay: &Foreign, events: &[Event], what: &str) {
 }
 
 #[test]
+fn what_finds_no_place_leaves_when_one_is_free_also_after_a_restart() {
+    in_own_network(
+        "sync::places::what_finds_no_place_leaves_when_one_is_free_also_after_a_restart",
+        async {
+            let sync = "[named_by_others]\njobs = true\nmost = 1\n";
+            let mut world = World::new(sync).await;
+            // Nobody answers there, and it has the one place.
+            const AWAY: &str = "wss://relay.example:8443";
+            let first = world.answered("first", &[AWAY]).await;
+            let later = world.answered("later", &["wss://relay.example"]).await;
+            let taken_back = world.answered("taken back", &["wss://relay.example"]).await;
+            let unplaced = later.len() + taken_back.len();
+            until("all of it waits for a place", &world.treefort, async || {
+                world.status().await["unplaced"] == unplaced
+            })
+            .await;
+            for event in &taken_back {
+                let id = event.id.to_hex();
+                let back = world.treefort.command(&["unpublish", &id, "--yes"]).await;
+                let said = String::from_utf8_lossy(&back.stdout).into_owned();
+                assert!(said.contains("it had not left"), "{back:?}");
+            }
+            assert_eq!(world.status().await["unplaced"], later.len());
+            assert_eq!(world.status().await["left_out"], 0);
+            world.treefort.kill();
+            world.treefort.up();
+            assert_eq!(world.status().await["unplaced"], later.len());
+            assert_eq!(world.relay.connections(), 0);
+            let away = world.at_port(8443);
+            arrived(&world, &away, &first, "it is back").await;
+            arrived(&world, &world.relay, &later, "there is a place").await;
+            assert_eq!(world.status().await["unplaced"], 0);
+            same_bytes(&away, &first);
+            same_bytes(&world.relay, &later);
+        },
+    );
+}
+
+#[test]
 fn what_is_at_a_relay_that_lost_its_place_is_asked_back_there() {
     in_own_network(
         "sync::places::what_is_at_a_relay_that_lost_its_place_is_asked_back_there",
