@@ -1,5 +1,7 @@
 //! `treefort doctor`: is everything there that a job needs?
 
+mod left;
+
 use serde_json::json;
 
 use super::{
@@ -55,8 +57,16 @@ enum Found {
 /// # Errors
 /// The first thing that is not right, with its class.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
+    let imports = left::Imports::of(context.home.dir());
     let mut checks = vec![home_check(&context.home)];
+    checks.extend(imports.checks());
+    checks.extend(left::exports(context.home.dir()));
     checks.extend(disk_check(&context.home));
+    if imports.is_awaited() {
+        // A treefort that starts here would make keys, and the home could not be made out of a backup any more.
+        checks.extend(elsewhere(Config::default()).await);
+        return finish(checks, args.json, context.verbose);
+    }
     checks.push(running_check(&context.home).await);
     let reached = launch::with(context, async |connection| {
         let report = status::report(connection).await?;

@@ -23,6 +23,7 @@ mod rate;
 mod rejection;
 mod rights;
 mod room;
+mod spent;
 mod steady;
 mod subscription;
 mod tap;
@@ -55,6 +56,7 @@ pub use self::{
     ingest::Accepted,
     origin::single,
     rejection::Rejection,
+    spent::{Spent, Unspendable},
 };
 use self::{
     ephemeral::Ring,

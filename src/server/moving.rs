@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     read::import,
-    unfinished::{Cleared, UNFINISHED, UnfinishedFile, clear_imports, is_free},
+    unfinished::{
+        Cleared, UNFINISHED, UnfinishedFile, clear_imports, is_free, left_exports, left_imports,
+    },
     write::{export, may_export},
 };
 use super::{Error, Offline};

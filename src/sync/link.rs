@@ -53,6 +53,7 @@ pub(super) async fn run(hub: Arc<Hub>, link: Arc<Link>, dialler: Dialler) {
         if !listens {
             match hub.around.state.sync_waiting(link.id, None, 1) {
                 Ok(waiting) if waiting.is_empty() => {
+                    hub.freed.notify_one();
                     tokio::select! {
                         () = hub.stop.cancelled() => return,
                         () = link.over.cancelled() => return,

@@ -33,10 +33,7 @@ mod there;
 mod wire;
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -59,7 +56,7 @@ pub use self::{
 pub use crate::store::state::sync::Tally;
 use crate::{
     keys::{Admission, Keyring},
-    relay::{self, Relay},
+    relay::{self, Relay, Spent},
     store::{
         self,
         state::{State, StateError, sync::RelayId},
@@ -127,9 +124,13 @@ pub(crate) struct Hub {
     links: RwLock<Vec<Arc<Link>>>,
     /// There are other links than before.
     others: Notify,
-    /// How often there was no place for a relay that somebody named, since the program runs.
+    /// Nothing waits any more for a relay: its place may be somebody else's.
+    freed: Notify,
+    /// How often there was no place for a relay that somebody named, and what was for it was not remembered, since the
+    /// program runs.
     left_out: AtomicU64,
-    owner: owner::Requests,
+    /// What the owner asked for.
+    owner: Spent,
     strangers: strangers::Strangers,
     stop: CancellationToken,
 }
@@ -227,10 +228,6 @@ impl Hub {
         }
     }
 
-    fn left_out(&self) {
-        self.left_out.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn sight<'a>(&'a self, relay: &'a RelayUrl, now: u64) -> Sight<'a> {
         Sight {
             config: &self.config,
@@ -279,8 +276,9 @@ impl Syncing {
             max_age_s: parts.max_age_s,
             links: RwLock::new(links),
             others: Notify::new(),
+            freed: Notify::new(),
             left_out: AtomicU64::new(0),
-            owner: owner::Requests::default(),
+            owner: Spent::from_now(owner::REMEMBERED),
             strangers: strangers::Strangers::default(),
             stop: CancellationToken::new(),
         });

@@ -1,10 +1,6 @@
 //! What the owner asks over HTTP: `POST /api/sync`, signed with the owner's key (NIP-98), the body too.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -13,7 +9,7 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderValue},
 };
-use nostr::{Event, EventId, Timestamp};
+use nostr::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -30,7 +26,7 @@ pub const PATH: &str = "/api/sync";
 const MAX_BODY: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Signed requests that are remembered, so that none counts twice.
-const REMEMBERED: usize = 1024;
+pub(super) const REMEMBERED: usize = 1024;
 
 /// What the owner wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,25 +56,6 @@ pub enum Wish {
         #[serde(default)]
         until: Option<u64>,
     },
-}
-
-/// Signed requests that were taken.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    taken: Mutex<VecDeque<(u64, EventId)>>,
-}
-
-impl Requests {
-    /// Takes a signed request, once. Those that are too old to count are forgotten.
-    fn take(&self, event: &Event, now: u64) -> bool {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|(at, _)| at + nip98::WINDOW >= now);
-        if taken.len() >= REMEMBERED || taken.iter().any(|(_, id)| *id == event.id) {
-            return false;
-        }
-        taken.push_back((event.created_at.as_secs(), event.id));
-        true
-    }
 }
 
 impl Door {
@@ -117,7 +94,7 @@ impl Door {
         };
         let hash = hex::encode(Sha256::digest(&body));
         if first_tag(&signed, "payload") != Some(hash.as_str())
-            || !self.hub.owner.take(&signed, now)
+            || self.hub.owner.take(&signed).is_err()
         {
             return locked();
         }

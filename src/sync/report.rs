@@ -32,7 +32,10 @@ pub struct Status {
     /// Folders that rules of `sync.toml` name, and that are not there.
     #[serde(default)]
     pub missing_folders: Vec<String>,
-    /// How often there was no place for a relay that somebody named, since treefort runs.
+    /// What finds no place at a relay that somebody named, and is tried again when one becomes free.
+    #[serde(default)]
+    pub unplaced: u64,
+    /// What found none and is not tried again, because too much does, since treefort runs.
     #[serde(default)]
     pub left_out: u64,
 }
@@ -174,6 +177,7 @@ impl Door {
             running: hub.config.connect,
             relays,
             missing_folders: hub.config.missing_folders().map(str::to_owned).collect(),
+            unplaced: hub.around.state.sync_unplaced()?.len() as u64,
             left_out: hub.left_out.load(std::sync::atomic::Ordering::Relaxed),
         })
     }

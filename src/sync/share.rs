@@ -215,6 +215,12 @@ impl Door {
                     hub.around.state.sync_put(link.id, &[(stored.seq, row)])?;
                 }
             }
+            if hub.around.state.sync_unplaced()?.contains_key(&stored.seq) {
+                stays = Some("it had not left");
+                if !only_look {
+                    hub.around.state.sync_forget_unplaced(stored.seq)?;
+                }
+            }
             let one = Leaving::of(&event, None);
             match left {
                 true => shared.goes.push(one),

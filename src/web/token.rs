@@ -10,12 +10,12 @@ use std::{
 };
 
 use nostr::{
-    Event, EventId, Keys, PublicKey,
+    Event, Keys, PublicKey,
     hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, cmp::fixed_time_eq, sha256},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{keys::Keyring, nips::nip98};
+use crate::{keys::Keyring, nips::nip98, relay::Spent};
 
 /// How long a bearer can be used.
 const BEARER_S: u64 = 7 * 86_400;
@@ -31,7 +31,8 @@ pub(super) struct Tokens {
     key: [u8; 32],
     operator: PublicKey,
     codes: Mutex<Vec<Code>>,
-    seen: Mutex<Vec<(EventId, Instant)>>,
+    /// Requests that the owner signed.
+    spent: Spent,
 }
 
 /// A code that nobody used yet. What is compared is its digest, which says nothing about how far a guess was right.
@@ -48,7 +49,7 @@ impl Tokens {
             key: Keys::generate().secret_key().to_secret_bytes(),
             operator: keyring.operator().public_key(),
             codes: Mutex::default(),
-            seen: Mutex::default(),
+            spent: Spent::from_now(MAX_SEEN),
         }
     }
 
@@ -109,18 +110,11 @@ impl Tokens {
         end.is_some_and(|end| now < end)
     }
 
-    /// Whether the owner signed this request, now, and it did not come before.
+    /// Whether the owner signed this request, now and in this run, and it did not come before.
     pub(super) fn is_owner(&self, event: &Event, url: &str, method: &str, now: u64) -> bool {
-        if event.pubkey != self.operator || !nip98::is_for(event, url, method, now) {
-            return false;
-        }
-        let mut seen = lock(&self.seen);
-        seen.retain(|(_, at)| at.elapsed() <= Duration::from_secs(2 * nip98::WINDOW));
-        if seen.len() >= MAX_SEEN || seen.iter().any(|(id, _)| *id == event.id) {
-            return false;
-        }
-        seen.push((event.id, Instant::now()));
-        true
+        event.pubkey == self.operator
+            && nip98::is_for(event, url, method, now)
+            && self.spent.take(event).is_ok()
     }
 
     fn mac(&self, claims: &str) -> [u8; 32] {

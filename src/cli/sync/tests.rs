@@ -155,6 +155,7 @@ fn who_named_a_relay_that_is_not_in_the_file_is_said() {
             named: named.clone(),
             ..RelayStatus::default()
         }],
+        unplaced: 1,
         left_out: 2,
         ..Status::default()
     };
@@ -176,6 +177,7 @@ fn who_named_a_relay_that_is_not_in_the_file_is_said() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     wss://named.example/ (not in sync.toml): never reached
       named by 020202020202, in 010101010101
+    1 answer waits until a relay that was named can have a place (most and per_key in sync.toml)
     2 answers did not go to relays that were named, because too many are (most and per_key in sync.toml)
     wss://named.example/: 1 event would leave, 0 were dealt with before
       named by 020202020202, in 010101010101

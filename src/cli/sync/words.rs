@@ -146,6 +146,15 @@ pub(super) fn status_lines(status: &Status, show: &Show, now: u64) -> Vec<String
         }
         lines.extend(of_relay);
     }
+    if status.unplaced > 0 {
+        lines.push(format!(
+            "{} until a relay that was named can have a place (most and per_key in sync.toml)",
+            match status.unplaced {
+                1 => "1 answer waits".to_owned(),
+                count => format!("{count} answers wait"),
+            }
+        ));
+    }
     if status.left_out > 0 {
         lines.push(format!(
             "{} to relays that were named, because too many are (most and per_key in sync.toml)",

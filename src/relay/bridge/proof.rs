@@ -1,16 +1,11 @@
 //! Which key asks: NIP-98, for one request, once.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
-
 use hyper::{Request, body::Incoming, header};
 use nostr::{PublicKey, Timestamp};
 
 use crate::{
     nips::nip98,
-    relay::{Rejection, Shared, origin, rights::Reached},
+    relay::{Rejection, Shared, Spent, Unspendable, origin, rights::Reached},
 };
 
 /// Proofs that are remembered, of admitted keys and of all others.
@@ -23,22 +18,17 @@ pub(super) struct Proof {
     pub(super) payload: Option<String>,
 }
 
-/// Proofs that were used, for as long as they could be used again. Strangers' have a place of their own, so that they
-/// keep nobody out whom the owner admitted.
-///
-/// What was used before the program started is not remembered: so what was signed before that does not count.
+/// Proofs that were used. Strangers' have a place of their own, so that they keep nobody out whom the owner admitted.
 pub(in crate::relay) struct Proofs {
-    admitted: Mutex<HashMap<[u8; 64], u64>>,
-    others: Mutex<HashMap<[u8; 64], u64>>,
-    began: u64,
+    admitted: Spent,
+    others: Spent,
 }
 
 impl Default for Proofs {
     fn default() -> Self {
         Self {
-            admitted: Mutex::default(),
-            others: Mutex::default(),
-            began: Timestamp::now().as_secs(),
+            admitted: Spent::from_now(MOST),
+            others: Spent::from_now(MOST),
         }
     }
 }
@@ -75,27 +65,19 @@ impl Proofs {
                 "this event of NIP-98 is not for this request now: method {method}, u {url}"
             ));
         }
-        if event.created_at.as_secs() < self.began {
-            let why = "this event of NIP-98 is older than this run of the relay; sign another one";
-            return wrong(why.to_owned());
-        }
-        let seen = match shared.admission.is_admitted(&event.pubkey) {
+        let spent = match shared.admission.is_admitted(&event.pubkey) {
             true => &self.admitted,
             false => &self.others,
         };
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // By the signature: who asks the same twice in a second signs the same event twice, and nobody else can.
-        let signature = event.sig.serialize();
-        if seen.contains_key(&signature) {
-            return wrong("this event of NIP-98 was used before; sign another one".to_owned());
+        match spent.take(&event) {
+            Ok(()) => {}
+            Err(Unspendable::Full) => return Err(Rejection::Busy),
+            Err(why @ (Unspendable::Before | Unspendable::Again)) => {
+                return wrong(format!(
+                    "this event of NIP-98 does not count: {why}; sign another one"
+                ));
+            }
         }
-        if seen.len() >= MOST {
-            seen.retain(|_, until| *until >= now);
-        }
-        if seen.len() >= MOST {
-            return Err(Rejection::Busy);
-        }
-        seen.insert(signature, event.created_at.as_secs() + nip98::WINDOW);
         Ok(Some(Proof {
             key: event.pubkey,
             payload: nip98::payload(&event).map(str::to_owned),

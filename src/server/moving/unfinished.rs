@@ -179,18 +179,38 @@ pub fn is_free(to: &Path) -> Result<(), MoveError> {
     }
 }
 
+/// What has the name of a file that is being written, held against others.
+enum Found {
+    Nothing,
+    /// An export that was cut off before its first byte, or amid it.
+    Left(fs::File),
+    /// Cut off between its last byte and its name, or somebody calls a backup of theirs so.
+    Whole(fs::File),
+}
+
 /// Removes what an export left here that was cut off.
 fn clear_file(path: &Path) -> Result<Option<Cleared>, MoveError> {
+    match found(path)? {
+        Found::Nothing => Ok(None),
+        Found::Left(_held) => {
+            fs::remove_file(path)?;
+            Ok(Some(Cleared::Removed(path.to_owned())))
+        }
+        Found::Whole(_held) => Ok(Some(keep(path)?)),
+    }
+}
+
+fn found(path: &Path) -> Result<Found, MoveError> {
     let in_the_way = || MoveError::InTheWay(path.to_owned());
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.uid() == us() => {}
         Ok(_) => return Err(in_the_way()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error.into()),
     }
     let mut file = match held(path) {
         Ok(Some(file)) => file,
-        Ok(None) => return Ok(None),
+        Ok(None) => return Ok(Found::Nothing),
         Err(Some(fs::TryLockError::WouldBlock)) => return Err(MoveError::Busy(path.to_owned())),
         Err(_) => return Err(in_the_way()),
     };
@@ -199,14 +219,31 @@ fn clear_file(path: &Path) -> Result<Option<Cleared>, MoveError> {
         .take(ABOUT.len() as u64)
         .read_to_end(&mut begins)?;
     match begins.split_first() {
-        None => {}
-        Some((&MARK, rest)) if ABOUT.as_bytes()[1..].starts_with(rest) => {}
-        // Cut off between its last byte and its name, or somebody calls a backup of theirs so.
-        Some(_) if begins == ABOUT.as_bytes() => return Ok(Some(keep(path)?)),
-        Some(_) => return Err(in_the_way()),
+        None => Ok(Found::Left(file)),
+        Some((&MARK, rest)) if ABOUT.as_bytes()[1..].starts_with(rest) => Ok(Found::Left(file)),
+        Some(_) if begins == ABOUT.as_bytes() => Ok(Found::Whole(file)),
+        Some(_) => Err(in_the_way()),
     }
-    fs::remove_file(path)?;
-    Ok(Some(Cleared::Removed(path.to_owned())))
+}
+
+/// What exports left in a folder that were cut off. A file without a byte may be anybody's.
+///
+/// # Errors
+/// When the folder cannot be looked through.
+pub fn left_exports(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_named = path.as_os_str().as_bytes().ends_with(UNFINISHED.as_bytes());
+        if is_named
+            && let Ok(Found::Left(file)) = found(&path)
+            && file.metadata()?.len() > 0
+        {
+            left.push(path);
+        }
+    }
+    left.sort();
+    Ok(left)
 }
 
 /// Gives a whole backup a name of its own.
@@ -282,24 +319,42 @@ impl Drop for UnfinishedHome {
 /// # Errors
 /// When it cannot be looked for or removed.
 pub fn clear_imports(home: &Path) -> Result<Vec<PathBuf>, MoveError> {
-    let (Some(parent), Some(name)) = (home.parent(), home.file_name()) else {
-        return Ok(Vec::new());
-    };
-    let begins = named(Path::new(name), IMPORTING);
     let mut removed = Vec::new();
-    for entry in fs::read_dir(parent).map_err(|source| at(parent, source))? {
-        let entry = entry?;
-        let is_one = entry
-            .file_name()
-            .as_bytes()
-            .starts_with(begins.as_os_str().as_bytes());
-        let root = entry.path();
-        if is_one && is_left(&root) {
+    for root in beside(home)? {
+        if is_left(&root) {
             remove_home(&root).map_err(|source| at(&root, source))?;
             removed.push(root);
         }
     }
     Ok(removed)
+}
+
+/// What imports left that were to become this home and were cut off. There may be keys in it.
+///
+/// # Errors
+/// When it cannot be looked for.
+pub fn left_imports(home: &Path) -> Result<Vec<PathBuf>, MoveError> {
+    let mut left = beside(home)?;
+    left.retain(|root| is_left(root));
+    left.sort();
+    Ok(left)
+}
+
+/// What is beside a home under the name of an import.
+fn beside(home: &Path) -> Result<Vec<PathBuf>, MoveError> {
+    let (Some(parent), Some(name)) = (home.parent(), home.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let begins = named(Path::new(name), IMPORTING);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent).map_err(|source| at(parent, source))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_bytes().starts_with(begins.as_os_str().as_bytes()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// Whether an import made this folder and is dead.

@@ -16,7 +16,7 @@ mod back;
 mod named;
 
 pub use self::back::Marked;
-pub use self::named::{NamedRelay, Naming};
+pub use self::named::{NamedRelay, Naming, Unplaced};
 
 /// The version of what is stored here.
 const VERSION: u32 = 1;

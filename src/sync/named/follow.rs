@@ -1,18 +1,24 @@
 //! From the log to rows for relays that others name, and the tasks of their connections.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+};
 
 use nostr::{Alphabet, Filter, PublicKey, SingleLetterTag, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::places::{Placed, Places};
+use super::{
+    places::{Placed, Places},
+    unplaced,
+};
 use crate::{
     nips::kind,
     store::{
         Stored,
-        state::sync::{Cursor, Entry, NamedRelay, Naming, RelayId},
+        state::sync::{Cursor, Entry, NamedRelay, Naming, RelayId, Unplaced},
     },
     sync::{
         Error, Hub, Link,
@@ -55,11 +61,18 @@ async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> R
     let mut places = Places::new(state.sync_named()?);
     let mut feed = hub.around.relay.feed(from);
     let mut running = HashSet::new();
+    hub.freed.notify_one();
     loop {
         start(hub, dialler, tasks, &mut running);
         let batch = tokio::select! {
             batch = feed.next(), if config.is_on() => batch?,
             () = hub.others.notified() => continue,
+            () = hub.freed.notified(), if config.is_on() => {
+                let lining = unplaced::again(hub, &mut places).await?;
+                let cursor = Cursor::new("", feed.cursor(), &settings);
+                lining.store(hub, &places, &cursor, &mut running)?;
+                continue;
+            }
         };
         let mut lining = Lining::default();
         let now = Timestamp::now().as_secs();
@@ -103,15 +116,27 @@ async fn said_to(hub: &Hub, key: &PublicKey, now: u64) -> Result<Vec<Stored>, Er
 
 /// What one look through a part of the log comes to.
 #[derive(Default)]
-struct Lining {
+pub(super) struct Lining {
+    /// Whether all of it was looked at before: rows that there are were made then, and became what they are.
+    again: bool,
     rows: Vec<(RelayUrl, u64, Entry)>,
+    /// What found no place, and what wants none any more.
+    pub(super) unplaced: BTreeMap<u64, Option<Unplaced>>,
     touched: HashSet<String>,
     lost: Vec<String>,
 }
 
 impl Lining {
+    /// For what found no place before.
+    pub(super) fn again() -> Self {
+        Self {
+            again: true,
+            ..Self::default()
+        }
+    }
+
     /// Lines an event up for all relays that somebody named for it.
-    async fn look(
+    pub(super) async fn look(
         &mut self,
         hub: &Hub,
         places: &mut Places,
@@ -127,9 +152,15 @@ impl Lining {
         for (url, naming) in &facts.named {
             // Those that have a stream that goes up are looked at with it.
             let may = may_leave(event, &facts, hub.sight(url, now), false).is_ok();
-            if may && !hub.goes_up(url) && self.place(hub, places, url, *naming) {
+            if !may || hub.goes_up(url) || self.again && is_known(hub, url, stored.seq)? {
+                continue;
+            }
+            if self.place(hub, places, url, *naming) {
                 let entry = Entry::waiting(event, false, now);
                 self.rows.push((url.clone(), stored.seq, entry));
+            } else {
+                let wants = Unplaced::new(event.id, naming.key);
+                self.unplaced.insert(stored.seq, Some(wants));
             }
         }
         Ok(())
@@ -143,8 +174,7 @@ impl Lining {
         let waits = |url: &str| self.waits(url) || hub.waits(url);
         match places.name(url, naming, &hub.config.named, waits) {
             Placed::Full => {
-                hub.left_out();
-                tracing::info!(relay = %url, by = %naming.event, "there is no place for a relay that somebody names");
+                tracing::debug!(relay = %url, by = %naming.event, "there is no place for a relay that somebody names");
                 return false;
             }
             Placed::Had(new) => self.touch(new.then_some(url.as_str())),
@@ -178,7 +208,17 @@ impl Lining {
         let rows: Vec<(RelayId, u64, Entry)> = (self.rows.iter())
             .map(|(url, seq, entry)| (RelayId::of(url.as_str()), *seq, entry.clone()))
             .collect();
-        hub.around.state.sync_take_named(&relays, &rows, cursor)?;
+        let state = &hub.around.state;
+        let mut unplaced = Vec::new();
+        if !self.unplaced.is_empty() {
+            let (kept, over) = unplaced::within(&state.sync_unplaced()?, self.unplaced);
+            unplaced = kept;
+            if over > 0 {
+                tracing::warn!(over, "too much finds no place at relays that were named");
+                hub.left_out.fetch_add(over, Ordering::Relaxed);
+            }
+        }
+        state.sync_take_named(&relays, &rows, &unplaced, cursor)?;
         for url in self.lost {
             if let Some(link) = hub.forget(&url) {
                 running.remove(&link.id);
@@ -189,6 +229,12 @@ impl Lining {
         }
         Ok(())
     }
+}
+
+/// Whether there is a row of an event for a relay.
+fn is_known(hub: &Hub, url: &RelayUrl, seq: u64) -> Result<bool, Error> {
+    let row = (hub.around.state).sync_entry(RelayId::of(url.as_str()), seq)?;
+    Ok(row.is_some())
 }
 
 /// Starts what has no task yet.

@@ -7,6 +7,7 @@
 
 mod follow;
 mod places;
+mod unplaced;
 
 use nostr::Event;
 

@@ -305,6 +305,86 @@ async fn an_import_that_is_killed_leaves_no_half_home_and_the_next_one_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_was_cut_off_and_leaves_it_as_it_is() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    treefort.terminate();
+    let place = Place::new();
+    let home = place.path("home");
+    let half = |name: &str, begun: &dyn Fn() -> Child| {
+        let mut child = begun();
+        until(&mut child, || !place.beside(name).is_empty());
+        // Stopped where it is, so that it is certain that it is amid its work.
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let left = place.beside(name);
+        assert_eq!(left.len(), 1, "it was done before it could be killed");
+        (child, left[0].clone())
+    };
+    let doctor = || {
+        let output = place.run(&home, &["doctor"], None);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (child, backup) = half("home.tar.unfinished", &|| {
+        place.begin_export(treefort.home())
+    });
+    kill(child);
+    if std::fs::metadata(&backup).unwrap().len() == 0 {
+        // What is written waits in memory at first.
+        std::fs::write(&backup, "!reefort.json").unwrap();
+    }
+    ok(&place.export(treefort.home(), "other.tar"));
+    std::fs::rename(place.path("other.tar"), place.path("home.tar")).unwrap();
+    assert!(doctor().contains(&format!("left {}", backup.display())));
+    std::fs::remove_file(&backup).unwrap();
+    std::fs::remove_dir_all(&home).unwrap();
+
+    let (child, folder) = half("home.importing-", &|| place.begin_import(&home));
+    let is_named = |said: &str| said.contains(folder.to_str().unwrap());
+    let said = doctor();
+    assert!(!is_named(&said), "it is under way: {said}");
+    std::fs::remove_dir_all(&home).unwrap();
+    kill(child);
+    let output = place.run(&home, &["doctor", "--json"], None);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let import: Vec<serde_json::Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|check: &serde_json::Value| check["check"] == "import")
+        .collect();
+    assert_eq!(import.len(), 1, "{said}");
+    assert_eq!(import[0]["state"], "problem");
+    assert!(is_named(import[0]["detail"].as_str().unwrap()), "{said}");
+    let fix = import[0]["fix"].as_str().unwrap();
+    assert!(fix.starts_with("treefort import FILE"), "{fix}");
+    assert!(folder.exists(), "doctor only looks");
+    // What it says can be done: nothing came into the home.
+    ok(&place.import(&home, "home.tar", "password"));
+    assert!(!folder.exists());
+
+    // A home that is in use cannot be imported again; what is left can be deleted, as it says.
+    std::fs::create_dir_all(folder.join("home/keys")).unwrap();
+    std::fs::write(folder.join("treefort-import"), "").unwrap();
+    std::fs::create_dir(folder.join("home/closed")).unwrap();
+    let closed = std::fs::Permissions::from_mode(0o555);
+    std::fs::write(folder.join("home/closed/file"), "").unwrap();
+    std::fs::set_permissions(folder.join("home/closed"), closed).unwrap();
+    let output = place.run(&home, &["doctor", "--json"], None);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said.lines().find(|line| is_named(line)).unwrap();
+    let check: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(check["state"], "note");
+    let (_, delete) = check["detail"]
+        .as_str()
+        .unwrap()
+        .split_once("to delete it: ")
+        .unwrap();
+    let deleted = Command::new("sh").args(["-c", delete]).status().unwrap();
+    assert!(deleted.success() && !folder.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_leaves_nothing_behind() {
     let (treefort, _project) = lived_in().await;
     let place = Place::new();

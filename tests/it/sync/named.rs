@@ -1,140 +1,20 @@
 //! Relays that a job names, in a network of the test's own in which names lead to the internet: what is said to who asked
 //! goes there when the owner opts in, and nothing goes anywhere else.
 
-use std::{
-    io::Write as _,
-    net::TcpListener,
-    os::fd::AsFd as _,
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::atomic::Ordering;
+
+use super::{
+    far::{Far, in_own_network, names, trap},
+    tls::certificate,
+    *,
 };
-
-use super::{tls::certificate, *};
-
-/// Set inside of the network.
-const INSIDE: &str = "TREEFORT_TEST_FAR";
-/// This computer and a relay, as addresses of the internet.
-const NEAR: &str = "93.184.216.1";
-const FAR: &str = "93.184.216.34";
-
-/// Runs the test with this name again, in a network of its own.
-fn again_inside(test: &str) {
-    let status = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("util-linux's unshare");
-    assert!(status.success(), "in its own network");
-}
-
-fn run(command: &str) {
-    let mut words = command.split(' ');
-    let output = Command::new(words.next().unwrap())
-        .args(words)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{command}: {output:?}");
-}
-
-/// Another computer, and a cable to it.
-struct Far(Child);
-
-impl Far {
-    fn new() -> Self {
-        let mut child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo up; exec sleep 600"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = [0; 3];
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
-        let pid = child.id();
-        run("ip link set lo up");
-        run(&format!(
-            "ip link add near type veth peer name far netns {pid}"
-        ));
-        run(&format!("ip addr add {NEAR}/24 dev near"));
-        run("ip link set near up");
-        run(&format!("nsenter -t {pid} -n ip addr add {FAR}/24 dev far"));
-        run(&format!("nsenter -t {pid} -n ip link set far up"));
-        Self(child)
-    }
-
-    /// A listener over there.
-    fn listen(&self, port: u16) -> TcpListener {
-        let network = format!("/proc/{}/ns/net", self.0.id());
-        let there = std::thread::spawn(move || {
-            let network = std::fs::File::open(network).unwrap();
-            rustix::thread::move_into_link_name_space(
-                network.as_fd(),
-                Some(rustix::thread::LinkNameSpaceType::Network),
-            )
-            .unwrap();
-            TcpListener::bind((FAR, port)).unwrap()
-        });
-        there.join().unwrap()
-    }
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What names lead to, in this test alone.
-fn names(folder: &std::path::Path) {
-    let hosts = folder.join("hosts");
-    let mut file = std::fs::File::create(&hosts).unwrap();
-    for line in [
-        "127.0.0.1 localhost".to_owned(),
-        format!("{FAR} relay.example other.example half.example"),
-        // One of its addresses is not on the internet.
-        "10.0.0.1 half.example".to_owned(),
-        "127.0.0.1 loop.example".to_owned(),
-        "169.254.169.254 cloud.example".to_owned(),
-        "10.0.0.1 private.example".to_owned(),
-        "::ffff:127.0.0.1 mapped.example".to_owned(),
-        "64:ff9b::7f00:1 nat.example".to_owned(),
-        // An address of the internet, and this computer's own.
-        format!("{NEAR} own.example"),
-    ] {
-        writeln!(file, "{line}").unwrap();
-    }
-    run(&format!("mount --bind {} /etc/hosts", hosts.display()));
-}
-
-/// Counts who connects to this computer.
-fn trap(port: u16) -> Arc<AtomicUsize> {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
-    std::thread::spawn(move || {
-        for _ in listener.incoming() {
-            counted.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    count
-}
 
 #[test]
 fn answers_go_where_a_job_names_when_the_owner_says_so_and_never_near() {
-    const NAME: &str =
-        "sync::named::answers_go_where_a_job_names_when_the_owner_says_so_and_never_near";
-    if std::env::var_os(INSIDE).is_none() {
-        return again_inside(NAME);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(inside());
+    in_own_network(
+        "sync::named::answers_go_where_a_job_names_when_the_owner_says_so_and_never_near",
+        inside(),
+    );
 }
 
 /// Somebody's job names no relay; where they read becomes known after its answers.
@@ -173,7 +53,7 @@ async fn readers_too(treefort: &mut Treefort, relay: &Foreign, before: Vec<Event
 async fn inside() {
     let folder = tempfile::tempdir().unwrap();
     let far = Far::new();
-    names(folder.path());
+    let _names = names(folder.path());
     let tls = certificate(folder.path(), "relay.example");
     let relay = Foreign::start_on(far.listen(443), Manner::default(), Some(tls));
     let near = trap(443);

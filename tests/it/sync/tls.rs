@@ -45,6 +45,15 @@ pub(super) fn certificate(folder: &Path, name: &str) -> TlsAcceptor {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
+    served(folder, name)
+}
+
+/// What serves a certificate that was made before.
+pub(super) fn served(folder: &Path, name: &str) -> TlsAcceptor {
+    let (key, cert) = (
+        folder.join(format!("{name}.key")),
+        folder.join(format!("{name}.pem")),
+    );
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

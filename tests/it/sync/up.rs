@@ -1,5 +1,8 @@
 //! What leaves: all that may, once, as it was signed, and nothing else.
 
+use sha2::{Digest as _, Sha256};
+use treefort::nips::nip98;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,4 +215,31 @@ async fn the_preview_says_what_leaves_and_one_thing_can_be_shared_and_asked_back
         .await
         .unwrap();
     assert_eq!(asked.status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_owner_signed_counts_once_and_not_in_the_next_run() {
+    let model = ModelServer::start().await;
+    let before = now() - 1;
+    let treefort = treefort(&model, "").await;
+    let operator = treefort.operator();
+    let url = format!("http://{}/api/sync", treefort.address);
+    let body = "{\"do\":\"preview\"}";
+    let ask = async |signed: &Event| {
+        let http = reqwest::Client::new().post(&url);
+        let http = http.header("authorization", nip98::header(signed));
+        http.body(body).send().await.unwrap().status().as_u16()
+    };
+    let signed = |at: u64| {
+        nip98::draft(&url, "POST")
+            .tag(["payload", &hex::encode(Sha256::digest(body))])
+            .sign(&operator, at)
+            .unwrap()
+    };
+    let good = signed(now());
+    assert_eq!(ask(&good).await, 200);
+    assert_eq!(ask(&good).await, 401, "used before");
+    // Signed within the minute, as what an earlier run was asked with, or who had its port before.
+    assert_eq!(ask(&signed(before)).await, 401, "of an earlier run");
+    assert_eq!(ask(&signed(now())).await, 200);
 }

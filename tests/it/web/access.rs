@@ -206,6 +206,7 @@ async fn a_code_works_once_and_no_bearer_outlives_the_program() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_request_for_a_link_is_the_owners_for_here_and_works_once() {
     let model = ModelServer::start().await;
+    let before = treefort::coordinator::now() - 1;
     let page = Page::open(&model).await;
     let url = format!("http://{}/api/link", page.address());
     let now = treefort::coordinator::now();
@@ -229,6 +230,10 @@ async fn a_signed_request_for_a_link_is_the_owners_for_here_and_works_once() {
         (
             "old",
             signed(nip98::draft(&url, "POST"), &operator, now - 120),
+        ),
+        (
+            "of an earlier run",
+            signed(nip98::draft(&url, "POST"), &operator, before),
         ),
         (
             "of the future",

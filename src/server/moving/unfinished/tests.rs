@@ -63,13 +63,20 @@ fn only_what_an_export_left_is_removed() {
         assert!(!unfinished.exists());
     }
     left(&to);
-    assert!(UnfinishedFile::begin(&to).unwrap().1.is_some());
+    let seen = || left_exports(place.path()).unwrap();
+    assert_eq!(seen(), [unfinished.clone()]);
+    let (under_way, cleared) = UnfinishedFile::begin(&to).unwrap();
+    assert!(cleared.is_some() && seen().is_empty());
+    drop(under_way);
+    fs::write(&unfinished, "").unwrap();
+    assert!(seen().is_empty(), "nothing in it says whose it is");
 
     for theirs in [&b"a letter"[..], b"!reefort.txt", b"treefort"] {
         fs::write(&unfinished, theirs).unwrap();
         assert!(
             matches!(UnfinishedFile::begin(&to), Err(MoveError::InTheWay(path)) if path == unfinished)
         );
+        assert!(seen().is_empty());
         assert_eq!(fs::read(&unfinished).unwrap(), theirs);
     }
     fs::remove_file(&unfinished).unwrap();
@@ -132,6 +139,9 @@ fn only_what_an_import_left_is_removed() {
     let living = UnfinishedHome::begin(&home).unwrap();
     fs::write(living.home().join("file"), "").unwrap();
 
+    let left = left_imports(&home).unwrap();
+    assert_eq!(left, [at("half"), at("much"), at("none")]);
+    assert!(left.iter().all(|path| path.exists()));
     let mut removed = clear_imports(&home).unwrap();
     removed.sort();
     assert_eq!(removed, [at("half"), at("much"), at("none")]);
@@ -143,6 +153,7 @@ fn only_what_an_import_left_is_removed() {
     assert!(place.path().join("elsewhere").exists());
     assert!(place.path().join("house.importing-1").exists());
     assert_eq!(clear_imports(&home).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(left_imports(&home).unwrap(), Vec::<PathBuf>::new());
     let root = living.root.clone();
     drop(living);
     assert!(!root.exists());

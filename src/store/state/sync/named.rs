@@ -2,10 +2,12 @@
 //!
 //! One that something left for is never forgotten, so that it can be asked back from there.
 
+use std::collections::BTreeMap;
+
 use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::{Cursor, Entry, RelayId, VERSION, key, put};
+use super::{Cursor, Entry, RelayId, VERSION, key, put, row_key, seq_of};
 use crate::store::state::{State, StateError};
 
 /// Of those who named a relay, so many are remembered, the newest.
@@ -35,6 +37,29 @@ pub struct Naming {
     pub key: PublicKey,
     /// From when on it counts, in Unix seconds: the time of what is answered.
     pub at: u64,
+}
+
+/// What is said to somebody and found no place at a relay that was named for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplaced {
+    /// Version of this format.
+    pub v: u32,
+    /// The event.
+    pub id: EventId,
+    /// The key for whose sake it wants a place.
+    pub key: PublicKey,
+}
+
+impl Unplaced {
+    /// Wants a place.
+    #[must_use]
+    pub fn new(id: EventId, key: PublicKey) -> Self {
+        Self {
+            v: VERSION,
+            id,
+            key,
+        }
+    }
 }
 
 impl NamedRelay {
@@ -91,8 +116,40 @@ impl State {
         Ok(found)
     }
 
-    /// Stores relays that others named, new rows for any of them, and how far the log was looked through, as one change.
-    /// Rows that there are stay as they are, but for those that were kept here.
+    /// What found no place, by its place in the log, the oldest first.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn sync_unplaced(&self) -> Result<BTreeMap<u64, Unplaced>, StateError> {
+        let held = self.trees();
+        let mut found = BTreeMap::new();
+        for row in held.sync.scan_prefix(key(b'p', RelayId::of_others())) {
+            let (key, value) = row?;
+            if let Some(seq) = seq_of(&key) {
+                found.insert(seq, serde_json::from_slice(&value)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets that something found no place; says whether that was so.
+    ///
+    /// # Errors
+    /// When sled cannot write it.
+    pub fn sync_forget_unplaced(&self, seq: u64) -> Result<bool, StateError> {
+        let held = self.trees();
+        let known = held
+            .sync
+            .remove(row_key(b'p', RelayId::of_others(), seq))?
+            .is_some();
+        if known {
+            held.db.flush()?;
+        }
+        Ok(known)
+    }
+
+    /// Stores relays that others named, new rows for any of them, what found no place or wants none any more, and how far
+    /// the log was looked through, as one change. Rows that there are stay as they are, but for those that were kept here.
     ///
     /// # Errors
     /// When sled cannot write it; nothing is stored then.
@@ -100,6 +157,7 @@ impl State {
         &self,
         relays: &[NamedRelay],
         rows: &[(RelayId, u64, Entry)],
+        unplaced: &[(u64, Option<Unplaced>)],
         cursor: &Cursor,
     ) -> Result<(), StateError> {
         let held = self.trees();
@@ -113,9 +171,16 @@ impl State {
                 put(&mut batch, *relay, *seq, entry)?;
             }
         }
+        for (seq, wants) in unplaced {
+            let at = row_key(b'p', RelayId::of_others(), *seq);
+            match wants {
+                Some(wants) => batch.insert(at, serde_json::to_vec(wants)?),
+                None => batch.remove(at),
+            }
+        }
         batch.insert(key(b'c', RelayId::of_others()), serde_json::to_vec(cursor)?);
         held.sync.apply_batch(batch)?;
-        if !rows.is_empty() || !relays.is_empty() {
+        if !rows.is_empty() || !relays.is_empty() || !unplaced.is_empty() {
             held.db.flush()?;
         }
         Ok(())

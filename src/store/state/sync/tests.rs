@@ -119,14 +119,14 @@ fn relays_that_others_named_are_kept_with_their_rows_and_no_row_is_made_twice() 
         let rows = [(id, 7, entry(7))];
         let cursor = Cursor::new("", 7, "x");
         state
-            .sync_take_named(&[relay.clone()], &rows, &cursor)
+            .sync_take_named(&[relay.clone()], &rows, &[], &cursor)
             .unwrap();
         let mut sent = entry(7);
         sent.state = Sending::Sent;
         state.sync_put(id, &[(7, sent)]).unwrap();
         // It is looked through again, under other settings.
         state
-            .sync_take_named(&[], &rows, &Cursor::new("", 8, "y"))
+            .sync_take_named(&[], &rows, &[], &Cursor::new("", 8, "y"))
             .unwrap();
     }
     let state = State::open(&path).unwrap();
@@ -139,4 +139,32 @@ fn relays_that_others_named_are_kept_with_their_rows_and_no_row_is_made_twice() 
     }
     assert!(!relay.name(naming(99)));
     assert_eq!((relay.by.len(), relay.at()), (8, 99));
+}
+
+#[test]
+fn what_found_no_place_is_known_until_it_has_one_or_is_taken_back() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("state");
+    let wants = |n: u64| Unplaced::new(entry(n).id, Keys::generate().public_key());
+    let cursor = Cursor::new("", 9, "x");
+    let (first, second, third) = (wants(1), wants(2), wants(3));
+    {
+        let state = State::open(&path).unwrap();
+        let found = [(7, Some(first)), (8, Some(second)), (9, Some(third))];
+        state.sync_take_named(&[], &[], &found, &cursor).unwrap();
+        state
+            .sync_take_named(&[], &[], &[(8, None)], &cursor)
+            .unwrap();
+    }
+    let state = State::open(&path).unwrap();
+    let known = state.sync_unplaced().unwrap();
+    assert_eq!(Vec::from_iter(known), [(7, first), (9, third)]);
+    assert!(state.sync_forget_unplaced(9).unwrap());
+    assert!(!state.sync_forget_unplaced(9).unwrap());
+    assert_eq!(state.sync_unplaced().unwrap().len(), 1);
+    // It is no row of any relay.
+    assert_eq!(
+        state.sync_tally(RelayId::of_others()).unwrap(),
+        Tally::default()
+    );
 }

@@ -115,6 +115,7 @@ async fn a_name_that_is_not_ours_is_not_served() {
 
 #[tokio::test]
 async fn a_proof_is_for_one_request_at_one_place_and_time_and_counts_once() {
+    let before = now() - 1;
     let bus = Bus::start(Config {
         read: Read::Auth,
         ..Config::default()
@@ -163,6 +164,10 @@ async fn a_proof_is_for_one_request_at_one_place_and_time_and_counts_once() {
         (
             "too old",
             proof(owner, "GET", &format!("{base}/events"), None, now() - 70),
+        ),
+        (
+            "of an earlier run",
+            proof(owner, "GET", &format!("{base}/events"), None, before),
         ),
         (
             "too early",
