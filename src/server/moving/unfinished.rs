@@ -222,6 +222,40 @@ fn keep(path: &Path) -> Result<Cleared, MoveError> {
     Err(MoveError::InTheWay(path.to_owned()))
 }
 
+/// The folders above a home that were made for it. Those that hold nothing go again when this is dropped.
+pub(super) struct Above(Vec<PathBuf>);
+
+impl Above {
+    /// Makes those that are missing.
+    pub(super) fn make(home: &Path) -> Result<Self, MoveError> {
+        let missing = home.ancestors().skip(1);
+        let missing = missing.take_while(|path| fs::symlink_metadata(path).is_err());
+        let mut above = Self(missing.map(Path::to_owned).collect());
+        // The outermost first; what another makes at the same time is another's.
+        let mut made = Vec::new();
+        for path in above.0.drain(..).rev() {
+            match folder(&path) {
+                Ok(()) => made.push(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    drop(Self(made));
+                    return Err(at(&path, error));
+                }
+            }
+        }
+        Ok(Self(made))
+    }
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // It fails where something is in it.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
 /// The folder in which an import makes a home.
 pub(super) struct UnfinishedHome {
     root: PathBuf,
@@ -287,7 +321,11 @@ pub fn clear_imports(home: &Path) -> Result<Vec<PathBuf>, MoveError> {
     };
     let begins = named(Path::new(name), IMPORTING);
     let mut removed = Vec::new();
-    for entry in fs::read_dir(parent).map_err(|source| at(parent, source))? {
+    let beside = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        beside => beside.map_err(|source| at(parent, source))?,
+    };
+    for entry in beside {
         let entry = entry?;
         let is_one = entry
             .file_name()
