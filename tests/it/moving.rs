@@ -239,7 +239,7 @@ async fn a_session_goes_on_in_a_home_that_was_moved() {
         diff.contains("+after") && diff.contains("own/kept"),
         "{diff}"
     );
-    ok(&place.run_in(project.path(), &other, &["undo"], None));
+    ok(&place.run_in(project.path(), &other, &["undo", "--last"], None));
 }
 
 #[test]
