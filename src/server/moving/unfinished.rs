@@ -229,21 +229,19 @@ impl Above {
     /// Makes those that are missing.
     pub(super) fn make(home: &Path) -> Result<Self, MoveError> {
         let missing = home.ancestors().skip(1);
-        let missing = missing.take_while(|path| fs::symlink_metadata(path).is_err());
-        let mut above = Self(missing.map(Path::to_owned).collect());
+        let missing: Vec<&Path> = missing
+            .take_while(|path| fs::symlink_metadata(path).is_err())
+            .collect();
+        let mut made = Self(Vec::new());
         // The outermost first; what another makes at the same time is another's.
-        let mut made = Vec::new();
-        for path in above.0.drain(..).rev() {
-            match folder(&path) {
-                Ok(()) => made.push(path),
+        for path in missing.into_iter().rev() {
+            match folder(path) {
+                Ok(()) => made.0.push(path.to_owned()),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    drop(Self(made));
-                    return Err(at(&path, error));
-                }
+                Err(error) => return Err(at(path, error)),
             }
         }
-        Ok(Self(made))
+        Ok(made)
     }
 }
 
