@@ -11,7 +11,7 @@ use super::{
     error::{CommandError, Kind, Problem},
     home::Home,
     launch::{self, Connection, Own},
-    output, status,
+    output, sharing, status,
     text::one_line,
     view,
 };
@@ -72,16 +72,17 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         let report = status::report(connection).await?;
         let open = is_open(connection).await;
         let allowed = allow::count(connection).await?;
-        Ok((report, open, allowed))
+        Ok((report, open, allowed, connection.running))
     })
     .await;
     match reached {
-        Ok((report, open, allowed)) => {
+        Ok((report, open, allowed, running)) => {
             let report = report.unwrap_or_default();
             checks.push(sandbox_check(&report));
             checks.push(model_check(&report));
             checks.push(open_check(open));
             checks.push(admission_check(&report, allowed));
+            checks.extend(sharing_check(&context.home, running));
             checks.extend(protection_checks(&report));
         }
         Err(error) => {
@@ -181,7 +182,7 @@ impl Check {
     /// The heading that it stands under.
     fn group(&self) -> &'static str {
         match self.what {
-            "reading" | "jobs" => "Who may read and ask",
+            "reading" | "jobs" | "sharing" => "Who may read and ask",
             "protected" | "careful" => HOLDS,
             _ => "What a job needs",
         }
@@ -396,6 +397,14 @@ fn admission_check(report: &StatusReport, allowed: usize) -> Check {
         what: "jobs",
         found,
     }
+}
+
+/// Whether others get anything; nothing when nobody does.
+fn sharing_check(home: &Home, running: bool) -> Option<Check> {
+    sharing::now(home.dir(), running).map(|said| Check {
+        what: "sharing",
+        found: Found::Note(said),
+    })
 }
 
 #[cfg(test)]

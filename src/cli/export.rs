@@ -48,6 +48,13 @@ pub struct Args {
     password_file: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether a whole home is to be written, which has to be there.
+    pub(super) fn is_of_a_home(&self) -> bool {
+        self.all.is_some()
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors

@@ -92,6 +92,20 @@ impl Home {
     /// # Errors
     /// When there is no such directory and it cannot be made.
     pub fn open(named: Option<&Path>) -> Result<Self, Error> {
+        let home = Self::at(named)?;
+        let made = create_private(&home.dir);
+        made.map_err(|source| Error::Create {
+            path: home.dir.clone(),
+            source,
+        })?;
+        Ok(home)
+    }
+
+    /// The same home, not made: for what makes it itself, or needs one that is there.
+    ///
+    /// # Errors
+    /// When its place cannot be found out.
+    pub fn at(named: Option<&Path>) -> Result<Self, Error> {
         let dir = match named {
             Some(dir) => dir.to_owned(),
             None => directories::ProjectDirs::from("", "", "treefort")
@@ -99,14 +113,8 @@ impl Home {
                 .data_dir()
                 .to_owned(),
         };
-        let dir = std::path::absolute(&dir).map_err(|source| Error::Create {
-            path: dir.clone(),
-            source,
-        })?;
-        create_private(&dir).map_err(|source| Error::Create {
-            path: dir.clone(),
-            source,
-        })?;
+        // Sandboxes, locks and records of files know a home by one path only.
+        let dir = whole(&dir).map_err(|source| Error::Create { path: dir, source })?;
         Ok(Self { dir })
     }
 
@@ -154,6 +162,24 @@ impl Home {
     }
 }
 
+/// The path from the root, without links and `..` as far as there is something; what is to be made follows.
+fn whole(dir: &Path) -> io::Result<PathBuf> {
+    let dir = std::path::absolute(dir)?;
+    let (mut there, mut missing) = (dir.as_path(), Vec::new());
+    let mut whole = loop {
+        match (there.canonicalize(), there.file_name(), there.parent()) {
+            (Ok(found), ..) => break found,
+            (Err(error), Some(name), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+                missing.push(name);
+                there = parent;
+            }
+            (Err(error), ..) => return Err(error),
+        }
+    };
+    whole.extend(missing.into_iter().rev());
+    Ok(whole)
+}
+
 #[cfg(unix)]
 fn create_private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -196,6 +222,25 @@ mod tests {
         let home = Home::open(Some(&temp.path().join("a/b"))).unwrap();
         assert_eq!(home.open_to_others().unwrap(), None);
         assert_eq!(home.running().unwrap(), None);
+    }
+
+    #[test]
+    fn a_home_has_one_path_however_it_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let real = temp.path().canonicalize().unwrap();
+        std::fs::create_dir_all(real.join("a/b")).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(real.join("a"), real.join("link")).unwrap();
+        for (named, is) in [
+            ("a/b/../home", "a/home"),
+            ("a/./b", "a/b"),
+            ("link/b/../../new/home", "new/home"),
+        ] {
+            let home = Home::at(Some(&temp.path().join(named))).unwrap();
+            assert_eq!(home.dir(), real.join(is), "{named}");
+        }
+        assert!(!real.join("new").exists(), "it is not made");
+        assert!(Home::at(Some(&temp.path().join("none/../home"))).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     error::{CommandError, Kind, Problem},
     interrupt, key, launch, output,
     render::entries,
+    sharing,
     text::size,
 };
 use crate::server::{
@@ -51,7 +52,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             path.display()
         ));
     }
-    if fs::read_dir(&home)?.next().is_some() {
+    if fs::read_dir(&home).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failed(context, &args.file, MoveError::NotEmpty));
     }
     let from: Box<dyn Read + Send> = match is_stream(&args.file) {
@@ -75,6 +76,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         size(moved.bytes)
     );
     output::row("", &said)?;
+    if let Some(sharing) = sharing::of(context.home.dir()) {
+        output::sentence(&format!(
+            "sync.toml came with it: {sharing}; move the file away if that is not to be so here"
+        ));
+    }
     output::sentence(
         "do not start the home that it came from again: two homes with the same keys answer everything twice",
     );

@@ -23,6 +23,8 @@ use crate::keys::Keyring;
 
 /// The cost of guessing a password (scrypt, log2 of N), as NIP-49 suggests.
 const LOG_N: u8 = 16;
+/// No new password is shorter: nobody can stop who guesses at a file.
+const SHORTEST_PASSWORD: usize = 8;
 /// No key file is longer.
 const MAX_KEY_FILE: u64 = 4096;
 
@@ -197,6 +199,11 @@ pub(super) fn password(file: Option<&Path>, new: bool) -> Result<String, Command
     if password.is_empty() {
         return Err(CommandError::new(Kind::Failed, Problem::EmptyPassword));
     }
+    if new && password.chars().count() < SHORTEST_PASSWORD {
+        let short = Problem::ShortPassword(SHORTEST_PASSWORD);
+        return Err(CommandError::new(Kind::Failed, short)
+            .hint("whoever gets the file can try as many as they like; take several words"));
+    }
     Ok(password)
 }
 
@@ -243,6 +250,20 @@ mod tests {
         let back = parse(&text, || Ok("pässword".into())).unwrap();
         assert_eq!(&back, keys.secret_key());
         assert!(parse(&text, || Ok("password".into())).is_err());
+    }
+
+    #[test]
+    fn a_new_password_that_is_soon_guessed_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let given = |text: &str, new| {
+            std::fs::write(file.path(), text).unwrap();
+            password(Some(file.path()), new)
+        };
+        let error = given("pässwor\n", true).unwrap_err();
+        assert!(error.message().contains("too short"), "{}", error.message());
+        assert_eq!(given("pässword\n", true).unwrap(), "pässword");
+        // One that was taken before opens what it closed.
+        assert_eq!(given("abc\n", false).unwrap(), "abc");
     }
 
     #[test]

@@ -166,7 +166,15 @@ pub async fn with_own<T>(
 #[error("treefort was started and does not answer")]
 struct NotServing;
 
-async fn connection(home: &Home, relay: Relay, running: bool) -> Result<Connection, CommandError> {
+/// A connection with the owner's key.
+///
+/// # Errors
+/// When there is no key, or it cannot be made.
+pub(super) async fn connection(
+    home: &Home,
+    relay: Relay,
+    running: bool,
+) -> Result<Connection, CommandError> {
     let keyring = Keyring::open(home.dir())?;
     let client = Client::connect(relay, Some(keyring.operator().clone())).await?;
     Ok(Connection {

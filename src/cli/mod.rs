@@ -29,6 +29,7 @@ pub mod page;
 pub mod purge;
 pub mod render;
 pub mod run;
+mod sharing;
 pub mod status;
 pub mod store;
 pub mod sync;
@@ -212,7 +213,17 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 async fn dispatch(home: Option<PathBuf>, verbose: bool, command: Work) -> Result<(), CommandError> {
-    let home = match Home::open(home.as_deref()) {
+    // What cannot be done leaves no empty home behind.
+    let makes = match &command {
+        Work::Import(_) | Work::Store(_) => false,
+        Work::Export(args) => !args.is_of_a_home(),
+        _ => true,
+    };
+    let found = match makes {
+        true => Home::open(home.as_deref()),
+        false => Home::at(home.as_deref()),
+    };
+    let home = match found {
         Ok(home) => home,
         Err(error) => {
             return match command {

@@ -9,7 +9,7 @@ use super::{
     Context,
     error::CommandError,
     launch::{self, Connection},
-    output,
+    output, sharing,
     text::one_line,
     view,
 };
@@ -98,6 +98,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             _ => "your jobs, and those of whom you allow",
         };
         row("takes", open)?;
+        if let Some(sharing) = sharing::now(context.home.dir(), connection.running) {
+            row("shares", &sharing)?;
+        }
         row(
             "record",
             &format!("{events} entries in {}", context.home.dir().display()),

@@ -6,16 +6,11 @@ use super::{
     Context,
     error::CommandError,
     interrupt,
-    launch::{self, Connection, Own},
-    output, status,
+    launch::{self, Own},
+    output, sharing, status,
     text::one_line,
 };
-use crate::{
-    config::Config,
-    keys::{Admit, Keyring},
-    nips::nip89::StatusReport,
-    server::Role,
-};
+use crate::{config::Config, keys::Admit, nips::nip89::StatusReport, server::Role};
 
 /// How long the ready line waits for models and sandbox to be looked at.
 const LOOK: Duration = Duration::from_millis(1500);
@@ -54,6 +49,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         Some(Who::Anyone) => config.jobs.admit = Admit::Anyone,
         None => {}
     }
+    let shares = sharing::line(&config.sync);
     let stopped = interrupt::stopped()?;
     tokio::pin!(stopped);
     let mut own = Own::start(&context.home, config, Role::Working)
@@ -69,7 +65,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
     let place = link.as_ref().unwrap_or(&address);
     tokio::select! {
         report = look(context) => {
-            for line in ready_lines(place, &report) {
+            for line in ready_lines(place, &report, shares.as_deref()) {
                 output::line(line)?;
             }
             if link.is_some() {
@@ -91,17 +87,12 @@ async fn stop(own: Own) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What the ready line says is what any client can read.
+/// What the ready line says is what `treefort status` says.
 async fn look(context: &Context) -> StatusReport {
     let looking = async {
         let relay = launch::running(&context.home).await.ok()??;
-        let keyring = Keyring::open(context.home.dir()).ok()?;
-        let client = super::client::Client::connect(relay, None).await.ok()?;
-        let mut connection = Connection {
-            client,
-            keyring,
-            running: true,
-        };
+        let connected = launch::connection(&context.home, relay, true).await;
+        let mut connection = connected.ok()?;
         let report = status::report(&mut connection).await.ok()?;
         connection.client.close().await;
         report
@@ -111,7 +102,7 @@ async fn look(context: &Context) -> StatusReport {
 }
 
 /// Where it is, on a line of its own so that the link can be clicked; then what there is, and what is missing.
-fn ready_lines(place: &str, report: &StatusReport) -> Vec<String> {
+fn ready_lines(place: &str, report: &StatusReport, shares: Option<&str>) -> Vec<String> {
     let agents: Vec<String> = report
         .agents
         .iter()
@@ -132,10 +123,13 @@ fn ready_lines(place: &str, report: &StatusReport) -> Vec<String> {
     });
     let missing = match (report.runtime.ok, &report.default_model) {
         (true, Some(_)) => None,
-        (true, None) => {
-            Some("There is no model yet: ollama pull qwen2.5:3b gets one (https://ollama.com).")
+        (true, None) => Some(match &report.model_problem {
+            Some(problem) => format!("There is no model yet: {}", one_line(problem)),
+            None => "There is no model yet: `treefort doctor` says what to do.".to_owned(),
+        }),
+        (false, _) => {
+            Some("Agents cannot run yet: `treefort doctor` says what is missing.".to_owned())
         }
-        (false, _) => Some("Agents cannot run yet: `treefort doctor` says what is missing."),
     };
     let first = match missing {
         None => format!("treefort is ready at {place}"),
@@ -143,7 +137,10 @@ fn ready_lines(place: &str, report: &StatusReport) -> Vec<String> {
     };
     let mut lines = vec![first];
     lines.extend(output::hanging("  ", &parts.join("; "), output::columns()));
-    lines.extend(missing.map(str::to_owned));
+    let more = [shares.map(str::to_owned), missing];
+    for line in more.into_iter().flatten() {
+        lines.extend(output::hanging("", &line, output::columns()));
+    }
     lines
 }
 
@@ -169,16 +166,26 @@ mod tests {
             }],
             ..StatusReport::default()
         };
+        let no_model = StatusReport {
+            default_model: None,
+            model_problem: Some("no model server answers at http://x. Start it".into()),
+            ..full.clone()
+        };
         let lines = [
-            ready_lines(link, &full).join("\n"),
-            ready_lines(address, &StatusReport::default()).join("\n"),
+            ready_lines(link, &full, None).join("\n"),
+            ready_lines(address, &StatusReport::default(), Some("Sharing is on.")).join("\n"),
+            ready_lines(address, &no_model, None).join("\n"),
         ];
         insta::assert_snapshot!(lines.join("\n"), @"
         treefort is ready at http://127.0.0.1:4869/#t=0123
           agents: chat; model: qwen2.5-coder:7b; sandbox: docker
         treefort is running at http://127.0.0.1:4869
           no model; no sandbox
+        Sharing is on.
         Agents cannot run yet: `treefort doctor` says what is missing.
+        treefort is running at http://127.0.0.1:4869
+          agents: chat; no model; sandbox: docker
+        There is no model yet: no model server answers at http://x. Start it
         ");
     }
 }

@@ -103,6 +103,30 @@ impl Workspaces {
         }
     }
 
+    /// Gives the copies of a home that was brought in, and what their agents keep, to who the agents are here: what
+    /// comes from elsewhere belongs to whoever brought it, and an agent could not even stand in it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn give_to_the_agents(&self) -> std::io::Result<()> {
+        let Some(owner) = self.owner else {
+            return Ok(());
+        };
+        let copies = match std::fs::read_dir(self.root()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            copies => copies?,
+        };
+        for copy in copies {
+            let copy = copy?.path();
+            for part in [copy.join("tree"), copy.join(STATE)] {
+                if part.symlink_metadata().is_ok() {
+                    inventory::give(&part, owner)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Where a copy lies.
     fn dir(&self, id: &PublicKey) -> PathBuf {
         self.root().join(id.to_hex())

@@ -73,6 +73,11 @@ pub enum MessageError {
     Negentropy(#[from] nip77::Error),
 }
 
+/// What a filter may say, beside tags.
+const FILTER_FIELDS: [&str; 7] = [
+    "ids", "authors", "kinds", "since", "until", "limit", "search",
+];
+
 /// Why a filter is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
@@ -91,6 +96,11 @@ pub enum FilterError {
     /// `#` and more than one letter.
     #[error("only single-letter tags can be asked for, not {0:?}")]
     Tag(String),
+    /// There is no such field, and whoever asked is to know it.
+    #[error(
+        "a filter has no {0:?}; there are ids, authors, kinds, since, until, limit, search and tags such as \"#t\""
+    )]
+    Unknown(String),
     /// What to look for is too long (NIP-50).
     #[error("{0}")]
     Search(#[from] nip50::SearchError),
@@ -202,6 +212,27 @@ pub fn parse_filter(json: &str) -> Result<Filter, FilterError> {
         }
     }
     Ok(filter)
+}
+
+/// Whether a filter may say something under this name: all else is passed over by [`parse_filter`], so that it would match
+/// more than was meant.
+#[must_use]
+pub fn is_filter_field(name: &str) -> bool {
+    FILTER_FIELDS.contains(&name) || name.starts_with('#')
+}
+
+/// Reads one filter of whom NIP-01 leaves nothing to expect: a field that is not known is refused.
+///
+/// # Errors
+/// As [`parse_filter`], and [`FilterError::Unknown`].
+pub fn parse_known_filter(json: &str) -> Result<Filter, FilterError> {
+    let filter = parse_filter(json)?;
+    let fields: BTreeMap<String, &RawValue> =
+        serde_json::from_str(json).map_err(FilterError::NotAnObject)?;
+    match fields.into_keys().find(|name| !is_filter_field(name)) {
+        Some(name) => Err(FilterError::Unknown(name.chars().take(32).collect())),
+        None => Ok(filter),
+    }
 }
 
 fn field<'de, T: Deserialize<'de>>(name: &str, raw: &'de str) -> Result<T, FilterError> {

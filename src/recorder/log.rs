@@ -183,10 +183,13 @@ impl SessionLog {
         self.began = now;
         self.model.clone_from(&start.model);
         self.role.clone_from(&start.role);
-        let alt = format!(
-            "Session started: {} on {} ({})",
-            start.role, start.model, start.provider
-        );
+        let alt = match start.provider.as_str() {
+            "none" => format!("Session started: {}", start.role),
+            provider => format!(
+                "Session started: {} on {} ({provider})",
+                start.role, start.model
+            ),
+        };
         let entry = self.sign(Some(job.clone()), Body::Start(start), alt, content, now)?;
         self.start = Some(Reference::to(&entry.event, &self.relay));
         Ok(entry)
@@ -284,10 +287,13 @@ impl SessionLog {
             .map(|(name, value)| vec![name.to_owned(), value])
             .collect(),
         };
+        let actions = match self.counts.actions {
+            1 => "1 action".to_owned(),
+            n => format!("{n} actions"),
+        };
         let alt = format!(
-            "Session ended: {}, {} actions, {duration} s",
-            outcome.as_str(),
-            self.counts.actions
+            "Session ended: {}, {actions}, {duration} s",
+            outcome.as_str()
         );
         self.sign(self.start.clone(), Body::End(end), alt, content, now)
     }

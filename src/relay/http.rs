@@ -83,6 +83,7 @@ pub(super) async fn serve(
         async move {
             Ok::<_, Infallible>(bridge::small(match (answer, front) {
                 (Answer::Reply(reply), _) => reply,
+                (Answer::Refused(status, why), _) => return Ok(bridge::refused(status, why)),
                 (Answer::Bridge(request, sender), _) => {
                     return Ok(bridge::answer(shared, line, request, sender).await);
                 }
@@ -171,6 +172,8 @@ impl Drop for Open<'_> {
 enum Answer {
     /// The relay answers.
     Reply(Reply),
+    /// It would be for the bridge, which says why it is not.
+    Refused(StatusCode, &'static str),
     /// It is for the bridge.
     Bridge(Request<Incoming>, Sender),
     /// It is not for the relay.
@@ -191,11 +194,11 @@ fn answer(
     upgrade: &Upgrade,
 ) -> Answer {
     let Some(sender) = origin::sender(request.headers(), peer, local, &shared.config.hosts) else {
-        return plain(
-            StatusCode::FORBIDDEN,
-            "This name is not one of this relay's.",
-        )
-        .into();
+        let why = "This name is not one of this relay's.";
+        return match bridge::is_ours(request.uri().path()) {
+            true => Answer::Refused(StatusCode::FORBIDDEN, why),
+            false => plain(StatusCode::FORBIDDEN, why).into(),
+        };
     };
     let path = request.uri().path();
     if path == "/" {

@@ -89,12 +89,13 @@ impl Offline {
     /// # Errors
     /// When the home is in use, or there is no record, or it cannot be opened.
     pub fn open(home: &Path, make: bool) -> Result<Self, Error> {
-        private_directory(home)?;
-        let lock = lock(home)?;
         let path = home.join(EVENTS);
+        // Before anything is made for what is not there.
         if !make && !path.is_dir() {
             return Err(Error::NoRecord { path });
         }
+        private_directory(home)?;
+        let lock = lock(home)?;
         Ok(Self {
             home: home.to_owned(),
             store: Arc::new(LogStore::open(&path)?),

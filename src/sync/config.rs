@@ -408,14 +408,12 @@ fn read_stream(written: WrittenStream) -> Result<Stream, ConfigError> {
 
 /// A filter as events are asked for, written as a table.
 fn read_filter(table: &toml::Value) -> Result<Filter, String> {
-    const KNOWN: [&str; 6] = ["ids", "authors", "kinds", "since", "until", "search"];
     let toml::Value::Table(entries) = table else {
         return Err("it is a table, such as { kinds = [4785] }".to_owned());
     };
     for key in entries.keys() {
-        let is_tag = key.len() == 2 && key.starts_with('#');
         // A limit would let some of what matches leave, and nobody could say which.
-        if key == "search" || !(is_tag || KNOWN.contains(&key.as_str())) {
+        if matches!(key.as_str(), "search" | "limit") || !nip01::is_filter_field(key) {
             return Err(format!(
                 "unknown key `{key}`; there are ids, authors, kinds, since, until and tags such as \"#t\""
             ));

@@ -5,8 +5,11 @@
 
 use std::{
     ffi::OsStr,
-    io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::lchown},
+    },
     path::{Path, PathBuf},
 };
 
@@ -232,6 +235,23 @@ impl Removal<'_> {
             self.failed = Some((path.to_vec(), error));
         }
     }
+}
+
+/// Gives a folder that nobody but us writes to, with everything below it, to a user and a group.
+///
+/// # Errors
+/// When one of its files cannot be given away.
+pub fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
+    let mut waiting = vec![path.to_owned()];
+    while let Some(path) = waiting.pop() {
+        lchown(&path, Some(user), Some(group))?;
+        if path.symlink_metadata()?.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                waiting.push(entry?.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens a folder and gives its owner all rights on it, so that it can be emptied. The change goes through a descriptor

@@ -13,6 +13,7 @@ mod acp_agents;
 mod agents;
 mod chat_agent;
 mod cli;
+mod closed;
 mod conformance;
 mod crash;
 mod described;

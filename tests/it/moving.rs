@@ -76,7 +76,7 @@ impl Place {
         assert_eq!(output.status.code(), Some(1), "{file}: {said}");
         assert!(said.contains(words), "{file}: {said}");
         assert!(said.contains("hint:"), "{said}");
-        assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "{file}");
+        assert!(!home.exists(), "{file}: an empty home was left");
         let beside = std::fs::read_dir(self.folder.path()).unwrap();
         for entry in beside {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -211,6 +211,83 @@ async fn a_home_that_was_moved_is_the_same_and_does_nothing_again() {
     let occupied = place.import(&other, "home.tar", "password");
     assert_eq!(occupied.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&occupied.stderr).contains("already"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_in_a_home_that_was_moved() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_in(&model, &[], AT_ONCE, &[NO_DOCKER]);
+    // A folder that its owner alone may enter, as its copy is.
+    let project = tempfile::tempdir().unwrap();
+    std::fs::write(project.path().join("file"), "before\n").unwrap();
+    let folder = project.path().to_str().unwrap();
+    let script = "mkdir -m 700 own; echo kept > own/kept; ln -s own/kept link; chmod 600 file; echo more > ~/state || true";
+    let first = ["run", "--agent", "shell", "--workspace", folder, script];
+    ok(&treefort.command(&first).await);
+    treefort.terminate();
+    let place = Place::new();
+    ok(&place.export(treefort.home(), "home.tar"));
+    let other = place.path("other");
+    ok(&place.import(&other, "home.tar", "password"));
+    // What is in it can be read, written and made, and checkpoints go on.
+    let script = "cat link file; echo after > file; echo more >> own/kept; cat own/kept; git status --short | wc -l";
+    let next = ["run", "--agent", "shell", "--continue", script];
+    let said = ok(&place.run_in(project.path(), &other, &next, None));
+    assert!(said.contains("kept\nbefore\nkept\nmore"), "{said}");
+    let diff = ok(&place.run_in(project.path(), &other, &["diff"], None));
+    assert!(
+        diff.contains("+after") && diff.contains("own/kept"),
+        "{diff}"
+    );
+    ok(&place.run_in(project.path(), &other, &["undo", "--last"], None));
+}
+
+#[test]
+fn what_fails_leaves_no_empty_home_and_quotes_no_file() {
+    let place = Place::new();
+    let home = place.path("above/home");
+    let output = place.export(&home, "home.tar");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!place.path("above").exists() && !place.path("home.tar").exists());
+    std::fs::write(place.path("README.md"), "# treefort\n".repeat(200)).unwrap();
+    for file in ["README.md", "missing", "."] {
+        let output = place.import(&home, file, "password");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            !said.contains("cksum") && !said.contains("# treefort"),
+            "{said}"
+        );
+        assert!(!place.path("above").exists(), "{file}");
+    }
+    let said = place.import(&home, "README.md", "password");
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("this is no archive of a treefort"), "{said}");
+    for nothing in [&["store", "check"][..], &["store", "export", "-"]] {
+        assert_eq!(place.run(&home, nothing, None).status.code(), Some(1));
+        assert!(!place.path("above").exists(), "{nothing:?}");
+    }
+    // One that was there before stays.
+    std::fs::create_dir(place.path("empty")).unwrap();
+    place.import(&place.path("empty"), "README.md", "password");
+    assert!(place.path("empty").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_not_closed_with_a_password_that_is_soon_guessed() {
+    let model = ModelServer::start().await;
+    let mut treefort = Treefort::start_with(&model, &[], AT_ONCE);
+    treefort.terminate();
+    let place = Place::new();
+    std::fs::write(place.path("password"), "abcde\n").unwrap();
+    let output = place.export(treefort.home(), "home.tar");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("8 characters") && said.contains("hint:"),
+        "{said}"
+    );
+    assert!(!place.path("home.tar").exists());
 }
 
 /// The files below a folder.

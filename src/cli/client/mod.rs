@@ -6,6 +6,7 @@
 //! The id and signature of every event are verified before anybody sees it.
 
 mod error;
+mod open;
 mod proof;
 
 use std::{
@@ -27,8 +28,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::nips::{Draft, kind};
-
+use self::open::Open;
 pub use self::{
     error::{Error, Refused},
     proof::{Relay, prove},
@@ -83,12 +83,9 @@ impl Page {
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     relay: Relay,
-    keys: Option<Keys>,
-    /// The last challenge (NIP-42), and the event that answered it.
-    challenge: Option<String>,
-    authenticating: Option<EventId>,
-    /// Updates of subscriptions that arrived while something else was awaited.
-    waiting: VecDeque<(SubscriptionId, Update)>,
+    open: Open,
+    /// What subscriptions yielded, or why they ended, while something else was awaited.
+    waiting: VecDeque<(SubscriptionId, Result<Update, Refused>)>,
     next_id: u64,
 }
 
@@ -122,9 +119,7 @@ impl Client {
         Ok(Self {
             socket,
             relay,
-            keys,
-            challenge: None,
-            authenticating: None,
+            open: Open::new(keys),
             waiting: VecDeque::new(),
             next_id: 0,
         })
@@ -145,7 +140,7 @@ impl Client {
             self.send(&ClientMessage::event(event.clone())).await?;
             match self.answer(event.id).await? {
                 Ok(()) => return Ok(()),
-                Err(refused) if attempt == 0 && refused.wants_auth() && self.keys.is_some() => {
+                Err(refused) if attempt == 0 && refused.wants_auth() && self.open.has_keys() => {
                     self.authenticate().await?;
                 }
                 Err(refused) => return Err(refused.into()),
@@ -206,10 +201,15 @@ impl Client {
     /// When the relay refuses or breaks off.
     pub async fn count(&mut self, filter: Filter) -> Result<usize, Error> {
         let id = self.new_id();
-        self.send(&ClientMessage::count(id.clone(), filter)).await?;
+        let count = ClientMessage::count(id.clone(), filter);
+        self.open.ask(id.clone(), &count);
+        self.pay().await?;
         loop {
             match self.hear_in_time().await? {
-                Heard::Count(of, count) if of == id => return Ok(count),
+                Heard::Count(of, count) if of == id => {
+                    self.open.done(&id);
+                    return Ok(count);
+                }
                 Heard::Ended(of, refused) if of == id => return Err(refused.into()),
                 other => self.keep(other)?,
             }
@@ -222,7 +222,9 @@ impl Client {
     /// When the connection is gone.
     pub async fn subscribe(&mut self, filters: Vec<Filter>) -> Result<SubscriptionId, Error> {
         let id = self.new_id();
-        self.send(&ClientMessage::req(id.clone(), filters)).await?;
+        let request = ClientMessage::req(id.clone(), filters);
+        self.open.ask(id.clone(), &request);
+        self.pay().await?;
         Ok(id)
     }
 
@@ -231,8 +233,8 @@ impl Client {
     /// # Errors
     /// When the relay ends a subscription, or the connection is gone.
     pub async fn next(&mut self) -> Result<(SubscriptionId, Update), Error> {
-        if let Some(update) = self.waiting.pop_front() {
-            return Ok(update);
+        if let Some((id, update)) = self.waiting.pop_front() {
+            return Ok((id, update?));
         }
         loop {
             match self.hear().await? {
@@ -250,9 +252,8 @@ impl Client {
     }
 
     async fn page(&mut self, filters: Vec<Filter>) -> Result<Page, Error> {
-        let mut authenticated = false;
         let mut page = Page::default();
-        let mut id = self.subscribe(filters.clone()).await?;
+        let id = self.subscribe(filters).await?;
         loop {
             match self.hear_in_time().await? {
                 Heard::Update(of, Update::Event(event)) if of == id => {
@@ -264,17 +265,11 @@ impl Client {
                 }
                 Heard::Forged(of, at) if of == id => page.count(at),
                 Heard::Update(of, Update::Live) if of == id => break,
-                Heard::Ended(of, refused) if of == id => {
-                    if authenticated || !refused.wants_auth() || self.keys.is_none() {
-                        return Err(refused.into());
-                    }
-                    authenticated = true;
-                    self.authenticate().await?;
-                    id = self.subscribe(filters.clone()).await?;
-                }
+                Heard::Ended(of, refused) if of == id => return Err(refused.into()),
                 other => self.keep(other)?,
             }
         }
+        self.open.done(&id);
         self.send(&ClientMessage::close(id)).await?;
         Ok(page)
     }
@@ -288,41 +283,29 @@ impl Client {
         }
     }
 
-    /// Waits until the last challenge is answered and accepted.
+    /// Waits until our key is proved.
     async fn authenticate(&mut self) -> Result<(), Error> {
-        if self.authenticating.is_none() {
-            self.answer_challenge().await?;
+        loop {
+            if let Some(proved) = self.open.is_proved() {
+                return Ok(proved?);
+            }
+            let heard = self.hear_in_time().await?;
+            self.keep(heard)?;
         }
-        let Some(id) = self.authenticating.take() else {
-            return Err(Refused::new("auth-required: treefort gave no challenge").into());
-        };
-        Ok(self.answer(id).await??)
-    }
-
-    async fn answer_challenge(&mut self) -> Result<(), Error> {
-        let (Some(keys), Some(challenge)) = (&self.keys, self.challenge.take()) else {
-            return Ok(());
-        };
-        let event = Draft::new(kind::CLIENT_AUTH)
-            .tag(["relay", &self.relay.url()])
-            .tag(["challenge", &challenge])
-            .sign(keys, Timestamp::now().as_secs())?;
-        self.authenticating = Some(event.id);
-        self.send(&ClientMessage::auth(event)).await
     }
 
     fn keep(&mut self, heard: Heard) -> Result<(), Error> {
-        match heard {
-            Heard::Update(id, update) => {
-                if self.waiting.len() >= MAX_WAITING {
-                    return Err(Error::Flooded);
-                }
-                self.waiting.push_back((id, update));
-                Ok(())
-            }
+        let (id, update) = match heard {
+            Heard::Update(id, update) => (id, Ok(update)),
+            Heard::Ended(id, refused) => (id, Err(refused)),
             // Answers to what nobody waits for any more.
-            Heard::Forged(..) | Heard::Accepted(..) | Heard::Ended(..) | Heard::Count(..) => Ok(()),
+            Heard::Forged(..) | Heard::Accepted(..) | Heard::Count(..) => return Ok(()),
+        };
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(Error::Flooded);
         }
+        self.waiting.push_back((id, update));
+        Ok(())
     }
 
     async fn hear_in_time(&mut self) -> Result<Heard, Error> {
@@ -333,6 +316,10 @@ impl Client {
 
     async fn hear(&mut self) -> Result<Heard, Error> {
         loop {
+            self.pay().await?;
+            if let Some((id, refused)) = self.open.ended.pop_front() {
+                return Ok(Heard::Ended(id, refused));
+            }
             let text = match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(frame))) => return Err(closed(frame.as_ref())),
@@ -372,24 +359,22 @@ impl Client {
                     } else {
                         Err(Refused::new(&message))
                     };
+                    self.open.answered(event_id, &answer);
                     return Ok(Heard::Accepted(event_id, answer));
                 }
                 Ok(RelayMessage::Closed {
                     subscription_id,
                     message,
                 }) => {
-                    return Ok(Heard::Ended(
-                        subscription_id.into_owned(),
-                        Refused::new(&message),
-                    ));
+                    self.open
+                        .closed(subscription_id.into_owned(), Refused::new(&message));
                 }
                 Ok(RelayMessage::Count {
                     subscription_id,
                     count,
                 }) => return Ok(Heard::Count(subscription_id.into_owned(), count)),
                 Ok(RelayMessage::Auth { challenge }) => {
-                    self.challenge = Some(challenge.into_owned());
-                    self.answer_challenge().await?;
+                    self.open.challenged(&challenge, &self.relay.url())?;
                 }
                 Ok(RelayMessage::Notice(notice)) => {
                     tracing::info!(notice = %super::text::one_line(&notice), "treefort notes");
@@ -401,16 +386,25 @@ impl Client {
     }
 
     async fn send(&mut self, message: &ClientMessage<'_>) -> Result<(), Error> {
-        self.socket
-            .send(Message::text(message.as_json()))
-            .await
-            .map_err(|error| {
-                if is_end(&error) {
-                    Error::Stopped
-                } else {
-                    Error::Broken(error)
-                }
-            })
+        self.open.owed.push_back(message.as_json());
+        self.pay().await
+    }
+
+    /// Sends what is owed to the relay. When the wait is cancelled, what is left is sent later.
+    async fn pay(&mut self) -> Result<(), Error> {
+        let failed = |error| match is_end(&error) {
+            true => Error::Stopped,
+            false => Error::Broken(error),
+        };
+        if self.open.owed.is_empty() {
+            return Ok(());
+        }
+        while let Some(text) = self.open.owed.front() {
+            let message = Message::text(text.clone());
+            self.socket.feed(message).await.map_err(failed)?;
+            self.open.owed.pop_front();
+        }
+        self.socket.flush().await.map_err(failed)
     }
 
     fn new_id(&mut self) -> SubscriptionId {

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 
 use super::*;
+use crate::nips::{Draft, kind};
 
 /// How a scripted relay behaves.
 #[derive(Debug, Clone)]
@@ -178,6 +179,42 @@ async fn authenticates_when_asked_and_has_a_key() {
 
     let mut stranger = Client::connect(relay, None).await.unwrap();
     match stranger.query(all()).await {
+        Err(Error::Refused(refused)) => assert!(refused.is_not_admitted()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_refused_while_something_else_was_awaited_is_asked_again() {
+    let script = Script {
+        events: notes([1]),
+        max_limit: 10,
+        auth: true,
+    };
+    let keys = Some(Keys::generate());
+    let mut client = Client::connect(relay(script).await, keys).await.unwrap();
+    let id = client.subscribe(vec![all()]).await.unwrap();
+    // The relay says to both that it wants to know who asks, before it can have read the proof.
+    client.publish(&notes([7])[0]).await.unwrap();
+    let heard = async { [client.next().await.unwrap(), client.next().await.unwrap()] };
+    let heard = tokio::time::timeout(Duration::from_secs(10), heard);
+    let [(first, event), (second, live)] = heard.await.expect("nothing comes");
+    assert!(first == id && second == id);
+    assert!(matches!(event, Update::Event(_)) && matches!(live, Update::Live));
+}
+
+#[tokio::test]
+async fn a_subscription_that_ended_while_something_else_was_awaited_is_said_to_have_ended() {
+    let script = Script {
+        events: Vec::new(),
+        max_limit: 10,
+        auth: true,
+    };
+    let mut client = Client::connect(relay(script).await, None).await.unwrap();
+    client.subscribe(vec![all()]).await.unwrap();
+    assert!(client.publish(&notes([7])[0]).await.is_err());
+    let next = tokio::time::timeout(Duration::from_secs(10), client.next());
+    match next.await.expect("nothing comes") {
         Err(Error::Refused(refused)) => assert!(refused.is_not_admitted()),
         other => panic!("{other:?}"),
     }

@@ -161,6 +161,9 @@ pub enum Problem {
     /// There is no password.
     #[error("the password is empty")]
     EmptyPassword,
+    /// A new password that is soon guessed.
+    #[error("the password is too short: {0} characters at least")]
+    ShortPassword(usize),
     /// A plain secret key may only go to a file.
     #[error("a plain secret key goes to a file only")]
     PlainNeedsFile,

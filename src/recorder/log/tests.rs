@@ -83,6 +83,33 @@ fn a_session_is_a_whole_chain_with_true_counts() {
 }
 
 #[test]
+fn a_session_is_named_as_a_person_would_name_it() {
+    let alt = |event: &Event| {
+        let tag = event.tags.iter().find(|tag| tag.as_slice()[0] == "alt");
+        tag.unwrap().as_slice()[1].clone()
+    };
+    let mut names = Vec::new();
+    for (provider, actions) in [("ollama", 2), ("none", 1)] {
+        let mut log = log("hunter2hunter2");
+        let mut begun = start();
+        begun.provider = provider.to_owned();
+        names.push(alt(&log.start(begun, &job(), "", 1).unwrap().event));
+        for _ in 0..actions {
+            let (kind, said) = (ActionKind::Message, String::new());
+            log.action(kind, Vec::new(), said, "x", 2).unwrap();
+        }
+        let end = log.end(Outcome::Success, "completed", "", 3).unwrap();
+        names.push(alt(&end.event));
+    }
+    insta::assert_snapshot!(names.join("\n"), @"
+    Session started: chat on m (ollama)
+    Session ended: success, 2 actions, 2 s
+    Session started: chat
+    Session ended: success, 1 action, 2 s
+    ");
+}
+
+#[test]
 fn what_was_not_published_leaves_no_gap() {
     let mut log = log("hunter2hunter2");
     let mut events = vec![log.start(start(), &job(), "", 1).unwrap().event];

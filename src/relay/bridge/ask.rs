@@ -26,7 +26,11 @@ pub(super) fn read(uri: &Uri, streams: bool) -> Result<Asked, Refusal> {
     for (name, value) in url.query_pairs() {
         match &*name {
             "filter" => filters.push(filter(&value)?),
-            "after" if streams && after.is_none() => after = Some(number("after", &value)?),
+            "after" if streams => {
+                if after.replace(number("after", &value)?).is_some() {
+                    return Err(twice(&name));
+                }
+            }
             "since" | "until" | "limit" => {
                 let value = json!(number(&name, &value)?);
                 if fields.insert(name.to_string(), value).is_some() {
@@ -53,9 +57,7 @@ pub(super) fn read(uri: &Uri, streams: bool) -> Result<Asked, Refusal> {
                 let letter = tag.strip_prefix('#').unwrap_or(tag);
                 if !matches!(letter.as_bytes(), [letter] if letter.is_ascii_alphabetic()) {
                     let name: String = name.chars().take(32).collect();
-                    return Err(Refusal::bad(format!(
-                        "there is no parameter {name:?}, or it is here twice"
-                    )));
+                    return Err(Refusal::bad(format!("there is no parameter {name:?}")));
                 }
                 // Whole: a tag's value may hold a comma.
                 add(&mut fields, &format!("#{letter}"), json!(&*value));
@@ -74,7 +76,7 @@ pub(super) fn read(uri: &Uri, streams: bool) -> Result<Asked, Refusal> {
 }
 
 fn filter(json: &str) -> Result<Filter, Refusal> {
-    let filter = nip01::parse_filter(json);
+    let filter = nip01::parse_known_filter(json);
     filter.map_err(|error| Rejection::Filter(error.to_string()).into())
 }
 
@@ -156,6 +158,8 @@ mod tests {
             "filter=",
             "filter=[]",
             "filter={\"kinds\":1}",
+            "filter={\"kindz\":[1],\"limit\":1}",
+            "filter={\"kinds\":[1],\"x\":1}",
             "filter={}&kinds=1",
             "after=1",
             "ee=1",
@@ -167,5 +171,22 @@ mod tests {
                 .replace('}', "%7D");
             assert!(of(&query).is_err(), "{query}");
         }
+    }
+
+    #[test]
+    fn it_is_said_whether_a_parameter_is_not_there_or_there_twice() {
+        let said = |query: &str| {
+            let uri = format!("/events/stream?{query}").parse().unwrap();
+            match read(&uri, true).unwrap_err() {
+                Refusal::Http { sentence, .. } => sentence,
+                Refusal::Relay(rejection) => rejection.to_string(),
+            }
+        };
+        let said = ["author=x", "after=1&after=2", "since=1&since=2"].map(said);
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        there is no parameter "author"
+        after is here twice
+        since is here twice
+        "#);
     }
 }

@@ -60,9 +60,13 @@ struct Asker {
     place: Option<OwnedSemaphorePermit>,
 }
 
-/// Whether a path is the bridge's.
+/// Whether a path is the bridge's, also one below it that there is not: who asks there expects JSON.
 pub(super) fn is_ours(path: &str) -> bool {
-    matches!(path, EVENTS | STREAM | OPENAPI)
+    let below = |path: &str| path.starts_with('/');
+    path == OPENAPI
+        || path
+            .strip_prefix(EVENTS)
+            .is_some_and(|rest| rest.is_empty() || below(rest))
 }
 
 /// Answers a request for the bridge.
@@ -72,9 +76,17 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     sender: Sender,
 ) -> Reply {
-    let mut reply = route(shared, line, request, sender)
-        .await
-        .unwrap_or_else(Refusal::into_reply);
+    let reply = route(shared, line, request, sender).await;
+    for_nobody_else(reply.unwrap_or_else(Refusal::into_reply))
+}
+
+/// Answers a request that is refused before anybody looks at what it asks for.
+pub(super) fn refused(status: StatusCode, why: &str) -> Reply {
+    for_nobody_else(Refusal::new(status, why).into_reply())
+}
+
+/// An answer that no page of another origin and no cache takes.
+fn for_nobody_else(mut reply: Reply) -> Reply {
     let headers = reply.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -100,6 +112,12 @@ async fn route(
     sender: Sender,
 ) -> Result<Reply, Refusal> {
     let path = request.uri().path().to_owned();
+    if !matches!(path.as_str(), EVENTS | STREAM | OPENAPI) {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("there is nothing here; there are {EVENTS}, {STREAM} and {OPENAPI}"),
+        ));
+    }
     let methods = match path.as_str() {
         EVENTS => "GET, HEAD, POST, OPTIONS",
         _ => "GET, HEAD, OPTIONS",

@@ -17,9 +17,9 @@ use tar::{Archive, Entry, EntryType};
 use super::{
     ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, Heard, LOG_N, LOG_N_OF_A_KEY, MoveError,
     Moved, STATE, Sort, VERSION, all_done, is_moved, tell,
-    unfinished::{UnfinishedHome, sync_folder},
+    unfinished::{Above, UnfinishedHome, sync_folder},
 };
-use crate::{keys::Keyring, server::Offline};
+use crate::{coordinator::Workspaces, keys::Keyring, server::Offline};
 
 /// No description, key or code is longer.
 const SMALL: u64 = 4096;
@@ -41,10 +41,12 @@ pub fn import(
     if holds_something(home)? {
         return Err(MoveError::NotEmpty);
     }
+    let _above = Above::make(home)?;
     let unfinished = UnfinishedHome::begin(home)?;
     let made = unfinished.home();
     let mut filled = fill(&made, from, password, heard)?;
     filled.moved.entries = look(&made, &filled)?;
+    Workspaces::new(made.clone()).give_to_the_agents()?;
     sync(&made)?;
     // Fails when something came into it meanwhile.
     fs::rename(&made, home).map_err(|error| match holds_something(home) {
@@ -72,8 +74,17 @@ fn holds_something(home: &Path) -> Result<bool, MoveError> {
     }
 }
 
+/// What could not be read of an archive. What the reader of archives says of it quotes the file, which may be anything.
 fn cut(error: io::Error) -> MoveError {
-    MoveError::NotOne(error.to_string())
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    match error.kind() {
+        UnexpectedEof => MoveError::NotOne("it ends too early".to_owned()),
+        Other | InvalidData | InvalidInput => {
+            tracing::debug!(%error, "not an archive");
+            MoveError::NotOne("it is not written as one".to_owned())
+        }
+        _ => MoveError::Archive(error),
+    }
 }
 
 fn changed(what: impl Into<String>) -> MoveError {

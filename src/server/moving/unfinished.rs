@@ -259,6 +259,38 @@ fn keep(path: &Path) -> Result<Cleared, MoveError> {
     Err(MoveError::InTheWay(path.to_owned()))
 }
 
+/// The folders above a home that were made for it. Those that hold nothing go again when this is dropped.
+pub(super) struct Above(Vec<PathBuf>);
+
+impl Above {
+    /// Makes those that are missing.
+    pub(super) fn make(home: &Path) -> Result<Self, MoveError> {
+        let missing = home.ancestors().skip(1);
+        let missing: Vec<&Path> = missing
+            .take_while(|path| fs::symlink_metadata(path).is_err())
+            .collect();
+        let mut made = Self(Vec::new());
+        // The outermost first; what another makes at the same time is another's.
+        for path in missing.into_iter().rev() {
+            match folder(path) {
+                Ok(()) => made.0.push(path.to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(at(path, error)),
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // It fails where something is in it.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
 /// The folder in which an import makes a home.
 pub(super) struct UnfinishedHome {
     root: PathBuf,
@@ -347,7 +379,11 @@ fn beside(home: &Path) -> Result<Vec<PathBuf>, MoveError> {
     };
     let begins = named(Path::new(name), IMPORTING);
     let mut found = Vec::new();
-    for entry in fs::read_dir(parent).map_err(|source| at(parent, source))? {
+    let there = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        there => there.map_err(|source| at(parent, source))?,
+    };
+    for entry in there {
         let entry = entry?;
         let name = entry.file_name();
         if name.as_bytes().starts_with(begins.as_os_str().as_bytes()) {

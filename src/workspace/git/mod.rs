@@ -10,7 +10,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, lchown},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::index::Entry;
 use super::{
-    Error, ObjectId, Workspace, history,
+    Error, ObjectId, Workspace, history, inventory,
     ladder::{Ladder, look},
     objects::{Kind, PackWriter, TreeEntry, encode_tree, is_ref_name, write_durably},
     snapshot::cache::Stamp,
@@ -148,8 +148,8 @@ impl Workspace {
         let new = self.dir.join("git.new");
         self.clear("git.new")?;
         self.build(plant, &new)?;
-        if let Some((user, group)) = self.owner {
-            chown_all(&new, user, group).map_err(Error::io("giving away", &new))?;
+        if let Some(owner) = self.owner {
+            inventory::give(&new, owner).map_err(Error::io("giving away", &new))?;
         }
         for _ in 0..3 {
             match renameat(CWD, &new, &self.root, ".git") {
@@ -180,7 +180,7 @@ impl Workspace {
         };
         let removed = if metadata.is_dir() {
             // An agent made it: it may be as deep as it likes.
-            super::inventory::remove(&path)
+            inventory::remove(&path)
         } else {
             fs::remove_file(&path)
         };
@@ -378,18 +378,4 @@ impl Packing<'_> {
             .unwrap_or_default()
             .into_iter()
     }
-}
-
-/// Gives everything below a folder that only we write to somebody.
-fn chown_all(path: &Path, user: u32, group: u32) -> io::Result<()> {
-    let mut waiting = vec![path.to_owned()];
-    while let Some(path) = waiting.pop() {
-        lchown(&path, Some(user), Some(group))?;
-        if path.symlink_metadata()?.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                waiting.push(entry?.path());
-            }
-        }
-    }
-    Ok(())
 }

@@ -191,7 +191,7 @@ async fn an_export_that_is_killed_leaves_the_home_whole_and_no_half_backup() {
                 Some(1),
                 "half a backup was taken for one"
             );
-            assert_eq!(std::fs::read_dir(place.path("taken")).unwrap().count(), 0);
+            assert!(!place.path("taken").exists());
         }
         if file.exists() {
             // It came in time.
@@ -409,7 +409,7 @@ async fn ctrl_c_leaves_nothing_behind() {
         !place.beside("home.importing-").is_empty()
     });
     assert_eq!(place.beside("home.importing-"), Vec::<PathBuf>::new());
-    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0);
+    assert!(!home.exists());
     ok(&place.import(&home, "home.tar", "password"));
 }
 

@@ -84,6 +84,7 @@ async fn what_is_not_understood_is_refused() {
         "?filter=%7B%7D&kinds=1",
         "?after=0",
         "?filter={}&filter={}&filter={}",
+        "?filter={%22kindz%22:[1],%22limit%22:1}",
         "?%23xx=1",
         "?search=x",
     ] {
@@ -109,7 +110,10 @@ async fn what_is_not_understood_is_refused() {
         assert_eq!(answer.status, 405);
         assert_eq!(answer.header("allow"), Some(allow));
     }
-    assert_eq!(bus.read("/", "").await.status, 404);
+    for below in ["/", "/none"] {
+        let answer = bus.read(below, "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "invalid"));
+    }
 }
 
 #[tokio::test]
