@@ -4,6 +4,7 @@ mod confirmed;
 mod crash;
 mod down;
 mod foreign;
+mod inputs;
 mod named;
 mod off;
 mod others;
