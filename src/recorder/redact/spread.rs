@@ -1,8 +1,9 @@
 //! Known values over several lines or with other letters between: what is copied out of a terminal, wrapped at a column or
 //! put into a string of a program. The keys of this host are found in whatever way their bytes are usually written.
 //!
-//! One pass over the text, in which only letters, digits and the four signs of base64 count, in any case. Ten of them in a
-//! row tell whether a value may end there; only then it is compared as a whole.
+//! Every eighth place of a text is looked at for a piece of a value: wherever it is broken, one piece is long enough to be
+//! met. Only a text with such a piece is read as a whole. There only letters, digits and the four signs of base64 count;
+//! ten of them in a row tell whether a value may end there.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -10,13 +11,15 @@ use nostr::{FromBech32 as _, SecretKey};
 
 use super::{MARK, spellings};
 
-/// Shorter values are not looked for over several lines: their letters may follow each other in prose.
-const SHORTEST: usize = 20;
+/// Of what is so long and in two pieces, one has 15 characters, and eight of them are at an eighth place.
+const SHORTEST: usize = 31;
+/// How much is looked at at once, and how far apart.
+const PIECE: usize = 8;
 /// So many characters tell where a value may end, and at least how long a beginning is that is held back.
 const TAIL: usize = 10;
 const TAIL_MASK: u64 = (1 << (6 * TAIL)) - 1;
-/// Bits of the table that is asked first, as a power of two.
-const BITS: u32 = 14;
+/// Bits of the tables that are asked first, as a power of two.
+const BITS: u32 = 17;
 
 /// What a character counts as: its number without regard to case, or nothing at all.
 const COUNTS: [u8; 256] = {
@@ -55,8 +58,10 @@ pub(super) struct Spread {
     /// The last [`TAIL`] characters of each, sorted, and the first.
     tails: Vec<(u64, usize)>,
     heads: Vec<(u64, usize)>,
-    /// Which tails there are, by some bits of them.
-    table: Box<[u64]>,
+    tail_table: Table,
+    /// All pieces of each, sorted, in small letters.
+    pieces: Vec<u64>,
+    piece_table: Table,
     longest: usize,
 }
 
@@ -79,17 +84,17 @@ impl Spread {
         };
         let tails = ends(|text| &text[text.len() - TAIL..]);
         let heads = ends(|text| &text[..TAIL]);
-        let mut table = vec![0; (1 << BITS) / 64].into_boxed_slice();
-        for (tail, _) in &tails {
-            let bit = bit(*tail);
-            table[bit / 64] |= 1 << (bit % 64);
-        }
         let longest = all.iter().map(|way| way.text.len()).max().unwrap_or(0);
+        let mut pieces: Vec<u64> = all.iter().flat_map(Written::pieces).collect();
+        pieces.sort_unstable();
+        pieces.dedup();
         Self {
+            tail_table: tails.iter().map(|(tail, _)| *tail).collect(),
+            piece_table: pieces.iter().copied().collect(),
             all,
             tails,
             heads,
-            table,
+            pieces,
             longest,
         }
     }
@@ -113,7 +118,7 @@ impl Spread {
     /// Where values are.
     fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        if self.all.is_empty() || text.len() < SHORTEST {
+        if self.all.is_empty() || text.len() < SHORTEST || !self.may_hold(text) {
             return found;
         }
         let mut last = 0;
@@ -127,8 +132,7 @@ impl Spread {
                 continue;
             }
             last = (last << 6 | u64::from(number)) & TAIL_MASK;
-            let bit = bit(last);
-            if self.table[bit / 64] >> (bit % 64) & 1 == 1
+            if self.tail_table.may_have(last)
                 && let Some(start) = self.start(text, at, last)
             {
                 found.push(start..at + 1);
@@ -136,6 +140,15 @@ impl Spread {
             }
         }
         found
+    }
+
+    /// Whether there is a piece of a value.
+    fn may_hold(&self, text: &[u8]) -> bool {
+        let (places, _) = text.as_chunks::<PIECE>();
+        places.iter().any(|place| {
+            let piece = folded(*place);
+            self.piece_table.may_have(piece) && self.pieces.binary_search(&piece).is_ok()
+        })
     }
 
     /// Where the longest value begins whose last character is at `end`.
@@ -180,6 +193,23 @@ impl Written {
         Self { text, folds: true }
     }
 
+    /// All its pieces, as they may stand in a text: in both alphabets of base64, and dumped byte by byte.
+    fn pieces(&self) -> Vec<u64> {
+        let other = |byte: &u8| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            byte => *byte,
+        };
+        let mut texts = vec![self.text.to_vec(), self.text.iter().map(other).collect()];
+        if self.folds {
+            let bytes: Vec<&[u8]> = self.text.chunks(2).collect();
+            texts.extend([bytes.join(&b' '), bytes.join(&b':')]);
+        }
+        let windows = texts.iter().flat_map(|text| text.windows(PIECE));
+        let windows = windows.filter_map(|window| window.try_into().ok());
+        windows.map(folded).collect()
+    }
+
     fn same(&self, is: u8, should: u8) -> bool {
         is == should
             || COUNTS[usize::from(is)] == COUNTS[usize::from(should)]
@@ -216,13 +246,10 @@ fn written(secret: &str) -> Vec<Written> {
     ways.extend(spellings::base64(secret.as_bytes()).map(Written::exactly));
     let key = SecretKey::from_hex(secret).or_else(|_| SecretKey::from_bech32(secret));
     if let Ok(key) = key {
-        let hex = key.to_secret_hex();
-        ways.extend(spellings::base64(key.as_secret_bytes()).map(Written::exactly));
-        let capitals = hex.to_uppercase();
-        ways.extend(spellings::base64(capitals.as_bytes()).map(Written::exactly));
         // These stand in the place of what is the same in this case only.
         ways.retain(|way| way.text[..] != *secret.as_bytes());
-        ways.push(Written::in_any_case(hex));
+        ways.extend(spellings::base64(key.as_secret_bytes()).map(Written::exactly));
+        ways.push(Written::in_any_case(key.to_secret_hex()));
         ways.push(Written::in_any_case(secret));
     }
     ways.retain(|way| way.text.len() >= SHORTEST);
@@ -251,9 +278,34 @@ fn ways(ends: &[(u64, usize)], end: u64) -> impl Iterator<Item = usize> {
     same.map(|(_, way)| *way)
 }
 
-/// Which bit of the table stands for the end of a value.
-const fn bit(tail: u64) -> usize {
-    (tail.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+/// A piece in small letters; what becomes of other characters does not matter, as long as it is always the same.
+const fn folded(piece: [u8; PIECE]) -> u64 {
+    u64::from_le_bytes(piece) | 0x2020_2020_2020_2020
+}
+
+/// Tells of most numbers that they are not among some.
+struct Table(Box<[u64]>);
+
+impl Table {
+    const fn bit(number: u64) -> usize {
+        (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+    }
+
+    fn may_have(&self, number: u64) -> bool {
+        let bit = Self::bit(number);
+        self.0[bit / 64] >> (bit % 64) & 1 == 1
+    }
+}
+
+impl FromIterator<u64> for Table {
+    fn from_iter<T: IntoIterator<Item = u64>>(numbers: T) -> Self {
+        let mut table = vec![0; (1 << BITS) / 64].into_boxed_slice();
+        for number in numbers {
+            let bit = Self::bit(number);
+            table[bit / 64] |= 1 << (bit % 64);
+        }
+        Self(table)
+    }
 }
 
 #[cfg(test)]
@@ -284,8 +336,7 @@ mod tests {
             base64::STANDARD_NO_PAD.encode(bytes),
             base64::URL_SAFE.encode(bytes),
             base64::STANDARD.encode(&hex),
-            base64::STANDARD.encode(format!("{}\n", hex.to_uppercase())),
-            base64::STANDARD.encode(format!("a{}", &nsec)),
+            base64::STANDARD.encode(format!("a{nsec}")),
             hex,
             nsec,
         ]
@@ -307,9 +358,7 @@ mod tests {
             pieces(16, "\",\n \""),
             pieces(76, "\\n"),
             pieces(24, "\\\\r\\\\n"),
-            pieces(2, " "),
-            pieces(2, ":"),
-            pieces(1, "\u{a0}"),
+            pieces(17, "\u{a0}"),
         ]
     }
 
@@ -319,7 +368,12 @@ mod tests {
             let keys = Keys::generate();
             let redactor = super::super::Redactor::new(crate::keys::keyring::spellings(&keys));
             for way in ways(&keys) {
-                for stands in stands(&way) {
+                let mut stands = stands(&way);
+                if way.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    let bytes: Vec<_> = (0..32).map(|at| &way[2 * at..2 * at + 2]).collect();
+                    stands.extend([bytes.join(" "), bytes.join(":")]);
+                }
+                for stands in stands {
                     let clean = redactor
                         .redact(&format!("It is <{stands}>, \u{e9}."))
                         .into_owned();
@@ -357,10 +411,13 @@ mod tests {
 
     #[test]
     fn what_no_value_ends_with_stays() {
-        let token = "tok-0123456789abcdefghij".to_owned();
+        let token = "tok-0123456789abcdefghijklmnopqrstuv".to_owned();
         let spread = Spread::of(&[token.clone(), "a short one".to_owned()]);
         let redact = |text: &str| spread.redact(Cow::Borrowed(text)).into_owned();
-        assert_eq!(redact("tok-01234\n  56789abcdefghij."), format!("{MARK}."));
+        assert_eq!(
+            redact("tok-01234\n  56789abcdefghijklmnopqrstuv."),
+            format!("{MARK}.")
+        );
         // Its own case counts, and all of it has to be there.
         for innocent in [
             token.to_uppercase(),
