@@ -9,7 +9,7 @@ mod offline;
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -52,6 +52,8 @@ pub const LOCK_FILE: &str = "lock";
 
 /// The folder in a home that holds the record.
 const EVENTS: &str = "events";
+/// What the system says where IPv6 is switched off.
+const NO_SUCH_FAMILY: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 
 /// Where a running treefort is, for programs of the same owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,9 @@ pub struct RunFile {
     pub pid: u32,
     /// The relay's key in hexadecimal: who answers there must prove to hold it.
     pub relay: String,
+    /// Another program may be where `localhost` leads.
+    #[serde(default)]
+    pub localhost_is_taken: bool,
 }
 
 /// Why treefort could not start or go on.
@@ -139,8 +144,8 @@ pub struct Server {
     home: PathBuf,
     address: SocketAddr,
     listener: TcpListener,
-    /// On the IPv6 loopback, where `localhost` may lead a browser first.
-    other: Option<TcpListener>,
+    /// On the other loopback, where `localhost` may lead a browser first.
+    beside: Beside,
     relay: Relay,
     runtime: Arc<dyn Runtime>,
     coordinator: Coordinator,
@@ -179,6 +184,8 @@ impl Server {
             source,
         })?;
 
+        let beside = Beside::of(address).await;
+
         let redactor = Arc::new(Redactor::of_host(&keyring));
         let operator = keyring.operator().public_key();
         let admission = Arc::new(Admission::new(operator, config.jobs.admit));
@@ -190,6 +197,9 @@ impl Server {
         };
         let relay = Relay::start(config.relay, store, identity, admission.clone())?;
         relay.offer_search(home.join("search"))?;
+        if beside.localhost == Localhost::Ours {
+            relay.answers_for_localhost();
+        }
         let home_id = keyring.relay().public_key().to_hex()[..16].to_owned();
         let runtime: Arc<dyn Runtime> =
             Arc::new(ChosenRuntime::new(&home_id, home, &config.sandbox));
@@ -273,13 +283,14 @@ impl Server {
             address: reachable(address),
             pid: std::process::id(),
             relay: relay_key,
+            localhost_is_taken: beside.localhost == Localhost::Taken,
         };
         write_run_file(home, &run)?;
         Ok(Self {
             home: home.to_owned(),
             address,
             listener,
-            other: beside(address).await,
+            beside,
             relay,
             runtime,
             coordinator,
@@ -293,6 +304,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether another program may be where `localhost` and this port lead.
+    #[must_use]
+    pub fn localhost_is_taken(&self) -> bool {
+        self.beside.localhost == Localhost::Taken
     }
 
     /// What makes the link that `up` prints.
@@ -318,7 +335,7 @@ impl Server {
         let Self {
             home,
             listener,
-            other,
+            beside,
             relay,
             runtime,
             mut coordinator,
@@ -337,7 +354,7 @@ impl Server {
                 () = shutdown.cancelled() => break Ok(()),
                 failed = coordinator.failed() => break failed.map_err(Error::from),
                 () = relay.broken() => break Err(Error::Broken),
-                accepted = accept(&listener, other.as_ref()) => match accepted {
+                accepted = accept(&listener, beside.listener.as_ref()) => match accepted {
                     Ok((stream, peer)) => {
                         let (relay, front) = (relay.clone(), front.clone());
                         connections.spawn(async move { relay.serve(stream, peer, Some(&*front)).await });
@@ -378,23 +395,55 @@ async fn accept(
     }
 }
 
-/// The same port of the IPv6 loopback: nobody else shall answer there to who types `localhost`.
-async fn beside(address: SocketAddr) -> Option<TcpListener> {
-    if address.ip() != Ipv4Addr::LOCALHOST {
-        return None;
-    }
-    match TcpListener::bind((Ipv6Addr::LOCALHOST, address.port())).await {
-        Ok(listener) => Some(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            tracing::warn!(
-                port = address.port(),
-                "another program has this port of [::1]; use 127.0.0.1 and not localhost"
-            );
-            None
+/// The same port of the other loopback: nobody else shall answer there to who types `localhost`.
+struct Beside {
+    /// Where `localhost` may lead a browser first.
+    listener: Option<TcpListener>,
+    localhost: Localhost,
+}
+
+/// Who is where `localhost` and our port lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Localhost {
+    /// Nobody but us.
+    Ours,
+    /// Another program may be on one of the loopbacks.
+    Taken,
+    /// Nobody looked: we do not listen there ourselves, or in a way that does not tell.
+    Unknown,
+}
+
+impl Beside {
+    async fn of(address: SocketAddr) -> Self {
+        let other: IpAddr = match address.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
+            _ => return Self::none(Localhost::Unknown),
+        };
+        let error = match TcpListener::bind((other, address.port())).await {
+            Ok(listener) => {
+                return Self {
+                    listener: Some(listener),
+                    localhost: Localhost::Ours,
+                };
+            }
+            Err(error) => error,
+        };
+        let is_none = error.kind() == io::ErrorKind::AddrNotAvailable
+            || error.raw_os_error() == Some(NO_SUCH_FAMILY);
+        if is_none {
+            tracing::debug!(%error, %other, "there is no such loopback");
+            return Self::none(Localhost::Ours);
         }
-        Err(error) => {
-            tracing::debug!(%error, "there is no IPv6 loopback");
-            None
+        let port = address.port();
+        tracing::warn!(%error, %other, port, "another program may be behind localhost");
+        Self::none(Localhost::Taken)
+    }
+
+    const fn none(localhost: Localhost) -> Self {
+        Self {
+            listener: None,
+            localhost,
         }
     }
 }

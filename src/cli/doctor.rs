@@ -290,6 +290,9 @@ async fn running_check(home: &Home) -> Check {
     let found = match home.running() {
         Ok(None) => Found::Fine("not running; commands start it when they need it".to_owned()),
         Ok(Some(running)) => match client::prove(&running).await {
+            Ok(_) if running.localhost_is_taken => {
+                Found::Note(format!("running; {}", launch::taken(running.address)))
+            }
             Ok(relay) => Found::Fine(format!("running at {}", relay.web())),
             Err(client::Error::Imposter { address }) => Found::Wrong(
                 Kind::Unreachable,

@@ -26,6 +26,9 @@ pub struct Running {
     pub pid: u32,
     /// The relay's key.
     pub relay: PublicKey,
+    /// Another program may be where `localhost` leads.
+    #[serde(default)]
+    pub localhost_is_taken: bool,
 }
 
 /// The version of `run.json` that this program reads.

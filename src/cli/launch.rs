@@ -222,6 +222,7 @@ pub fn fleeting(config: &mut Config) {
 pub struct Own {
     address: SocketAddr,
     page: server::PageLink,
+    localhost_is_taken: bool,
     clients: crate::relay::Relay,
     shutdown: CancellationToken,
     task: AbortOnDropHandle<Result<(), server::Error>>,
@@ -235,6 +236,7 @@ impl Own {
     pub async fn start(home: &Home, config: Config, role: Role) -> Result<Self, server::Error> {
         let server = Box::pin(Server::bind(home.dir(), config, role)).await?;
         let (address, clients, page) = (server.address(), server.relay(), server.page());
+        let localhost_is_taken = server.localhost_is_taken();
         let shutdown = CancellationToken::new();
         let serving = server
             .run(shutdown.clone())
@@ -243,6 +245,7 @@ impl Own {
         Ok(Self {
             address,
             page,
+            localhost_is_taken,
             clients,
             shutdown,
             task,
@@ -253,6 +256,12 @@ impl Own {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What a person has to know when another program may be where `localhost` leads.
+    #[must_use]
+    pub fn taken(&self) -> Option<String> {
+        self.localhost_is_taken.then(|| taken(self.address))
     }
 
     /// What makes links to its page that work once.
@@ -302,6 +311,15 @@ impl Own {
                 .hint("what it could not write down now, the next start writes down")),
         }
     }
+}
+
+/// What a person has to know when another program may be where `localhost` leads.
+#[must_use]
+pub fn taken(address: SocketAddr) -> String {
+    format!(
+        "another program has port {} of `localhost`: use http://{address}, and nothing that is proved for `localhost` is taken",
+        address.port()
+    )
 }
 
 /// A server that did not end.

@@ -71,6 +71,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             if link.is_some() {
                 output::progress("that link opens the page once; `treefort page` opens it again");
             }
+            if let Some(taken) = own.taken() {
+                output::sentence(&taken);
+            }
         }
         failed = own.failed() => return failed,
         () = &mut stopped => return stop(own).await,

@@ -1,6 +1,6 @@
 //! What a job says to its agent: its inputs resolved, and the conversation before it.
 
-use nostr::{Event, EventId, Filter, Kind, PublicKey};
+use nostr::{Event, EventId, Filter, Kind};
 
 use super::{
     attached::{self, Attached},
@@ -11,7 +11,7 @@ use crate::{
     nips::{
         kind,
         nip90::{Input, JobRequest, Scheme},
-        reference::tag_value,
+        reference::named_keys,
     },
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn asked(context: &Context, request: &JobRequest) -> Result<Ask
     })
 }
 
-/// Resolves a job's inputs, in order, to what its customer could itself read.
+/// Resolves a job's inputs, in order, to what its customer may have.
 async fn said(context: &Context, request: &JobRequest) -> Result<String, Failure> {
     let mut parts = Vec::with_capacity(request.inputs.len());
     for input in &request.inputs {
@@ -89,7 +89,7 @@ async fn event_text(
     // Whether it is missing or private must look the same to a customer.
     let missing = || Failure::new("input", format!("input event {id} was not found"));
     let event = get(context, id).await?.ok_or_else(missing)?;
-    if !may_read(context, &request.customer, &event) {
+    if !may_read(context, request, &event) {
         return Err(missing());
     }
     Ok(event.content)
@@ -112,27 +112,35 @@ async fn job_text(
     {
         return keep_private(&record, request.scheme).map(|()| answer);
     }
-    // Somebody else's job: its result, if the customer could read that itself.
+    // Somebody else's job: its result, if the customer may have that.
     let filter = Filter::new().event(*id).limit(50);
     let results = context.relay.query(filter).await.map_err(unavailable)?;
     results
         .into_iter()
         .filter(|event| kind::is_job_result(event.kind))
-        .find(|event| {
-            Scheme::of(event) == Scheme::Plain && may_read(context, &request.customer, event)
-        })
+        .find(|event| Scheme::of(event) == Scheme::Plain && may_read(context, request, event))
         .map(|event| event.content)
         .ok_or_else(missing)
 }
 
-/// Whether a customer could have read an event by itself.
-fn may_read(context: &Context, customer: &PublicKey, event: &Event) -> bool {
-    let named = event.pubkey == *customer
-        || tag_value(event, "p").is_some_and(|key| key == customer.to_hex());
+/// Whether an event may be given to a customer: what it wrote or what names it, and the rest of the record only to who
+/// could have read it here.
+fn may_read(context: &Context, request: &JobRequest, event: &Event) -> bool {
     if event.kind == Kind::from(kind::GIFT_WRAP) || Scheme::of(event).is_private() {
         return false;
     }
-    named || context.admission.is_admitted(customer) || context.relay.is_open_to_read()
+    event.pubkey == request.customer
+        || named_keys(event).contains(&request.customer)
+        || reads_everything(context, request)
+}
+
+/// Whether who asks reads the whole record anyway: the owner, and whom the owner admitted when the job was brought here.
+/// One that a relay passed on is answered there, by who may never have been on this machine. Anybody else might be a
+/// program or a page that no more than asks: that the record can be read here without a key is no promise to it.
+fn reads_everything(context: &Context, request: &JobRequest) -> bool {
+    let came_from = context.state.sync_came_from(&request.id);
+    request.customer == context.admission.operator()
+        || context.admission.is_admitted(&request.customer) && matches!(came_from, Ok(None))
 }
 
 /// The conversation before a job, oldest first, within the bounds.

@@ -72,6 +72,15 @@ pub fn names(url: &str, known: &str) -> bool {
     matches!(url.scheme(), "ws" | "wss") && port && canonical(host) == canonical(known_host)
 }
 
+/// Whether an answer is for a loopback by a name that may lead to the other one, where another program may be.
+#[must_use]
+pub fn is_for_localhost(event: &Event) -> bool {
+    let relay = first_tag(event, "relay").unwrap_or_default();
+    let url = Url::parse(relay).ok();
+    let host = url.as_ref().and_then(|url| url.host_str());
+    host.is_some_and(|host| host != "127.0.0.1" && canonical(host) == "localhost")
+}
+
 fn canonical(host: &str) -> String {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     match host.as_str() {
@@ -107,6 +116,21 @@ mod tests {
         for relay in ["wss://relay.example", "ws://relay.example/"] {
             let event = answer(22242, relay, "c");
             assert_eq!(check(&event, "c", &["x", "relay.example"], 10_000), Ok(()));
+        }
+    }
+
+    #[test]
+    fn knows_which_answers_another_loopback_may_have_asked_for() {
+        for (relay, is) in [
+            ("ws://localhost:4869", true),
+            ("ws://LOCALHOST.:4869/", true),
+            ("ws://[::1]:4869", true),
+            ("ws://127.0.0.1:4869", false),
+            ("wss://relay.example", false),
+            ("", false),
+        ] {
+            let event = answer(22242, relay, "c");
+            assert_eq!(is_for_localhost(&event), is, "{relay}");
         }
     }
 

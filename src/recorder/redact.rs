@@ -1,8 +1,9 @@
 //! Redaction: secrets are cut out of text before it is signed, because a signed event cannot be changed.
 //!
 //! Two sources: values that this host knows to be secret (its keys, provider keys from the environment), in
-//! every spelling that `spellings.rs` knows, and the shapes of `shapes.rs`. The corpus of what goes and what
-//! stays is in `tests.rs`. Text is redacted before it is cut to a bound, so that no cut can hide a secret.
+//! every spelling that `spellings.rs` knows, also over several lines (`spread.rs`), and the shapes of `shapes.rs`.
+//! The corpus of what goes and what stays is in `tests.rs`. Text is redacted before it is cut to a bound, so that no
+//! cut can hide a secret.
 
 use std::{
     borrow::Cow,
@@ -12,11 +13,12 @@ use std::{
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use self::shapes::Shapes;
+use self::{shapes::Shapes, spread::Spread};
 use crate::{keys::Keyring, nips::Draft};
 
 mod shapes;
 mod spellings;
+mod spread;
 
 /// What stands in the place of a secret.
 pub const MARK: &str = "[redacted]";
@@ -33,6 +35,7 @@ pub struct Redactor {
 struct Known {
     secrets: Vec<String>,
     finder: Finder,
+    spread: Spread,
 }
 
 /// Finds every spelling of the known values.
@@ -123,6 +126,7 @@ impl Known {
         self.secrets.dedup();
         let spellings: Vec<String> = self.secrets.iter().flat_map(|s| spellings::of(s)).collect();
         self.finder = Finder::of(spellings, quick);
+        self.spread = Spread::of(&self.secrets);
     }
 }
 
@@ -174,12 +178,9 @@ impl Redactor {
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         // Known ones first: what a shape cuts out of one would leave its rest.
-        let text = self
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .finder
-            .redact(text);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let text = known.spread.redact(known.finder.redact(text));
+        drop(known);
         self.shapes.redact(text)
     }
 
@@ -228,7 +229,13 @@ impl Redactor {
     /// space, and nothing while that would end inside something that turns out to be a secret.
     #[must_use]
     pub fn shown(&self, text: &str) -> Option<String> {
-        let part = self.redact(&text[..settled(text)]).into_owned();
+        let settled = &text[..settled(text)];
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        // Of a value over several lines the first ones have an end, and say as much as half of it.
+        let begun = known.spread.begun(settled);
+        drop(known);
+        let part = self.redact(&settled[..begun.unwrap_or(settled.len())]);
+        let part = part.into_owned();
         // Where a secret reaches over the cut, the whole reads differently from the part.
         (!part.is_empty() && self.redact(text).starts_with(&part)).then_some(part)
     }

@@ -442,6 +442,11 @@ impl Connection {
             &[&reached.host, &local],
             now(),
         )
+        .and_then(|()| match nip42::is_for_localhost(&event) {
+            // Another program may be there, and pass on what was signed for it.
+            true if !self.shared.is_localhost(reached) => Err(nip42::AuthError::Relay),
+            _ => Ok(()),
+        })
         .map_err(Rejection::from)
         .and_then(|()| self.shared.ingest.verify(&event))
         .and_then(|()| self.client.rights.authenticated(event.pubkey));

@@ -31,11 +31,11 @@ mod verify;
 mod writer;
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -65,6 +65,7 @@ use self::{
     known::Known,
     lanes::Lanes,
     rate::Rates,
+    rights::Reached,
     writer::{Command, Parts, Writer},
 };
 use crate::{
@@ -171,10 +172,19 @@ struct Shared {
     streams: Arc<Semaphore>,
     bodies: bridge::Room,
     proofs: bridge::Proofs,
+    /// Whether nobody but us can be behind `localhost` and our port.
+    localhost: AtomicBool,
     open: AtomicUsize,
     broken: CancellationToken,
     stop: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Shared {
+    /// Whether nobody but us can be where `localhost` and the port of this connection lead.
+    fn is_localhost(&self, reached: &Reached) -> bool {
+        self.localhost.load(Ordering::Relaxed) || reached.local.ip() == Ipv6Addr::LOCALHOST
+    }
 }
 
 impl Drop for Shared {
@@ -234,6 +244,7 @@ impl Relay {
                 streams: Arc::new(Semaphore::new(config.max_streams)),
                 bodies: bridge::Room::default(),
                 proofs: bridge::Proofs::default(),
+                localhost: AtomicBool::new(false),
                 config,
                 store,
                 identity,
@@ -247,6 +258,11 @@ impl Relay {
                 threads: Mutex::new(threads.into()),
             }),
         })
+    }
+
+    /// Takes proofs that were made for `localhost`, too: for whoever made sure that it leads to nobody else.
+    pub fn answers_for_localhost(&self) {
+        self.shared.localhost.store(true, Ordering::Relaxed);
     }
 
     /// Offers the search of NIP-50, with its index in a folder of its own, unless the configuration says no.
@@ -403,12 +419,6 @@ impl Relay {
     /// Waits until the store could not be written: nothing is acknowledged after that.
     pub async fn broken(&self) {
         self.shared.broken.cancelled().await;
-    }
-
-    /// Whether any program on this machine may read.
-    #[must_use]
-    pub fn is_open_to_read(&self) -> bool {
-        self.shared.config.read == Read::Open
     }
 
     /// Follows the log from just after a sequence number; 0 is the beginning.

@@ -68,6 +68,22 @@ fn is_moved(name: &str) -> bool {
         })
 }
 
+/// Whether a link may be at a path of a home: among what agents and their authors made, where none is followed. Everywhere
+/// else treefort itself reads and writes, and a link in an archive would lead it to other files of whoever brings it in.
+fn may_be_link(path: &Path) -> bool {
+    let mut parts = path.iter().map(|part| part.to_str());
+    let mut next = || parts.next().flatten();
+    match next() {
+        Some("workspaces") => {
+            let _session = next();
+            matches!(next(), Some("tree" | "kept")) && parts.next().is_some()
+        }
+        // Below the folder of one agent: what is not followed when its image is built.
+        Some("agents") => parts.count() >= 2,
+        _ => false,
+    }
+}
+
 /// What an archive is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {

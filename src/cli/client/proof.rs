@@ -175,6 +175,7 @@ mod tests {
             address,
             pid: 1,
             relay: Keys::generate().public_key(),
+            localhost_is_taken: false,
         };
         assert!(matches!(prove(&running).await, Err(Error::Imposter { .. })));
         server.await.unwrap();

@@ -29,12 +29,21 @@ pub(super) fn of(secret: &str) -> Vec<String> {
     all.push(hex.to_uppercase());
     all.push(hex);
     for alphabet in [STANDARD, URL_SAFE] {
-        let inner = (0..3).map(|shift| base64_core(secret.as_bytes(), shift, alphabet));
+        let inner = base64_cores(secret.as_bytes(), alphabet);
         all.extend(inner.filter(|core| core.len() >= SHORTEST_BASE64));
     }
     let mut seen = std::collections::HashSet::new();
     all.retain(|spelling| seen.insert(spelling.clone()));
     all
+}
+
+/// What is the same in every base64 of a text with these bytes in it, in the standard alphabet.
+pub(super) fn base64(bytes: &[u8]) -> impl Iterator<Item = String> {
+    base64_cores(bytes, STANDARD)
+}
+
+fn base64_cores(bytes: &[u8], alphabet: &'static [u8; 64]) -> impl Iterator<Item = String> {
+    (0..3).map(move |shift| base64_core(bytes, shift, alphabet))
 }
 
 struct Percent(String);

@@ -56,7 +56,8 @@ impl Proofs {
             .uri()
             .path_and_query()
             .map_or("/", |path| path.as_str());
-        let urls = urls(reached, &shared.config.hosts, path);
+        let localhost = shared.is_localhost(reached);
+        let urls = urls(reached, &shared.config.hosts, localhost, path);
         let now = Timestamp::now().as_secs();
         let method = request.method().as_str();
         if !(urls.iter()).any(|url| nip98::is_for(&event, url, method, now)) {
@@ -85,11 +86,11 @@ impl Proofs {
     }
 }
 
-/// The URLs under which a request may be signed: our own address, the name that was used if it leads to our own port,
-/// and the names that the owner gave, behind which there may be a proxy.
+/// The URLs under which a request may be signed: our own address, `localhost` when nobody else can be behind it, and the
+/// names that the owner gave, behind which there may be a proxy.
 ///
-/// A port that is not ours is not taken from `Host`: who has it could pass on what was signed for it.
-fn urls(reached: &Reached, hosts: &[String], path: &str) -> Vec<String> {
+/// Neither a port nor an address that is not ours is taken from `Host`: who has it could pass on what was signed for it.
+fn urls(reached: &Reached, hosts: &[String], localhost: bool, path: &str) -> Vec<String> {
     let local = std::net::SocketAddr::new(reached.local.ip().to_canonical(), reached.local.port());
     let mut urls = vec![format!("http://{local}{path}")];
     let host = &reached.host;
@@ -97,10 +98,11 @@ fn urls(reached: &Reached, hosts: &[String], path: &str) -> Vec<String> {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
         _ => (host.as_str(), Some(80)),
     };
+    let is_localhost = name.eq_ignore_ascii_case("localhost") || name == "[::1]";
     if hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
         urls.push(format!("https://{host}{path}"));
         urls.push(format!("http://{host}{path}"));
-    } else if port == Some(local.port()) {
+    } else if is_localhost && localhost && port == Some(local.port()) {
         urls.push(format!("http://{host}{path}"));
     }
     urls
@@ -112,20 +114,33 @@ mod tests {
 
     #[test]
     fn a_request_is_signed_for_our_own_port_or_a_name_that_the_owner_gave() {
-        let of = |host: &str| {
+        let under = |host: &str, localhost: bool| {
             let reached = Reached {
                 peer: "127.0.0.1".parse().unwrap(),
                 local: "127.0.0.1:4869".parse().unwrap(),
                 host: host.to_owned(),
                 trusted: true,
             };
-            urls(&reached, &["relay.example".to_owned()], "/events")[1..].to_vec()
+            let hosts = ["relay.example".to_owned()];
+            urls(&reached, &hosts, localhost, "/events")[1..].to_vec()
         };
+        let of = |host: &str| under(host, true);
         assert_eq!(of("localhost:4869"), ["http://localhost:4869/events"]);
         assert_eq!(of("[::1]:4869"), ["http://[::1]:4869/events"]);
-        for other in ["localhost:4870", "localhost", "[::1]", "127.0.0.1:80"] {
+        for other in [
+            "localhost:4870",
+            "localhost",
+            "[::1]",
+            "127.0.0.1:80",
+            // Another user of this machine may listen there.
+            "127.0.0.2:4869",
+        ] {
             assert!(of(other).is_empty(), "{other}");
         }
+        for elsewhere in ["localhost:4869", "LOCALHOST:4869", "[::1]:4869"] {
+            assert!(under(elsewhere, false).is_empty(), "{elsewhere}");
+        }
+        assert_eq!(under("relay.example", false).len(), 2);
         assert_eq!(
             of("relay.example"),
             [

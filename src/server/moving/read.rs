@@ -16,10 +16,16 @@ use tar::{Archive, Entry, EntryType};
 
 use super::{
     ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, Heard, LOG_N, LOG_N_OF_A_KEY, MoveError,
-    Moved, STATE, Sort, VERSION, all_done, is_moved, tell,
+    Moved, STATE, Sort, VERSION, all_done, is_moved, may_be_link, tell,
     unfinished::{Above, UnfinishedHome, sync_folder},
 };
-use crate::{coordinator::Workspaces, keys::Keyring, server::Offline};
+use crate::{coordinator::Workspaces, keys::Keyring, server::Offline, workspace::beneath};
+
+mod bounded;
+#[cfg(test)]
+mod tests;
+
+use self::bounded::Bounded;
 
 /// No description, key or code is longer.
 const SMALL: u64 = 4096;
@@ -27,6 +33,9 @@ const SMALL: u64 = 4096;
 const LONGEST_PATH: usize = 8192;
 /// Folders in folders.
 const DEEPEST: usize = 256;
+/// What stands between two files: a header, and the names that are too long for it. They are read as a whole, before
+/// anything is known of who wrote them.
+const LONGEST_NAMES: u64 = 64 << 10;
 
 /// Makes a home out of an archive. The home has to be empty; it is whole when this returns, and untouched when it fails.
 ///
@@ -46,6 +55,9 @@ pub fn import(
     let made = unfinished.home();
     let mut filled = fill(&made, from, password, heard)?;
     filled.moved.entries = look(&made, &filled)?;
+    // Last: nobody above wrote or read through a link, since there was none.
+    filled.later.finish(&made)?;
+    // Links are given away themselves, and not what they lead to.
     Workspaces::new(made.clone()).give_to_the_agents()?;
     sync(&made)?;
     // Fails when something came into it meanwhile.
@@ -64,6 +76,7 @@ pub fn import(
 struct Filled {
     about: About,
     moved: Moved,
+    later: Later,
 }
 
 fn holds_something(home: &Path) -> Result<bool, MoveError> {
@@ -97,10 +110,11 @@ fn fill(
     password: &str,
     heard: Heard<'_>,
 ) -> Result<Filled, MoveError> {
+    let (from, bound) = Bounded::new(from);
     let mut archive = Archive::new(from);
     let mut entries = archive.entries().map_err(cut)?;
     let mut next = || -> Result<_, MoveError> {
-        let entry = entries.next();
+        let entry = bound.within(LONGEST_NAMES, || entries.next());
         let entry = entry.ok_or_else(|| MoveError::NotOne("it ends too early".to_owned()))?;
         entry.map_err(cut)
     };
@@ -160,12 +174,15 @@ fn fill(
         }
         tell(heard, &moved)?;
     }
-    // Only what has the right code: keys first, links after all that could be written through one.
+    // Only those of an archive that has the right code.
     for (name, secret) in keys {
         Keyring::restore(into, &name, &secret)?;
     }
-    later.finish(into)?;
-    Ok(Filled { about, moved })
+    Ok(Filled {
+        about,
+        moved,
+        later,
+    })
 }
 
 /// What has to wait until all files are there: links, and folders that cannot be written to.
@@ -177,14 +194,33 @@ struct Later {
 
 impl Later {
     fn finish(self, into: &Path) -> Result<(), MoveError> {
+        let root = beneath::open_root(into)?;
         for (path, target) in self.links {
-            std::os::unix::fs::symlink(target, into.join(path))?;
+            // Step by step and through no link: one that was made here before must not lead the next one out.
+            let (folder, name) = beneath::open_parent(&root, path.as_os_str().as_bytes())
+                .map_err(|error| misplaced(error, &path))?;
+            rustix::fs::symlinkat(&target, &folder, name)
+                .map_err(|error| misplaced(error.into(), &path))?;
         }
         // From the inside out.
         for (path, mode) in self.modes.into_iter().rev() {
             fs::set_permissions(into.join(path), fs::Permissions::from_mode(mode))?;
         }
         Ok(())
+    }
+}
+
+/// Why something could not be made at its place: because of the disk, or because nothing can be there.
+fn misplaced(error: io::Error, path: &Path) -> MoveError {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            changed(format!("{} does not belong where it is", path.display()))
+        }
+        // A link where a folder has to be; that kind of error has no stable name.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            changed(format!("{} does not belong where it is", path.display()))
+        }
+        _ => MoveError::Archive(error),
     }
 }
 
@@ -205,12 +241,7 @@ fn file(
     let full = into.join(path);
     let mode = entry.header().mode().map_err(cut)? & 0o777;
     let name = path.as_os_str().as_bytes();
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            changed(format!("{} does not belong where it is", path.display()))
-        }
-        _ => MoveError::Archive(error),
-    };
+    let failed = |error| misplaced(error, path);
     match entry.header().entry_type() {
         EntryType::Directory => {
             code.entry(Sort::Folder, name, mode, 0);
@@ -219,6 +250,10 @@ fn file(
             later.modes.push((path.to_owned(), mode));
         }
         EntryType::Symlink => {
+            if !may_be_link(path) {
+                let what = "is a link where none may be";
+                return Err(changed(format!("{} {what}", path.display())));
+            }
             let target = entry.link_name_bytes();
             let target = target.ok_or_else(|| changed("it has a link that leads nowhere"))?;
             code.entry(Sort::Link, name, 0, target.len() as u64);

@@ -16,7 +16,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::{
     ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, Heard, LOG_N, LOG_N_OF_A_KEY, MoveError,
-    Moved, Sort, VERSION, all_done, is_moved, tell,
+    Moved, Sort, VERSION, all_done, is_moved, may_be_link, tell,
 };
 use crate::{keys::Keyring, server::Offline};
 
@@ -130,10 +130,20 @@ impl<W: Write> Writer<W> {
         self.bytes(&format!("keys/{name}{ENCRYPTED}"), text.as_bytes())
     }
 
-    /// Everything at and below a path; links are written as links.
+    /// Everything at and below a path. Links of agents are written as links; one that the owner made, to settings or to
+    /// another disk, as what it leads to: elsewhere it would lead nowhere.
     fn tree(&mut self, home: &Path, path: &Path, heard: Heard<'_>) -> Result<(), MoveError> {
         let full = home.join(path);
-        let metadata = fs::symlink_metadata(&full).map_err(|source| at(&full, source))?;
+        let mut metadata = fs::symlink_metadata(&full).map_err(|source| at(&full, source))?;
+        if metadata.is_symlink() && !may_be_link(path) {
+            metadata = match led_to(home, &full) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.moved.left += 1;
+                    return Ok(());
+                }
+                led => led.map_err(|source| at(&full, source))?,
+            };
+        }
         let mode = metadata.permissions().mode() & 0o777;
         let name = path.as_os_str().as_bytes();
         if metadata.is_dir() {
@@ -195,6 +205,15 @@ impl Read for Counted<'_> {
         self.read += read as u64;
         Ok(read)
     }
+}
+
+/// What is at the end of a link, unless keys would be below it: they leave encrypted or not at all.
+fn led_to(home: &Path, link: &Path) -> io::Result<fs::Metadata> {
+    let (to, keys) = (link.canonicalize()?, home.join("keys").canonicalize()?);
+    if keys.starts_with(&to) || to.starts_with(&keys) {
+        return Err(io::Error::other("this link leads to the keys of this home"));
+    }
+    fs::metadata(to)
 }
 
 /// What is in a folder, in a fixed order.

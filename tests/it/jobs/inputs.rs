@@ -202,3 +202,44 @@ async fn a_job_waits_for_all_of_its_inputs() {
     assert_eq!(statuses(&answers).last().unwrap(), "success");
     assert!(answers[answers.len() - 2].content.contains("done"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_is_admitted_builds_on_what_others_wrote() {
+    let model = ModelServer::start().await;
+    let treefort = Treefort::start_with(&model, &["--admit", "anyone"], AT_ONCE);
+    let mut client = owner(&treefort).await;
+    let draft = client.job(treefort.coordinator(), "CANARY");
+    let (job, answers) = client.do_job(&draft).await;
+    let mut friend = treefort.client(&Keys::generate()).await;
+    let mut stranger = treefort.client(&Keys::generate()).await;
+    let key = |client: &Client| client.keys.public_key().to_hex();
+    let allowed = treefort.command(&["allow", &key(&friend)]).await;
+    assert!(allowed.status.success());
+    // The record can be read without a key here, which is no promise to who only asks.
+    for (id, sort) in [
+        (job.id, "job"),
+        (job.id, "event"),
+        (answers[1].id, "event"),
+        (answers[1].id, "job"),
+    ] {
+        let draft = Draft::new(5050).tag(["i", &id.to_hex(), sort]);
+        let (_, answers) = stranger.do_job(&draft).await;
+        assert_eq!(error(&answers).0, "input", "{sort}");
+    }
+    // Whoever was admitted could read it all here.
+    let draft = Draft::new(5050).tag(["i", &job.id.to_hex(), "job"]);
+    let (_, answers) = friend.do_job(&draft).await;
+    assert!(answers[1].content.contains("CANARY"), "{answers:?}");
+    // What somebody wrote, and what names them wherever, is theirs.
+    let (own, _) = stranger.publish(&Draft::new(1).content("mine")).await;
+    let note = Draft::new(1)
+        .tag(["p", &key(&friend)])
+        .tag(["p", &key(&stranger)])
+        .content("for both");
+    let (note, _) = client.publish(&note).await;
+    for (id, words) in [(own.id, "mine"), (note.id, "for both")] {
+        let draft = Draft::new(5050).tag(["i", &id.to_hex(), "event"]);
+        let (_, answers) = stranger.do_job(&draft).await;
+        assert!(answers[1].content.contains(words), "{answers:?}");
+    }
+}

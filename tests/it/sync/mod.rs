@@ -8,6 +8,7 @@ mod far;
 mod folders;
 mod foreign;
 mod hostile;
+mod inputs;
 mod named;
 mod off;
 mod others;

@@ -1,6 +1,9 @@
 //! Who may: the same as over a WebSocket, with NIP-98 in the place of AUTH.
 
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
+use crate::harness::{NO_DOCKER, PROGRAM};
 
 /// Headers of what is not a program of this machine nor our own page.
 const FOREIGN: [&str; 5] = [
@@ -208,8 +211,11 @@ async fn a_proof_is_for_one_request_at_one_place_and_time_and_counts_once() {
         None,
         now(),
     );
-    let host = format!("Host: localhost:{port}\r\n");
-    assert_eq!(bus.read("", &format!("{host}{by_name}")).await.status, 200);
+    let named = format!("Host: localhost:{port}\r\n{by_name}");
+    // Another program may have that port of `[::1]`, where a client tries first, and have passed it on.
+    assert_eq!(bus.read("", &named).await.status, 401);
+    bus.relay.answers_for_localhost();
+    assert_eq!(bus.read("", &named).await.status, 200);
     let forbidden = bus.proof(&Keys::generate(), "GET", "/events", None);
     assert_eq!(bus.read("", &forbidden).await.status, 403);
 }
@@ -299,4 +305,59 @@ async fn a_stream_of_a_key_that_is_no_longer_admitted_ends() {
     assert_eq!(sent.event.as_deref(), Some("closed"), "{sent:?}");
     assert_eq!(sent.json()["code"], "restricted");
     assert_eq!(stream.block().await, None);
+}
+
+/// The program itself, and another user's that has its port of the other loopback.
+#[tokio::test]
+async fn what_was_proved_to_another_program_behind_localhost_counts_for_nothing() {
+    let Ok(other) = std::net::TcpListener::bind("[::1]:0") else {
+        panic!("this machine has no IPv6 loopback, so that there is nothing to take");
+    };
+    let port = other.local_addr().unwrap().port();
+    let home = tempfile::tempdir().unwrap();
+    let mut child = tokio::process::Command::new(PROGRAM)
+        .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--home"])
+        .arg(home.path())
+        .envs([NO_DOCKER])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let warned = loop {
+        let line = said.next_line().await.unwrap().expect("a warning");
+        if line.contains("another program") {
+            break line;
+        }
+    };
+    assert!(warned.contains(&format!("port {port}")), "{warned}");
+    let key = std::fs::read_to_string(home.path().join("keys/operator.key")).unwrap();
+    let owner = Keys::parse(key.trim()).unwrap();
+    for (host, status) in [("localhost", "401"), ("127.0.0.1", "200")] {
+        let url = format!("http://{host}:{port}/events");
+        let proof = proof(&owner, "GET", &url, None, now());
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        let request = format!(
+            "GET /events HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{proof}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
+    let doctor = tokio::process::Command::new(PROGRAM)
+        .args(["doctor", "--home"])
+        .arg(home.path())
+        .envs([NO_DOCKER])
+        .output()
+        .await
+        .unwrap();
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    assert!(doctor.contains("another program has port"), "{doctor}");
 }
