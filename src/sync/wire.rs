@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
+    rustls::{self, ClientConfig, RootCertStore, pki_types::ServerName},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -48,6 +48,11 @@ pub(super) enum WireError {
     /// It is not encrypted as it has to be.
     #[error("{0} cannot prove who it is: {1}")]
     Tls(String, std::io::Error),
+    /// It does not encrypt at all.
+    #[error(
+        "{0} does not speak TLS, which wss:// needs; ws:// is for a relay on this computer or in the home network"
+    )]
+    NoTls(String),
     /// It does not speak as a relay does.
     #[error("{0} answers, and not as a relay does: {1}")]
     WebSocket(String, Box<tungstenite::Error>),
@@ -75,7 +80,7 @@ impl Dialler {
         let found = rustls_native_certs::load_native_certs();
         let (good, bad) = roots.add_parsable_certificates(found.certs);
         tracing::debug!(good, bad, "certificates of the machine");
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = (good > 0)
             .then(|| {
                 ClientConfig::builder_with_provider(provider)
@@ -95,7 +100,13 @@ impl Dialler {
         if !url.is_tls() {
             return Ok(Box::new(tcp));
         }
-        let failed = |error| WireError::Tls(url.to_string(), error);
+        let failed = |error: std::io::Error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            match inner {
+                Some(rustls::Error::InvalidMessage(_)) => WireError::NoTls(url.to_string()),
+                _ => WireError::Tls(url.to_string(), error),
+            }
+        };
         let config = self.tls.clone().ok_or(WireError::NoRoots)?;
         let name = ServerName::try_from(url.host().to_owned())
             .map_err(|error| failed(std::io::Error::other(error)))?;

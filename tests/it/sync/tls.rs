@@ -78,6 +78,7 @@ async fn only_a_relay_that_proves_who_it_is_gets_anything() {
     .concat();
     let roots = folder.path().join("roots.pem");
     std::fs::write(&roots, trusted).unwrap();
+    relays.push(Foreign::start(Manner::default()).await);
     let environment = [NO_DOCKER, ("SSL_CERT_FILE", roots.to_str().unwrap())];
     let mut treefort = Treefort::start_in(&model, &[], "", &environment);
     let urls: Vec<String> = relays
@@ -103,6 +104,13 @@ async fn only_a_relay_that_proves_who_it_is_gets_anything() {
                 .as_str()
                 .is_some_and(|problem| problem.contains("cannot prove who it is"))
         })
+    })
+    .await;
+    until("what speaks no TLS is told so", &treefort, async || {
+        let status = told(&treefort, &["sync", "--json"]).await;
+        status["relays"][3]["problem"]
+            .as_str()
+            .is_some_and(|problem| problem.contains("does not speak TLS"))
     })
     .await;
     assert!(relays[1].sent().is_empty() && relays[2].sent().is_empty());
