@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{State, StateError};
 
+mod before;
 mod named;
 
 pub use self::named::{NamedRelay, Naming};
