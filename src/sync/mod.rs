@@ -18,6 +18,7 @@ pub mod config;
 mod down;
 mod facts;
 mod leave;
+mod leaving;
 mod link;
 mod named;
 mod owner;
@@ -50,9 +51,10 @@ use self::{
 };
 pub use self::{
     config::{Config, ConfigError},
+    leaving::Leaving,
     owner::{PATH, Wish},
-    report::{Leaving, Named, Preview, RelayPreview, RelayStatus, Status, Trouble},
-    share::Shared,
+    report::{Left, Named, Preview, RelayPreview, RelayStatus, Status, Trouble},
+    share::{LEAST_DIGITS, Shared},
 };
 pub use crate::store::state::sync::Tally;
 use crate::{

@@ -73,13 +73,15 @@ pub struct Sight<'a> {
 #[serde(rename_all = "kebab-case")]
 pub enum Stays {
     /// Somebody else signed it.
-    #[error("it was not written here")]
+    #[error("somebody else wrote it")]
     NotOurs,
     /// Nothing of its kind leaves.
     #[error("nothing of this kind ever leaves")]
     NeverLeaves,
     /// It belongs to a private job.
-    #[error("it belongs to something private")]
+    #[error(
+        "it is encrypted, or belongs to what is: a private job, or what your own commands asked about an agent's copy"
+    )]
     Private,
     /// Nobody can say whether it belongs to a private job.
     #[error("what it belongs to is gone, so nobody can say whether it is private")]

@@ -12,6 +12,7 @@ mod tap;
 mod there;
 mod three;
 mod tls;
+mod told;
 mod two;
 mod up;
 
