@@ -18,7 +18,8 @@ use crate::nips::workspace::{Answer, Operation, Outcome, Purge, Task, Which};
 /// Deletes sessions for good: what was asked, said and done, and the agent's copy. Your folder stays as it is.
 ///
 /// Also the record goes, which nothing else can delete, and the bytes leave the disk. What you applied to your folder,
-/// exported or shared is not called back, and backups of the disk keep what they have. What the checkpoints of the copy
+/// exported or shared is not called back (`treefort unpublish` first asks for what you shared), and backups of the disk keep
+/// what they have. What the checkpoints of the copy
 /// hold stays in treefort's store while there is another copy of the same folder.
 ///
 /// A single event, such as one with a password in it, goes by its id (`treefort timeline --verbose` shows ids); the record of
