@@ -149,7 +149,7 @@ async fn what_was_shared_stays_visible_whatever_the_settings_say_now() {
     let back = fails(&treefort, &["unpublish", &session, "--yes"], 1).await;
     assert!(back.contains(&url) && back.contains("sync.toml"), "{back}");
     assert!(back.contains("start treefort again"), "{back}");
-    std::fs::write(&file, stream("up", &[url.clone()])).unwrap();
+    std::fs::write(&file, stream("up", std::slice::from_ref(&url))).unwrap();
     for command in [
         &["sync"][..],
         &["publish", &session, "--yes"],
