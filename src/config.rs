@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coordinator::{JobsConfig, SessionsConfig},
-    egress, model, relay, sandbox, sync,
+    egress, model, plain_toml, relay, sandbox, sync,
 };
 
 /// The name of the file in a home.
@@ -76,13 +76,12 @@ pub enum ConfigError {
         source: sync::ConfigError,
     },
     /// The file says something that is not known, or in a way that cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {said}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Where and what, in plain words.
+        said: String,
     },
 }
 
@@ -96,7 +95,7 @@ impl Config {
         let mut config: Self = match std::fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text).map_err(|source| ConfigError::Parse {
                 path,
-                source: Box::new(source),
+                said: plain_toml::mistake(&source),
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(source) => return Err(ConfigError::Read { path, source }),

@@ -44,6 +44,7 @@
 //! | [`cli`] | the command line, a Nostr client like any other |
 //! | [`loopback`] | places for connections, some of them the own user's alone |
 //! | [`ndjson`] | lines out of byte streams, for agents and models |
+//! | [`plain_toml`] | what is wrong with a settings file, in plain words |
 //!
 //! # Invariants, each with the test that keeps it
 //!
@@ -87,6 +88,7 @@ pub mod loopback;
 pub mod model;
 pub mod ndjson;
 pub mod nips;
+pub mod plain_toml;
 pub mod preview;
 pub mod recorder;
 pub mod relay;

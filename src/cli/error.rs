@@ -13,7 +13,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  the job failed, or what was checked is not right
-  2  the command line is wrong
+  2  the command line, or a settings file, is wrong
   3  no sandbox: agents run in sandboxes only
   4  no model
   5  not admitted
@@ -24,7 +24,7 @@ Exit codes:
 pub enum Kind {
     /// The job failed, or what was checked is not right.
     Failed,
-    /// The command line is wrong.
+    /// The command line, or a settings file, is wrong.
     Usage,
     /// There is nothing to run agents in.
     NoSandbox,

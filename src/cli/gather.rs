@@ -6,7 +6,7 @@
 
 mod meant;
 
-pub use self::meant::{last_session, may_name, resolve};
+pub use self::meant::{last_session, may_name, named, resolve};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -52,6 +52,30 @@ pub async fn sessions(
         .iter()
         .filter_map(|job| view::people(job).next())
         .collect())
+}
+
+/// The sessions to which jobs were given.
+///
+/// # Errors
+/// When the relay cannot be asked.
+pub async fn given_to(
+    client: &mut Client,
+    coordinator: PublicKey,
+    jobs: &[EventId],
+) -> Result<BTreeMap<EventId, PublicKey>, Error> {
+    let mut given = BTreeMap::new();
+    for chunk in jobs.chunks(IDS_PER_FILTER) {
+        let handed = view::of_kind(kind::AGENT_TASK).author(coordinator);
+        let mut handed = client.query(handed.custom_tags(ROOT, hexes(chunk))).await?;
+        // After a crash a job may be given to another one: the last counts.
+        sort_oldest_first(&mut handed);
+        for one in &handed {
+            if let Some(session) = view::people(one).next() {
+                given.extend(view::ids(one, "E").map(|job| (job, session)));
+            }
+        }
+    }
+    Ok(given)
 }
 
 /// A customer's job with what was said about it.

@@ -1,6 +1,6 @@
 //! `treefort jobs`: what was asked, and how it went.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use nostr::{Event, EventId, Filter, JsonUtil as _, Kind, PublicKey, Timestamp};
 use serde_json::json;
@@ -31,7 +31,7 @@ pub struct Args {
     /// Also what you asked for with copies: undo, diff, apply and the like.
     #[arg(long)]
     all: bool,
-    /// One JSON object a line: id, state, prompt and the signed request.
+    /// One JSON object a line: id, session, state, prompt and the signed request.
     #[arg(long)]
     json: bool,
 }
@@ -63,6 +63,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                 Some(_) => "No job has all of these words.",
             });
         }
+        let mut sessions = BTreeMap::new();
+        if args.json {
+            let ids: Vec<EventId> = jobs.iter().map(|job| job.id).collect();
+            sessions = gather::given_to(client, coordinator, &ids).await?;
+        }
         for job in jobs {
             let keys = connection.keyring.operator();
             let state = JobState::of(job.event.as_ref(), &job.answers, keys);
@@ -79,6 +84,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
                     .and_then(|event| serde_json::from_str(&event.as_json()).ok());
                 output::json(&json!({
                     "id": job.id.to_hex(),
+                    "session": sessions.get(&job.id).map(PublicKey::to_hex),
                     "state": word,
                     "detail": detail,
                     "prompt": prompt,

@@ -9,6 +9,7 @@ use super::{
     launch::{self, Connection},
     output,
     render::plural,
+    text::one_line,
     view::short,
     workspace::{Said, aside, confirmed, not_confirmed, request},
 };
@@ -17,7 +18,8 @@ use crate::nips::workspace::{Answer, Operation, Outcome, Purge, Task, Which};
 /// Deletes sessions for good: what was asked, said and done, and the agent's copy. Your folder stays as it is.
 ///
 /// Also the record goes, which nothing else can delete, and the bytes leave the disk. What you applied to your folder,
-/// exported or shared is not called back, and backups of the disk keep what they have. What the checkpoints of the copy
+/// exported or shared is not called back (`treefort unpublish` first asks for what you shared), and backups of the disk keep
+/// what they have. What the checkpoints of the copy
 /// hold stays in treefort's store while there is another copy of the same folder.
 ///
 /// A single event, such as one with a password in it, goes by its id (`treefort timeline --verbose` shows ids); the record of
@@ -70,16 +72,19 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         if args.json {
             return Ok(output::json(&serde_json::json!(answer))?);
         }
+        let names: Vec<&str> = (args.sessions.iter().chain(&args.event))
+            .map(String::as_str)
+            .collect();
         if args.yes {
-            return show(&answer);
+            return show(&answer, &names);
         }
-        show(&answer)?;
+        show(&answer, &names)?;
         let said = confirmed("Delete all of this for good? Nothing brings it back.")?;
         if said != Said::Yes {
             return not_confirmed(said, "the same command with --yes");
         }
         purge.look = false;
-        show(&ask(connection, &purge).await?)
+        show(&ask(connection, &purge).await?, &names)
     })
     .await
 }
@@ -102,8 +107,9 @@ async fn ask(connection: &mut Connection, purge: &Purge) -> Result<Answer, Comma
     request(connection, &task).await
 }
 
-fn show(answer: &Answer) -> Result<(), CommandError> {
-    for line in lines(&answer.outcome) {
+/// Shows it; `names` is what was typed.
+fn show(answer: &Answer, names: &[&str]) -> Result<(), CommandError> {
+    for line in lines(&answer.outcome, names) {
         output::line(line)?;
     }
     if let Outcome::Purge {
@@ -121,7 +127,7 @@ fn show(answer: &Answer) -> Result<(), CommandError> {
 }
 
 /// What goes, or went, and what stays.
-fn lines(outcome: &Outcome) -> Vec<String> {
+fn lines(outcome: &Outcome, names: &[&str]) -> Vec<String> {
     let Outcome::Purge {
         done,
         sessions,
@@ -133,6 +139,8 @@ fn lines(outcome: &Outcome) -> Vec<String> {
         copies_kept,
         applied,
         linked,
+        shared,
+        relays,
         ..
     } = outcome
     else {
@@ -184,10 +192,33 @@ fn lines(outcome: &Outcome) -> Vec<String> {
             named(linked)
         ));
     }
+    if *shared > 0 {
+        lines.push(with_others(*done, *shared, *relays, names));
+    }
     if *applied > 0 {
         lines.push("  what you applied to your folder stays there".to_owned());
     }
     lines
+}
+
+/// What others have of it, and how to ask for that while it can still be named.
+fn with_others(done: bool, shared: usize, relays: usize, names: &[&str]) -> String {
+    let (events, relays) = (
+        plural(shared as u64, "event"),
+        plural(relays as u64, "relay"),
+    );
+    if done {
+        return format!(
+            "  {events} of it had been shared with {relays}, which may keep them; they can no longer be asked back"
+        );
+    }
+    let name = match names {
+        [name] => one_line(name),
+        _ => "ID".to_owned(),
+    };
+    format!(
+        "  {events} of it were shared with {relays}: `treefort unpublish {name}` first asks for them back; once this is deleted, nobody can"
+    )
 }
 
 #[cfg(test)]
@@ -197,8 +228,8 @@ mod tests {
     #[test]
     fn it_says_what_goes_and_what_stays() {
         let key = |byte: u8| PublicKey::from_byte_array([byte; 32]);
-        let lines = lines(&Outcome::Purge {
-            done: false,
+        let purge = |done| Outcome::Purge {
+            done,
             sessions: vec![key(1)],
             sessions_in_all: 1,
             jobs: 2,
@@ -208,14 +239,23 @@ mod tests {
             copies_kept: 1,
             applied: 3,
             linked: vec![key(2), key(3)],
-            erased: false,
-        });
+            shared: 9,
+            relays: 1,
+            erased: done,
+        };
+        let done = lines(&purge(true), &["3f2a9c01"]).swap_remove(4);
+        let several = lines(&purge(false), &["a", "b"]).swap_remove(4);
+        let mut lines = lines(&purge(false), &["3f2a9c01"]);
+        lines.extend([done, several]);
         insta::assert_snapshot!(lines.join("\n"), @r"
         would be deleted for good: 1 session, 2 jobs, 40 events, 1 file or long text, 1 copy of a folder
           sessions: 01010101
           1 copy stays, because another session works on it
           of the same conversation, these stay: 02020202, 03030303 (`--conversation` takes them too)
+          9 events of it were shared with 1 relay: `treefort unpublish 3f2a9c01` first asks for them back; once this is deleted, nobody can
           what you applied to your folder stays there
+          9 events of it had been shared with 1 relay, which may keep them; they can no longer be asked back
+          9 events of it were shared with 1 relay: `treefort unpublish ID` first asks for them back; once this is deleted, nobody can
         ");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The program that holds the record answers, to a request that the owner's key signed ([`crate::sync::PATH`]).
 
+mod shown;
+mod steps;
 mod words;
 
 use std::time::Duration;
@@ -10,7 +12,7 @@ use nostr::{EventId, Timestamp};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use self::words::{Show, preview_lines, publish_lines, status_lines, unpublish_lines};
+use self::words::{CHANGED, Show, preview_lines, publish_lines, status_lines, unpublish_lines};
 use super::{
     Context,
     error::{CommandError, Kind},
@@ -23,7 +25,7 @@ use super::{
 };
 use crate::{
     nips::{kind, nip98},
-    sync::{PATH, Preview, Shared, Status, Wish},
+    sync::{LEAST_DIGITS, PATH, Preview, Shared, Status, Wish},
 };
 
 /// How long an answer may take: the whole record is looked through.
@@ -46,31 +48,36 @@ treefort reads it when it starts, and shares while `treefort up` runs.
 
 Examples:
   treefort sync preview
-  treefort sync
+  treefort sync --list
   treefort publish 3f2a9c01")]
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
-    /// As JSON.
+    /// Also what has left, the newest first: the last 200 for each relay.
+    #[arg(long)]
+    list: bool,
+    /// As JSON: also the events that would leave, and the last 200 that each relay got.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 enum What {
-    /// Prints exactly what would leave; connects to nobody.
+    /// Prints what would leave, with --verbose all words of it; connects to nobody.
     Preview,
-    /// Says what has left, and how it stands with each relay.
+    /// Says how much has left, and how it stands with each relay.
     Status,
 }
 
 /// Shares one session, or one event, with those that `sync.toml` names.
 ///
-/// A session goes with all that its agent said and did. What belongs to something private stays, and so does what seems
-/// to hold a password. What was asked stays too. Once something has left nobody can promise to get it back.
+/// A session goes with all that its agent said and did. The request itself stays, and yet what was asked may leave: what
+/// a shell agent was told to do is what it did, and other agents repeat what they are told. What belongs to something
+/// private stays, and so does what seems to hold a password. You are shown what would leave before anything does, with
+/// --verbose all words of it. Once something has left nobody can promise to get it back.
 #[derive(Debug, clap::Args)]
 pub struct PublishArgs {
-    /// The session or job, or an event by its whole id.
+    /// The session or job, or an event: how its id begins, with 8 digits or more.
     #[arg(value_name = "SESSION|EVENT")]
     what: String,
     /// Does not ask.
@@ -87,7 +94,7 @@ pub struct PublishArgs {
 /// whoever has read or copied it has it still. Your own record stays as it is; `treefort purge` deletes that.
 #[derive(Debug, clap::Args)]
 pub struct UnpublishArgs {
-    /// The session or job, or an event by its whole id.
+    /// The session or job, or an event: how its id begins, with 8 digits or more.
     #[arg(value_name = "SESSION|EVENT")]
     what: String,
     /// Does not ask.
@@ -107,6 +114,12 @@ enum Problem {
     Refused(String),
     #[error("sharing is off: sync.toml names no relay, so there is nobody to share with")]
     Off,
+    #[error("no stream in sync.toml goes up, so there is nobody to share with")]
+    NoneUp,
+    #[error("{0}")]
+    Changed(&'static str),
+    #[error("nobody can be asked: sync.toml does not name who has it: {0}")]
+    Unnamed(String),
     #[error("there is nothing called {0} on record")]
     Nothing(String),
     #[error("none of it can leave")]
@@ -118,11 +131,13 @@ enum Problem {
 /// # Errors
 /// When treefort cannot be asked.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let show = Show::of(context);
+    let mut show = Show::of(context);
+    show.list = args.list;
     launch::with(context, async |connection| {
         match args.what {
             Some(What::Preview) => {
-                let preview: Preview = ask(connection, &Wish::Preview).await?;
+                let whole = context.verbose || args.json;
+                let preview: Preview = ask(connection, &Wish::Preview { whole }).await?;
                 if args.json {
                     return Ok(output::json(&serde_json::json!(preview))?);
                 }
@@ -156,12 +171,14 @@ pub async fn publish(args: PublishArgs, context: &Context) -> Result<(), Command
             question: "Share all of this? Once it has left, nobody can promise to get it back.",
             kept: "nothing was shared",
             lines: publish_lines,
+            check: can_share,
             show: Show::of(context),
         };
         let wish = |look, until| Wish::Publish {
             what: what.clone(),
             look,
             until,
+            whole: context.verbose || args.json,
         };
         let shared = ask.settle(connection, wish).await?;
         match shared.goes.is_empty() && shared.before == 0 && !args.json {
@@ -186,12 +203,14 @@ pub async fn unpublish(args: UnpublishArgs, context: &Context) -> Result<(), Com
             question: "Ask for all of this back?",
             kept: "nobody was asked",
             lines: unpublish_lines,
+            check: can_be_asked,
             show: Show::of(context),
         };
         let wish = |look, until| Wish::Unpublish {
             what: what.clone(),
             look,
             until,
+            whole: context.verbose || args.json,
         };
         ask.settle(connection, wish).await.map(drop)
     })
@@ -209,6 +228,8 @@ struct Ask<'a> {
     kept: &'a str,
     /// What is shown: of what would happen, and with `true` of what does.
     lines: fn(&Shared, &Show, bool) -> Vec<String>,
+    /// Whether anything can be done at all.
+    check: fn(&Shared, &Show) -> Result<(), CommandError>,
     show: Show,
 }
 
@@ -223,7 +244,11 @@ impl Ask<'_> {
         wish: impl Fn(bool, Option<u64>) -> Wish,
     ) -> Result<Shared, CommandError> {
         let shared: Shared = ask(connection, &wish(!self.yes, None)).await?;
-        check(&shared, self.named, &self.show)?;
+        is_one(&shared, self.named)?;
+        (self.check)(&shared, &self.show)?;
+        if shared.changed {
+            output::progress(CHANGED);
+        }
         if self.json {
             output::json(&serde_json::json!(shared))?;
             return Ok(shared);
@@ -245,17 +270,23 @@ impl Ask<'_> {
         // What a session did since is not what was shown.
         let until = Some(shared.until);
         let shared: Shared = ask(connection, &wish(false, until)).await?;
+        is_one(&shared, self.named)?;
         print((self.lines)(&shared, &self.show, true))?;
         Ok(shared)
     }
 }
 
-fn check(shared: &Shared, what: &str, show: &Show) -> Result<(), CommandError> {
-    if !shared.on {
-        return Err(CommandError::new(Kind::Failed, Problem::Off).hint(format!(
-            "write into {} with whom; `treefort sync --help` shows how",
-            show.file
-        )));
+/// Whether what was typed names one thing.
+fn is_one(shared: &Shared, what: &str) -> Result<(), CommandError> {
+    if !shared.several.is_empty() {
+        let events = shared.several.iter();
+        let problem = super::error::Problem::Ambiguous {
+            needle: one_line(what),
+            candidates: events
+                .map(|id| format!("event {}", &id.to_hex()[..16]))
+                .collect(),
+        };
+        return Err(CommandError::new(Kind::Usage, problem));
     }
     if !shared.found {
         let nothing = Problem::Nothing(one_line(what));
@@ -266,25 +297,76 @@ fn check(shared: &Shared, what: &str, show: &Show) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The whole id of what a person named.
+/// Whether there is somebody to share with.
+fn can_share(shared: &Shared, show: &Show) -> Result<(), CommandError> {
+    if shared.on && !shared.relays.is_empty() {
+        return Ok(());
+    }
+    let (problem, hint) = match (shared.changed, shared.on) {
+        (true, _) => (Problem::Changed(CHANGED), AGAIN.to_owned()),
+        (false, false) => (
+            Problem::Off,
+            format!(
+                "write into {} with whom; `treefort sync --help` shows how",
+                show.file
+            ),
+        ),
+        (false, true) => (
+            Problem::NoneUp,
+            format!(
+                "in {} a stream with dir = \"up\" or \"both\" says with whom; then start treefort again",
+                show.file
+            ),
+        ),
+    };
+    Err(CommandError::new(Kind::Failed, problem).hint(hint))
+}
+
+/// Whether somebody who has it can be asked.
+fn can_be_asked(shared: &Shared, show: &Show) -> Result<(), CommandError> {
+    if !shared.goes.is_empty() || shared.unnamed.is_empty() {
+        return Ok(());
+    }
+    if shared.changed {
+        return Err(CommandError::new(Kind::Failed, Problem::Changed(CHANGED)).hint(AGAIN));
+    }
+    let relays: Vec<String> = shared.unnamed.iter().map(|url| one_line(url)).collect();
+    let problem = Problem::Unnamed(relays.join(", "));
+    Err(CommandError::new(Kind::Failed, problem).hint(format!(
+        "name it in {} in a stream with dir = \"up\" (with `kinds = []` below [policy] nothing else leaves), start treefort \
+         again, then ask again",
+        show.file
+    )))
+}
+
+/// What to do once the settings changed.
+const AGAIN: &str = "end `treefort up` with Ctrl-C and start it again, then say this again";
+
+/// The whole id of what a person named, or how the id of an event begins.
 async fn resolve(connection: &mut Connection, what: &str) -> Result<String, CommandError> {
     if let Ok(id) = EventId::parse(what) {
         // An event by its whole id; a session's key has the same form.
         return Ok(id.to_hex());
     }
     let coordinator = connection.coordinator();
-    Ok(
-        match gather::resolve(&mut connection.client, coordinator, Some(what)).await? {
-            Target::Session(key) => key.to_hex(),
-            Target::Job(id) => {
-                let starts = view::of_kind(kind::SESSION_START).custom_tag(ROOT, id.to_hex());
-                let start = connection.client.newest(starts, 1).await?;
-                start
-                    .first()
-                    .map_or_else(|| id.to_hex(), |start| start.pubkey.to_hex())
-            }
-        },
-    )
+    let client = &mut connection.client;
+    Ok(match gather::named(client, coordinator, what).await? {
+        Some(Target::Session(key)) => key.to_hex(),
+        Some(Target::Job(id)) => {
+            let starts = view::of_kind(kind::SESSION_START).custom_tag(ROOT, id.to_hex());
+            let start = client.newest(starts, 1).await?;
+            start
+                .first()
+                .map_or_else(|| id.to_hex(), |start| start.pubkey.to_hex())
+        }
+        None if what.len() >= LEAST_DIGITS => what.to_owned(),
+        None => {
+            let problem = super::error::Problem::Unknown(one_line(what));
+            return Err(CommandError::new(Kind::Failed, problem).hint(format!(
+                "`treefort jobs` lists sessions; an event is named by {LEAST_DIGITS} digits of its id or more"
+            )));
+        }
+    })
 }
 
 /// Asks the treefort that holds the record, as its owner.

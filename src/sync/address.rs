@@ -50,8 +50,14 @@ pub struct RelayUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not an address.
-    #[error("{0} is not a relay's address; one begins with wss://")]
+    #[error("{0} is not a relay's address; one is written like wss://relay.example")]
     NotOne(String),
+    /// It names nobody.
+    #[error("{0}: a name is missing after the //, as in wss://relay.example")]
+    NoName(String),
+    /// Its port cannot be one.
+    #[error("{0}: the port after the name has to be a number from 1 to 65535")]
+    Port(String),
     /// Not encrypted, and not near.
     #[error(
         "{0}: ws:// is not encrypted and only for this computer and the home network; use wss://"
@@ -89,7 +95,7 @@ impl RelayUrl {
     /// When it is none, or goes unencrypted over networks of others.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let not_one = || AddressError::NotOne(text.to_owned());
-        let mut url = Url::parse(text.trim()).map_err(|_| not_one())?;
+        let mut url = Url::parse(text.trim()).map_err(|_| unread(text))?;
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             // What is said ends up in logs, where a password has no place.
             let _ = url.set_username("").and_then(|()| url.set_password(None));
@@ -109,6 +115,9 @@ impl RelayUrl {
         url.set_host(Some(&host)).map_err(|_| not_one())?;
         let host = host.trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().ok_or_else(not_one)?;
+        if port == 0 {
+            return Err(AddressError::Port(text.to_owned()));
+        }
         let address = Self {
             text: url.to_string(),
             host,
@@ -240,6 +249,25 @@ impl RelayUrl {
     }
 }
 
+/// What is wrong with an address that cannot be read. A password in it is not repeated.
+fn unread(text: &str) -> AddressError {
+    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("", ""));
+    let (at, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = at.rsplit_once('@').map_or(at, |(_, host)| host);
+    let shown = match scheme {
+        "" => text.to_owned(),
+        _ => format!("{scheme}://{host}{path}"),
+    };
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    match (scheme, host, port) {
+        ("ws" | "wss", "", _) => AddressError::NoName(shown),
+        ("ws" | "wss", _, Some(port)) if !port.ends_with(']') && port.parse::<u16>().is_err() => {
+            AddressError::Port(shown)
+        }
+        _ => AddressError::NotOne(shown),
+    }
+}
+
 /// Whether a name is one of this computer or a home network.
 fn is_near(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -293,9 +321,25 @@ mod tests {
                 Err(AddressError::Plain(far.to_owned()))
             );
         }
-        for none in ["http://relay.example", "relay.example", "wss://", ""] {
+        for none in ["http://relay.example", "relay.example", "wss://a b", ""] {
             let error = AddressError::NotOne(none.to_owned());
             assert_eq!(RelayUrl::parse(none), Err(error));
+        }
+        for nobody in ["wss://", "ws://", "wss:///path"] {
+            let said = RelayUrl::parse(nobody);
+            assert!(!matches!(said, Err(AddressError::NotOne(_))), "{said:?}");
+        }
+        assert_eq!(
+            RelayUrl::parse("wss://"),
+            Err(AddressError::NoName("wss://".to_owned()))
+        );
+        for port in [
+            "ws://127.0.0.1:99999",
+            "wss://relay.example:0",
+            "ws://[::1]:x/a",
+        ] {
+            let error = AddressError::Port(port.to_owned());
+            assert_eq!(RelayUrl::parse(port), Err(error));
         }
         for extra in ["wss://me:pw@relay.example", "wss://relay.example/#x"] {
             assert!(matches!(
@@ -307,6 +351,11 @@ mod tests {
 
     #[test]
     fn a_password_in_an_address_is_not_repeated() {
+        let unread = RelayUrl::parse("wss://me:hush@r.example:99999/x").unwrap_err();
+        assert_eq!(
+            unread,
+            AddressError::Port("wss://r.example:99999/x".to_owned())
+        );
         for address in ["wss://me:hush@r.example/x", "https://me:hush@r.example/x"] {
             let said = RelayUrl::parse(address).unwrap_err().to_string();
             assert!(said.contains("r.example/x: leave out"), "{said}");

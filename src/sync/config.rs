@@ -8,9 +8,13 @@ use std::{
 
 use nostr::{Filter, PublicKey};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::address::{AddressError, RelayUrl};
-use crate::nips::{kind, nip01};
+use crate::{
+    nips::{kind, nip01},
+    plain_toml::mistake,
+};
 
 /// The name of the file in a home.
 pub const FILE: &str = "sync.toml";
@@ -49,6 +53,8 @@ pub struct Config {
     pub named: NamedConfig,
     /// Where to, and from where.
     pub streams: Vec<Stream>,
+    /// The file that this was read from, with the hash of what was in it.
+    pub file: Option<(PathBuf, Vec<u8>)>,
 }
 
 impl Default for Config {
@@ -58,6 +64,7 @@ impl Default for Config {
             policy: PolicyConfig::default(),
             named: NamedConfig::default(),
             streams: Vec::new(),
+            file: None,
         }
     }
 }
@@ -236,7 +243,7 @@ pub enum ConfigError {
     Read(#[source] io::Error),
     /// It says something that is not known, or in a way that cannot be read.
     #[error("sync.toml: {0}")]
-    Parse(#[source] Box<toml::de::Error>),
+    Parse(String),
     /// A relay's address.
     #[error("sync.toml, stream \"{stream}\": {source}")]
     Address {
@@ -283,11 +290,29 @@ impl Config {
     /// # Errors
     /// When it cannot be read or used.
     pub fn load(home: &Path) -> Result<Self, ConfigError> {
-        match std::fs::read_to_string(home.join(FILE)) {
-            Ok(text) => Self::parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(ConfigError::Read(error)),
-        }
+        let path = home.join(FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(ConfigError::Read(error)),
+        };
+        let mut config = Self::parse(&text)?;
+        config.file = Some((path, hash(text.as_bytes())));
+        Ok(config)
+    }
+
+    /// Whether the file says something else by now; what this treefort goes by is what was in it.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        let Some((path, was)) = &self.file else {
+            return false;
+        };
+        let now = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(_) => return true,
+        };
+        hash(&now) != *was
     }
 
     /// Reads the text of a `sync.toml`.
@@ -296,7 +321,7 @@ impl Config {
     /// When it cannot be used.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let written: Written =
-            toml::from_str(text).map_err(|error| ConfigError::Parse(Box::new(error)))?;
+            toml::from_str(text).map_err(|error| ConfigError::Parse(mistake(&error)))?;
         let mut policy = written.policy;
         for rule in &mut policy.project {
             if !Path::new(&rule.path).is_absolute() {
@@ -335,6 +360,7 @@ impl Config {
             policy,
             named,
             streams,
+            file: None,
         })
     }
 
@@ -374,6 +400,10 @@ impl Config {
             .iter()
             .filter(move |stream| stream.relays.contains(relay))
     }
+}
+
+fn hash(bytes: &[u8]) -> Vec<u8> {
+    Sha256::digest(bytes).to_vec()
 }
 
 fn read_stream(written: WrittenStream) -> Result<Stream, ConfigError> {

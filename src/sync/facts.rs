@@ -39,11 +39,14 @@ pub(super) struct Surroundings {
     pub(super) named: NamedConfig,
 }
 
+/// A job, and the one that its session began with.
+type Begun = (Option<EventId>, Option<EventId>);
+
 /// What was found out about sessions, for as long as one look through the log takes.
 #[derive(Default)]
 pub(super) struct Seen {
     sessions: HashMap<PublicKey, Handed>,
-    folders: HashMap<(Option<EventId>, Option<EventId>), Arc<BTreeSet<String>>>,
+    folders: HashMap<Begun, Arc<BTreeSet<String>>>,
 }
 
 /// What the jobs say that were handed to a session.

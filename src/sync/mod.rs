@@ -19,6 +19,7 @@ mod down;
 mod facts;
 mod flood;
 mod leave;
+mod leaving;
 mod link;
 mod named;
 mod owner;
@@ -49,9 +50,10 @@ use self::{
 };
 pub use self::{
     config::{Config, ConfigError},
+    leaving::Leaving,
     owner::{PATH, Wish},
-    report::{Leaving, Named, Preview, RelayPreview, RelayStatus, Status, Trouble},
-    share::Shared,
+    report::{Left, Named, Preview, RelayPreview, RelayStatus, Status, Trouble},
+    share::{LEAST_DIGITS, Shared},
 };
 pub use crate::store::state::sync::Tally;
 use crate::{

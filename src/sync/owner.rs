@@ -33,7 +33,11 @@ pub(super) const REMEMBERED: usize = 1024;
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Wish {
     /// What would leave.
-    Preview,
+    Preview {
+        /// Whether to show all of each event.
+        #[serde(default)]
+        whole: bool,
+    },
     /// What has left.
     Status,
     /// Share an event or a session.
@@ -45,6 +49,9 @@ pub enum Wish {
         /// Nothing that came after this number of the record, since the owner said yes to what was shown.
         #[serde(default)]
         until: Option<u64>,
+        /// Whether to show all of each event.
+        #[serde(default)]
+        whole: bool,
     },
     /// Ask for it back.
     Unpublish {
@@ -55,6 +62,9 @@ pub enum Wish {
         /// Nothing that came after this number of the record, since the owner said yes to what was shown.
         #[serde(default)]
         until: Option<u64>,
+        /// Whether to show all of each event.
+        #[serde(default)]
+        whole: bool,
     },
 }
 
@@ -123,14 +133,20 @@ impl Door {
 
     async fn do_it(&self, wish: Wish) -> Result<serde_json::Value, Error> {
         Ok(match wish {
-            Wish::Preview => json!(self.preview().await?),
+            Wish::Preview { whole } => json!(self.preview(whole).await?),
             Wish::Status => json!(self.status()?),
-            Wish::Publish { what, look, until } => {
-                json!(self.publish(&what, look, until).await?)
-            }
-            Wish::Unpublish { what, look, until } => {
-                json!(self.unpublish(&what, look, until).await?)
-            }
+            Wish::Publish {
+                what,
+                look,
+                until,
+                whole,
+            } => json!(self.publish(&what, look, until, whole).await?),
+            Wish::Unpublish {
+                what,
+                look,
+                until,
+                whole,
+            } => json!(self.unpublish(&what, look, until, whole).await?),
         })
     }
 }

@@ -75,13 +75,15 @@ pub struct Sight<'a> {
 #[serde(rename_all = "kebab-case")]
 pub enum Stays {
     /// Somebody else signed it.
-    #[error("it was not written here")]
+    #[error("somebody else wrote it")]
     NotOurs,
     /// Nothing of its kind leaves.
     #[error("nothing of this kind ever leaves")]
     NeverLeaves,
     /// It belongs to a private job.
-    #[error("it belongs to something private")]
+    #[error(
+        "it is encrypted, or belongs to what is: a private job, or what your own commands asked about an agent's copy"
+    )]
     Private,
     /// Nobody can say whether it belongs to a private job.
     #[error("what it belongs to is gone, so nobody can say whether it is private")]
@@ -284,7 +286,7 @@ fn stream_takes(
 /// Whether a kind may leave.
 fn is_let_out(facts: &Facts, policy: &PolicyConfig, of: u16) -> bool {
     all(facts, policy, |rule| {
-        rule.unwrap_or_else(|| &policy.kinds).contains(&of)
+        rule.unwrap_or(&policy.kinds).contains(&of)
     })
 }
 

@@ -1,6 +1,9 @@
 //! What would leave, and what has: for the owner to read. Neither connects to anybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use nostr::{Event, EventId, PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,15 +13,14 @@ use super::{
     address::{NamedBy, RelayUrl},
     config::Direction,
     facts::Seen,
+    leaving::Leaving,
     policy::{Facts, Stays, could_leave, may_leave},
 };
-use crate::{
-    nips::reference::tag_value,
-    store::state::sync::{Entry, NamedRelay, Naming, RelayId, Sending, Tally},
-};
+use crate::store::state::sync::{Entry, NamedRelay, Naming, RelayId, Sending, Tally};
 
-/// Of what did not go well, so much is listed for each relay.
+/// Of what did not go well, and of what left, so much is listed for each relay.
 const LISTED: usize = 50;
+const LEFT: usize = 200;
 
 /// What has left, and how it stands with each relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,11 @@ pub struct Status {
     pub on: bool,
     /// Whether this treefort makes connections: only one that stays does.
     pub running: bool,
-    /// The relays, in the order of `sync.toml`; then those that others named.
+    /// Whether `sync.toml` says something else than when this treefort started.
+    #[serde(default)]
+    pub changed: bool,
+    /// The relays, in the order of `sync.toml`; then those that others named, and those that got something when
+    /// `sync.toml` named them.
     pub relays: Vec<RelayStatus>,
     /// Folders that rules of `sync.toml` name, and that are not there.
     #[serde(default)]
@@ -64,6 +70,22 @@ pub struct RelayStatus {
     pub refused_kinds: BTreeMap<u16, String>,
     /// What was refused, failed or stays here, the newest first.
     pub troubles: Vec<Trouble>,
+    /// What it got or had, the newest first, of what `tally` counts the last few.
+    #[serde(default)]
+    pub left: Vec<Left>,
+}
+
+/// One event that a relay has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The event.
+    pub id: EventId,
+    /// Its kind.
+    pub kind: u16,
+    /// `sent`, or `there`: the relay had it before.
+    pub is: String,
+    /// When the relay said so, in Unix seconds.
+    pub at: u64,
 }
 
 /// Somebody's word that answers go to a relay.
@@ -102,6 +124,9 @@ pub struct Trouble {
 pub struct Preview {
     /// Whether `sync.toml` names a stream.
     pub on: bool,
+    /// Whether `sync.toml` says something else than when this treefort started.
+    #[serde(default)]
+    pub changed: bool,
     /// For each relay to which something may leave.
     pub relays: Vec<RelayPreview>,
 }
@@ -120,35 +145,11 @@ pub struct RelayPreview {
     pub secrets: Vec<Leaving>,
     /// How many others stay, by the reason.
     pub stays: BTreeMap<String, u64>,
-    /// How many were dealt with before.
+    /// How many of what is on the record were dealt with before.
     pub settled: u64,
-}
-
-/// One event that would leave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leaving {
-    /// The event.
-    pub id: EventId,
-    /// Its kind.
-    pub kind: u16,
-    /// Its time, in Unix seconds.
-    pub created_at: u64,
-    /// What it says of itself in a line.
-    pub alt: String,
-    /// The folder that it is about.
-    pub project: Option<String>,
-}
-
-impl Leaving {
-    pub(super) fn of(event: &Event, project: Option<String>) -> Self {
-        Self {
-            id: event.id,
-            kind: event.kind.as_u16(),
-            created_at: event.created_at.as_secs(),
-            alt: tag_value(event, "alt").unwrap_or_default().to_owned(),
-            project,
-        }
-    }
+    /// How many events are in which state, as in [`RelayStatus`].
+    #[serde(default)]
+    pub tally: Tally,
 }
 
 impl Door {
@@ -168,6 +169,7 @@ impl Door {
                 links.push(Link::new(url, NamedBy::Other));
             }
         }
+        links.extend(self.before(&links)?);
         let relays = links
             .iter()
             .map(|link| self.relay_status(link, &named))
@@ -175,6 +177,7 @@ impl Door {
         Ok(Status {
             on: !hub.config.is_off(),
             running: hub.config.connect,
+            changed: hub.config.is_changed(),
             relays,
             missing_folders: hub.config.missing_folders().map(str::to_owned).collect(),
             unplaced: hub.around.state.sync_unplaced()?.len() as u64,
@@ -187,11 +190,16 @@ impl Door {
         let said = link.said();
         let remembered = state.sync_remembered(link.id)?;
         let mut troubles: Vec<(u64, Trouble)> = Vec::new();
+        let mut gone: Vec<Left> = Vec::new();
         state.sync_each(link.id, |_, entry| {
             if let Some(trouble) = trouble(&entry) {
                 troubles.push((entry.at, trouble));
             }
+            gone.extend(left(&entry));
         })?;
+        gone.reverse();
+        gone.sort_by_key(|one| std::cmp::Reverse(one.at));
+        gone.truncate(LEFT);
         troubles.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let streams = self.hub.config.of(&link.url).map(|stream| {
             let dir = match stream.dir {
@@ -216,16 +224,34 @@ impl Door {
                 .take(LISTED)
                 .map(|(_, trouble)| trouble)
                 .collect(),
+            left: gone,
         })
     }
 
-    /// What would leave now: all that waits, and all on the log that may and has not.
+    /// The relays that got something when `sync.toml` named them, and that none of these is.
+    pub(super) fn before(&self, known: &[Arc<Link>]) -> Result<Vec<Arc<Link>>, Error> {
+        let state = &self.hub.around.state;
+        let mut links = Vec::new();
+        for url in state.sync_ever()? {
+            let Ok(url) = RelayUrl::parse(&url) else {
+                continue;
+            };
+            if !known.iter().any(|link| link.url == url)
+                && state.sync_tally(RelayId::of(url.as_str()))? != Tally::default()
+            {
+                links.push(Link::new(url, NamedBy::Owner));
+            }
+        }
+        Ok(links)
+    }
+
+    /// What would leave now: all that waits, and all on the log that may and has not; with `whole`, all of each.
     ///
     /// # Errors
     /// When the log or the state cannot be read.
-    pub async fn preview(&self) -> Result<Preview, Error> {
+    pub async fn preview(&self, whole: bool) -> Result<Preview, Error> {
         let hub = &self.hub;
-        let mut looking = Looking::new(hub)?;
+        let mut looking = Looking::new(hub, whole)?;
         let mut feed = hub.around.relay.feed(0);
         let mut seen = Seen::default();
         while !hub.config.is_off()
@@ -237,6 +263,7 @@ impl Door {
         }
         Ok(Preview {
             on: !hub.config.is_off(),
+            changed: hub.config.is_changed(),
             relays: looking.end()?,
         })
     }
@@ -245,6 +272,8 @@ impl Door {
 /// One look through the log, for all relays.
 struct Looking<'a> {
     hub: &'a Hub,
+    /// Whether events are shown whole.
+    whole: bool,
     now: u64,
     relays: Vec<(RelayUrl, RelayPreview)>,
     /// How many of them the owner's streams go to; others named those after them.
@@ -253,7 +282,7 @@ struct Looking<'a> {
 }
 
 impl<'a> Looking<'a> {
-    fn new(hub: &'a Hub) -> Result<Self, Error> {
+    fn new(hub: &'a Hub, whole: bool) -> Result<Self, Error> {
         let up = hub
             .links()
             .into_iter()
@@ -264,6 +293,7 @@ impl<'a> Looking<'a> {
         let known = hub.around.state.sync_named()?.into_iter();
         Ok(Self {
             hub,
+            whole,
             now: Timestamp::now().as_secs(),
             own: relays.len(),
             relays,
@@ -298,6 +328,7 @@ impl<'a> Looking<'a> {
                 hub,
                 event,
                 facts,
+                self.whole,
                 may_leave(event, facts, hub.sight(url, self.now), asked),
             );
         }
@@ -308,6 +339,7 @@ impl<'a> Looking<'a> {
             Some(known) => known,
             None => hub.around.facts(event, seen).await?,
         };
+        let whole = self.whole;
         for (url, naming) in &facts.named {
             let may = may_leave(event, &facts, hub.sight(url, self.now), false);
             let row = hub
@@ -322,7 +354,7 @@ impl<'a> Looking<'a> {
             let preview = self.of_others(url, naming);
             match settled {
                 true => preview.settled += 1,
-                false => preview.add(hub, event, &facts, may),
+                false => preview.add(hub, event, &facts, whole, may),
             }
         }
         Ok(())
@@ -374,16 +406,13 @@ impl<'a> Looking<'a> {
                 preview.stays.insert(why, refused as u64);
             }
             state.sync_each(id, |_, entry| {
-                if entry.own.is_some() && entry.waits() {
-                    preview.leaves.push(Leaving {
-                        id: entry.id,
-                        kind: entry.kind,
-                        created_at: entry.created_at,
-                        alt: "Asks to delete what was shared".to_owned(),
-                        project: None,
-                    });
+                if let (true, Some(json)) = (entry.waits(), &entry.own) {
+                    let (id, kind, at) = (entry.id, entry.kind, entry.created_at);
+                    let request = Leaving::request(id, kind, at, json, self.whole);
+                    preview.leaves.push(request);
                 }
             })?;
+            preview.tally = state.sync_tally(id)?;
         }
         Ok(self
             .relays
@@ -405,14 +434,21 @@ impl RelayPreview {
         *self.stays.entry(stays.to_string()).or_default() += 1;
     }
 
-    fn add(&mut self, hub: &Hub, event: &Event, facts: &Facts, may: Result<(), Stays>) {
+    fn add(
+        &mut self,
+        hub: &Hub,
+        event: &Event,
+        facts: &Facts,
+        whole: bool,
+        may: Result<(), Stays>,
+    ) {
         if let Err(stays) = may {
             return self.count(stays);
         }
-        let one = Leaving::of(event, facts.folders.first().cloned());
+        let project = facts.folders.first().cloned();
         match (hub.scanner)(event) {
-            true => self.secrets.push(one),
-            false => self.leaves.push(one),
+            true => self.secrets.push(Leaving::secret(event, project)),
+            false => self.leaves.push(Leaving::of(event, project, whole)),
         }
     }
 }
@@ -425,6 +461,20 @@ fn is_settled(row: Option<&Entry>) -> bool {
 fn who_named(named: &[NamedRelay], url: &RelayUrl) -> Vec<Named> {
     let known = named.iter().find(|relay| relay.url == url.as_str());
     known.map_or_else(Vec::new, |relay| relay.by.iter().map(Named::from).collect())
+}
+
+fn left(entry: &Entry) -> Option<Left> {
+    let is = match entry.state {
+        Sending::Sent => "sent",
+        Sending::There => "there",
+        _ => return None,
+    };
+    Some(Left {
+        id: entry.id,
+        kind: entry.kind,
+        is: is.to_owned(),
+        at: entry.at,
+    })
 }
 
 fn trouble(entry: &Entry) -> Option<Trouble> {

@@ -12,13 +12,18 @@ use super::{
     Door, Error, Link,
     address::{NamedBy, RelayUrl},
     facts::Seen,
+    leaving::Leaving,
     policy::{Stays, is_kept_by_rule, may_leave},
-    report::Leaving,
 };
 use crate::{
     nips::{Draft, kind, nip01},
     store::state::sync::{Entry, Marked, Sending},
 };
+
+/// The fewest digits of an event's id that name it.
+pub const LEAST_DIGITS: usize = 8;
+/// Of events whose ids begin alike so many are named.
+const SEVERAL: usize = 8;
 
 /// What became of a wish to share or to take back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,15 @@ pub struct Shared {
     pub running: bool,
     /// Whether there is such a thing.
     pub found: bool,
+    /// Whether `sync.toml` says something else than when this treefort started.
+    #[serde(default)]
+    pub changed: bool,
+    /// The events that it could be, when there are several; then nothing happens.
+    #[serde(default)]
+    pub several: Vec<EventId>,
+    /// Relays that got something of it and cannot be asked for it, since `sync.toml` does not name them.
+    #[serde(default)]
+    pub unnamed: Vec<String>,
     /// The relays that it goes to, or was asked back from.
     pub relays: Vec<String>,
     /// What goes, or was asked back.
@@ -50,7 +64,7 @@ pub struct Shared {
 
 impl Door {
     /// Shares an event, or all that is on record of a session, whatever the policy says of its kinds. With `only_look`
-    /// nothing is changed; what came after `until` is passed over.
+    /// nothing is changed; what came after `until` is passed over; with `whole`, all of each event is shown.
     ///
     /// # Errors
     /// When the record or the state cannot be used.
@@ -59,6 +73,7 @@ impl Door {
         what: &str,
         only_look: bool,
         until: Option<u64>,
+        whole: bool,
     ) -> Result<Shared, Error> {
         let hub = &self.hub;
         let mut shared = self.begin();
@@ -67,9 +82,8 @@ impl Door {
         let up = self.up();
         shared.relays = up.iter().map(|link| link.url.to_string()).collect();
         let mut going: BTreeMap<usize, Vec<(u64, Entry)>> = BTreeMap::new();
-        let found = self.find(what).await?;
+        let found = self.find(what, &mut shared).await?;
         for event in found.events {
-            shared.found = true;
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
                 continue;
             };
@@ -80,12 +94,13 @@ impl Door {
             let mut facts = hub.around.facts(&event, &mut seen).await?;
             // He changed his mind.
             let again = std::mem::take(&mut facts.back);
-            let one = Leaving::of(&event, facts.folders.first().cloned());
+            let project = facts.folders.first().cloned();
             if (hub.scanner)(&event) {
                 let why = Stays::Secret.to_string();
-                shared.stays.push((one, why));
+                shared.stays.push((Leaving::secret(&event, project), why));
                 continue;
             }
+            let one = Leaving::of(&event, project, whole);
             let (mut goes, mut stays, mut before) = (false, None, false);
             for (at, link) in up.iter().enumerate() {
                 if let Err(why) = may_leave(&event, &facts, hub.sight(&link.url, now), true) {
@@ -164,7 +179,8 @@ impl Door {
     }
 
     /// Asks every relay that an event, or something of a session, left for to delete it (NIP-09). What waits does not
-    /// leave. With `only_look` nothing is changed; what came after `until` is passed over.
+    /// leave. With `only_look` nothing is changed; what came after `until` is passed over; with `whole`, all of each event
+    /// is shown.
     ///
     /// # Errors
     /// When the record or the state cannot be used.
@@ -173,6 +189,7 @@ impl Door {
         what: &str,
         only_look: bool,
         until: Option<u64>,
+        whole: bool,
     ) -> Result<Shared, Error> {
         let hub = &self.hub;
         let mut shared = self.begin();
@@ -180,10 +197,10 @@ impl Door {
         // One request for all of an author's at a relay.
         let mut asked: BTreeMap<(usize, PublicKey), Vec<Event>> = BTreeMap::new();
         let links = self.ever()?;
-        let found = self.find(what).await?;
+        let asks: Vec<bool> = links.iter().map(|link| self.is_asked(link)).collect();
+        let found = self.find(what, &mut shared).await?;
         let mut marks: Vec<Marked> = found.session.map(Marked::Session).into_iter().collect();
         for event in found.events {
-            shared.found = true;
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
                 continue;
             };
@@ -199,14 +216,21 @@ impl Door {
                 };
                 // One that waits may be on its way at this moment, or may have arrived before a crash: it is asked
                 // back too.
-                if matches!(row.state, Sending::Sent | Sending::There | Sending::Waiting) {
+                let is_there = matches!(row.state, Sending::Sent | Sending::There);
+                if is_there && !asks[at] {
+                    let url = link.url.to_string();
+                    if !shared.unnamed.contains(&url) {
+                        shared.unnamed.push(url);
+                    }
+                    stays = Some("only relays have it that sync.toml does not name");
+                } else if asks[at] && (is_there || row.waits()) {
                     left = true;
                     asked
                         .entry((at, event.pubkey))
                         .or_default()
                         .push(event.clone());
                 } else {
-                    stays = Some("it had not left");
+                    stays = stays.or(Some("it had not left"));
                 }
                 if row.waits() && !only_look {
                     row.state = Sending::Held {
@@ -221,7 +245,7 @@ impl Door {
                     hub.around.state.sync_forget_unplaced(stored.seq)?;
                 }
             }
-            let one = Leaving::of(&event, None);
+            let one = Leaving::of(&event, None, whole);
             match left {
                 true => shared.goes.push(one),
                 false => {
@@ -259,6 +283,7 @@ impl Door {
         Shared {
             on: !self.hub.config.is_off(),
             running: self.hub.config.connect,
+            changed: self.hub.config.is_changed(),
             ..Shared::default()
         }
     }
@@ -270,7 +295,7 @@ impl Door {
         links
     }
 
-    /// All relays, those too that others named and that lost their places.
+    /// All relays, those too that others named and that lost their places, and those that `sync.toml` named before.
     fn ever(&self) -> Result<Vec<Arc<Link>>, Error> {
         let mut links = self.hub.links();
         for known in self.hub.around.state.sync_named()? {
@@ -280,7 +305,14 @@ impl Door {
                 links.push(Link::new(url, NamedBy::Other));
             }
         }
+        links.extend(self.before(&links)?);
         Ok(links)
+    }
+
+    /// Whether a relay can be asked for anything: nobody else than those whom `sync.toml` lets in is connected to.
+    fn is_asked(&self, link: &Link) -> bool {
+        let config = &self.hub.config;
+        !config.is_off() && (link.by == NamedBy::Other || config.names(&link.url))
     }
 
     /// The keys that an event can be taken back with.
@@ -294,30 +326,61 @@ impl Door {
         Ok(keyring.session(author)?)
     }
 
-    /// What somebody names: an event, or all that a session signed, the oldest first.
-    async fn find(&self, what: &str) -> Result<Found, Error> {
+    /// What somebody names: an event, by its id or how that begins, or all that a session signed, the oldest first.
+    async fn find(&self, what: &str, shared: &mut Shared) -> Result<Found, Error> {
         let relay = &self.hub.around.relay;
         let id = EventId::from_hex(what).or_else(|_| EventId::from_bech32(what));
+        let mut events = Vec::new();
         if let Ok(id) = id
             && let Some(event) = relay.get(id).await?
         {
-            return Ok(Found {
-                events: vec![event],
-                session: None,
-            });
+            events.push(event);
+        } else if let Ok(key) = PublicKey::parse(what) {
+            if self.hub.around.state.is_session(&key)? {
+                events = relay.query(Filter::new().author(key)).await?;
+                events.sort_by_key(|event| (event.created_at, event.id));
+                shared.found = !events.is_empty();
+                return Ok(Found {
+                    events,
+                    session: Some(key),
+                });
+            }
+        } else {
+            events = self.begin_with(what).await?;
         }
-        let Ok(key) = PublicKey::parse(what) else {
-            return Ok(Found::default());
-        };
-        if !self.hub.around.state.is_session(&key)? {
-            return Ok(Found::default());
+        shared.found = !events.is_empty();
+        if id.is_err() && events.len() > 1 {
+            shared.several = events.iter().map(|event| event.id).collect();
+            events.clear();
         }
-        let mut events = relay.query(Filter::new().author(key)).await?;
-        events.sort_by_key(|event| (event.created_at, event.id));
         Ok(Found {
             events,
-            session: Some(key),
+            session: None,
         })
+    }
+
+    /// The first few events whose ids begin with these digits.
+    async fn begin_with(&self, digits: &str) -> Result<Vec<Event>, Error> {
+        let mut found: Vec<Event> = Vec::new();
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if digits.len() < LEAST_DIGITS || !is_hex {
+            return Ok(found);
+        }
+        let digits = digits.to_ascii_lowercase();
+        let mut feed = self.hub.around.relay.feed(0);
+        while found.len() < SEVERAL
+            && let Some(batch) = feed.next_now().await?
+        {
+            let alike = |event: &Event| event.id.to_hex().starts_with(&digits);
+            for stored in batch.into_iter().filter(|stored| alike(&stored.event)) {
+                // What was deleted or replaced may be passed by on the way.
+                if let Some(event) = self.hub.around.relay.get(stored.event.id).await? {
+                    found.push(event);
+                }
+            }
+        }
+        found.truncate(SEVERAL);
+        Ok(found)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What arrives is bounded, and read as JSON without trusting a word of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{
     SinkExt as _, StreamExt as _,
@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
+    rustls::{self, ClientConfig, RootCertStore, pki_types::ServerName},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -50,7 +50,12 @@ pub(super) enum WireError {
     Unreached(#[from] Unreached),
     /// It is not encrypted as it has to be.
     #[error("{0} cannot prove who it is: {1}")]
-    Tls(String, std::io::Error),
+    Tls(String, io::Error),
+    /// It does not encrypt at all.
+    #[error(
+        "{0} does not answer in TLS, which wss:// needs; ws:// is for a relay on this computer or in the home network"
+    )]
+    NoTls(String),
     /// It does not speak as a relay does.
     #[error("{0} answers, and not as a relay does: {1}")]
     WebSocket(String, Box<tungstenite::Error>),
@@ -78,7 +83,7 @@ impl Dialler {
         let found = rustls_native_certs::load_native_certs();
         let (good, bad) = roots.add_parsable_certificates(found.certs);
         tracing::debug!(good, bad, "certificates of the machine");
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = (good > 0)
             .then(|| {
                 ClientConfig::builder_with_provider(provider)
@@ -98,10 +103,19 @@ impl Dialler {
         if !url.is_tls() {
             return Ok(Box::new(tcp));
         }
-        let failed = |error| WireError::Tls(url.to_string(), error);
+        let failed = |error: io::Error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            match inner {
+                Some(rustls::Error::InvalidMessage(_)) => WireError::NoTls(url.to_string()),
+                None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    WireError::NoTls(url.to_string())
+                }
+                _ => WireError::Tls(url.to_string(), error),
+            }
+        };
         let config = self.tls.clone().ok_or(WireError::NoRoots)?;
         let name = ServerName::try_from(url.host().to_owned())
-            .map_err(|error| failed(std::io::Error::other(error)))?;
+            .map_err(|error| failed(io::Error::other(error)))?;
         let shake = TlsConnector::from(config).connect(name, tcp);
         let stream = timeout(SHAKE, shake)
             .await

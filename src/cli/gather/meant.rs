@@ -34,10 +34,26 @@ pub async fn resolve(
     let Some(needle) = needle else {
         return last(client, coordinator).await.map(Target::Session);
     };
+    let target = named(client, coordinator, needle).await?;
+    target.ok_or_else(|| {
+        CommandError::new(Failure::Failed, Problem::Unknown(needle.to_owned()))
+            .hint("`treefort jobs` lists what there is")
+    })
+}
+
+/// The session or job whose id begins so, if there is one.
+///
+/// # Errors
+/// When several are called so, or nothing could be.
+pub async fn named(
+    client: &mut Client,
+    coordinator: PublicKey,
+    needle: &str,
+) -> Result<Option<Target>, CommandError> {
     if needle.starts_with("npub1") {
         let key = PublicKey::parse(needle)
             .map_err(|_| CommandError::new(Failure::Usage, Problem::NotAKey(needle.to_owned())))?;
-        return Ok(Target::Session(key));
+        return Ok(Some(Target::Session(key)));
     }
     let prefix = needle.to_ascii_lowercase();
     if !may_name(needle) {
@@ -62,7 +78,7 @@ pub async fn resolve(
             .await?
             .is_empty()
     {
-        return Ok(Target::Session(key));
+        return Ok(Some(Target::Session(key)));
     }
     // The id of a comparison is that of several: it names none of them.
     let compared: Vec<(u16, EventId)> = jobs
@@ -138,17 +154,14 @@ fn pick(
     needle: &str,
     prefix: &str,
     found: BTreeMap<String, Target>,
-) -> Result<Target, CommandError> {
+) -> Result<Option<Target>, CommandError> {
     let matching: Vec<(String, Target)> = found
         .into_iter()
         .filter(|(id, _)| id.starts_with(prefix))
         .collect();
     match matching.as_slice() {
-        [] => Err(
-            CommandError::new(Failure::Failed, Problem::Unknown(needle.to_owned()))
-                .hint("`treefort jobs` lists what there is"),
-        ),
-        [(_, target)] => Ok(*target),
+        [] => Ok(None),
+        [(_, target)] => Ok(Some(*target)),
         several => Err(CommandError::new(
             Failure::Usage,
             Problem::Ambiguous {
@@ -198,7 +211,8 @@ mod tests {
         insta::assert_snapshot!(anstream::adapter::strip_str(&error.to_string()), @r"
         error: 'abcd' could be any of these: job abcd100000000000, job abcd200000000000
         ");
-        assert!(pick("ffff", "ffff", found(&["abcd1", "ffff"])).is_ok());
-        assert!(pick("1234", "1234", found(&["abcd1"])).is_err());
+        let one = pick("ffff", "ffff", found(&["abcd1", "ffff"])).unwrap();
+        assert!(matches!(one, Some(Target::Job(id)) if id.to_hex().starts_with("ffff")));
+        assert_eq!(pick("1234", "1234", found(&["abcd1"])).unwrap(), None);
     }
 }

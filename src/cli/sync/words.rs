@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use nostr::EventId;
 
+use super::{
+    shown::{events, kind_words, more},
+    steps::step,
+};
 use crate::{
     cli::{
         Context,
         render::plural,
         text::{ago, one_line},
     },
-    nips::kind,
     sync::{
-        Leaving, Named, Preview, RelayPreview, RelayStatus, Shared, Status, config::FILE,
+        Left, Named, Preview, RelayPreview, RelayStatus, Shared, Status, Tally, config::FILE,
         policy::Stays,
     },
 };
@@ -21,8 +24,10 @@ use crate::{
 pub(super) struct Show {
     /// Where `sync.toml` is, or would be.
     pub(super) file: String,
-    /// Whether ids are shown whole.
+    /// Whether events and their ids are shown whole.
     pub(super) whole: bool,
+    /// Whether what has left is listed.
+    pub(super) list: bool,
 }
 
 /// Digits of an id that are shown to somebody who did not ask for more.
@@ -34,10 +39,11 @@ impl Show {
         Self {
             file: one_line(&file.display().to_string()),
             whole: context.verbose,
+            list: false,
         }
     }
 
-    fn id(&self, id: &EventId) -> String {
+    pub(super) fn id(&self, id: &EventId) -> String {
         self.digits(id.to_hex())
     }
 
@@ -49,58 +55,89 @@ impl Show {
     }
 
     /// That nothing is shared, and what to do to share something.
-    fn off(&self) -> Vec<String> {
-        vec![
-            "off: nothing leaves this machine, and no connection is made".to_owned(),
-            format!(
+    fn off(&self, changed: bool) -> Vec<String> {
+        let what_to_do = match changed {
+            true => CHANGED.to_owned(),
+            false => format!(
                 "to share something, write {}; `treefort sync --help` shows how",
                 self.file
             ),
+        };
+        vec![
+            "off: nothing leaves this machine, and no connection is made".to_owned(),
+            what_to_do,
         ]
     }
 }
 
+/// The settings are not those that the program goes by.
+pub(super) const CHANGED: &str = "sync.toml changed since treefort started, which still goes by what was in it then: start it again";
+
 pub(super) fn preview_lines(preview: &Preview, show: &Show) -> Vec<String> {
     if !preview.on {
-        return show.off();
+        return show.off(preview.changed);
     }
+    let mut lines = changed(preview.changed);
     if preview.relays.is_empty() {
-        return vec![
+        lines.push(
             "nothing would leave: no stream in sync.toml goes up, and nobody named a relay"
                 .to_owned(),
-        ];
+        );
     }
-    let relays = preview.relays.iter();
-    relays
-        .flat_map(|relay| relay_preview(relay, show))
-        .collect()
-}
-
-fn relay_preview(relay: &RelayPreview, show: &Show) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{}: {} would leave, {} {} dealt with before",
-        one_line(&relay.url),
-        plural(relay.leaves.len() as u64, "event"),
-        relay.settled,
-        if relay.settled == 1 { "was" } else { "were" },
-    )];
-    lines.extend(relay.named.iter().map(|by| named(by, show)));
-    lines.extend(relay.leaves.iter().map(|one| leaving(one, show)));
-    if !relay.secrets.is_empty() {
-        lines.push("  these seem to hold a password or key, so they stay:".to_owned());
-        lines.extend(relay.secrets.iter().map(|one| leaving(one, show)));
-        lines.push(SECRET.to_owned());
-    }
-    for (why, count) in &relay.stays {
-        let stay = if *count == 1 { "stays" } else { "stay" };
-        lines.push(format!("  {count} {stay}: {}", one_line(why)));
+    for relay in &preview.relays {
+        lines.extend(relay_preview(relay, show));
     }
     lines
 }
 
-/// What to do about it.
-const SECRET: &str =
-    "  if it is a real password or key, change it; `treefort purge` deletes the session here";
+fn changed(changed: bool) -> Vec<String> {
+    changed.then(|| CHANGED.to_owned()).into_iter().collect()
+}
+
+fn relay_preview(relay: &RelayPreview, show: &Show) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}: {} would leave",
+        one_line(&relay.url),
+        plural(relay.leaves.len() as u64, "event"),
+    )];
+    lines.extend(counts(&relay.tally).map(|counts| format!("  until now: {counts}")));
+    lines.extend(relay.named.iter().map(|by| named(by, show)));
+    lines.extend(events(&relay.leaves, show));
+    lines.extend(more(&relay.leaves, show));
+    if !relay.secrets.is_empty() {
+        lines.push("  these seem to hold a password or key, so they stay:".to_owned());
+        lines.extend(events(&relay.secrets, show));
+        lines.extend(next_step(&Stays::Secret.to_string()));
+    }
+    for (why, count) in &relay.stays {
+        let stay = if *count == 1 { "stays" } else { "stay" };
+        lines.push(format!("  {count} {stay}: {}", one_line(why)));
+        lines.extend(next_step(why));
+    }
+    lines
+}
+
+/// What to do about something that stays.
+fn next_step(why: &str) -> Option<String> {
+    step(why).map(|step| format!("    → {step}"))
+}
+
+/// How many events are in which state, in the same words wherever it is said.
+fn counts(tally: &Tally) -> Option<String> {
+    let counts: Vec<String> = [
+        (tally.sent, "sent"),
+        (tally.there, "there before"),
+        (tally.waiting, "waiting"),
+        (tally.refused, "refused"),
+        (tally.failed, "failed"),
+        (tally.held, "kept here"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    (!counts.is_empty()).then(|| counts.join(", "))
+}
 
 /// Who named a relay that is not in `sync.toml`.
 fn named(by: &Named, show: &Show) -> String {
@@ -111,28 +148,15 @@ fn named(by: &Named, show: &Show) -> String {
     )
 }
 
-fn leaving(one: &Leaving, show: &Show) -> String {
-    let mut line = format!("  {} {:>5}", show.id(&one.id), one.kind);
-    let what = match (one.alt.as_str(), one.kind) {
-        ("", kind::PROFILE) => "Who an agent, or this treefort, is",
-        ("", kind::NOTE) => "A note",
-        (alt, _) => alt,
-    };
-    for part in [what, one.project.as_deref().unwrap_or_default()] {
-        if !part.is_empty() {
-            line.push_str("  ");
-            line.push_str(&one_line(part));
-        }
-    }
-    line
-}
-
 pub(super) fn status_lines(status: &Status, show: &Show, now: u64) -> Vec<String> {
-    if !status.on {
-        return show.off();
+    let mut lines = match status.on {
+        true => changed(status.changed),
+        false => show.off(status.changed),
+    };
+    if !status.on && !status.relays.is_empty() {
+        lines.push("what was shared before stays where it is:".to_owned());
     }
-    let mut lines = Vec::new();
-    if !status.running {
+    if status.on && !status.running {
         lines
             .push("treefort is not running: what waits leaves while `treefort up` runs".to_owned());
     }
@@ -145,6 +169,12 @@ pub(super) fn status_lines(status: &Status, show: &Show, now: u64) -> Vec<String
             );
         }
         lines.extend(of_relay);
+    }
+    for folder in &status.missing_folders {
+        lines.push(format!(
+            "there is no folder {}: its rule in sync.toml keeps nothing here, is it spelt right?",
+            one_line(folder)
+        ));
     }
     if status.unplaced > 0 {
         lines.push(format!(
@@ -185,21 +215,12 @@ fn relay_status(relay: &RelayStatus, show: &Show, now: u64) -> Vec<String> {
     let mut lines = vec![format!("{} ({streams}): {spoken}", one_line(&relay.url))];
     lines.extend(relay.named.iter().map(|by| named(by, show)));
     let tally = &relay.tally;
-    let mut counts = Vec::new();
-    for (count, what) in [
-        (tally.sent, "sent"),
-        (tally.there, "there before"),
-        (tally.waiting, "waiting"),
-        (tally.refused, "refused"),
-        (tally.failed, "failed"),
-        (tally.held, "kept here"),
-    ] {
-        if count > 0 {
-            counts.push(format!("{count} {what}"));
-        }
-    }
-    if !counts.is_empty() {
-        lines.push(format!("  {}", counts.join(", ")));
+    lines.extend(counts(tally).map(|counts| format!("  {counts}")));
+    if relay.streams.is_empty() && relay.named.is_empty() && tally.sent + tally.there > 0 {
+        lines.push(
+            "  `treefort unpublish` can ask for it back once sync.toml names this relay again"
+                .to_owned(),
+        );
     }
     if let Some(problem) = &relay.problem {
         lines.push(format!("  trouble: {}", one_line(problem)));
@@ -226,14 +247,37 @@ fn relay_status(relay: &RelayStatus, show: &Show, now: u64) -> Vec<String> {
             one_line(&trouble.words)
         ));
     }
-    let secret = Stays::Secret.to_string();
-    if relay.troubles.iter().any(|it| it.words == secret) {
-        lines.push(SECRET.to_owned());
-    }
+    let mut whys: Vec<&str> = relay.troubles.iter().map(|it| it.words.as_str()).collect();
+    whys.sort_unstable();
+    whys.dedup();
+    lines.extend(whys.into_iter().filter_map(next_step));
     if tally.refused + tally.failed > 0 {
         lines.push("  what was refused or failed is not sent to this relay again".to_owned());
     }
+    if show.list {
+        lines.extend(relay.left.iter().map(|one| left(one, show, now)));
+        let more = (tally.sent + tally.there).saturating_sub(relay.left.len() as u64);
+        if more > 0 {
+            lines.push(format!("  and {more} before these"));
+        }
+    }
     lines
+}
+
+/// One event that a relay has.
+fn left(one: &Left, show: &Show, now: u64) -> String {
+    let is = match one.is.as_str() {
+        "there" => "there before",
+        is => is,
+    };
+    format!(
+        "  {} {:>5}  {:<12}  {:<11}  {}",
+        show.id(&one.id),
+        one.kind,
+        one_line(is),
+        ago(one.at, now),
+        kind_words(one.kind)
+    )
 }
 
 pub(super) fn publish_lines(shared: &Shared, show: &Show, done: bool) -> Vec<String> {
@@ -250,11 +294,24 @@ pub(super) fn publish_lines(shared: &Shared, show: &Show, done: bool) -> Vec<Str
             },
             relays.join(", ")
         ));
-        lines.extend(shared.goes.iter().map(|one| leaving(one, show)));
+        lines.extend(events(&shared.goes, show));
+        lines.extend(more(&shared.goes, show));
     }
     lines.extend(staying(shared));
     if shared.before > 0 {
         lines.push(format!("{} shared before", plural(shared.before, "event")));
+    }
+    if shared.kept > 0 {
+        lines.push(format!(
+            "sync.toml keeps {} of these here, by a rule for their folder or session; this shares them all the same",
+            shared.kept
+        ));
+    }
+    if shared.again > 0 {
+        lines.push(format!(
+            "you took {} of these back before: a relay that was asked to delete them may not take them again",
+            shared.again
+        ));
     }
     lines
 }
@@ -273,24 +330,52 @@ pub(super) fn unpublish_lines(shared: &Shared, show: &Show, done: bool) -> Vec<S
             relays.join(", "),
             plural(shared.goes.len() as u64, "event"),
         ));
-        lines.extend(shared.goes.iter().map(|one| leaving(one, show)));
+        lines.extend(events(&shared.goes, show));
+        lines.extend(more(&shared.goes, show));
         lines.push(
             "this is a request: nobody can promise that it is followed, and who has a copy keeps it"
                 .to_owned(),
         );
     }
-    lines.extend(staying(shared));
+    lines.extend(not_asked(shared));
     lines
 }
 
-/// What stays, by the reason.
+/// What nobody is asked for, by the reason.
+fn not_asked(shared: &Shared) -> Vec<String> {
+    let reasons = reasons(shared).into_iter();
+    let mut lines: Vec<String> = reasons
+        .map(|(why, count)| format!("{}: {}", plural(count, "event"), one_line(why)))
+        .collect();
+    if !shared.unnamed.is_empty() {
+        let relays: Vec<String> = shared.unnamed.iter().map(|url| one_line(url)).collect();
+        lines.push(format!(
+            "not asked, because sync.toml does not name it: {}",
+            relays.join(", ")
+        ));
+    }
+    lines
+}
+
+/// What stays, by the reason, with the next step for each.
 fn staying(shared: &Shared) -> Vec<String> {
-    let mut reasons = BTreeMap::<&str, u64>::new();
+    let mut lines = Vec::new();
+    for (why, count) in reasons(shared) {
+        let stays = if count == 1 { "stays" } else { "stay" };
+        lines.push(format!(
+            "{} {stays}: {}",
+            plural(count, "event"),
+            one_line(why)
+        ));
+        lines.extend(next_step(why));
+    }
+    lines
+}
+
+fn reasons(shared: &Shared) -> BTreeMap<&str, u64> {
+    let mut reasons = BTreeMap::new();
     for (_, why) in &shared.stays {
-        *reasons.entry(why).or_default() += 1;
+        *reasons.entry(why.as_str()).or_default() += 1;
     }
     reasons
-        .into_iter()
-        .map(|(why, count)| format!("{}: {}", plural(count, "event"), one_line(why)))
-        .collect()
 }

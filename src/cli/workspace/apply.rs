@@ -350,6 +350,7 @@ mod tests {
             path: None,
             title: None,
             at: None,
+            passed_over: 0,
             outcome: Outcome::Locate {
                 agents_git: false,
                 repositories: Vec::new(),

@@ -4,7 +4,7 @@ use crate::{
     cli::{
         Context,
         error::{CommandError, Kind},
-        launch, output,
+        gather, launch, output,
         text::{name, reveal},
     },
     nips::workspace::{FileLine, Operation, Outcome, State},
@@ -13,13 +13,13 @@ use crate::{
 /// Shows what changed in an agent's copy: since it began, since a checkpoint, or between two.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The earlier checkpoint; the project as it was when left out.
+    /// The earlier checkpoint; the project as it was when left out. Or the session or job that is meant.
     #[arg(value_name = "A")]
     from: Option<String>,
     /// The later one; the files as they are now when left out.
     #[arg(value_name = "B")]
     to: Option<String>,
-    /// The session; the newest one of this folder when left out.
+    /// The session; when left out the newest one of this folder in which something was changed.
     #[arg(long)]
     session: Option<String>,
     /// Only the names of the files and how much changed in them.
@@ -35,12 +35,23 @@ pub struct Args {
 /// # Errors
 /// When there is no copy or no such checkpoint.
 pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
-    let operation = Operation::Diff {
-        from: state(args.from.as_deref())?,
-        to: state(args.to.as_deref())?,
-    };
+    let (mut from, mut session) = (args.from.as_deref(), args.session.as_deref());
+    let checkpoints = (state(from)?, state(args.to.as_deref())?);
     let answer = launch::with_jobs(context, async |connection| {
-        super::ask(connection, args.session.as_deref(), operation).await
+        if let (Some(State::Id(id)), None, None) = (&checkpoints.0, &checkpoints.1, session) {
+            let coordinator = connection.coordinator();
+            if gather::named(&mut connection.client, coordinator, id)
+                .await?
+                .is_some()
+            {
+                (from, session) = (None, from);
+            }
+        }
+        let operation = Operation::Diff {
+            from: state(from)?,
+            to: checkpoints.1,
+        };
+        super::ask(connection, session, operation).await
     })
     .await?;
     if args.json {

@@ -29,6 +29,7 @@ use super::{
     keyboard,
     launch::Connection,
     output,
+    render::plural,
     text::{ago, one_line, truncate},
     view::Feedback,
 };
@@ -149,6 +150,17 @@ pub(super) fn which_one(answer: &Answer) {
             "the agent's copy for “{}”, {}",
             truncate(&one_line(title), TITLE),
             ago(at, now)
+        ));
+    }
+    if answer.passed_over > 0 {
+        aside(&format!(
+            "passed over, since nothing was changed in {}: {} of this folder (--session names any)",
+            if answer.passed_over == 1 {
+                "it"
+            } else {
+                "them"
+            },
+            plural(answer.passed_over as u64, "newer session"),
         ));
     }
 }

@@ -189,6 +189,7 @@ fn answer(context: &Context, ear: Option<&Ear>, outcome: Outcome) -> Result<JobA
         path: None,
         title: about.map(|about| about.title.clone()),
         at: about.map(|about| about.at),
+        passed_over: 0,
         outcome,
     };
     Ok(JobAnswer {

@@ -85,18 +85,18 @@ async fn perform(
     let task =
         Task::parse(&order.request).map_err(|error| Failure::new("input", error.to_string()))?;
     let hidden = order.request.scheme.is_private();
-    let shared = match &task.operation {
+    let (shared, passed_over) = match &task.operation {
         Operation::List => {
             let list = housekeeping::list(context, hidden).await?;
-            return answer(context, None, list);
+            return answer(context, None, 0, list);
         }
         Operation::Clean { copies, images } => {
             let cleaned = housekeeping::clean(context, copies, *images).await?;
-            return answer(context, None, cleaned);
+            return answer(context, None, 0, cleaned);
         }
         Operation::Purge(wanted) => {
             let purged = purge::purge(context, wanted).await?;
-            return answer(context, None, purged);
+            return answer(context, None, 0, purged);
         }
         Operation::AtWork => return live::at_work(context, &task.which, hidden).await,
         Operation::Answer { .. }
@@ -149,7 +149,8 @@ async fn perform(
                 Some(hold) => discard_held(&shared, hold).await?,
                 None => discard(&shared).await?,
             };
-            return answer(context, Some(&shared), Outcome::Discard { bytes, files });
+            let outcome = Outcome::Discard { bytes, files };
+            return answer(context, Some(&shared), passed_over, outcome);
         }
         Operation::Locate
         | Operation::List
@@ -161,10 +162,11 @@ async fn perform(
         | Operation::Resume
         | Operation::Steer { .. } => locate::of(&shared).await,
     };
-    answer(context, Some(&shared), outcome)
+    answer(context, Some(&shared), passed_over, outcome)
 }
 
-async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failure> {
+/// The copy that is meant, and how many newer ones were passed over.
+async fn find(context: &Arc<Context>, task: &Task) -> Result<(Arc<Shared>, usize), Failure> {
     context
         .workspaces
         .find(&task.which, &task.operation, |session| {
@@ -176,6 +178,7 @@ async fn find(context: &Arc<Context>, task: &Task) -> Result<Arc<Shared>, Failur
 fn answer(
     context: &Context,
     shared: Option<&Shared>,
+    passed_over: usize,
     outcome: Outcome,
 ) -> Result<JobAnswer, Failure> {
     let lossy = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
@@ -185,6 +188,7 @@ fn answer(
         path: shared.map(|shared| lossy(shared.tree_dir())),
         title: shared.map(|shared| shared.about().title),
         at: shared.map(|shared| shared.about().created_at),
+        passed_over,
         outcome,
     };
     Ok(JobAnswer {

@@ -70,7 +70,7 @@ pub(super) async fn purge(context: &Arc<Context>, wanted: &Purge) -> Result<Outc
     let mut found = belongs::find(context, wanted).await?;
     refuse_at_work(context, &found).await?;
     if wanted.look {
-        return Ok(outcome(&found, 0, None));
+        return Ok(outcome(&found, with_others(context, &found)?, 0, None));
     }
     for session in found.sessions.clone() {
         end(context, &session).await?;
@@ -86,6 +86,7 @@ pub(super) async fn purge(context: &Arc<Context>, wanted: &Purge) -> Result<Outc
             Err(_) => drop(context.workspaces.remove_unreadable(*copy).await?),
         }
     }
+    let others = with_others(context, &found)?;
     let left = Left {
         v: 1,
         sessions: found.sessions.clone(),
@@ -102,7 +103,7 @@ pub(super) async fn purge(context: &Arc<Context>, wanted: &Purge) -> Result<Outc
         .await
         .map_err(|error| broken(&error))?;
     let (blobs, erased) = finish(context, left).await?;
-    Ok(outcome(&found, blobs, Some(erased)))
+    Ok(outcome(&found, others, blobs, Some(erased)))
 }
 
 /// Goes on with what a crash cut off.
@@ -305,7 +306,18 @@ fn notices(
     Ok(events)
 }
 
-fn outcome(found: &Belongings, blobs: usize, erased: Option<bool>) -> Outcome {
+/// How many of the events other relays have, and how many relays.
+fn with_others(context: &Context, found: &Belongings) -> Result<(usize, usize), Failure> {
+    let others = context.state.sync_with_others(&found.events);
+    others.map_err(|error| broken(&error))
+}
+
+fn outcome(
+    found: &Belongings,
+    (shared, relays): (usize, usize),
+    blobs: usize,
+    erased: Option<bool>,
+) -> Outcome {
     Outcome::Purge {
         done: erased.is_some(),
         sessions: cut_to(found.sessions.iter().copied(), LIST).0,
@@ -321,6 +333,8 @@ fn outcome(found: &Belongings, blobs: usize, erased: Option<bool>) -> Outcome {
         copies_kept: found.copies_kept,
         applied: found.applied,
         linked: cut_to(found.linked.iter().copied(), LIST).0,
+        shared,
+        relays,
         erased: erased.unwrap_or(false),
     }
 }

@@ -15,7 +15,8 @@ use crate::{
 const LOOKED_AT: usize = 50;
 
 impl Workspaces {
-    /// The copy that a task means. `of` gives the copy of a session.
+    /// The copy that a task means, and how many newer ones of the folder were passed over since nothing happened in them.
+    /// `of` gives the copy of a session.
     ///
     /// # Errors
     /// When there is none, or several were asked the same and none of them was chosen.
@@ -24,8 +25,9 @@ impl Workspaces {
         which: &Which,
         operation: &Operation,
         of: impl FnOnce(&PublicKey) -> Option<PublicKey>,
-    ) -> Result<Arc<Shared>, Failure> {
+    ) -> Result<(Arc<Shared>, usize), Failure> {
         let none = |sentence: &str| Failure::new("workspace", sentence.to_owned());
+        let mut passed_over = 0;
         let id = match which {
             Which::Session(session) => of(session)
                 .ok_or_else(|| Failure::new("no-copy", "this session has no copy of a project"))?,
@@ -41,7 +43,11 @@ impl Workspaces {
                 let copies = here.ok_or_else(|| none("no agent has worked on this folder"))?;
                 match last_applied(&copies) {
                     Some(id) if *operation == Operation::TakeBack => id,
-                    _ => self.last_work(&copies).await?,
+                    _ => {
+                        let (id, idle) = self.last_work(&copies).await?;
+                        passed_over = idle;
+                        id
+                    }
                 }
             }
             Which::Newest => {
@@ -51,14 +57,15 @@ impl Workspaces {
                     .id
             }
         };
-        self.open(id).await
+        Ok((self.open(id).await?, passed_over))
     }
 
     /// The first of these in which something happened: a command that only looked is not what is meant by
     /// "the last work on this folder". Of several that were asked the same it is the one that was chosen last, and
-    /// nobody guesses where none was.
-    async fn last_work(self: &Arc<Self>, copies: &[&About]) -> Result<PublicKey, Failure> {
+    /// nobody guesses where none was. With how many there are before it.
+    async fn last_work(self: &Arc<Self>, copies: &[&About]) -> Result<(PublicKey, usize), Failure> {
         let mut found: Option<&About> = None;
+        let mut idle = 0;
         let mut rivals = Vec::new();
         for about in copies.iter().take(LOOKED_AT) {
             let rival =
@@ -66,15 +73,17 @@ impl Workspaces {
             if found.is_none_or(rival) && self.has_work(about.id).await {
                 found.get_or_insert(about);
                 rivals.push(*about);
+            } else if found.is_none() {
+                idle += 1;
             }
         }
         let Some(first) = found else {
-            return Ok(copies[0].id);
+            return Ok((copies[0].id, 0));
         };
         let chosen = rivals.iter().filter(|about| about.chosen_at().is_some());
         match chosen.max_by_key(|about| about.chosen_at()) {
-            Some(chosen) => Ok(chosen.id),
-            None if rivals.len() == 1 => Ok(first.id),
+            Some(chosen) => Ok((chosen.id, idle)),
+            None if rivals.len() == 1 => Ok((first.id, idle)),
             None => Err(several(&rivals)),
         }
     }

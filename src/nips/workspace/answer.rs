@@ -24,6 +24,9 @@ pub struct Answer {
     /// When it began, in Unix seconds.
     #[serde(default)]
     pub at: Option<u64>,
+    /// How many newer copies of the folder were passed over, since nothing was changed in them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed_over: usize,
     /// What was asked for.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -301,9 +304,21 @@ pub enum Outcome {
         applied: usize,
         /// Sessions of the same conversations that stay.
         linked: Vec<PublicKey>,
+        /// How many of the events were shared with other relays, which keep them.
+        #[serde(default)]
+        shared: usize,
+        /// How many relays those are.
+        #[serde(default)]
+        relays: usize,
         /// Whether the bytes are off the disk. If not, somebody was reading; it is tried again at the next start.
         erased: bool,
     },
+}
+
+/// The same for a number of things.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Whether a count is left out of an answer.

@@ -149,6 +149,7 @@ mod tests {
             path: None,
             title: None,
             at: None,
+            passed_over: 0,
             outcome,
         }
     }

@@ -243,6 +243,7 @@ mod tests {
             path: Some("/w".into()),
             title: Some("make it blue".into()),
             at: Some(1),
+            passed_over: 0,
             outcome: Outcome::Undo {
                 before: 4,
                 to: 2,

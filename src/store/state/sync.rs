@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{State, StateError};
 
 mod back;
+mod before;
 mod named;
 
 pub use self::back::Marked;

@@ -3,6 +3,14 @@
 use super::*;
 use crate::{harness::client::tag, jobs::AT_ONCE, workspace::Fort};
 
+async fn jobs(fort: &Fort) -> Vec<Value> {
+    let said = fort.say(&["jobs", "--json"]).await.ok();
+    let lines = said.out.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_leaves_of_a_folder_that_is_kept_nor_of_work_that_goes_on_from_it() {
     let embedded = format!("{AT_ONCE}[sandbox]\nruntime = \"embedded\"\n");
@@ -17,8 +25,7 @@ async fn nothing_leaves_of_a_folder_that_is_kept_nor_of_work_that_goes_on_from_i
     fort.say(&[&run[..], &["says in the kept folder"]].concat())
         .await
         .ok();
-    let jobs = fort.say(&["jobs", "--json"]).await.ok().json();
-    let first = jobs[0]["id"].as_str().unwrap().to_owned();
+    let first = jobs(&fort).await[0]["id"].as_str().unwrap().to_owned();
     fort.say_in(&open, &[&run[..], &["says in the open one"]].concat())
         .await
         .ok();
@@ -42,11 +49,11 @@ async fn nothing_leaves_of_a_folder_that_is_kept_nor_of_work_that_goes_on_from_i
         ("in the open", true),
         ("more of it", false),
     ];
-    let jobs = fort.say(&["jobs", "--json"]).await.ok().json();
+    let jobs = jobs(&fort).await;
     let mut leave = BTreeSet::new();
     for (words, leaves) in prompts {
         let said = |job: &&Value| job["prompt"].as_str().unwrap().contains(words);
-        let job = jobs.as_array().unwrap().iter().find(said).unwrap();
+        let job = jobs.iter().find(said).unwrap();
         let of = |start: &&Event| tag(start, "E").as_deref() == job["id"].as_str();
         let session = starts.iter().find(of).unwrap().pubkey;
         if leaves {

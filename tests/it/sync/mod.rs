@@ -18,6 +18,7 @@ mod tap;
 mod there;
 mod three;
 mod tls;
+mod told;
 mod two;
 mod up;
 

@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::Command, sync::Arc};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -87,15 +88,24 @@ async fn only_a_relay_that_proves_who_it_is_gets_anything() {
     .concat();
     let roots = folder.path().join("roots.pem");
     std::fs::write(&roots, trusted).unwrap();
+    relays.push(Foreign::start(Manner::default()).await);
     let environment = [NO_DOCKER, ("SSL_CERT_FILE", roots.to_str().unwrap())];
     let mut treefort = Treefort::start_in(&model, &[], "", &environment);
-    let urls: Vec<String> = relays
-        .iter()
-        .map(|relay| {
-            let port = relay.address.rsplit(':').next().unwrap();
-            format!("wss://localhost:{port}/")
-        })
-        .collect();
+    let wss = |address: &str| {
+        let port = address.rsplit(':').next().unwrap();
+        format!("wss://localhost:{port}/")
+    };
+    let mut urls: Vec<String> = relays.iter().map(|relay| wss(&relay.address)).collect();
+    // A plain relay hangs up when it is spoken to in TLS; a web server answers.
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    urls.push(wss(&server.local_addr().unwrap().to_string()));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let refused = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(refused).await;
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+    });
     set(&mut treefort, &stream("up", &urls));
     let operator = treefort.operator();
     let recipes: Vec<Event> = (0..20).map(|n| recipe(&operator, n)).collect();
@@ -113,6 +123,19 @@ async fn only_a_relay_that_proves_who_it_is_gets_anything() {
                 .is_some_and(|problem| problem.contains("cannot prove who it is"))
         })
     })
+    .await;
+    until(
+        "those without TLS are told from these",
+        &treefort,
+        async || {
+            let status = told(&treefort, &["sync", "--json"]).await;
+            (3..5).all(|at| {
+                status["relays"][at]["problem"]
+                    .as_str()
+                    .is_some_and(|problem| problem.contains("does not answer in TLS"))
+            })
+        },
+    )
     .await;
     assert!(relays[1].sent().is_empty() && relays[2].sent().is_empty());
 }

@@ -173,3 +173,27 @@ async fn of_two_that_go_on_with_the_same_files_at_once_one_does() {
     );
     assert_eq!(workspaces(&fort), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_session_that_changed_nothing_is_passed_over_and_that_is_said() {
+    let fort = Fort::embedded(AT_ONCE).await;
+    fort.run("echo one > log; says first").await.ok();
+    let copy = fort.copy().await;
+    let first = copy.parent().unwrap().file_name().unwrap();
+    let first = first.to_str().unwrap();
+    let alone = fort.say(&["diff", "--stat"]).await.ok();
+    assert!(!alone.err.contains("passed over"), "{alone:?}");
+    fort.run("says second").await.ok();
+    let passed = fort.say(&["diff", "--stat"]).await.ok();
+    assert!(passed.out.contains("log  +1"), "{passed:?}");
+    assert!(
+        passed.err.contains("passed over") && passed.err.contains("1 newer session"),
+        "{passed:?}"
+    );
+    // A session in the place of a checkpoint is that session, from any folder.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let named = ["diff", "--stat", &first[..8]];
+    let named = fort.say_in(elsewhere.path(), &named).await.ok();
+    assert!(named.out.contains("log  +1"), "{named:?}");
+    assert!(!named.err.contains("passed over"), "{named:?}");
+}

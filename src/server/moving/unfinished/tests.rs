@@ -64,7 +64,7 @@ fn only_what_an_export_left_is_removed() {
     }
     left(&to);
     let seen = || left_exports(place.path()).unwrap();
-    assert_eq!(seen(), [unfinished.clone()]);
+    assert_eq!(seen(), std::slice::from_ref(&unfinished));
     let (under_way, cleared) = UnfinishedFile::begin(&to).unwrap();
     assert!(cleared.is_some() && seen().is_empty());
     drop(under_way);

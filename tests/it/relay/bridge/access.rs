@@ -337,9 +337,7 @@ async fn what_was_proved_to_another_program_behind_localhost_counts_for_nothing(
     for (host, status) in [("localhost", "401"), ("127.0.0.1", "200")] {
         let url = format!("http://{host}:{port}/events");
         let proof = proof(&owner, "GET", &url, None, now());
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = format!(
             "GET /events HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{proof}\r\n"
         );
