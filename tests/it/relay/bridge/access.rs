@@ -1,6 +1,6 @@
 //! Who may: the same as over a WebSocket, with NIP-98 in the place of AUTH.
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncBufReadExt as _;
 
 use super::*;
 use crate::harness::{NO_DOCKER, PROGRAM};
@@ -334,9 +334,7 @@ async fn what_was_proved_to_another_program_behind_localhost_counts_for_nothing(
     for (host, status) in [("localhost", "401"), ("127.0.0.1", "200")] {
         let url = format!("http://{host}:{port}/events");
         let proof = proof(&owner, "GET", &url, None, now());
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = format!(
             "GET /events HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{proof}\r\n"
         );
