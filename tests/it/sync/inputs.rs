@@ -24,7 +24,7 @@ async fn a_job_from_a_relay_does_not_carry_the_record_there() {
         .find(|event| event.kind.as_u16() == 6050)
         .unwrap_or_else(|| panic!("{answers:?} {}", treefort.log()));
     assert!(result.content.contains("CANARY"));
-    let of_session = has(&treefort, json!({"kinds": [4783], "limit": 1})).await;
+    let of_session = has(&treefort, json!({"kinds": [4782], "limit": 1})).await;
     assert_eq!(of_session.len(), 1);
     until("it listens", &treefort, async || {
         !foreign.asked("REQ").is_empty()

@@ -1,6 +1,6 @@
 //! Who may: the same as over a WebSocket, with NIP-98 in the place of AUTH.
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncBufReadExt as _;
 
 use super::*;
 use crate::harness::{NO_DOCKER, PROGRAM};
