@@ -29,7 +29,7 @@ async fn what_nobody_asked_for_is_not_heard_and_not_borne_for_ever() {
     noisy.behave(|manner| manner.babbles = vec![notice; 2000]);
     let recipes: Vec<Event> = (0..3).map(|n| recipe(&operator, n)).collect();
     let mut client = treefort.client(&operator).await;
-    give(&mut client, &[secret.clone()]).await;
+    give(&mut client, std::slice::from_ref(&secret)).await;
     give(&mut client, &recipes).await;
     set(
         &mut treefort,

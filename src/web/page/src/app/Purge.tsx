@@ -9,7 +9,7 @@ import { type Conversation, isOpen } from "./conversations";
 import { go, hrefs, route } from "./route";
 import { titleOf } from "./Sessions";
 import * as tasks from "./tasks";
-import { Busy, Button, Dialog, Problem, sentence } from "./ui";
+import { Busy, Button, Dialog, Problem, Said, sentence } from "./ui";
 
 /** What is to be deleted; the window stands above every view, since theirs goes with it. */
 export const purging = signal<Conversation[]>([]);
@@ -83,6 +83,11 @@ export function PurgeDialog() {
           {atWork ? <p>{words.purge.atWork}</p> : <p>{words.purge.lead}</p>}
           {!atWork && look.value === undefined && problem.value === "" && <Busy text={words.purge.looking} />}
           {answer !== undefined && <p class="muted">{words.purge.what(answer)}</p>}
+          {(answer?.shared ?? 0) > 0 && (
+            <p>
+              <Said text={words.purge.shared(answer?.shared ?? 0)} />
+            </p>
+          )}
         </>
       )}
       {(done.value !== undefined || !atWork) && <p class="muted">{words.purge.stays(answer?.applied ?? 0)}</p>}

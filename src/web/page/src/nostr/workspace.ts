@@ -102,6 +102,8 @@ export interface PurgeAnswer extends AnswerBase {
   blobs: number;
   copies: number;
   applied: number;
+  /** Events of it that others have. */
+  shared?: number;
   erased: boolean;
 }
 

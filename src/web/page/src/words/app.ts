@@ -368,6 +368,8 @@ export const words = {
         ...(found.copies > 0 ? [found.copies === 1 ? "one copy of files" : `${count(found.copies)} copies of files`] : []),
         ...(found.blobs > 0 ? [plural(found.blobs, "attached file or long text").replace("file or long texts", "files and long texts")] : []),
       ].join(", "),
+    shared: (n: number): string =>
+      `Others have ${plural(n, "record")} of it, and keep ${n === 1 ? "it" : "them"}. \`treefort unpublish\` asks for ${n === 1 ? "it" : "them"} back, and only before this is deleted.`,
     stays: (applied: number): string =>
       applied > 0
         ? "Your own folder stays as it is, with what you applied to it. What you saved or shared before is not called back."
