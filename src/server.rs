@@ -2,6 +2,7 @@
 //!
 //! [`Server::bind`] → [`Server::run`]. Every task that is started here ends here.
 
+mod beside;
 mod fault;
 mod fronts;
 pub mod moving;
@@ -9,17 +10,14 @@ mod offline;
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -38,7 +36,10 @@ use crate::{
     web::{Offers, Page},
 };
 
-use self::fronts::Fronts;
+use self::{
+    beside::{Beside, Localhost, accept},
+    fronts::Fronts,
+};
 pub use self::{
     fault::Fault,
     offline::{Exported, Imported, Offline},
@@ -52,9 +53,6 @@ pub const LOCK_FILE: &str = "lock";
 
 /// The folder in a home that holds the record.
 const EVENTS: &str = "events";
-/// What the system says where IPv6 is switched off.
-const NO_SUCH_FAMILY: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
-
 /// Where a running treefort is, for programs of the same owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFile {
@@ -379,72 +377,6 @@ impl Server {
         connections.shutdown().await;
         drop(lock);
         failed
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    other: Option<&TcpListener>,
-) -> io::Result<(TcpStream, SocketAddr)> {
-    match other {
-        None => listener.accept().await,
-        Some(other) => tokio::select! {
-            accepted = listener.accept() => accepted,
-            accepted = other.accept() => accepted,
-        },
-    }
-}
-
-/// The same port of the other loopback: nobody else shall answer there to who types `localhost`.
-struct Beside {
-    /// Where `localhost` may lead a browser first.
-    listener: Option<TcpListener>,
-    localhost: Localhost,
-}
-
-/// Who is where `localhost` and our port lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Localhost {
-    /// Nobody but us.
-    Ours,
-    /// Another program may be on one of the loopbacks.
-    Taken,
-    /// Nobody looked: we do not listen there ourselves, or in a way that does not tell.
-    Unknown,
-}
-
-impl Beside {
-    async fn of(address: SocketAddr) -> Self {
-        let other: IpAddr = match address.ip() {
-            IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-            IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
-            _ => return Self::none(Localhost::Unknown),
-        };
-        let error = match TcpListener::bind((other, address.port())).await {
-            Ok(listener) => {
-                return Self {
-                    listener: Some(listener),
-                    localhost: Localhost::Ours,
-                };
-            }
-            Err(error) => error,
-        };
-        let is_none = error.kind() == io::ErrorKind::AddrNotAvailable
-            || error.raw_os_error() == Some(NO_SUCH_FAMILY);
-        if is_none {
-            tracing::debug!(%error, %other, "there is no such loopback");
-            return Self::none(Localhost::Ours);
-        }
-        let port = address.port();
-        tracing::warn!(%error, %other, port, "another program may be behind localhost");
-        Self::none(Localhost::Taken)
-    }
-
-    const fn none(localhost: Localhost) -> Self {
-        Self {
-            listener: None,
-            localhost,
-        }
     }
 }
 

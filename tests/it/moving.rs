@@ -456,7 +456,7 @@ async fn an_archive_that_is_not_as_it_was_written_makes_nothing() {
         out.append(&header, &bytes[..]).unwrap();
     }
     out.finish().unwrap();
-    place.refused("linked", "password", "does not belong");
+    place.refused("linked", "password", "is a link where none may be");
     assert!(!place.path("escaped").exists());
 
     // From a pipe, and out into one.
