@@ -76,12 +76,19 @@ fn may_be_link(path: &Path) -> bool {
     match next() {
         Some("workspaces") => {
             let _session = next();
-            matches!(next(), Some("tree" | "kept")) && parts.next().is_some()
+            matches!(next(), Some("tree" | "kept" | "state")) && parts.next().is_some()
         }
         // Below the folder of one agent: what is not followed when its image is built.
         Some("agents") => parts.count() >= 2,
         _ => false,
     }
+}
+
+/// Whether a link at a path of a home is followed: those that only its owner can have made, to settings or folders elsewhere.
+/// An agent that makes one would have its owner's files in the archive, and in its own folder when that comes in.
+fn is_followed(path: &Path) -> bool {
+    let deep = if path.starts_with("agents") { 2 } else { 1 };
+    path.iter().count() <= deep
 }
 
 /// What an archive is.

@@ -16,7 +16,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::{
     ABOUT, ARCHIVE_KEY, About, CODE, Code, ENCRYPTED, Heard, LOG_N, LOG_N_OF_A_KEY, MoveError,
-    Moved, Sort, VERSION, all_done, is_moved, may_be_link, tell,
+    Moved, Sort, VERSION, all_done, is_followed, is_moved, may_be_link, tell,
 };
 use crate::{keys::Keyring, server::Offline};
 
@@ -136,7 +136,9 @@ impl<W: Write> Writer<W> {
         let full = home.join(path);
         let mut metadata = fs::symlink_metadata(&full).map_err(|source| at(&full, source))?;
         if metadata.is_symlink() && !may_be_link(path) {
-            metadata = match led_to(home, &full) {
+            let gone = || io::Error::from(io::ErrorKind::NotFound);
+            let led = is_followed(path).then(|| led_to(home, &full));
+            metadata = match led.unwrap_or_else(|| Err(gone())) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.moved.left += 1;
                     return Ok(());

@@ -214,6 +214,12 @@ fn the_links_of_agents_come_in_as_they_were() {
     fs::create_dir_all(at("home/workspaces/s/kept")).unwrap();
     symlink("../../agent.toml", at("home/agents/mine/files/link")).unwrap();
     symlink("anywhere", at("home/workspaces/s/kept/1")).unwrap();
+    // Of what an agent keeps: what it leads to is its owner's, and not the agent's.
+    fs::write(at("secret"), "theirs").unwrap();
+    fs::create_dir_all(at("home/workspaces/s/state/bin")).unwrap();
+    symlink(at("secret"), at("home/workspaces/s/state/bin/tool")).unwrap();
+    // Nobody makes this one, so nobody follows it.
+    symlink(at("secret"), at("home/workspaces/s/notes")).unwrap();
     // Rewritten, so that it is known that a rewritten archive is not refused for being one.
     let archive = with(&exported(&at("home")), &[], |_| {});
     imported(&at("new"), &archive).unwrap();
@@ -229,6 +235,9 @@ fn the_links_of_agents_come_in_as_they_were() {
         let link = at("new/workspaces/s/tree").join(link);
         assert_eq!(fs::read_link(&link).unwrap(), Path::new(target));
     }
+    let tool = fs::read_link(at("new/workspaces/s/state/bin/tool")).unwrap();
+    assert_eq!(tool, at("secret"));
+    assert!(at("new/workspaces/s/notes").symlink_metadata().is_err());
     let closed = fs::metadata(at("new/workspaces/s/tree/closed")).unwrap();
     assert_eq!(closed.permissions().mode() & 0o777, 0o555);
 }
