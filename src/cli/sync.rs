@@ -39,7 +39,7 @@ const MAX_ANSWER: usize = 256 << 20;
 /// that is) which relays get what. A relay is a server that keeps what it is sent and passes it on to others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A sync.toml that shares that work was done and how it ended, and no words of it:
+A sync.toml that shares that work was done and how it ended, and no words of what you asked:
   [[stream]]
   name = \"public\"
   dir = \"up\"

@@ -20,7 +20,7 @@ use crate::{
 pub const FILE: &str = "sync.toml";
 
 /// The kinds that leave unless the owner says otherwise: enough for others to see that work was done and how it ended,
-/// and nothing of what it was about.
+/// and nothing of what its owner asked. Who asked on another relay has said it there.
 pub const DEFAULT_KINDS: [u16; 14] = [
     kind::PROFILE,
     kind::NOTE,

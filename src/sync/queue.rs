@@ -130,7 +130,8 @@ impl Queue {
             let (_, seq, entry) = self.later.swap_remove(at);
             return Ok(Some((seq, entry)));
         }
-        if self.ready.is_empty() && self.stale {
+        // What is behind rows that are to be compared first waits with them.
+        if self.ready.is_empty() && self.stale && !self.unlooked {
             self.load()?;
         }
         if let Some(next) = self.ready.pop_front() {

@@ -231,7 +231,12 @@ export async function chooseMore(page, fort, agent) {
 /** The values of a parameter of the last task that was asked with these words. */
 export async function paramsOf(page, text, name) {
   const isIt = (event) => event.kind === 5870 && event.tags.some((tag) => tag[0] === "i" && tag[1] === text);
-  const job = await until(async () => (await stored(page)).findLast(isIt), "the job");
+  const job = await until(async () => {
+    const jobs = (await stored(page)).filter(isIt);
+    // In the same second it may stand on either side of the one that was handed to the session by whom it was for.
+    const handed = (of) => jobs.some((other) => other.tags.some((tag) => tag[0] === "p" && tag[1] === of.pubkey));
+    return jobs.findLast((of) => !handed(of));
+  }, "the job");
   return job.tags.filter((tag) => tag[0] === "param" && tag[1] === name).map((tag) => tag.slice(2));
 }
 
