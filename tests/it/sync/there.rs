@@ -86,7 +86,9 @@ async fn a_relay_that_knows_nip77_is_asked_by_it_and_another_one_for_ids() {
         if at == 2 {
             assert_eq!((asked.begun, asked.ids, asked.unasked), (0, WAITING, 0));
         } else {
-            assert_eq!((asked.begun, asked.ended, asked.first), (1, 1, 0));
+            // All that is lined up by then at once; the rest of the log while that is done.
+            assert!(asked.begun >= 1 && asked.begun <= WAITING / 100);
+            assert!(asked.ended >= 1 && asked.first == 0);
         }
     }
 }
