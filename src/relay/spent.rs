@@ -33,7 +33,7 @@ pub enum Unspendable {
     /// It was used.
     #[error("it was used before")]
     Again,
-    /// There are too many for now.
+    /// There are too many at once.
     #[error("there are too many at once")]
     Full,
 }
