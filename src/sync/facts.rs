@@ -1,9 +1,8 @@
 //! What is known about an event besides what it says: whose it is, what it belongs to, and whether that is private.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+mod folders;
+
+use std::{collections::HashMap, sync::Arc};
 
 use nostr::{Alphabet, Event, EventId, Filter, Kind, PublicKey, SingleLetterTag};
 
@@ -39,14 +38,11 @@ pub(super) struct Surroundings {
     pub(super) named: NamedConfig,
 }
 
-/// A job, and the one that its session began with.
-type Begun = (Option<EventId>, Option<EventId>);
-
 /// What was found out about sessions, for as long as one look through the log takes.
 #[derive(Default)]
 pub(super) struct Seen {
     sessions: HashMap<PublicKey, Handed>,
-    folders: HashMap<Begun, Arc<BTreeSet<String>>>,
+    folders: folders::Known,
 }
 
 /// What the jobs say that were handed to a session.
@@ -96,7 +92,7 @@ impl Surroundings {
             || kind::is_job_request(event.kind) && self.is_coordinator(&event.pubkey)
             || matches!(of, kind::RECEIPT | kind::VERIFICATION);
         let job = references.job.as_ref().map(|job| job.id);
-        let folders = self.folders(job, session, seen)?;
+        let folders = self.folders(job, session, &mut seen.folders)?;
         let private = references.private || handed.private || is_private(event);
         let privacy = if private {
             Privacy::Private
@@ -272,85 +268,7 @@ impl Surroundings {
     }
 }
 
-/// Jobs that are gone back through from one that goes on from another.
-const TURNS: usize = 1000;
-
-impl Surroundings {
-    /// The folders that a job and a session are about, with those of all that they go on from: an agent knows what was said
-    /// there, and may still work on the copy.
-    fn folders(
-        &self,
-        job: Option<EventId>,
-        session: Option<PublicKey>,
-        seen: &mut Seen,
-    ) -> Result<Arc<BTreeSet<String>>, Error> {
-        let began_with = match session {
-            Some(session) => self.state.session(&session)?.map(|record| record.job),
-            None => None,
-        };
-        let of = (job, began_with);
-        if let Some(known) = seen.folders.get(&of) {
-            return Ok(known.clone());
-        }
-        let (mut found, mut known) = (BTreeSet::new(), HashSet::new());
-        let mut left: Vec<EventId> = began_with.into_iter().chain(job).collect();
-        while let Some(id) = left.pop() {
-            if known.len() == TURNS || !known.insert(id) {
-                continue;
-            }
-            let Some(record) = self.state.job(&id)? else {
-                continue;
-            };
-            found.extend(folders(&record.request));
-            left.extend(record.continues);
-            // A copy is of the folder of whoever began it.
-            if let Some(session) = record.session
-                && let Some(copy) = self.state.session(&session)?.and_then(|one| one.workspace)
-                && let Some(first) = self.state.session(&copy)?
-            {
-                left.push(first.job);
-            }
-        }
-        let found = Arc::new(found);
-        seen.folders.insert(of, found.clone());
-        Ok(found)
-    }
-}
-
 /// Whether an event itself is hidden, or says that something was withheld because it is.
 fn is_private(event: &Event) -> bool {
     Scheme::of(event).is_private() || first_tag(event, "withheld").is_some()
-}
-
-/// The folder that a job is about, as it is named and where it really is.
-fn folders(job: &Event) -> Vec<String> {
-    let named = job
-        .tags
-        .iter()
-        .map(nostr::Tag::as_slice)
-        .find(|tag| tag[0] == "param" && tag.get(1).is_some_and(|name| name == "workspace"))
-        .and_then(|tag| tag.get(2));
-    let Some(named) = named else {
-        return Vec::new();
-    };
-    let real = std::fs::canonicalize(named).ok();
-    let real = real.and_then(|real| real.into_os_string().into_string().ok());
-    match real {
-        Some(real) => vec![real],
-        // It is no longer there: then by its name, and without the steps up in it.
-        None => vec![named.clone(), straight(named)],
-    }
-}
-
-/// A path without `.` and `..`.
-fn straight(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
