@@ -17,7 +17,7 @@ use super::{
     leave::{send, sift},
     queue::{Answered, Queue},
     talk::{Ended, Talk},
-    there::{Found, Question, Said, Way},
+    there::{Found, Question, Reply, Way},
     wire::{Dialler, Heard},
 };
 use crate::{
@@ -262,9 +262,9 @@ fn answers(
         return Ok(Some(heard));
     };
     match question.hear(talk, heard)? {
-        Said::Else(heard) => return Ok(Some(heard)),
-        Said::Nothing => {}
-        Said::Known(there) => {
+        Reply::Else(heard) => return Ok(Some(heard)),
+        Reply::Nothing => {}
+        Reply::Known(there) => {
             way.answered();
             compared(queue, std::mem::take(rows), &there.unwrap_or_default())?;
             *asked = None;

@@ -129,14 +129,14 @@ impl Way {
                 heard => heard?,
             };
             match question.hear(talk, heard)? {
-                Said::Known(found) => {
+                Reply::Known(found) => {
                     self.answered();
                     return Ok(found);
                 }
-                Said::Nothing => {}
-                Said::Else(Heard::Alive) if talk.is_known() => question.repeat(talk)?,
-                Said::Else(Heard::Alive) => {}
-                Said::Else(other) => talk.set_aside(other)?,
+                Reply::Nothing => {}
+                Reply::Else(Heard::Alive) if talk.is_known() => question.repeat(talk)?,
+                Reply::Else(Heard::Alive) => {}
+                Reply::Else(other) => talk.set_aside(other)?,
             }
         }
     }
@@ -176,7 +176,7 @@ pub(super) struct Question {
 }
 
 /// What a message says to a question.
-pub(super) enum Said {
+pub(super) enum Reply {
     /// What the relay has; nothing when it does not answer such questions.
     Known(Option<HashSet<EventId>>),
     /// It is for the question, which is still open.
@@ -219,7 +219,7 @@ impl Question {
     }
 
     /// Takes in a message.
-    pub(super) fn hear(&mut self, talk: &mut Talk<'_>, heard: Heard) -> Result<Said, Ended> {
+    pub(super) fn hear(&mut self, talk: &mut Talk<'_>, heard: Heard) -> Result<Reply, Ended> {
         match heard {
             Heard::Event(of, json) if of == self.name => {
                 // Only whoever has the event can show one that verifies.
@@ -233,22 +233,22 @@ impl Question {
                 } else {
                     talk.bear(json.len())?;
                 }
-                Ok(Said::Nothing)
+                Ok(Reply::Nothing)
             }
             Heard::EndOfStored(of) if of == self.name => {
                 talk.close(&self.name)?;
-                Ok(Said::Known(Some(std::mem::take(&mut self.found))))
+                Ok(Reply::Known(Some(std::mem::take(&mut self.found))))
             }
             Heard::Closed(of, words) if of == self.name => {
                 if words.starts_with("auth-required:") && !talk.is_known() && !self.unknown {
                     self.unknown = true;
                     talk.asked_who()?;
-                    return Ok(Said::Nothing);
+                    return Ok(Reply::Nothing);
                 }
                 tracing::debug!(words, "the relay does not say what it has");
-                Ok(Said::Known(None))
+                Ok(Reply::Known(None))
             }
-            other => Ok(Said::Else(other)),
+            other => Ok(Reply::Else(other)),
         }
     }
 }
