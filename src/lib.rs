@@ -42,6 +42,7 @@
 //! | [`config`] | `treefort.toml` |
 //! | [`server`] | the only assembler |
 //! | [`cli`] | the command line, a Nostr client like any other |
+//! | [`bucket`] | how much of something may happen at once, and in a second after that |
 //! | [`loopback`] | places for connections, some of them the own user's alone |
 //! | [`ndjson`] | lines out of byte streams, for agents and models |
 //! | [`plain_toml`] | what is wrong with a settings file, in plain words |
@@ -78,6 +79,7 @@
 //!   `jobs::access::nothing_that_treefort_signs_itself_starts_a_job`.
 
 pub mod agent;
+pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod coordinator;

@@ -15,6 +15,7 @@ use std::{
 use nostr::PublicKey;
 
 use super::{Config, Rejection, rights::Reached};
+use crate::bucket::{Bucket, Limit, Rate};
 
 /// Buckets of one kind.
 const MOST: usize = 4096;
@@ -23,50 +24,13 @@ const MINUTE: f64 = 60.0;
 /// The longest that a flood is not read at a time.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tokens of one sender.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    left: f64,
-    at: Instant,
-}
-
-/// A rate, with what may be saved up.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    per_s: f64,
-    most: f64,
-}
-
-impl Rate {
-    /// `None` is no limit.
-    fn new(per_s: u32, burst_s: u32) -> Option<Self> {
-        let per_s = f64::from(per_s);
-        (per_s > 0.0).then(|| Self {
-            per_s,
-            most: (per_s * f64::from(burst_s)).max(1.0),
-        })
-    }
-
-    fn full(&self, at: Instant) -> Bucket {
-        Bucket {
-            left: self.most,
-            at,
-        }
-    }
-
-    fn fill(&self, bucket: &mut Bucket, now: Instant) {
-        let waited = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket.left = (bucket.left + waited * self.per_s).min(self.most);
-        bucket.at = now;
-    }
-
-    /// Takes as many tokens as there are, up to a number.
-    fn take(&self, bucket: &mut Bucket, wanted: usize, now: Instant) -> usize {
-        self.fill(bucket, now);
-        let granted = wanted.min(bucket.left as usize);
-        bucket.left -= granted as f64;
-        granted
-    }
+/// `None` is no limit.
+fn rate(per_s: u32, burst_s: u32) -> Option<Rate> {
+    let per_s = f64::from(per_s);
+    (per_s > 0.0).then(|| Rate {
+        per_s,
+        most: (per_s * f64::from(burst_s)).max(1.0),
+    })
 }
 
 /// Buckets under one rate.
@@ -98,17 +62,20 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
 
 /// Full buckets go; when there are none, those that are fullest.
 fn make_room<K: Eq + Hash + Copy>(all: &mut HashMap<K, Bucket>, rate: Rate, now: Instant) {
-    for bucket in all.values_mut() {
-        rate.fill(bucket, now);
-    }
-    all.retain(|_, bucket| bucket.left < rate.most);
+    let mut left: Vec<(f64, K)> = all
+        .iter_mut()
+        .map(|(key, bucket)| (rate.left(bucket, now), *key))
+        .collect();
+    left.retain(|(left, key)| {
+        let is_full = *left >= rate.most;
+        if is_full {
+            all.remove(key);
+        }
+        !is_full
+    });
     if all.len() < MOST {
         return;
     }
-    let mut left: Vec<(f64, K)> = all
-        .iter()
-        .map(|(key, bucket)| (bucket.left, *key))
-        .collect();
     left.sort_by(|a, b| b.0.total_cmp(&a.0));
     for (_, key) in left.iter().take(MOST / 8) {
         all.remove(key);
@@ -125,7 +92,7 @@ pub(super) struct Rates {
 
 impl Rates {
     pub(super) fn new(config: &Config) -> Self {
-        let rate = |per_s| Rate::new(per_s, config.rate_burst_s);
+        let rate = |per_s| rate(per_s, config.rate_burst_s);
         Self {
             local: Buckets::new(rate(config.max_local_rate)),
             foreign: Buckets::new(rate(config.max_foreign_rate)),
@@ -169,32 +136,22 @@ impl Rates {
 }
 
 /// Wrong signatures of one connection: each costs a verification, and an honest program has few.
-pub(super) struct Patience {
-    rate: Option<Rate>,
-    bucket: Bucket,
-}
+pub(super) struct Patience(Option<Limit>);
 
 impl Patience {
     pub(super) fn new(config: &Config) -> Self {
         let most = f64::from(config.max_wrong_signatures);
-        let rate = (most > 0.0).then(|| Rate {
+        let rate = Rate {
             per_s: most / MINUTE,
             most,
-        });
-        Self {
-            rate,
-            bucket: Bucket {
-                left: most,
-                at: Instant::now(),
-            },
-        }
+        };
+        Self((most > 0.0).then(|| Limit::new(rate, Instant::now())))
     }
 
     /// One more; false when it was one too many.
     pub(super) fn another(&mut self) -> bool {
-        let now = Instant::now();
-        self.rate
-            .is_none_or(|rate| rate.take(&mut self.bucket, 1, now) == 1)
+        let takes = |limit: &mut Limit| limit.takes(1, Instant::now());
+        self.0.as_mut().is_none_or(takes)
     }
 }
 
@@ -215,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_bucket_fills_up_again_and_never_beyond_its_bound() {
-        let buckets = Buckets::new(Rate::new(10, 2));
+        let buckets = Buckets::new(rate(10, 2));
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(buckets.take(1, 15, at(0)), 15);
@@ -225,11 +182,8 @@ mod tests {
         assert_eq!(buckets.take(1, 99, at(900_000)), 20);
         // A clock that goes back gives nothing.
         assert_eq!(buckets.take(1, 1, at(0)), 0);
-        assert_eq!(
-            Buckets::new(Rate::new(0, 2)).take(1, 1 << 30, at(0)),
-            1 << 30
-        );
-        let least = Buckets::new(Rate::new(1, 0));
+        assert_eq!(Buckets::new(rate(0, 2)).take(1, 1 << 30, at(0)), 1 << 30);
+        let least = Buckets::new(rate(1, 0));
         assert_eq!(
             least.take(1, 5, at(0)),
             1,
@@ -239,7 +193,7 @@ mod tests {
 
     #[test]
     fn however_many_come_their_number_is_bounded_and_who_has_sent_much_stays_known() {
-        let buckets = Buckets::new(Rate::new(1, 10));
+        let buckets = Buckets::new(rate(1, 10));
         let now = Instant::now();
         assert_eq!(buckets.take(u32::MAX, 99, now), 10);
         for key in 0..3 * MOST as u32 {

@@ -3,46 +3,39 @@
 use std::time::{Duration, Instant};
 
 use super::address::NamedBy;
+use crate::bucket::{Limit, Rate};
 
 /// Events that are sent before anything is heard.
 const AT_ONCE: usize = 16;
+/// Of those for a relay that others named.
+const OTHERS: Rate = Rate {
+    per_s: 1.0,
+    most: 20.0,
+};
 
 /// One of the owner's takes what there is, in the pace of its answers; one that others named is no way to flood somebody.
-pub(super) struct Allowance {
-    room: Option<f64>,
-    at: Instant,
-}
+pub(super) struct Allowance(Option<Limit>);
 
 impl Allowance {
-    const BURST: f64 = 20.0;
-    const A_SECOND: f64 = 1.0;
-
-    pub(super) fn of(by: NamedBy) -> Self {
-        Self {
-            room: (by == NamedBy::Other).then_some(Self::BURST),
-            at: Instant::now(),
-        }
+    pub(super) fn of(by: NamedBy, now: Instant) -> Self {
+        Self((by == NamedBy::Other).then(|| Limit::new(OTHERS, now)))
     }
 
     /// How long to wait for room; nothing when there is.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = self.at.max(now);
-        let room = self.room.as_mut()?;
-        *room = passed.mul_add(Self::A_SECOND, *room).min(Self::BURST);
-        (*room < 1.0).then(|| Duration::from_secs_f64((1.0 - *room) / Self::A_SECOND))
+        let left = self.0.as_mut()?.left(now);
+        (left < 1.0).then(|| Duration::from_secs_f64((1.0 - left) / OTHERS.per_s))
     }
 
     /// How many may leave at once.
     pub(super) fn room(&mut self, now: Instant) -> usize {
-        self.wait(now);
-        let holds = |events: &usize| self.room.is_none_or(|room| room >= *events as f64);
-        (1..=AT_ONCE).take_while(holds).count()
+        let left = self.0.as_mut().map(|limit| limit.left(now) as usize);
+        left.map_or(AT_ONCE, |left| left.min(AT_ONCE))
     }
 
-    pub(super) fn take(&mut self, events: usize) {
-        if let Some(room) = &mut self.room {
-            *room -= events as f64;
+    pub(super) fn take(&mut self, events: usize, now: Instant) {
+        if let Some(limit) = &mut self.0 {
+            limit.takes(events, now);
         }
     }
 }
@@ -54,14 +47,14 @@ mod tests {
     #[test]
     fn a_relay_that_others_name_is_not_flooded() {
         let count = |by: NamedBy| {
-            let mut allowance = Allowance::of(by);
             let began = Instant::now();
+            let mut allowance = Allowance::of(by, began);
             // Asked every tenth of a second for a minute.
             let mut sent = 0;
             for tenth in 0..600 {
                 let now = began + Duration::from_millis(100 * tenth);
                 let room = allowance.room(now);
-                allowance.take(room);
+                allowance.take(room, now);
                 sent += room;
             }
             sent

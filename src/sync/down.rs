@@ -6,11 +6,13 @@
 
 mod wanted;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use nostr::{Event, EventId, Filter, JsonUtil as _, Kind, PublicKey, Timestamp};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     Error, Hub, Link,
@@ -18,7 +20,12 @@ use super::{
     talk::{Ended, Talk},
     wire::Heard,
 };
-use crate::{nips::kind, relay::Accepted, store::state::sync::Sending};
+use crate::{
+    bucket::{Limit, Rate},
+    nips::kind,
+    relay::Accepted,
+    store::state::sync::Sending,
+};
 
 /// Kinds that somebody may say to us.
 const SAID: [u16; 3] = [kind::NOTE, kind::COMMENT, kind::REACTION];
@@ -41,9 +48,11 @@ const FIRST: u64 = 30 * 24 * 3600;
 const AGAIN: u64 = 24 * 3600;
 /// Events that a relay is asked for at once.
 const LIMIT: usize = 500;
-/// How many events a relay may send: at once, and in a second after that.
-const BURST: f64 = 2000.0;
-const RATE: f64 = 50.0;
+/// How many events a relay may send.
+const SENT: Rate = Rate {
+    per_s: 50.0,
+    most: 2000.0,
+};
 
 /// What is listened for on one connection.
 pub(super) struct Listening<'a> {
@@ -59,8 +68,7 @@ pub(super) struct Listening<'a> {
     jobs: VecDeque<EventId>,
     /// The same for where those read who spoke to us, when what is said to them may go there.
     lists: Option<(String, BTreeSet<PublicKey>)>,
-    room: f64,
-    counted: Instant,
+    room: Limit,
 }
 
 impl<'a> Listening<'a> {
@@ -79,8 +87,7 @@ impl<'a> Listening<'a> {
             cancels: None,
             jobs: VecDeque::new(),
             lists: None,
-            room: BURST,
-            counted: Instant::now(),
+            room: Limit::new(SENT, Instant::now()),
         }
     }
 
@@ -233,7 +240,9 @@ impl<'a> Listening<'a> {
         };
         match heard {
             Heard::Event(of, json) if is_ours(&of) => {
-                self.count()?;
+                if !self.room.takes(1, Instant::now()) {
+                    return Err(Ended::Flood);
+                }
                 let Ok(event) = Event::from_json(&json) else {
                     return Ok(());
                 };
@@ -331,18 +340,6 @@ impl<'a> Listening<'a> {
         Ok(self.hub.admission.is_admitted(&author)
             || self.hub.around.is_ours(&author)?
             || self.hub.strangers.may_say(author, bytes, now))
-    }
-
-    /// Counts what a relay sends.
-    fn count(&mut self) -> Result<(), Ended> {
-        let now = Instant::now();
-        let passed = now.duration_since(self.counted).as_secs_f64();
-        self.counted = now;
-        self.room = passed.mul_add(RATE, self.room).min(BURST) - 1.0;
-        if self.room < 0.0 {
-            return Err(Ended::Flood);
-        }
-        Ok(())
     }
 }
 

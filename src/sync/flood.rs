@@ -2,46 +2,36 @@
 
 use std::time::Instant;
 
-/// Messages, and bytes of them: at once, and in a second after that.
-const MESSAGES: Bound = Bound {
-    burst: 500.0,
-    rate: 10.0,
-};
-const BYTES: Bound = Bound {
-    burst: 8_388_608.0,
-    rate: 262_144.0,
-};
+use crate::bucket::{Limit, Rate};
 
-struct Bound {
-    burst: f64,
-    rate: f64,
-}
+/// Messages, and bytes of them.
+const MESSAGES: Rate = Rate {
+    per_s: 10.0,
+    most: 500.0,
+};
+const BYTES: Rate = Rate {
+    per_s: 262_144.0,
+    most: 8_388_608.0,
+};
 
 /// How much more of it is borne on a connection.
 #[derive(Debug)]
 pub(super) struct Patience {
-    messages: f64,
-    bytes: f64,
-    at: Instant,
+    messages: Limit,
+    bytes: Limit,
 }
 
 impl Patience {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            messages: MESSAGES.burst,
-            bytes: BYTES.burst,
-            at: now,
+            messages: Limit::new(MESSAGES, now),
+            bytes: Limit::new(BYTES, now),
         }
     }
 
     /// Bears a message of so many bytes; false when that was too much.
     pub(super) fn bears(&mut self, bytes: usize, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = self.at.max(now);
-        let left = |bound: &Bound, left: f64| passed.mul_add(bound.rate, left).min(bound.burst);
-        self.messages = left(&MESSAGES, self.messages) - 1.0;
-        self.bytes = left(&BYTES, self.bytes) - bytes as f64;
-        self.messages >= 0.0 && self.bytes >= 0.0
+        self.messages.takes(1, now) && self.bytes.takes(bytes, now)
     }
 }
 

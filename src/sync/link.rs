@@ -132,7 +132,7 @@ async fn exchange(
     listening.open(&mut talk).await?;
     let mut took: Vec<EventId> = Vec::new();
     let mut idle_since = Instant::now();
-    let mut allowance = Allowance::of(link.by);
+    let mut allowance = Allowance::of(link.by, Instant::now());
     loop {
         let now = Instant::now();
         let mut more = false;
@@ -140,7 +140,7 @@ async fn exchange(
             // Only a few, then what was said meanwhile: a last look takes time, and the relay's answers wait for it.
             let rows = queue.next_some(now, allowance.room(now))?;
             more = !rows.is_empty();
-            allowance.take(rows.len());
+            allowance.take(rows.len(), now);
             send(&talk, queue, rows).await?;
             // While it is answered, what was compared before leaves.
             match &mut asked {
