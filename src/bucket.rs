@@ -32,7 +32,7 @@ impl Rate {
     pub fn left(&self, bucket: &mut Bucket, now: Instant) -> f64 {
         let waited = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.left = waited.mul_add(self.per_s, bucket.left).min(self.most);
-        bucket.at = now;
+        bucket.at = bucket.at.max(now);
         bucket.left
     }
 

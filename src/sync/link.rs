@@ -20,10 +20,7 @@ use super::{
     there::{Found, Question, Reply, Way},
     wire::{Dialler, Heard},
 };
-use crate::{
-    nips::kind,
-    store::state::sync::{Entry, Sending},
-};
+use crate::store::state::sync::{Entry, Sending};
 
 /// Between attempts to reach a relay, and one that others named.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
@@ -109,6 +106,9 @@ async fn converse(
         Ok(()) | Err(Ended::Stopped) => queue.store(),
         Err(_) => queue.cut(Instant::now()),
     };
+    if queue.introduced() {
+        hub.listen_again();
+    }
     let settled = queue.settled;
     (ended.and(kept.map_err(Ended::from)), settled)
 }
@@ -154,6 +154,9 @@ async fn exchange(
         }
         let now = Instant::now();
         queue.store_some(now)?;
+        if queue.introduced() {
+            hub.listen_again();
+        }
         if !queue.is_idle() {
             idle_since = now;
         } else if !took.is_empty() {
@@ -189,12 +192,9 @@ async fn exchange(
                         // Not of what was sent: to be asked about it would tell the relay what is on the record.
                         Answered::Unknown => talk.bear(words.len())?,
                         Answered::WhoAreYou => talk.asked_who()?,
-                        Answered::Settled(of) => {
+                        Answered::Settled => {
                             if sent && took.len() < LOOKED_FOR {
                                 took.push(id);
-                            }
-                            if sent && of == kind::SESSION_START {
-                                hub.listen_again();
                             }
                         }
                     }

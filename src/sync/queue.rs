@@ -15,9 +15,12 @@ use super::{
     Error,
     answer::{Backoff, REFUSALS, TRIES, Verdict},
 };
-use crate::store::state::{
-    State,
-    sync::{Entry, RelayId, Remembered, Sending},
+use crate::{
+    nips::kind,
+    store::state::{
+        State,
+        sync::{Entry, RelayId, Remembered, Sending},
+    },
 };
 
 /// The most that are under way at a time.
@@ -49,8 +52,8 @@ struct Flight {
 pub(super) enum Answered {
     /// Nothing that was sent.
     Unknown,
-    /// An event of this kind.
-    Settled(u16),
+    /// An event that was under way.
+    Settled,
     /// Who we are.
     WhoAreYou,
 }
@@ -84,6 +87,8 @@ pub(super) struct Queue {
     unlooked: bool,
     /// What the relay took or had in this conversation.
     pub(super) settled: u64,
+    /// A session is known there, and that is stored.
+    introduced: bool,
 }
 
 impl Queue {
@@ -112,6 +117,7 @@ impl Queue {
             looked: None,
             unlooked: false,
             settled: 0,
+            introduced: false,
         })
     }
 
@@ -290,7 +296,7 @@ impl Queue {
                 }
             }
         }
-        Answered::Settled(kind)
+        Answered::Settled
     }
 
     /// Whether the relay owes an answer for too long.
@@ -341,10 +347,20 @@ impl Queue {
         }
         if !self.changed.is_empty() {
             self.state.sync_put(self.relay, &self.changed)?;
+            let introduces = |(_, entry): &(u64, Entry)| {
+                entry.kind == kind::SESSION_START
+                    && matches!(entry.state, Sending::Sent | Sending::There)
+            };
+            self.introduced |= self.changed.iter().any(introduces);
             self.changed.clear();
         }
         self.changed_since = None;
         Ok(())
+    }
+
+    /// Whether a session became known there since this was last asked: somebody may speak to it now.
+    pub(super) fn introduced(&mut self) -> bool {
+        std::mem::take(&mut self.introduced)
     }
 
     /// The connection ended: the oldest that is under way may be the reason.

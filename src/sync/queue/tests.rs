@@ -69,10 +69,7 @@ fn all_leave_once_the_oldest_first_and_in_a_window() {
         }
         for (seq, id) in flown {
             order.push(seq);
-            assert_eq!(
-                queue.answered(&id, Verdict::Sent, now),
-                Answered::Settled(4785)
-            );
+            assert_eq!(queue.answered(&id, Verdict::Sent, now), Answered::Settled);
             // An answer that is repeated, or that nobody waits for, is nothing.
             let again = Verdict::Again("x".into());
             assert_eq!(queue.answered(&id, again, now), Answered::Unknown);
@@ -204,4 +201,22 @@ fn what_waited_before_leaves_after_it_was_compared_and_what_is_new_at_once() {
     assert!(fly(&mut queue, now).is_empty() && queue.wants_look());
     queue.looked(7);
     assert_eq!(seqs(fly(&mut queue, now)), [7]);
+}
+
+#[test]
+fn a_session_is_known_there_when_it_is_stored_that_it_is() {
+    let case = Case::new(3, |seq| if seq == 1 { 4781 } else { 4785 });
+    let mut queue = case.queue();
+    let now = Instant::now();
+    let flown = fly(&mut queue, now);
+    queue.answered(&flown[0].1, Verdict::Sent, now);
+    queue.store_some(now).unwrap();
+    assert_eq!(case.state_of(1), Sending::Waiting);
+    assert!(!queue.introduced(), "whoever looks now does not find it");
+    queue.store_some(now + STORE_AFTER).unwrap();
+    assert_eq!(case.state_of(1), Sending::Sent);
+    assert!(queue.introduced() && !queue.introduced());
+    queue.answered(&flown[1].1, Verdict::Sent, now);
+    queue.store().unwrap();
+    assert!(!queue.introduced(), "an end introduces nobody");
 }

@@ -1,5 +1,6 @@
 //! What leaves of real sessions: that there was work and how it ended, and of private ones nothing.
 
+use nostr::PublicKey;
 use treefort::nips::nip90::Scheme;
 
 use super::*;
@@ -8,7 +9,12 @@ use crate::jobs::AT_ONCE;
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() {
     let model = ModelServer::start().await;
-    let foreign = Foreign::start(Manner::default()).await;
+    // The answer to an end is still awaited when the one to the start is there.
+    let manner = Manner {
+        slow: 400,
+        ..Manner::default()
+    };
+    let foreign = Foreign::start(manner).await;
     let sync = stream("both", &[foreign.url()]);
     let own = sync.split_once("[[stream]]").unwrap().1;
     // The default policy.
@@ -72,13 +78,26 @@ async fn starts_and_ends_leave_words_do_not_and_of_a_private_job_nothing_does() 
         assert!(!raw.contains(&private.id.to_hex()), "{raw}");
     }
     // Nor is the relay told whose words are listened for, but of sessions that it knows.
-    let named = |key: &nostr::PublicKey| {
+    let named = |key: &PublicKey| {
         let questions = foreign.asked("REQ");
         questions
             .iter()
             .any(|question| question.to_string().contains(&key.to_hex()))
     };
-    assert!(named(&session) && !named(&of_private[0].pubkey));
+    let known: Vec<PublicKey> = foreign
+        .kept()
+        .iter()
+        .filter(|(event, _)| event.kind.as_u16() == 4781)
+        .map(|(event, _)| event.pubkey)
+        .collect();
+    assert!(known.contains(&session));
+    until(
+        "whoever is known there is listened for",
+        &treefort,
+        async || known.iter().all(named),
+    )
+    .await;
+    assert!(!named(&of_private[0].pubkey));
     // What never leaves does not when it is asked for either; a session that is asked for goes whole.
     let refused = treefort
         .command(&["publish", &of_private[0].pubkey.to_hex(), "--yes"])
