@@ -67,6 +67,9 @@ pub struct RunFile {
     /// Another program may be where `localhost` leads.
     #[serde(default)]
     pub localhost_is_taken: bool,
+    /// The [`sync::config::fingerprint`] of the settings for sharing that it goes by.
+    #[serde(default)]
+    pub sync: Option<String>,
 }
 
 /// Why treefort could not start or go on.
@@ -233,6 +236,7 @@ impl Server {
         };
         let state = State::open(&home.join("state"))?;
         let looking = redactor.clone();
+        let shares_by = (config.sync.file.as_ref()).map(|(_, fingerprint)| fingerprint.clone());
         let parts = sync::Parts {
             config: config.sync,
             relay: relay.clone(),
@@ -282,6 +286,7 @@ impl Server {
             pid: std::process::id(),
             relay: relay_key,
             localhost_is_taken: beside.localhost == Localhost::Taken,
+            sync: shares_by,
         };
         write_run_file(home, &run)?;
         Ok(Self {

@@ -404,7 +404,7 @@ fn admission_check(report: &StatusReport, allowed: usize) -> Check {
 
 /// Whether others get anything; nothing when nobody does.
 fn sharing_check(home: &Home, running: bool) -> Option<Check> {
-    sharing::now(home.dir(), running).map(|said| Check {
+    sharing::now(home, running).map(|said| Check {
         what: "sharing",
         found: Found::Note(said),
     })

@@ -29,6 +29,9 @@ pub struct Running {
     /// Another program may be where `localhost` leads.
     #[serde(default)]
     pub localhost_is_taken: bool,
+    /// The fingerprint of the `sync.toml` that it goes by.
+    #[serde(default)]
+    pub sync: Option<String>,
 }
 
 /// The version of `run.json` that this program reads.

@@ -1,10 +1,11 @@
 //! Whether anything leaves this machine, or comes in from others, in one line: nobody is to find out later.
 
-use std::{path::Path, time::SystemTime};
+use std::path::Path;
 
+use super::home::Home;
 use crate::{
     config::Config,
-    sync::{self, config::FILE},
+    sync::{self, config::fingerprint},
 };
 
 /// What `sync.toml` has treefort do; nothing when it names nobody.
@@ -39,15 +40,17 @@ pub(super) fn of(home: &Path) -> Option<String> {
 }
 
 /// The same of a home whose treefort may run: it goes by what the file said when it started.
-pub(super) fn now(home: &Path, running: bool) -> Option<String> {
-    let changed = |name| -> Option<SystemTime> { home.join(name).metadata().ok()?.modified().ok() };
-    match (running, changed(FILE), changed("run.json")) {
-        (true, Some(file), Some(started)) if file > started => Some(
-            "sync.toml was changed after treefort started, and counts when it is started again"
-                .to_owned(),
-        ),
-        _ => of(home),
+pub(super) fn now(home: &Home, running: bool) -> Option<String> {
+    let goes_by = match home.running() {
+        Ok(Some(it)) if running => it.sync,
+        _ => None,
+    };
+    if goes_by.is_some_and(|it| fingerprint(home.dir()) != Some(it)) {
+        let said =
+            "sync.toml was changed after treefort started, and counts when it is started again";
+        return Some(said.to_owned());
     }
+    of(home.dir())
 }
 
 #[cfg(test)]
@@ -93,19 +96,27 @@ mod tests {
 
     #[test]
     fn a_file_that_was_changed_since_is_not_taken_for_what_holds() {
-        let home = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
-        write("run.json", "{}");
-        assert_eq!(now(home.path(), true), None);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        write(
-            FILE,
-            "[[stream]]\nname = \"x\"\ndir = \"up\"\nrelays = [\"wss://a.example\"]\n",
-        );
-        assert!(now(home.path(), true).unwrap().contains("changed after"));
-        assert!(now(home.path(), false).unwrap().contains("sharing is on"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        write("run.json", "{}");
-        assert!(now(home.path(), true).unwrap().contains("sharing is on"));
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(folder.path())).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(home.dir().join(name), text).unwrap();
+        let start = || {
+            let relay = nostr::Keys::generate().public_key().to_hex();
+            let run = serde_json::json!({"v": 1, "address": "127.0.0.1:1", "pid": 1, "relay": relay,
+                "sync": fingerprint(home.dir())});
+            write("run.json", &run.to_string());
+        };
+        start();
+        assert_eq!(now(&home, true), None);
+        let shares = "[[stream]]\nname = \"x\"\ndir = \"up\"\nrelays = [\"wss://a.example\"]\n";
+        write("sync.toml", shares);
+        assert!(now(&home, true).unwrap().contains("changed after"));
+        assert!(now(&home, false).unwrap().contains("sharing is on"));
+        start();
+        assert!(now(&home, true).unwrap().contains("sharing is on"));
+        // Written again as it was, it says nothing new.
+        write("sync.toml", shares);
+        assert!(now(&home, true).unwrap().contains("sharing is on"));
+        std::fs::remove_file(home.dir().join("sync.toml")).unwrap();
+        assert!(now(&home, true).unwrap().contains("changed after"));
     }
 }

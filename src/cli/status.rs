@@ -98,7 +98,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
             _ => "your jobs, and those of whom you allow",
         };
         row("takes", open)?;
-        if let Some(sharing) = sharing::now(context.home.dir(), connection.running) {
+        if let Some(sharing) = sharing::now(&context.home, connection.running) {
             row("shares", &sharing)?;
         }
         row(

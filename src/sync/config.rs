@@ -53,8 +53,8 @@ pub struct Config {
     pub named: NamedConfig,
     /// Where to, and from where.
     pub streams: Vec<Stream>,
-    /// The file that this was read from, with the hash of what was in it.
-    pub file: Option<(PathBuf, Vec<u8>)>,
+    /// The home that this was read from, with the [`fingerprint`] of its file.
+    pub file: Option<(PathBuf, String)>,
 }
 
 impl Default for Config {
@@ -297,22 +297,16 @@ impl Config {
             Err(error) => return Err(ConfigError::Read(error)),
         };
         let mut config = Self::parse(&text)?;
-        config.file = Some((path, hash(text.as_bytes())));
+        config.file = Some((home.to_owned(), hash(text.as_bytes())));
         Ok(config)
     }
 
     /// Whether the file says something else by now; what this treefort goes by is what was in it.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        let Some((path, was)) = &self.file else {
-            return false;
-        };
-        let now = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(_) => return true,
-        };
-        hash(&now) != *was
+        self.file
+            .as_ref()
+            .is_some_and(|(home, was)| fingerprint(home).as_ref() != Some(was))
     }
 
     /// Reads the text of a `sync.toml`.
@@ -402,8 +396,18 @@ impl Config {
     }
 }
 
-fn hash(bytes: &[u8]) -> Vec<u8> {
-    Sha256::digest(bytes).to_vec()
+/// What tells one text of a home's `sync.toml` from another; none is as one without words. `None` when it cannot be read.
+#[must_use]
+pub fn fingerprint(home: &Path) -> Option<String> {
+    match std::fs::read(home.join(FILE)) {
+        Ok(bytes) => Some(hash(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(hash(b"")),
+        Err(_) => None,
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn read_stream(written: WrittenStream) -> Result<Stream, ConfigError> {

@@ -176,6 +176,7 @@ mod tests {
             pid: 1,
             relay: Keys::generate().public_key(),
             localhost_is_taken: false,
+            sync: None,
         };
         assert!(matches!(prove(&running).await, Err(Error::Imposter { .. })));
         server.await.unwrap();
