@@ -19,9 +19,13 @@ use super::{
     sharing,
     text::size,
 };
-use crate::server::{
-    self,
-    moving::{self, Cleared, Heard, MoveError, Moved, UnfinishedFile},
+use crate::{
+    config::Config,
+    keys::Admit,
+    server::{
+        self,
+        moving::{self, Cleared, Heard, MoveError, Moved, UnfinishedFile},
+    },
 };
 
 /// Makes this home out of a file that `treefort export --all` wrote, on this or another machine. The home has to be empty.
@@ -76,15 +80,39 @@ pub async fn run(args: Args, context: &Context) -> Result<(), CommandError> {
         size(moved.bytes)
     );
     output::row("", &said)?;
-    if let Some(sharing) = sharing::of(context.home.dir()) {
-        output::sentence(&format!(
-            "sync.toml came with it: {sharing}; move the file away if that is not to be so here"
-        ));
+    // A home that nothing can be read of says so when it is started.
+    if let Ok(config) = Config::load(context.home.dir()) {
+        for said in came_along(&config) {
+            output::sentence(&said);
+        }
     }
     output::sentence(
         "do not start the home that it came from again: two homes with the same keys answer everything twice",
     );
     Ok(())
+}
+
+/// What the settings that came with a home do to others, or let others do.
+fn came_along(config: &Config) -> Vec<String> {
+    let mut said = Vec::new();
+    if let Some(sharing) = sharing::line(&config.sync) {
+        said.push(format!(
+            "sync.toml came with it: {sharing}; move the file away if that is not to be so here"
+        ));
+    }
+    if config.jobs.admit == Admit::Anyone {
+        said.push(
+            "treefort.toml came with it: jobs from anyone run, within limits; take `admit` out of [jobs] if that is not to be so here"
+                .to_owned(),
+        );
+    }
+    let address = config.server.listen;
+    if !address.ip().is_loopback() {
+        said.push(format!(
+            "treefort.toml came with it: other machines reach it at {address}; take `listen` out of [server] if that is not to be so here"
+        ));
+    }
+    said
 }
 
 /// Writes the whole home into a file, or to stdout.
@@ -222,5 +250,21 @@ fn failed(context: &Context, file: &Path, error: MoveError) -> CommandError {
             launch::not_started(&context.home, error)
         }
         error => CommandError::new(Kind::Failed, error).hint(hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_open_a_home_to_others_are_named_and_no_others() {
+        assert!(came_along(&Config::default()).is_empty());
+        let mut config = Config::default();
+        config.jobs.admit = Admit::Anyone;
+        config.server.listen = "0.0.0.0:4869".parse().unwrap();
+        let said = came_along(&config).join("\n");
+        assert!(said.contains("jobs from anyone run"), "{said}");
+        assert!(said.contains("reach it at 0.0.0.0:4869"), "{said}");
     }
 }

@@ -1,7 +1,5 @@
 //! Whether anything leaves this machine, or comes in from others, in one line: nobody is to find out later.
 
-use std::path::Path;
-
 use super::home::Home;
 use crate::{
     config::Config,
@@ -34,11 +32,6 @@ pub(super) fn line(config: &sync::Config) -> Option<String> {
     Some(format!("{said} (`treefort sync` says more)"))
 }
 
-/// The same of a home.
-pub(super) fn of(home: &Path) -> Option<String> {
-    line(&Config::load(home).ok()?.sync)
-}
-
 /// The same of a home whose treefort may run: it goes by what the file said when it started.
 pub(super) fn now(home: &Home, running: bool) -> Option<String> {
     let goes_by = match home.running() {
@@ -50,7 +43,7 @@ pub(super) fn now(home: &Home, running: bool) -> Option<String> {
             "sync.toml was changed after treefort started, and counts when it is started again";
         return Some(said.to_owned());
     }
-    of(home.dir())
+    line(&Config::load(home.dir()).ok()?.sync)
 }
 
 #[cfg(test)]
