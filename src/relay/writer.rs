@@ -267,6 +267,11 @@ impl Writer {
                 }
             }
         }
+        // Who reads after an answer finds what it wrote: what is not stored is found once it is handed on. The answers
+        // lie before it in each outbox.
+        if items.iter().any(|item| item.seq.is_none()) {
+            self.fan_out(std::mem::take(&mut items));
+        }
         for client in answered {
             client.outbox.flush();
         }

@@ -10,6 +10,7 @@ async fn who_asks_too_fast_is_told_so_and_nobody_else_is_slowed() {
         ..Config::default()
     })
     .await;
+    let began = std::time::Instant::now();
     let mut statuses = Vec::new();
     for _ in 0..10 {
         statuses.push(bus.read("", "Origin: null\r\n").await);
@@ -18,7 +19,11 @@ async fn who_asks_too_fast_is_told_so_and_nobody_else_is_slowed() {
         .iter()
         .filter(|answer| answer.status == 429)
         .collect();
-    assert!((3..=5).contains(&refused.len()), "{statuses:?}");
+    // What comes back while they are asked.
+    let back = (began.elapsed().as_secs_f64() * 5.0).ceil() as usize;
+    assert!(refused.len() <= 5, "{statuses:?}");
+    assert!(refused.len() + back >= 5, "{statuses:?}");
+    assert!(!refused.is_empty(), "the machine is too slow for this");
     assert_eq!(refused[0].code(), "rate-limited");
     assert_eq!(refused[0].header("retry-after"), Some("1"));
     assert_eq!(bus.read("", "").await.status, 200);
@@ -172,7 +177,7 @@ async fn who_takes_nothing_of_an_answer_loses_the_connection() {
         bus.address
     );
     deaf.write_all(request.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let refused = bus.ask("GET", "/events/stream", "", "").await;
     assert_eq!(refused.status, 429, "the one place is taken");
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
