@@ -36,12 +36,26 @@ struct State {
     session: Option<Stage>,
     /// Whether the session has nothing to do: what it was asked is done, but for saying so.
     rests: bool,
+    /// Whether the session is over but for its last checkpoint and its record's end.
+    leaves: bool,
     /// Whether the owner does something with it.
     operation: bool,
     /// Sessions and tasks that wait for the session to leave.
     waiting: usize,
     /// Whether it was deleted.
     gone: bool,
+}
+
+impl State {
+    fn begin(&mut self) {
+        self.session = Some(Stage::Begins);
+        (self.rests, self.leaves) = (false, false);
+    }
+
+    /// Whether a session is there, and soon not any more.
+    fn ends(&self) -> bool {
+        self.leaves || matches!(self.session, Some(Stage::Ends))
+    }
 }
 
 /// How far a session is.
@@ -181,7 +195,7 @@ impl SessionHold {
     pub(super) async fn take(shared: Arc<Shared>) -> Result<Self, Failure> {
         let begin = |state: &mut State| match state.session {
             _ if state.gone => Found::Gone,
-            Some(Stage::Ends) => Found::Busy {
+            Some(_) if state.ends() => Found::Busy {
                 patience: OPERATION,
                 hurry: true,
                 sentence: ENDS,
@@ -198,8 +212,7 @@ impl SessionHold {
                 sentence: ELSE,
             },
             None => {
-                state.session = Some(Stage::Begins);
-                state.rests = false;
+                state.begin();
                 Found::Taken
             }
         };
@@ -209,8 +222,7 @@ impl SessionHold {
 
     /// A session begins on a copy that nobody else can know of yet.
     pub(super) fn first(shared: Arc<Shared>) -> Self {
-        let begins = |state: &mut State| state.session = Some(Stage::Begins);
-        shared.holders.0.send_modify(begins);
+        shared.holders.0.send_modify(State::begin);
         Self { shared, exit: None }
     }
 
@@ -234,6 +246,12 @@ impl SessionHold {
     pub(super) fn rests(&self, rests: bool) {
         let told = |state: &mut State| state.rests = rests;
         self.shared.holders.0.send_modify(told);
+    }
+
+    /// The session is over: what is left of it is soon done, and nobody needs to be sent away for it.
+    pub(super) fn leaves(&self) {
+        let leaves = |state: &mut State| state.leaves = true;
+        self.shared.holders.0.send_modify(leaves);
     }
 
     /// The session can be told nothing any more and is about to end its agent; waits for what its owner does
@@ -313,13 +331,15 @@ impl OperationHold {
     async fn taken(shared: &Arc<Shared>, alone: bool) -> Result<Self, Failure> {
         let operate = |state: &mut State| match state.session {
             _ if state.gone => Found::Gone,
-            Some(Stage::Begins | Stage::Works(_)) if alone => Found::Refused(AT_WORK),
+            Some(Stage::Begins | Stage::Works(_)) if alone && !state.leaves => {
+                Found::Refused(AT_WORK)
+            }
             Some(Stage::Begins) => Found::Busy {
                 patience: BEGINNING,
                 hurry: false,
                 sentence: BEGINS,
             },
-            Some(Stage::Ends) => Found::Busy {
+            Some(_) if alone || matches!(state.session, Some(Stage::Ends)) => Found::Busy {
                 patience: OPERATION,
                 hurry: true,
                 sentence: ENDS,

@@ -342,6 +342,9 @@ impl Session {
 
     /// Writes the end, stops the agent, removes its container.
     async fn end(mut self, outcome: Outcome, ending: &'static str, lines: &Lines) {
+        if let Some(bench) = &self.bench {
+            bench.held.leaves();
+        }
         // What is said to it from here on is said to nobody.
         self.words.close();
         while let Ok(word) = self.words.try_recv() {

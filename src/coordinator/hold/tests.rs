@@ -172,6 +172,30 @@ async fn what_the_owner_does_waits_for_a_session_that_begins_and_is_one_thing_at
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_deletes_or_goes_on_waits_for_a_session_that_is_over_and_for_no_other() {
+    let (_dir, workspaces, id) = home().await;
+    let shared = workspaces.open(id).await.unwrap();
+    let held = SessionHold::take(shared.clone()).await.unwrap();
+    let refused = OperationHold::to_discard(&shared).await.unwrap_err();
+    assert!(
+        refused.sentence.contains("an agent still works"),
+        "{refused:?}"
+    );
+    held.leaves();
+    let next = tokio::spawn(SessionHold::take(shared.clone()));
+    let discard = async || OperationHold::to_discard(&shared).await;
+    // Longer than one that may be long is waited for.
+    let soon = A_MOMENT + Duration::from_millis(500);
+    assert!(tokio::time::timeout(soon, discard()).await.is_err());
+    assert!(!next.is_finished(), "the one before is not gone");
+    drop(held);
+    let next = next.await.unwrap().unwrap();
+    assert!(discard().await.is_err(), "the next one has only begun");
+    drop(next);
+    discard().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_agent_stands_still_from_when_its_files_are_free_until_the_work_is_done() {
     use crate::sandbox::{Control, Request};
     let (_dir, workspaces, id) = home().await;
