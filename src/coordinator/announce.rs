@@ -70,7 +70,11 @@ pub(super) async fn keep_status(context: Arc<Context>, said: bool, shutdown: Can
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        say_status(&context, Look::Whole).await;
+        // The look may take seconds.
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = say_status(&context, Look::Whole) => {}
+        }
         wait = EVERY;
     }
 }
