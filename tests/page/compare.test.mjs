@@ -20,7 +20,7 @@ after(async () => {
 });
 
 /** Two commands on a folder; each leaves something else. */
-const COMMAND = "sleep 3; n=$(cat /proc/sys/kernel/random/uuid); printf '# Dice\\n\\n%s\\n' $n > README.md; echo $n > thrown.txt; echo threw $n";
+const COMMAND = "sleep 8; n=$(cat /proc/sys/kernel/random/uuid); printf '# Dice\\n\\n%s\\n' $n > README.md; echo $n > thrown.txt; echo threw $n";
 
 async function chooseFolder(page, name) {
   await page.getByRole("button", { name: "a new, empty folder" }).click();

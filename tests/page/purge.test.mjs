@@ -40,12 +40,12 @@ test("what one tab deletes for good is gone in both, and stays gone", async () =
     await dialog.getByText("Deleted for good:").waitFor();
     await dialog.getByRole("button", { name: "Close" }).last().click();
     await one.getByRole("heading", { name: "All sessions" }).waitFor();
+    await two.getByText("There is no such session here.").waitFor();
     for (const tab of [one, two]) {
       await tab.locator("nav .recent a", { hasText: "hello to what stays" }).waitFor();
       assert.equal(await tab.getByText("Three names for it?").count(), 0);
       assert.equal(await tab.getByText("Leaf, Larch, or Loft.").count(), 0);
     }
-    await two.getByText("There is no such session here.").waitFor();
     await two.reload();
     await two.getByText("There is no such session here.").waitFor();
 

@@ -55,6 +55,7 @@ test("one that waits for its turn says so, and behind how many, until it is its 
   await recent(page, "the second question").locator("a").click();
   await page.getByText("Waits for its turn: one works at a time, and it is next.").waitFor();
   await page.goto(`${fort.url}/#/sessions`);
+  await page.locator("main .chip.waiting").nth(1).waitFor();
   assert.equal(await page.locator("main .chip.waiting").count(), 2);
   assert.equal(await page.locator("main .chip.working").count(), 1);
   await shot(page, "waits-sessions");
@@ -101,7 +102,9 @@ test("what is offered first can begin now", async () => {
   assert.ok(ready.some((agent) => agent.name === "asker"));
   assert.ok(ready.every((agent) => agent.missing === undefined));
   assert.ok(agents.some((agent) => !agent.ready), "here all are ready, so nothing is shown");
-  const offered = await page.getByLabel("Who does it").locator("option").evaluateAll((options) => options.map((option) => option.value));
+  const options = page.getByLabel("Who does it").locator("option");
+  await until(async () => (await options.count()) >= ready.length, "all that are ready are offered");
+  const offered = await options.evaluateAll((options) => options.map((option) => option.value));
   const first = offered.slice(0, ready.length).sort();
   assert.deepEqual(first, ready.map((agent) => agent.name).sort());
   await page.getByRole("button", { name: /^Something new/ }).click();

@@ -59,7 +59,9 @@ export const conversations = computed(() => store.value?.conversations.value ?? 
 
 const CHANNEL = "treefort.door";
 const WAS_IN = "treefort.was-in";
-const KNOCK = 400;
+/** How long another tab is waited for that may let this one in, and one that said that it does. */
+const KNOCK = 600;
+const COMING = 8000;
 
 addEventListener("hashchange", () => {
   // A link that is opened where the door is shown already.
@@ -185,11 +187,12 @@ function knock(): Promise<string | undefined> {
       channel.close();
       resolve(code);
     };
-    const timer = setTimeout(() => end(undefined), KNOCK);
-    channel.onmessage = ({ data }: MessageEvent<{ to?: string; code?: string }>) => {
-      if (data.to !== id || data.code === undefined) return;
+    let timer = setTimeout(() => end(undefined), KNOCK);
+    channel.onmessage = ({ data }: MessageEvent<{ to?: string; coming?: boolean; code?: string }>) => {
+      if (data.to !== id) return;
       clearTimeout(timer);
-      end(data.code);
+      if (data.code !== undefined) return end(data.code);
+      timer = setTimeout(() => end(undefined), data.coming === true ? COMING : 0);
     };
     channel.postMessage({ from: id });
   });
@@ -200,9 +203,11 @@ function answerKnocks(): void {
   channel.postMessage({ opened: true });
   channel.onmessage = ({ data }: MessageEvent<{ from?: string }>) => {
     if (data.from === undefined) return;
+    // The link takes a moment, above all in a tab that nobody looks at.
+    channel.postMessage({ to: data.from, coming: true });
     void link().then(
       (url) => channel.postMessage({ to: data.from, code: new URL(url).hash.replace("#t=", "") }),
-      () => {},
+      () => channel.postMessage({ to: data.from, coming: false }),
     );
   };
 }

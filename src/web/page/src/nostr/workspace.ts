@@ -102,7 +102,7 @@ export interface PurgeAnswer extends AnswerBase {
   blobs: number;
   copies: number;
   applied: number;
-  /** Events of it that others have. */
+  /** Events of it that others have or may get at any moment. */
   shared?: number;
   erased: boolean;
 }

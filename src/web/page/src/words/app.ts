@@ -369,7 +369,7 @@ export const words = {
         ...(found.blobs > 0 ? [plural(found.blobs, "attached file or long text").replace("file or long texts", "files and long texts")] : []),
       ].join(", "),
     shared: (n: number): string =>
-      `Others have ${plural(n, "record")} of it, and keep ${n === 1 ? "it" : "them"}. \`treefort unpublish\` asks for ${n === 1 ? "it" : "them"} back, and only before this is deleted.`,
+      `Others have ${plural(n, "record")} of it or are about to get ${n === 1 ? "it" : "them"}, and keep ${n === 1 ? "it" : "them"}. \`treefort unpublish\` asks for ${n === 1 ? "it" : "them"} back, and only before this is deleted.`,
     stays: (applied: number): string =>
       applied > 0
         ? "Your own folder stays as it is, with what you applied to it. What you saved or shared before is not called back."
