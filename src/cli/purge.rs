@@ -209,7 +209,7 @@ fn with_others(done: bool, shared: usize, relays: usize, names: &[&str]) -> Stri
     );
     if done {
         return format!(
-            "  {events} of it had been shared with {relays}, which may keep them; they can no longer be asked back"
+            "  {events} of it had been shared with {relays}, or were about to be; what is there can no longer be asked back"
         );
     }
     let name = match names {
@@ -217,7 +217,7 @@ fn with_others(done: bool, shared: usize, relays: usize, names: &[&str]) -> Stri
         _ => "ID".to_owned(),
     };
     format!(
-        "  {events} of it were shared with {relays}: `treefort unpublish {name}` first asks for them back; once this is deleted, nobody can"
+        "  {events} of it were shared with {relays}, or are about to be: `treefort unpublish {name}` first asks for them back; once this is deleted, nobody can"
     )
 }
 
@@ -252,10 +252,10 @@ mod tests {
           sessions: 01010101
           1 copy stays, because another session works on it
           of the same conversation, these stay: 02020202, 03030303 (`--conversation` takes them too)
-          9 events of it were shared with 1 relay: `treefort unpublish 3f2a9c01` first asks for them back; once this is deleted, nobody can
+          9 events of it were shared with 1 relay, or are about to be: `treefort unpublish 3f2a9c01` first asks for them back; once this is deleted, nobody can
           what you applied to your folder stays there
-          9 events of it had been shared with 1 relay, which may keep them; they can no longer be asked back
-          9 events of it were shared with 1 relay: `treefort unpublish ID` first asks for them back; once this is deleted, nobody can
+          9 events of it had been shared with 1 relay, or were about to be; what is there can no longer be asked back
+          9 events of it were shared with 1 relay, or are about to be: `treefort unpublish ID` first asks for them back; once this is deleted, nobody can
         ");
     }
 }

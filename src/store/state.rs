@@ -8,7 +8,7 @@ pub mod sync;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use nostr::{EventId, PublicKey};
@@ -23,6 +23,8 @@ pub struct State {
     path: PathBuf,
     /// Replaced as a whole when it is written anew ([`State::rewrite`]).
     trees: Arc<RwLock<Trees>>,
+    /// Whoever changes a row of [`sync`] by what it is now holds this meanwhile.
+    changing: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -89,12 +91,17 @@ impl State {
         let generation = rewrite::current(path)?;
         Ok(Self {
             trees: Arc::new(RwLock::new(Trees::open(path, generation)?)),
+            changing: Arc::default(),
             path: path.to_owned(),
         })
     }
 
     fn trees(&self) -> RwLockReadGuard<'_, Trees> {
         self.trees.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores jobs, the ids of strangers' jobs that were refused, and the cursor up to which the feed was

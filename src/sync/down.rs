@@ -24,13 +24,12 @@ use crate::{
     bucket::{Limit, Rate},
     nips::kind,
     relay::Accepted,
-    store::state::sync::Sending,
 };
 
 /// Kinds that somebody may say to us.
-const SAID: [u16; 3] = [kind::NOTE, kind::COMMENT, kind::REACTION];
+pub(super) const SAID: [u16; 3] = [kind::NOTE, kind::COMMENT, kind::REACTION];
 /// Kinds of jobs that are done for others.
-const JOBS: [u16; 2] = [kind::TEXT_GENERATION, kind::AGENT_TASK];
+pub(super) const JOBS: [u16; 2] = [kind::TEXT_GENERATION, kind::AGENT_TASK];
 /// Answers to jobs of ours that others do.
 const ANSWERS: [u16; 3] = [
     kind::JOB_FEEDBACK,
@@ -60,6 +59,10 @@ pub(super) struct Listening<'a> {
     link: &'a Link,
     on: bool,
     since: u64,
+    /// The time of the newest event that came in, in Unix seconds.
+    newest: u64,
+    /// Whether all was told that the relay had when it was asked last.
+    told: bool,
     /// The subscription and the keys that it names.
     open: Option<(String, BTreeSet<PublicKey>)>,
     /// The same for jobs that may be cancelled.
@@ -83,6 +86,8 @@ impl<'a> Listening<'a> {
             link,
             on: hub.comes_down(&link.url),
             since,
+            newest: 0,
+            told: false,
             open: None,
             cancels: None,
             jobs: VecDeque::new(),
@@ -119,6 +124,7 @@ impl<'a> Listening<'a> {
                 "limit": LIMIT,
             });
             talk.request(&name, &[said, jobs])?;
+            self.told = false;
             self.open = Some((name, keys));
         }
         if self.cancels.is_none() {
@@ -200,7 +206,7 @@ impl<'a> Listening<'a> {
             };
             for link in &links {
                 let row = around.state.sync_entry(link.id, stored.seq)?;
-                if row.is_some_and(|row| matches!(row.state, Sending::Sent | Sending::There)) {
+                if row.is_some_and(|row| row.is_there()) {
                     keys.insert(start.pubkey);
                     break;
                 }
@@ -248,6 +254,11 @@ impl<'a> Listening<'a> {
                 };
                 self.take_in(talk, queue, event, json.len()).await
             }
+            Heard::EndOfStored(of) if self.open.as_ref().is_some_and(|(name, _)| *name == of) => {
+                self.told = true;
+                self.note(queue);
+                talk.bear(0)
+            }
             Heard::Closed(of, words) if is_ours(&of) => {
                 if words.starts_with("auth-required:") && !talk.is_known() {
                     talk.until_known().await?;
@@ -292,7 +303,9 @@ impl<'a> Listening<'a> {
             tracing::debug!(%id, %unwanted, "not taken in");
             return Ok(());
         }
-        if SAID.contains(&event.kind.as_u16()) && !self.may_say(&event, bytes)? {
+        // What is here already is told again with every question.
+        let is_new = around.relay.get(id).await.map_err(Error::from)?.is_none();
+        if is_new && SAID.contains(&event.kind.as_u16()) && !self.may_say(&event, bytes)? {
             tracing::debug!(%id, "a stranger says too much");
             let words =
                 "strangers say more to you there than is kept in a day; the rest stays there";
@@ -300,7 +313,6 @@ impl<'a> Listening<'a> {
             return Ok(());
         }
         // The mark is there before anybody sees the event. What is here already came from elsewhere.
-        let is_new = around.relay.get(id).await.map_err(Error::from)?.is_none();
         let marked = is_new && {
             let mark = around.state.sync_mark(&id, self.link.url.as_str());
             mark.map_err(Error::from)?
@@ -320,10 +332,8 @@ impl<'a> Listening<'a> {
             return Ok(());
         }
         self.listen_for_lists(talk).await?;
-        let heard_until = at.min(Timestamp::now().as_secs());
-        if heard_until > queue.remembered.heard_until {
-            queue.remember(|remembered| remembered.heard_until = heard_until);
-        }
+        self.newest = self.newest.max(at.min(Timestamp::now().as_secs()));
+        self.note(queue);
         if is_job && !self.jobs.contains(&id) {
             if self.jobs.len() >= CANCELLED {
                 self.jobs.pop_front();
@@ -332,6 +342,15 @@ impl<'a> Listening<'a> {
             self.listen_for_cancels(talk)?;
         }
         Ok(())
+    }
+
+    /// Remembers until when everything was heard. Relays tell the newest first: before the last of it was told, what is
+    /// older may still be missing.
+    fn note(&self, queue: &mut Queue) {
+        let newest = self.newest;
+        if self.told && newest > queue.remembered.heard_until {
+            queue.remember(|remembered| remembered.heard_until = newest);
+        }
     }
 
     /// Whether whoever says something may say that much today: the owner and whom he let in may.

@@ -1,7 +1,7 @@
 //! Rows leave: each is as it was signed, may still leave, and holds no secret, at the moment in which it does.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Instant,
 };
 
@@ -11,7 +11,7 @@ use super::{
     Error, Hub, Link,
     facts::Seen,
     policy::{Stays, may_leave},
-    queue::Queue,
+    queue::{Queue, became},
     talk::{Ended, Talk},
 };
 use crate::store::state::sync::{Entry, Sending};
@@ -43,6 +43,10 @@ pub(super) async fn send(
     for (seq, entry) in leaving {
         match last_look(talk.hub, talk.link, &entry, signed.remove(&entry.id)).await? {
             Ok(json) => {
+                // The look took a moment.
+                if !queue.still_waits(seq, entry.id)? {
+                    continue;
+                }
                 talk.say(format!(r#"["EVENT",{json}]"#))?;
                 queue.sent(seq, entry, Instant::now());
             }
@@ -111,18 +115,21 @@ pub(super) async fn sift(hub: &Hub, link: &Link) -> Result<(), Error> {
             return Ok(());
         };
         after = Some(*last);
-        let mut held = Vec::new();
+        let mut held = BTreeMap::new();
         let mut signed = signed(hub, &rows).await?;
-        for (seq, mut entry) in rows {
+        for (seq, entry) in rows {
             let event = signed.remove(&entry.id);
             if let Err(why) = last_look(hub, link, &entry, event).await? {
-                entry.state = Sending::Held { why };
-                entry.at = Timestamp::now().as_secs();
-                held.push((seq, entry));
+                let at = Timestamp::now().as_secs();
+                held.insert(seq, entry.held(why, at));
             }
         }
         if !held.is_empty() {
-            state.sync_put(link.id, &held)?;
+            let seqs = held.keys().copied();
+            state.sync_change(link.id, seqs, |seq, now| {
+                let entry = held.get(&seq)?;
+                became(entry, now)
+            })?;
         }
     }
 }

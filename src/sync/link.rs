@@ -170,8 +170,9 @@ async fn exchange(
             (None, true) => now + Duration::from_secs(60),
             (None, false) => idle_since + IDLE,
         };
+        // Whatever else is due waits that moment, too.
         let until = match allowance.wait(now).filter(|_| !queue.is_idle()) {
-            Some(wait) => until.min(now + wait),
+            Some(wait) => now + wait,
             None => until,
         };
         if !listening.is_on() && queue.is_idle() && until <= now {

@@ -5,7 +5,7 @@
 //! alone, so that one event that a relay cannot bear holds no other one back.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -221,10 +221,8 @@ impl Queue {
 
     /// Something became of a row.
     pub(super) fn settle(&mut self, seq: u64, mut entry: Entry, state: Sending, now: Instant) {
-        if matches!(state, Sending::Sent | Sending::There) {
-            self.settled += 1;
-        }
         entry.state = state;
+        self.settled += u64::from(entry.is_there());
         entry.at = Timestamp::now().as_secs();
         self.held.remove(&seq);
         self.change(seq, entry, now);
@@ -346,13 +344,18 @@ impl Queue {
             self.remembered_changed = false;
         }
         if !self.changed.is_empty() {
-            self.state.sync_put(self.relay, &self.changed)?;
-            let introduces = |(_, entry): &(u64, Entry)| {
-                entry.kind == kind::SESSION_START
-                    && matches!(entry.state, Sending::Sent | Sending::There)
-            };
-            self.introduced |= self.changed.iter().any(introduces);
-            self.changed.clear();
+            // The last word of each.
+            let changed: BTreeMap<u64, Entry> = self.changed.drain(..).collect();
+            let mut renewed = false;
+            let seqs = changed.keys().copied();
+            self.state.sync_change(self.relay, seqs, |seq, now| {
+                let becomes = changed.get(&seq).and_then(|entry| became(entry, now));
+                renewed |= becomes.is_none();
+                becomes
+            })?;
+            self.stale |= renewed;
+            let introduces = |entry: &Entry| entry.kind == kind::SESSION_START && entry.is_there();
+            self.introduced |= changed.values().any(introduces);
         }
         self.changed_since = None;
         Ok(())
@@ -407,6 +410,7 @@ impl Queue {
         let waits = row.is_some_and(|row| row.waits() && row.id == id);
         if !waits {
             self.held.remove(&seq);
+            self.stale = true;
         }
         Ok(waits)
     }
@@ -416,6 +420,29 @@ impl Queue {
         change(&mut self.remembered);
         self.remembered_changed = true;
     }
+}
+
+/// What becomes of a row that something became of here, while its owner may have taken it back or asked for it: he has the
+/// last word, but for what the relay has. Nothing: it stays as it is now.
+pub(super) fn became(entry: &Entry, now: Option<Entry>) -> Option<Entry> {
+    let Some(mut now) = now else {
+        return Some(entry.clone());
+    };
+    if now.id != entry.id {
+        return None;
+    }
+    let asked = now.asked || entry.asked;
+    if !entry.waits() {
+        let renewed = now.waits() && now.asked && !entry.asked;
+        return (entry.is_there() || !renewed).then(|| Entry {
+            asked,
+            ..entry.clone()
+        });
+    }
+    now.waits().then(|| {
+        (now.tries, now.cuts) = (entry.tries, entry.cuts);
+        now
+    })
 }
 
 #[cfg(test)]

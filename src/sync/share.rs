@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     nips::{Draft, kind, nip01},
-    store::state::sync::{Entry, Marked, Sending},
+    store::{
+        Stored,
+        state::sync::{Entry, Marked},
+    },
 };
 
 /// The fewest digits of an event's id that name it.
@@ -81,7 +84,9 @@ impl Door {
         let mut seen = Seen::default();
         let up = self.up();
         shared.relays = up.iter().map(|link| link.url.to_string()).collect();
-        let mut going: BTreeMap<usize, Vec<(u64, Entry)>> = BTreeMap::new();
+        let mut going: BTreeMap<usize, BTreeMap<u64, Entry>> = BTreeMap::new();
+        // Those that were taken back.
+        let mut anew: BTreeSet<u64> = BTreeSet::new();
         let found = self.find(what, &mut shared).await?;
         for event in found.events {
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
@@ -108,18 +113,19 @@ impl Door {
                     continue;
                 }
                 let row = hub.around.state.sync_entry(link.id, stored.seq)?;
-                let has = |row: &Entry| matches!(row.state, Sending::Sent | Sending::There);
-                if !again && row.as_ref().is_some_and(has) {
+                if !again && row.as_ref().is_some_and(Entry::is_there) {
                     before = true;
                     continue;
                 }
                 goes = true;
                 let entry = Entry::waiting(&event, true, now);
-                going.entry(at).or_default().push((stored.seq, entry));
+                going.entry(at).or_default().insert(stored.seq, entry);
             }
             match stays {
                 _ if goes => {
-                    shared.again += u64::from(again);
+                    if again {
+                        anew.insert(stored.seq);
+                    }
                     let policy = &hub.config.policy;
                     shared.kept += u64::from(is_kept_by_rule(&event, &facts, policy));
                     shared.goes.push(one);
@@ -129,6 +135,7 @@ impl Door {
                 None => {}
             }
         }
+        shared.again = anew.len() as u64;
         if only_look || going.is_empty() {
             return Ok(shared);
         }
@@ -140,7 +147,12 @@ impl Door {
         for (at, rows) in going {
             let link = &up[at];
             self.spare(link, &ids, now).await?;
-            hub.around.state.sync_put(link.id, &rows)?;
+            let seqs = rows.keys().copied();
+            hub.around.state.sync_change(link.id, seqs, |seq, now| {
+                // It may have left meanwhile.
+                let has = now.is_some_and(|now| now.is_there()) && !anew.contains(&seq);
+                rows.get(&seq).filter(|_| !has).cloned()
+            })?;
             link.wake.notify_one();
         }
         Ok(shared)
@@ -149,7 +161,7 @@ impl Door {
     /// Requests to delete that have not left no longer name what is shared again: they would leave after it.
     async fn spare(&self, link: &Link, shared: &BTreeSet<EventId>, now: u64) -> Result<(), Error> {
         let around = &self.hub.around;
-        for (seq, mut row) in around.state.sync_own_waiting(link.id)? {
+        for (seq, row) in around.state.sync_own_waiting(link.id)? {
             let request = row.own.as_deref().map(Event::from_json);
             let Some(Ok(request)) = request else { continue };
             let named: Vec<EventId> = request.tags.event_ids().copied().collect();
@@ -161,19 +173,15 @@ impl Door {
                 left.extend(around.relay.get(*id).await?);
             }
             let keys = self.keys(&request.pubkey)?;
-            match keys.filter(|_| !left.is_empty()) {
-                Some(keys) => {
-                    let request = deletion(&left).sign(&keys, now)?;
-                    row = Entry::waiting(&request, true, now);
-                    row.own = Some(request.as_json());
-                }
-                None => {
-                    row.state = Sending::Held {
-                        why: "you shared it again".to_owned(),
-                    };
-                }
-            }
-            around.state.sync_put(link.id, &[(seq, row)])?;
+            let id = row.id;
+            let spared = match keys.filter(|_| !left.is_empty()) {
+                Some(keys) => request_for(&left, &keys, now)?,
+                None => row.held("you shared it again".to_owned(), now),
+            };
+            around.state.sync_change(link.id, [seq], |_, now| {
+                let waits = now.is_some_and(|now| now.id == id && now.waits());
+                waits.then(|| spared.clone())
+            })?;
         }
         Ok(())
     }
@@ -200,6 +208,7 @@ impl Door {
         let asks: Vec<bool> = links.iter().map(|link| self.is_asked(link)).collect();
         let found = self.find(what, &mut shared).await?;
         let mut marks: Vec<Marked> = found.session.map(Marked::Session).into_iter().collect();
+        let mut here = Vec::with_capacity(found.events.len());
         for event in found.events {
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
                 continue;
@@ -209,14 +218,21 @@ impl Door {
             }
             shared.until = shared.until.max(stored.seq);
             marks.push(Marked::Event(event.id));
+            here.push(stored);
+        }
+        if !only_look {
+            // Before its rows are looked at: nothing leaves after this that has none by now.
+            hub.around.state.sync_set_back(&marks, true)?;
+        }
+        for Stored { seq, event } in here {
             let (mut left, mut stays) = (false, None);
             for (at, link) in links.iter().enumerate() {
-                let Some(mut row) = hub.around.state.sync_entry(link.id, stored.seq)? else {
+                let Some(row) = self.row(link, seq, only_look)? else {
                     continue;
                 };
                 // One that waits may be on its way at this moment, or may have arrived before a crash: it is asked
                 // back too.
-                let is_there = matches!(row.state, Sending::Sent | Sending::There);
+                let is_there = row.is_there();
                 if is_there && !asks[at] {
                     let url = link.url.to_string();
                     if !shared.unnamed.contains(&url) {
@@ -232,17 +248,11 @@ impl Door {
                 } else {
                     stays = stays.or(Some("it had not left"));
                 }
-                if row.waits() && !only_look {
-                    row.state = Sending::Held {
-                        why: Stays::TakenBack.to_string(),
-                    };
-                    hub.around.state.sync_put(link.id, &[(stored.seq, row)])?;
-                }
             }
-            if hub.around.state.sync_unplaced()?.contains_key(&stored.seq) {
+            if hub.around.state.sync_unplaced()?.contains_key(&seq) {
                 stays = Some("it had not left");
                 if !only_look {
-                    hub.around.state.sync_forget_unplaced(stored.seq)?;
+                    hub.around.state.sync_forget_unplaced(seq)?;
                 }
             }
             let one = Leaving::of(&event, None, whole);
@@ -253,10 +263,6 @@ impl Door {
                     shared.stays.push((one, why.to_owned()));
                 }
             }
-        }
-        if !only_look {
-            // Before any relay is asked: nothing of it leaves afterwards, for none that is written down later either.
-            hub.around.state.sync_set_back(&marks, true)?;
         }
         for ((at, author), events) in asked {
             let link = &links[at];
@@ -270,13 +276,27 @@ impl Door {
             let Some(keys) = self.keys(&author)? else {
                 continue;
             };
-            let request = deletion(&events).sign(&keys, now)?;
-            let mut entry = Entry::waiting(&request, true, now);
-            entry.own = Some(request.as_json());
-            hub.around.state.sync_add_own(link.id, &entry)?;
+            let request = request_for(&events, &keys, now)?;
+            hub.around.state.sync_add_own(link.id, &request)?;
             hub.meet(&link.url).wake.notify_one();
         }
         Ok(shared)
+    }
+
+    /// A row as it is; one that waits does so no longer after this, unless somebody only looks.
+    fn row(&self, link: &Link, seq: u64, only_look: bool) -> Result<Option<Entry>, Error> {
+        let state = &self.hub.around.state;
+        if only_look {
+            return Ok(state.sync_entry(link.id, seq)?);
+        }
+        let mut row = None;
+        let at = Timestamp::now().as_secs();
+        state.sync_change(link.id, [seq], |_, now| {
+            row.clone_from(&now);
+            let waits = now.filter(Entry::waits);
+            waits.map(|waits| waits.held(Stays::TakenBack.to_string(), at))
+        })?;
+        Ok(row)
     }
 
     fn begin(&self) -> Shared {
@@ -390,6 +410,14 @@ struct Found {
     events: Vec<Event>,
     /// The session, when all of it was named.
     session: Option<PublicKey>,
+}
+
+/// The row of a request to delete events of one author.
+fn request_for(events: &[Event], keys: &Keys, now: u64) -> Result<Entry, Error> {
+    let request = deletion(events).sign(keys, now)?;
+    let mut entry = Entry::waiting(&request, true, now);
+    entry.own = Some(request.as_json());
+    Ok(entry)
 }
 
 /// A request to delete events of one author.

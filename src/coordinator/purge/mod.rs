@@ -306,7 +306,7 @@ fn notices(
     Ok(events)
 }
 
-/// How many of the events other relays have, and how many relays.
+/// How many of the events other relays have or may get at any moment, and how many relays.
 fn with_others(context: &Context, found: &Belongings) -> Result<(usize, usize), Failure> {
     let others = context.state.sync_with_others(&found.events);
     others.map_err(|error| broken(&error))

@@ -304,7 +304,7 @@ pub enum Outcome {
         applied: usize,
         /// Sessions of the same conversations that stay.
         linked: Vec<PublicKey>,
-        /// How many of the events were shared with other relays, which keep them.
+        /// How many of the events other relays have or may get at any moment.
         #[serde(default)]
         shared: usize,
         /// How many relays those are.

@@ -14,6 +14,7 @@ use super::{State, StateError};
 
 mod back;
 mod before;
+mod change;
 mod named;
 
 pub use self::back::Marked;
@@ -149,6 +150,19 @@ impl Entry {
     pub fn waits(&self) -> bool {
         self.state == Sending::Waiting
     }
+
+    /// Whether the relay has it, as far as is known.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        matches!(self.state, Sending::Sent | Sending::There)
+    }
+
+    /// The same row, kept here.
+    #[must_use]
+    pub fn held(self, why: String, at: u64) -> Self {
+        let state = Sending::Held { why };
+        Self { state, at, ..self }
+    }
 }
 
 /// What is remembered of a relay.
@@ -215,31 +229,6 @@ fn seq_of(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(9..17)?.try_into().ok()?))
 }
 
-fn put(
-    batch: &mut sled::Batch,
-    relay: RelayId,
-    seq: u64,
-    entry: &Entry,
-) -> Result<(), serde_json::Error> {
-    batch.insert(row_key(b'e', relay, seq), serde_json::to_vec(entry)?);
-    let waits = row_key(b'w', relay, seq);
-    if entry.waits() {
-        batch.insert(waits, Vec::new());
-    } else {
-        batch.remove(waits);
-    }
-    Ok(())
-}
-
-/// Whether a row may be made: there is none yet, or it was kept here.
-fn is_open(tree: &sled::Tree, relay: RelayId, seq: u64) -> Result<bool, StateError> {
-    let known = tree.get(row_key(b'e', relay, seq))?;
-    let known: Option<Entry> = known
-        .map(|value| serde_json::from_slice(&value))
-        .transpose()?;
-    Ok(known.is_none_or(|known| matches!(known.state, Sending::Held { .. })))
-}
-
 impl State {
     /// How far the log was looked through for a relay.
     ///
@@ -252,82 +241,12 @@ impl State {
             .transpose()?)
     }
 
-    /// Stores new rows and how far the log was looked through, as one change. Rows that there are stay as they are, but
-    /// for those that were kept here: under other settings they may leave, and are looked at again before they do.
-    ///
-    /// # Errors
-    /// When sled cannot write it; nothing is stored then.
-    pub fn sync_take(
-        &self,
-        relay: RelayId,
-        rows: &[(u64, Entry)],
-        cursor: &Cursor,
-    ) -> Result<(), StateError> {
-        let held = self.trees();
-        let mut batch = sled::Batch::default();
-        for (seq, entry) in rows {
-            if is_open(&held.sync, relay, *seq)? {
-                put(&mut batch, relay, *seq, entry)?;
-            }
-        }
-        batch.insert(key(b'c', relay), serde_json::to_vec(cursor)?);
-        held.sync.apply_batch(batch)?;
-        // A cursor that is lost in a crash is only looked for again; a row is not, so that it is on the disk first.
-        if !rows.is_empty() {
-            held.db.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Stores rows as they are now, in one change.
-    ///
-    /// # Errors
-    /// When sled cannot write it; nothing is stored then.
-    pub fn sync_put(&self, relay: RelayId, rows: &[(u64, Entry)]) -> Result<(), StateError> {
-        let held = self.trees();
-        let mut batch = sled::Batch::default();
-        for (seq, entry) in rows {
-            put(&mut batch, relay, *seq, entry)?;
-        }
-        held.sync.apply_batch(batch)?;
-        held.db.flush()?;
-        Ok(())
-    }
-
-    /// Adds a row of an event that is not on the log. The same event gets no second one.
-    ///
-    /// # Errors
-    /// When sled cannot write it.
-    pub fn sync_add_own(&self, relay: RelayId, entry: &Entry) -> Result<(), StateError> {
-        let held = self.trees();
-        let mut next = OWN;
-        for row in held
-            .sync
-            .range(row_key(b'e', relay, OWN)..=row_key(b'e', relay, u64::MAX))
-        {
-            let (key, value) = row?;
-            let known: Entry = serde_json::from_slice(&value)?;
-            if known.id == entry.id {
-                return Ok(());
-            }
-            next = seq_of(&key).unwrap_or(next).saturating_add(1);
-        }
-        let mut batch = sled::Batch::default();
-        put(&mut batch, relay, next, entry)?;
-        held.sync.apply_batch(batch)?;
-        held.db.flush()?;
-        Ok(())
-    }
-
     /// One row.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn sync_entry(&self, relay: RelayId, seq: u64) -> Result<Option<Entry>, StateError> {
-        let value = self.trees().sync.get(row_key(b'e', relay, seq))?;
-        Ok(value
-            .map(|value| serde_json::from_slice(&value))
-            .transpose()?)
+        change::row(&self.trees().sync, relay, seq)
     }
 
     /// At most `max` rows that wait, after a place, the oldest first.

@@ -23,6 +23,7 @@ use crate::{
     sync::{
         Error, Hub, Link,
         address::{NamedBy, RelayUrl},
+        down::{JOBS, SAID},
         facts::Seen,
         link,
         policy::{could_leave, may_leave},
@@ -75,20 +76,26 @@ async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> R
             }
         };
         let mut lining = Lining::default();
+        let mut spoke = false;
         let now = Timestamp::now().as_secs();
         let mut seen = Seen::default();
         for stored in batch {
             if config.readers && stored.event.kind.as_u16() == kind::RELAY_LIST {
                 // What was said before it was known where they read.
                 for earlier in said_to(hub, &stored.event.pubkey, now).await? {
+                    lining.earlier = true;
                     lining
                         .look(hub, &mut places, &earlier, now, &mut seen)
                         .await?;
+                    lining.earlier = false;
                 }
             }
             lining
                 .look(hub, &mut places, &stored, now, &mut seen)
                 .await?;
+            spoke |= config.readers
+                && may_speak(&stored)
+                && !hub.around.is_ours(&stored.event.pubkey)?;
         }
         lining.store(
             hub,
@@ -96,6 +103,10 @@ async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> R
             &Cursor::new("", feed.cursor(), &settings),
             &mut running,
         )?;
+        if spoke {
+            // Where they read is asked for at every relay, wherever they spoke.
+            hub.listen_again();
+        }
     }
 }
 
@@ -119,6 +130,8 @@ async fn said_to(hub: &Hub, key: &PublicKey, now: u64) -> Result<Vec<Stored>, Er
 pub(super) struct Lining {
     /// Whether all of it was looked at before: rows that there are were made then, and became what they are.
     again: bool,
+    /// Whether what is looked at is older than what made it known where it goes: nobody else looks at it again.
+    earlier: bool,
     rows: Vec<(RelayUrl, u64, Entry)>,
     /// What found no place, and what wants none any more.
     pub(super) unplaced: BTreeMap<u64, Option<Unplaced>>,
@@ -150,9 +163,11 @@ impl Lining {
         }
         let facts = scan::facts(hub, event, seen).await?;
         for (url, naming) in &facts.named {
-            // Those that have a stream that goes up are looked at with it.
+            // Those that have a stream that goes up are looked at with it, each event once.
             let may = may_leave(event, &facts, hub.sight(url, now), false).is_ok();
-            if !may || hub.goes_up(url) || self.again && is_known(hub, url, stored.seq)? {
+            let has_stream = hub.goes_up(url);
+            let before = self.again || self.earlier && has_stream;
+            if !may || has_stream && !self.earlier || before && is_known(hub, url, stored.seq)? {
                 continue;
             }
             if self.place(hub, places, url, *naming) {
@@ -223,12 +238,24 @@ impl Lining {
             if let Some(link) = hub.forget(&url) {
                 running.remove(&link.id);
             }
+            // Something may have been lined up for it meanwhile, such as a request to delete.
+            if hub.waits(&url)
+                && let Ok(url) = RelayUrl::parse_of_others(&url)
+            {
+                hub.meet(&url).wake.notify_one();
+            }
         }
         for (url, ..) in self.rows {
             hub.meet(&url).wake.notify_one();
         }
         Ok(())
     }
+}
+
+/// Whether whoever signed an event may be somebody to answer.
+fn may_speak(stored: &Stored) -> bool {
+    let of = stored.event.kind;
+    SAID.contains(&of.as_u16()) || JOBS.contains(&of.as_u16())
 }
 
 /// Whether there is a row of an event for a relay.

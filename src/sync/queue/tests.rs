@@ -220,3 +220,46 @@ fn a_session_is_known_there_when_it_is_stored_that_it_is() {
     queue.store().unwrap();
     assert!(!queue.introduced(), "an end introduces nobody");
 }
+
+#[test]
+fn who_took_something_back_or_renewed_it_meanwhile_has_the_last_word() {
+    let case = Case::new(4, |_| 5);
+    let mut queue = case.queue();
+    let now = Instant::now();
+    let flown = fly(&mut queue, now);
+    let row = |seq: u64| case.state.sync_entry(case.relay, seq).unwrap().unwrap();
+    let other = Draft::new(5).sign(&Keys::generate(), 9).unwrap();
+    let other = Entry::waiting(&other, true, 9);
+    let mut asked = row(3);
+    asked.asked = true;
+    let rows = [
+        (1, row(1).held("taken back".to_owned(), 9)),
+        (2, other.clone()),
+        (3, asked),
+        (4, row(4).held("taken back".to_owned(), 9)),
+    ];
+    case.state.sync_put(case.relay, &rows).unwrap();
+    queue.refresh();
+    assert!(fly(&mut queue, now).is_empty());
+    let words = "error: a bad day".to_owned();
+    let verdicts = [
+        Verdict::Again(words.clone()),
+        Verdict::Sent,
+        Verdict::Refused(words),
+        Verdict::Sent,
+    ];
+    for ((_, id), verdict) in flown.iter().zip(verdicts) {
+        queue.answered(id, verdict, now);
+    }
+    queue.store().unwrap();
+    let held = |seq| matches!(row(seq).state, Sending::Held { .. });
+    assert!(held(1), "a failure does not bring back what was taken back");
+    assert_eq!(row(2), other, "what is there in its place is to leave");
+    assert!(row(3).waits() && row(3).asked, "it was asked for again");
+    assert_eq!(row(4).state, Sending::Sent, "what is there is there");
+    // What takes the place of another leaves as soon as that is known.
+    let (seq, id) = flown[0];
+    let again = fly(&mut queue, now);
+    assert_eq!(again, [(2, other.id), (3, row(3).id)]);
+    assert!(!queue.still_waits(seq, id).unwrap());
+}

@@ -29,6 +29,7 @@ async fn what_was_taken_back_leaves_for_nobody_until_it_is_shared_again() {
     let recipes: Vec<Event> = (0..5).map(|n| recipe(&operator, n)).collect();
     let id = |n: usize| recipes[n].id.to_hex();
     give(&mut treefort.client(&operator).await, &recipes[..4]).await;
+    waiting(&treefort, 4).await;
     for n in [0, 1] {
         does(&treefort, &["unpublish", &id(n), "--yes"]).await;
     }

@@ -127,6 +127,7 @@ async fn only_a_yes_shares_and_only_a_yes_asks_back_and_once() {
     })
     .await;
 
+    settled(&treefort).await;
     let count = foreign.count();
     let settled = outbox().await;
     let question = "Ask for all of this back?";

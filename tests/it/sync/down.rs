@@ -222,3 +222,43 @@ async fn a_cancellation_stops_the_job_that_came_from_there_and_takes_back_nothin
         "one was sent twice"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_is_heard_also_when_the_relay_was_cut_off_after_it_told_what_is_new() {
+    let model = ModelServer::start().await;
+    let manner = Manner {
+        tells: Some(1),
+        ..Manner::default()
+    };
+    let foreign = Foreign::start(manner).await;
+    let treefort = treefort(&model, "").await;
+    let operator = treefort.operator().public_key().to_hex();
+    let said = |days: u64| {
+        Draft::new(1)
+            .tag(["p", &operator])
+            .content(format!("{days} days ago"))
+            .sign(&Keys::generate(), now() - days * 24 * 3600)
+            .unwrap()
+    };
+    // The newest first, as relays tell.
+    let notes = [said(0), said(3), said(20)];
+    notes.iter().for_each(|note| foreign.publish(note));
+    let mut treefort = treefort;
+    set(&mut treefort, &stream("down", &[foreign.url()]));
+    let wanted = json!({"ids": ids(&notes)});
+    until("all of them are heard", &treefort, async || {
+        has(&treefort, wanted.clone()).await.len() == notes.len()
+    })
+    .await;
+    assert!(foreign.connections() > 1);
+    // All was told: the next time less is asked for.
+    treefort.terminate();
+    treefort.up();
+    let fresh = || {
+        let asked = foreign.asked("REQ");
+        asked
+            .iter()
+            .any(|asked| asked[2]["since"].as_u64().unwrap_or(0) > now() - 2 * 24 * 3600)
+    };
+    until("it asks for what is new", &treefort, async || fresh()).await;
+}

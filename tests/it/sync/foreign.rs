@@ -44,6 +44,8 @@ pub(crate) struct Manner {
     pub(crate) fails: usize,
     /// Refuses every question.
     pub(crate) closed: bool,
+    /// Ends the connection in which it would tell more than so many events that it has; once.
+    pub(crate) tells: Option<usize>,
     /// Leaves every question unanswered.
     pub(crate) deaf: bool,
     /// What it does when somebody wants to reconcile (NIP-77), which it cannot.
@@ -224,6 +226,8 @@ fn listen(listener: TcpListener, shared: Arc<Shared>) -> AbortHandle {
             let shared = shared.clone();
             all.spawn(async move {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
+                // What was said before a cut arrives: a promise that is lost was none.
+                let _ = stream.set_nodelay(true);
                 match &shared.tls {
                     None => serve(stream, &shared).await,
                     Some(tls) => {
@@ -329,6 +333,14 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
                         .replays
                         .iter()
                         .map(|event| format!("[\"EVENT\",{},{}]", json!(name), event.as_json()));
+                    if manner.tells.is_some_and(|most| found.len() > most) {
+                        shared.manner.lock().unwrap().tells = None;
+                        for told in found.into_iter().take(manner.tells.unwrap_or_default()) {
+                            let _ = socket.send(Message::text(told)).await;
+                        }
+                        let _ = socket.close(None).await;
+                        return;
+                    }
                     found.extend(replayed);
                     found.push(json!(["EOSE", name]).to_string());
                     open.insert(name, filters);

@@ -102,6 +102,19 @@ async fn until(what: &str, treefort: &Treefort, holds: impl AsyncFn() -> bool) {
     }
 }
 
+/// Waits until nothing waits any more for the first relay: what it has may not have been written down yet.
+async fn settled(treefort: &Treefort) {
+    waiting(treefort, 0).await;
+}
+
+/// Waits until so much waits for the first relay.
+async fn waiting(treefort: &Treefort, events: usize) {
+    until("so much waits", treefort, async || {
+        told(treefort, &["sync", "--json"]).await["relays"][0]["tally"]["waiting"] == events
+    })
+    .await;
+}
+
 /// What a treefort has that matches.
 async fn has(treefort: &Treefort, filter: Value) -> Vec<Event> {
     let mut client = treefort.client(&treefort.operator()).await;

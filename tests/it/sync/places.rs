@@ -293,3 +293,30 @@ fn where_somebody_reads_is_heard_from_a_relay_and_followed_only_when_the_owner_s
         },
     );
 }
+
+#[test]
+fn an_answer_goes_to_a_relay_of_the_owners_too_when_that_is_where_somebody_reads() {
+    in_own_network(
+        "sync::places::an_answer_goes_to_a_relay_of_the_owners_too_when_that_is_where_somebody_reads",
+        async {
+            let home = Foreign::start(Manner::default()).await;
+            let relays = [home.url(), "wss://relay.example".to_owned()];
+            let readers = stream("both", &relays) + "[named_by_others]\nreaders = true\n";
+            let world = World::new(&readers).await;
+            // Only another relay knows where they read, who ask here.
+            let list = Draft::new(10002)
+                .tag(["r", "wss://relay.example"])
+                .sign(&world.friend, now())
+                .unwrap();
+            home.publish(&list);
+            until("it listens", &world.treefort, async || {
+                !home.asked("REQ").is_empty()
+            })
+            .await;
+            let answers = world.answered("where do I read", &[]).await;
+            arrived(&world, &world.relay, &answers, "it is where they read").await;
+            same_bytes(&world.relay, &answers);
+            assert!(answers.iter().all(|answer| !home.has(&answer.id)));
+        },
+    );
+}

@@ -114,12 +114,14 @@ async fn all_that_may_leave_arrives_at_three_foreign_relays_as_it_was_signed_and
     })
     .await;
     let answers = json!({"kinds": [7000, 6050], "#e": [fresh.id]});
+    let inner = json!({"kinds": [6870], "#E": [fresh.id]});
     until("the job is done", &treefort, async || {
         let mut client = treefort.client(&operator).await;
-        let answers = client.query(answers.clone()).await;
+        let mut said = client.query(answers.clone()).await;
+        let has_ended = audit::ending(fresh.id, &said).is_some();
+        said.extend(client.query(inner.clone()).await);
         let there = bad.taken();
-        audit::ending(fresh.id, &answers).is_some()
-            && answers.iter().all(|answer| there.contains_key(&answer.id))
+        has_ended && said.iter().all(|one| there.contains_key(&one.id))
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -128,7 +130,6 @@ async fn all_that_may_leave_arrives_at_three_foreign_relays_as_it_was_signed_and
     has_all(&at_rs, &allowed).await;
     // The session's own answer to the coordinator goes with them.
     let mut answers = client.query(answers).await;
-    let inner = json!({"kinds": [6870], "#E": [fresh.id]});
     answers.extend(client.query(inner).await);
     at_bad(&bad, &recipes, &note, &answers);
     let status = told(&treefort, &["sync", "status", "--json"]).await;

@@ -105,9 +105,12 @@ async fn a_relay_that_lies_is_named_and_one_that_shows_nothing_is_sent_to() {
     give(&mut client, &recipes).await;
     until("it is named", &treefort, async || {
         let status = told(&treefort, &["sync", "--json"]).await;
+        // In one go or in several.
         status["relays"][0]["problem"]
             .as_str()
-            .is_some_and(|problem| problem == "it said that it took 5 and does not show 5 of them")
+            .is_some_and(|problem| {
+                problem.starts_with("it said that it took ") && problem.ends_with(" of them")
+            })
     })
     .await;
     until("it arrives", &treefort, async || closed.count() == 5).await;
@@ -173,6 +176,7 @@ async fn the_preview_says_what_leaves_and_one_thing_can_be_shared_and_asked_back
     until("it arrives", &treefort, async || foreign.count() == 4).await;
     let leaving: Vec<Event> = recipes.iter().chain([&note]).cloned().collect();
     same_bytes(&foreign, &leaving);
+    settled(&treefort).await;
     // Shared once is shared.
     let again = told(&treefort, &["publish", &note.id.to_hex(), "--json"]).await;
     assert_eq!(again["before"], 1);
@@ -204,6 +208,7 @@ async fn the_preview_says_what_leaves_and_one_thing_can_be_shared_and_asked_back
     // Here it stays.
     let mut client = treefort.client(&operator).await;
     assert_eq!(client.query(json!({"ids": [note.id]})).await.len(), 1);
+    settled(&treefort).await;
     let none = told(&treefort, &["sync", "preview", "--json"]).await;
     assert!(none["relays"][0]["leaves"].as_array().unwrap().is_empty());
     // A stranger asks in vain.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nostr::EventId;
 
-use super::{Cursor, Entry, Sending};
+use super::{Cursor, Entry};
 use crate::store::state::{State, StateError};
 
 impl State {
@@ -26,7 +26,8 @@ impl State {
         Ok(found)
     }
 
-    /// How many of these events other relays have, as far as is known, and how many relays that are.
+    /// How many of these events other relays have or may get at any moment, as far as is known, and how many relays that
+    /// are.
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -39,8 +40,8 @@ impl State {
         for row in held.sync.scan_prefix(b"e") {
             let (key, value) = row?;
             let entry: Entry = serde_json::from_slice(&value)?;
-            let is_there = matches!(entry.state, Sending::Sent | Sending::There);
-            if is_there && of.contains_key(&entry.id) {
+            // One that waits may be on its way at this moment.
+            if (entry.is_there() || entry.waits()) && of.contains_key(&entry.id) {
                 events.insert(entry.id);
                 relays.insert(key[1..9].to_vec());
             }

@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::{Cursor, Entry, RelayId, VERSION, key, put, row_key, seq_of};
+use super::{
+    Cursor, Entry, RelayId, VERSION,
+    change::{is_open, put},
+    key, row_key, seq_of,
+};
 use crate::store::state::{State, StateError};
 
 /// Of those who named a relay, so many are remembered, the newest.
@@ -160,6 +164,7 @@ impl State {
         unplaced: &[(u64, Option<Unplaced>)],
         cursor: &Cursor,
     ) -> Result<(), StateError> {
+        let alone = self.changing();
         let held = self.trees();
         let mut batch = sled::Batch::default();
         for relay in relays {
@@ -167,7 +172,7 @@ impl State {
             batch.insert(at, serde_json::to_vec(relay)?);
         }
         for (relay, seq, entry) in rows {
-            if super::is_open(&held.sync, *relay, *seq)? {
+            if is_open(&held.sync, *relay, *seq)? {
                 put(&mut batch, *relay, *seq, entry)?;
             }
         }
@@ -180,6 +185,7 @@ impl State {
         }
         batch.insert(key(b'c', RelayId::of_others()), serde_json::to_vec(cursor)?);
         held.sync.apply_batch(batch)?;
+        drop(alone);
         if !rows.is_empty() || !relays.is_empty() || !unplaced.is_empty() {
             held.db.flush()?;
         }

@@ -82,6 +82,47 @@ fn what_is_not_on_the_log_comes_last_and_once() {
 }
 
 #[test]
+fn requests_that_are_added_at_once_have_a_row_each() {
+    let home = tempfile::tempdir().unwrap();
+    let state = State::open(home.path()).unwrap();
+    let relay = RelayId::of("wss://a/");
+    std::thread::scope(|scope| {
+        for of in 0..4 {
+            let state = &state;
+            scope.spawn(move || {
+                for n in 0..8 {
+                    state.sync_add_own(relay, &entry(10 * of + n)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(state.sync_own_waiting(relay).unwrap().len(), 32);
+}
+
+#[test]
+fn a_row_becomes_what_it_is_to_be_by_what_it_is_now_or_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let state = State::open(home.path()).unwrap();
+    let relay = RelayId::of("wss://a/");
+    state
+        .sync_put(relay, &[(1, entry(1)), (2, entry(2))])
+        .unwrap();
+    let mut saw = Vec::new();
+    state
+        .sync_change(relay, [1, 2, 3], |seq, now| {
+            saw.push((seq, now.as_ref().map(|now| now.created_at)));
+            now.filter(|_| seq == 1)
+                .map(|now| now.held("no".to_owned(), 9))
+        })
+        .unwrap();
+    assert_eq!(saw, [(1, Some(1)), (2, Some(2)), (3, None)]);
+    let waiting = state.sync_waiting(relay, None, 9).unwrap();
+    assert_eq!(waiting.iter().map(|row| row.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(state.sync_entry(relay, 1).unwrap().unwrap().at, 9);
+    assert_eq!(state.sync_entry(relay, 3).unwrap(), None);
+}
+
+#[test]
 fn where_an_event_came_from_is_kept_also_when_the_state_is_written_anew() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("state");
