@@ -20,8 +20,8 @@ use crate::{
 
 const CUSTOMERS: usize = 10;
 const JOBS: usize = 5;
-/// Far more than they take: a few seconds on a machine that does nothing else.
-const IN_TIME: Duration = Duration::from_secs(60);
+/// Far more than they take: less than a minute with two cores.
+const IN_TIME: Duration = Duration::from_secs(200);
 
 /// Sends fifty jobs at the same moment and checks what each of ten customers gets.
 async fn fifty_jobs(treefort: &Treefort, customers: &[Keys]) {
@@ -82,7 +82,10 @@ async fn nothing_twice(treefort: &mut Treefort) {
     let author = treefort.coordinator().to_hex();
     for (kind, times) in [(6050, 1), (7000, 2)] {
         let filter = json!({"kinds": [kind], "authors": [author], "limit": 5000});
-        assert_eq!(client.query(filter).await.len(), CUSTOMERS * JOBS * times);
+        let mut said = client.query(filter).await;
+        // The text so far, when the machine is slow.
+        said.retain(|event| status(event) != "partial");
+        assert_eq!(said.len(), CUSTOMERS * JOBS * times);
     }
     assert_eq!(whole_sessions(&mut client).await.len(), CUSTOMERS * JOBS);
     treefort.terminate();

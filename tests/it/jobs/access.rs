@@ -55,13 +55,10 @@ async fn a_customer_cancels_within_two_seconds() {
             .raw(format!("[\"EVENT\",{}]", cancel.as_json()))
             .await;
         let ended = client.next_event().await;
+        let took = began.elapsed();
         assert_eq!(error(&[ended]).0, "cancelled");
+        assert!(took < Duration::from_secs(2), "{took:?}");
         treefort.wait_for_no_containers().await;
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
         let session = client
             .query(json!({"kinds": [4785], "#E": [job.id.to_hex()]}))
             .await;

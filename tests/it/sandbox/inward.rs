@@ -78,6 +78,7 @@ async fn what_listens_inside_is_named_and_reached_and_noticed_when_it_goes(home:
 
 async fn a_thousand_requests_leave_no_place_taken(home: Home) {
     let (mut sandbox, inward) = ready(&home, SERVER).await;
+    wait_for_ports(&inward, &[8080, 8081]).await;
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let inward = inward.clone();
@@ -107,6 +108,7 @@ async fn a_thousand_requests_leave_no_place_taken(home: Home) {
 async fn a_sandbox_that_ends_ends_what_was_open_into_it(home: Home) {
     let script = "/busybox nc -ll -p 9000 -e /busybox sleep 300 & /busybox usleep 300000; echo ready; read x";
     let (sandbox, inward) = ready(&home, script).await;
+    wait_for_ports(&inward, &[9000]).await;
     let mut open = inward.connect(9000).await.unwrap();
     open.write_all(b"anybody?").await.unwrap();
     let waiting = tokio::spawn(async move { open.read(&mut [0; 8]).await.unwrap_or(0) });
@@ -121,6 +123,7 @@ async fn a_program_that_sends_without_end_waits_for_its_reader(home: Home) {
     let script = "/busybox nc -ll -p 9000 -e /busybox cat /dev/zero & /busybox usleep 300000; echo ready; \
                   while read x; do echo got $x; done";
     let (mut sandbox, inward) = ready(&home, script).await;
+    wait_for_ports(&inward, &[9000]).await;
     let mut endless = inward.connect(9000).await.unwrap();
     // Nobody reads it: everything else goes on.
     tokio::time::sleep(Duration::from_millis(300)).await;

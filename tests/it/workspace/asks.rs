@@ -130,12 +130,14 @@ async fn a_person_at_a_terminal_is_asked_there() {
     let mut person = fort.at_a_terminal(line);
     let mut stdin = person.stdin.take().unwrap();
     let first = fort.questions(1).await;
-    // What is no answer is asked again.
+    // What is no answer is asked again. The question may not be on the screen yet, and what is typed ahead is no answer.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     stdin.write_all(b"perhaps\nn\n").await.unwrap();
     let deadline = Instant::now() + PATIENCE;
     while fort.questions(1).await == first {
         assert!(Instant::now() < deadline, "it was never answered");
     }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     stdin.write_all(b"yes\n").await.unwrap();
     let output = person.wait_with_output().await.unwrap();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -182,12 +182,12 @@ async fn a_check_that_takes_too_long_or_fills_the_disk_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_stands_still_for_its_owner_and_ends_with_the_job() {
     for fort in forts().await {
-        let check = "echo begun > begun; sleep 2; echo over";
+        let check = "echo begun > begun; sleep 6; echo over";
         let run = fort.begin(&words(&[check], &[], "says done"));
         check_begins(&fort).await;
         fort.say(&["pause"]).await.ok();
         // Longer than it would take.
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         assert!(!run.is_finished());
         fort.say(&["steer", "do it otherwise"])
             .await
@@ -197,7 +197,7 @@ async fn a_check_stands_still_for_its_owner_and_ends_with_the_job() {
         assert!(said.err.contains("✓ echo begun"), "{said:?}");
 
         // Withdrawn in the middle of one.
-        let run = ["--timeout", "6"];
+        let run = ["--timeout", "15"];
         let said = fort
             .say(&words(
                 &["echo begun; sleep 600"],

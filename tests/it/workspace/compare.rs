@@ -371,7 +371,7 @@ async fn a_time_limit_is_each_ones_own() {
             "run",
             "--json",
             "--timeout",
-            "6",
+            "15",
             "--agents",
             "shell,scripted",
             "test $0 = /agent.sh || sleep 100; says in time",
@@ -436,7 +436,8 @@ async fn who_asks_says_who_it_is() {
     let mut person = fort.at_a_terminal(line);
     let mut stdin = person.stdin.take().unwrap();
     fort.questions(2).await;
-    // What is typed ahead is an answer to nothing.
+    // What is typed ahead is an answer to nothing, and the questions may not be on the screen yet.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     tokio::io::AsyncWriteExt::write_all(&mut stdin, b"yes\n")
         .await
         .unwrap();

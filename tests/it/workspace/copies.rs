@@ -185,7 +185,15 @@ async fn what_was_kept_warm_serves_a_job_or_goes() {
             fort.treefort.containers().contains(&container)
         })
         .await;
-        // Its agent has to say that it is ready.
+        // Its agent has to say that it is ready, and what it serves is looked for.
+        let journal = fort
+            .treefort
+            .home()
+            .join(format!("journal/{}.jsonl", all[0]));
+        wait("its agent", || {
+            std::fs::read_to_string(&journal).is_ok_and(|said| said.contains("agentCapabilities"))
+        })
+        .await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         all.remove(0)
     };

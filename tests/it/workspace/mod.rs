@@ -54,6 +54,8 @@ pub(crate) struct Fort {
     pub(crate) treefort: Treefort,
     model: ModelServer,
     pub(crate) project: tempfile::TempDir,
+    /// Whether sessions end with their jobs.
+    ends_at_once: bool,
 }
 
 /// What a command printed, without colours, and how it ended.
@@ -97,8 +99,10 @@ impl Said {
     }
 }
 
-/// How long a session may take to write its end after its job's.
-const ENDING: Duration = Duration::from_secs(3);
+/// How long a session may take to write its end after its job's: its container goes before, and a checkpoint is made.
+const ENDING: Duration = Duration::from_secs(12);
+/// How long the records of one are waited for that stays open.
+const OPEN: Duration = Duration::from_secs(3);
 
 /// Agents run in treefort's own sandbox.
 const EMBEDDED: &str = "[sandbox]\nruntime = \"embedded\"\n";
@@ -132,6 +136,7 @@ impl Fort {
             treefort,
             model,
             project,
+            ends_at_once: config.contains("idle_s = 0"),
         };
         fort.write("a.txt", "one\ntwo\nthree\n");
         fort.write("src/b.txt", "b\n");
@@ -244,6 +249,7 @@ impl Fort {
         let kinds = [4781, 4782, 4783, 4784, 4785];
         let filter = json!({"kinds": kinds, "limit": 5000});
         let began = Instant::now();
+        let patience = if self.ends_at_once { ENDING } else { OPEN };
         // The end is written when the container has gone; one that is open has none.
         let mut sessions = loop {
             let mut sessions: BTreeMap<String, Vec<Event>> = BTreeMap::new();
@@ -253,7 +259,7 @@ impl Fort {
                 session.push(record);
             }
             let has_ended = |records: &Vec<Event>| !of_kind(records, 4785).is_empty();
-            if sessions.values().all(has_ended) || began.elapsed() > ENDING {
+            if sessions.values().all(has_ended) || began.elapsed() > patience {
                 break sessions;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

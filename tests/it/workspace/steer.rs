@@ -22,7 +22,7 @@ fn sorts(records: &[Event]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_agent_stands_still_and_so_does_its_time() {
-    let config = format!("{AT_ONCE}[jobs]\ntimeout_s = 8\n");
+    let config = format!("{AT_ONCE}[jobs]\ntimeout_s = 14\n");
     let fort = Fort::embedded(&config).await;
     let mut running = fort
         .command(fort.project.path(), &["run", "--agent", "scripted", TICKS])
@@ -37,7 +37,7 @@ async fn a_paused_agent_stands_still_and_so_does_its_time() {
     let then = lines(&copy);
     assert!((1..50).contains(&then), "{then}");
     // Longer than the job may take.
-    tokio::time::sleep(Duration::from_millis(8500)).await;
+    tokio::time::sleep(Duration::from_millis(14_500)).await;
     assert_eq!(lines(&copy), then, "it goes on");
     fort.say(&["resume"]).await.ok();
     let copy_is_done = || lines(&copy) == 50;
@@ -80,7 +80,7 @@ async fn a_paused_container_stands_still_and_nothing_of_it_stays_after_a_restart
         "run",
         "--agent",
         "scripted",
-        "echo 1 > ticks; sleep 2; says done",
+        "echo 1 > ticks; sleep 6; says done",
     ]);
     let deadline = Instant::now() + PATIENCE;
     while fort.say(&["pause"]).await.code != 0 {
@@ -252,7 +252,7 @@ async fn a_question_is_withdrawn_and_a_pause_ends_when_the_agent_is_steered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_stands_still_and_cannot_be_told_anything() {
     let fort = Fort::embedded(AT_ONCE).await;
-    let script = "echo 1 > ticks; sleep 2; echo done";
+    let script = "echo 1 > ticks; sleep 6; echo done";
     let working = fort.begin(&["run", "--agent", "shell", script]);
     fort.wait_for_copy("ticks").await;
     fort.say(&["steer", "hurry"])

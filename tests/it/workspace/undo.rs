@@ -199,7 +199,7 @@ async fn one_that_hears_nothing_goes_with_its_container_when_its_job_is_withdraw
     let fort = Fort::start().await;
     let script = "echo at > work; claims edit work; deaf";
     let said = fort
-        .say(&["run", "--agent", "scripted", "--timeout", "3", script])
+        .say(&["run", "--agent", "scripted", "--timeout", "15", script])
         .await;
     assert_eq!(said.code, 1, "{said:?}");
     fort.treefort.wait_for_no_containers().await;

@@ -181,10 +181,10 @@ async fn a_thousand_requests_leave_no_stream(runtime: &str) {
 }
 
 async fn a_session_stays_open_as_long_as_somebody_looks_and_its_end_is_said(runtime: &str) {
-    let fort = started(runtime, 2).await;
+    let fort = started(runtime, 8).await;
     let preview = fort.opened(&[]).await;
     // Longer than its idle time.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     assert_eq!(preview.get("/hello").await.status, 200);
     let mut held = preview.begin("/silent", &[]).await;
     // The conversation goes on in the same sandbox, and the app still runs.

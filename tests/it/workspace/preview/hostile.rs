@@ -217,6 +217,9 @@ async fn ports_that_come_and_go_without_end_fill_no_record() {
                   busybox timeout 120 busybox nc -ll -p $((9000+i)) -e busybox true </dev/null >/dev/null 2>&1 & done; \
                   busybox sleep 2; says done";
     fort.run(script).await.ok();
+    fort.wait_for_served(20).await;
+    // No more come.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let served = fort.served().await;
     assert_eq!(served.len(), 20, "{served:?}");
     let records = fort.sessions().await.into_values().next().unwrap();
