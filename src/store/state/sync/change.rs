@@ -81,10 +81,15 @@ impl State {
         let alone = self.changing();
         let held = self.trees();
         let mut batch = sled::Batch::default();
+        let mut any = false;
         for seq in seqs {
             if let Some(entry) = to(seq, row(&held.sync, relay, seq)?) {
                 put(&mut batch, relay, seq, &entry)?;
+                any = true;
             }
+        }
+        if !any {
+            return Ok(());
         }
         held.sync.apply_batch(batch)?;
         drop(alone);
