@@ -135,6 +135,8 @@ async fn exchange(
     let mut allowance = Allowance::of(link.by, Instant::now());
     loop {
         let now = Instant::now();
+        // What its owner put in a row's place meanwhile is found by this, and leaves now.
+        queue.store_some(now)?;
         let mut more = false;
         if !talk.is_proving() {
             // Only a few, then what was said meanwhile: a last look takes time, and the relay's answers wait for it.

@@ -345,7 +345,8 @@ impl Queue {
         }
         if !self.changed.is_empty() {
             // The last word of each.
-            let changed: BTreeMap<u64, Entry> = self.changed.drain(..).collect();
+            let last = self.changed.iter().map(|(seq, entry)| (*seq, entry));
+            let changed: BTreeMap<u64, &Entry> = last.collect();
             let mut renewed = false;
             let seqs = changed.keys().copied();
             self.state.sync_change(self.relay, seqs, |seq, now| {
@@ -353,9 +354,10 @@ impl Queue {
                 renewed |= becomes.is_none();
                 becomes
             })?;
+            let introduces = |entry: &&Entry| entry.kind == kind::SESSION_START && entry.is_there();
+            self.introduced |= changed.into_values().any(|entry| introduces(&entry));
             self.stale |= renewed;
-            let introduces = |entry: &Entry| entry.kind == kind::SESSION_START && entry.is_there();
-            self.introduced |= changed.values().any(introduces);
+            self.changed.clear();
         }
         self.changed_since = None;
         Ok(())

@@ -224,6 +224,7 @@ impl Door {
             // Before its rows are looked at: nothing leaves after this that has none by now.
             hub.around.state.sync_set_back(&marks, true)?;
         }
+        let taken_back = Stays::TakenBack.to_string();
         for Stored { seq, event } in here {
             let (mut left, mut stays) = (false, None);
             for (at, link) in links.iter().enumerate() {
@@ -233,13 +234,15 @@ impl Door {
                 // One that waits may be on its way at this moment, or may have arrived before a crash: it is asked
                 // back too.
                 let is_there = row.is_there();
+                // Whoever sends may have seen the mark first, and kept here what may have arrived.
+                let just = row.at >= now && row.is_held_for(&taken_back);
                 if is_there && !asks[at] {
                     let url = link.url.to_string();
                     if !shared.unnamed.contains(&url) {
                         shared.unnamed.push(url);
                     }
                     stays = Some("only relays have it that sync.toml does not name");
-                } else if asks[at] && (is_there || row.waits()) {
+                } else if asks[at] && (is_there || row.waits() || just) {
                     left = true;
                     asked
                         .entry((at, event.pubkey))

@@ -157,6 +157,12 @@ impl Entry {
         matches!(self.state, Sending::Sent | Sending::There)
     }
 
+    /// Whether it is kept here for this reason.
+    #[must_use]
+    pub fn is_held_for(&self, reason: &str) -> bool {
+        matches!(&self.state, Sending::Held { why } if why == reason)
+    }
+
     /// The same row, kept here.
     #[must_use]
     pub fn held(self, why: String, at: u64) -> Self {
