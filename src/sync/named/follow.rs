@@ -83,15 +83,13 @@ async fn follow(hub: &Arc<Hub>, dialler: &Dialler, tasks: &mut JoinSet<()>) -> R
             if config.readers && stored.event.kind.as_u16() == kind::RELAY_LIST {
                 // What was said before it was known where they read.
                 for earlier in said_to(hub, &stored.event.pubkey, now).await? {
-                    lining.earlier = true;
                     lining
-                        .look(hub, &mut places, &earlier, now, &mut seen)
+                        .look(hub, &mut places, &earlier, Look::Earlier, now, &mut seen)
                         .await?;
-                    lining.earlier = false;
                 }
             }
             lining
-                .look(hub, &mut places, &stored, now, &mut seen)
+                .look(hub, &mut places, &stored, Look::New, now, &mut seen)
                 .await?;
             spoke |= config.readers
                 && may_speak(&stored)
@@ -125,13 +123,20 @@ async fn said_to(hub: &Hub, key: &PublicKey, now: u64) -> Result<Vec<Stored>, Er
     Ok(found)
 }
 
+/// Why an event is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look {
+    /// It is new on the log.
+    New,
+    /// It found no place before: rows that there are were made then, and became what they are.
+    Again,
+    /// It is older than what made it known where it goes: who looked through the log for a stream will not look again.
+    Earlier,
+}
+
 /// What one look through a part of the log comes to.
 #[derive(Default)]
 pub(super) struct Lining {
-    /// Whether all of it was looked at before: rows that there are were made then, and became what they are.
-    again: bool,
-    /// Whether what is looked at is older than what made it known where it goes: nobody else looks at it again.
-    earlier: bool,
     rows: Vec<(RelayUrl, u64, Entry)>,
     /// What found no place, and what wants none any more.
     pub(super) unplaced: BTreeMap<u64, Option<Unplaced>>,
@@ -140,20 +145,13 @@ pub(super) struct Lining {
 }
 
 impl Lining {
-    /// For what found no place before.
-    pub(super) fn again() -> Self {
-        Self {
-            again: true,
-            ..Self::default()
-        }
-    }
-
     /// Lines an event up for all relays that somebody named for it.
     pub(super) async fn look(
         &mut self,
         hub: &Hub,
         places: &mut Places,
         stored: &Stored,
+        look: Look,
         now: u64,
         seen: &mut Seen,
     ) -> Result<(), Error> {
@@ -166,8 +164,12 @@ impl Lining {
             // Those that have a stream that goes up are looked at with it, each event once.
             let may = may_leave(event, &facts, hub.sight(url, now), false).is_ok();
             let has_stream = hub.goes_up(url);
-            let before = self.again || self.earlier && has_stream;
-            if !may || has_stream && !self.earlier || before && is_known(hub, url, stored.seq)? {
+            let (by_stream, again) = match look {
+                Look::New => (has_stream, false),
+                Look::Again => (has_stream, true),
+                Look::Earlier => (false, has_stream),
+            };
+            if !may || by_stream || again && is_known(hub, url, stored.seq)? {
                 continue;
             }
             if self.place(hub, places, url, *naming) {

@@ -9,7 +9,10 @@ use std::{
 
 use nostr::{PublicKey, Timestamp};
 
-use super::{follow::Lining, places::Places};
+use super::{
+    follow::{Lining, Look},
+    places::Places,
+};
 use crate::{
     store::state::sync::Unplaced,
     sync::{Error, Hub, facts::Seen},
@@ -21,14 +24,16 @@ const OF_A_KEY: usize = 200;
 
 /// Looks for places for all that found none, the oldest first.
 pub(super) async fn again(hub: &Arc<Hub>, places: &mut Places) -> Result<Lining, Error> {
-    let mut lining = Lining::again();
+    let mut lining = Lining::default();
     let now = Timestamp::now().as_secs();
     let mut seen = Seen::default();
     for (seq, wants) in hub.around.state.sync_unplaced()? {
         // Unless it finds none again.
         lining.unplaced.insert(seq, None);
         if let Some(stored) = hub.around.relay.stored(wants.id).await? {
-            lining.look(hub, places, &stored, now, &mut seen).await?;
+            lining
+                .look(hub, places, &stored, Look::Again, now, &mut seen)
+                .await?;
         }
     }
     Ok(lining)
