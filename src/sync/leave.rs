@@ -1,7 +1,7 @@
 //! Rows leave: each is as it was signed, may still leave, and holds no secret, at the moment in which it does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     time::Instant,
 };
 
@@ -11,7 +11,7 @@ use super::{
     Error, Hub, Link,
     facts::Seen,
     policy::{Stays, may_leave},
-    queue::{Queue, became},
+    queue::Queue,
     talk::{Ended, Talk},
 };
 use crate::store::state::sync::{Entry, Sending};
@@ -115,21 +115,15 @@ pub(super) async fn sift(hub: &Hub, link: &Link) -> Result<(), Error> {
             return Ok(());
         };
         after = Some(*last);
-        let mut held = BTreeMap::new();
+        let mut held = Vec::new();
         let mut signed = signed(hub, &rows).await?;
         for (seq, entry) in rows {
             let event = signed.remove(&entry.id);
             if let Err(why) = last_look(hub, link, &entry, event).await? {
                 let at = Timestamp::now().as_secs();
-                held.insert(seq, entry.held(why, at));
+                held.push((seq, entry.held(why, at)));
             }
         }
-        if !held.is_empty() {
-            let seqs = held.keys().copied();
-            state.sync_change(link.id, seqs, |seq, now| {
-                let entry = held.get(&seq)?;
-                became(entry, now)
-            })?;
-        }
+        state.sync_settle(link.id, &held)?;
     }
 }

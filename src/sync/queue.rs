@@ -5,7 +5,7 @@
 //! alone, so that one event that a relay cannot bear holds no other one back.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -344,19 +344,10 @@ impl Queue {
             self.remembered_changed = false;
         }
         if !self.changed.is_empty() {
-            // The last word of each.
-            let last = self.changed.iter().map(|(seq, entry)| (*seq, entry));
-            let changed: BTreeMap<u64, &Entry> = last.collect();
-            let mut renewed = false;
-            let seqs = changed.keys().copied();
-            self.state.sync_change(self.relay, seqs, |seq, now| {
-                let becomes = changed.get(&seq).and_then(|entry| became(entry, now));
-                renewed |= becomes.is_none();
-                becomes
-            })?;
-            let introduces = |entry: &&Entry| entry.kind == kind::SESSION_START && entry.is_there();
-            self.introduced |= changed.into_values().any(|entry| introduces(&entry));
-            self.stale |= renewed;
+            self.stale |= !self.state.sync_settle(self.relay, &self.changed)?;
+            let introduces =
+                |(_, entry): &(u64, Entry)| entry.kind == kind::SESSION_START && entry.is_there();
+            self.introduced |= self.changed.iter().any(introduces);
             self.changed.clear();
         }
         self.changed_since = None;
@@ -422,29 +413,6 @@ impl Queue {
         change(&mut self.remembered);
         self.remembered_changed = true;
     }
-}
-
-/// What becomes of a row that something became of here, while its owner may have taken it back or asked for it: he has the
-/// last word, but for what the relay has. Nothing: it stays as it is now.
-pub(super) fn became(entry: &Entry, now: Option<Entry>) -> Option<Entry> {
-    let Some(mut now) = now else {
-        return Some(entry.clone());
-    };
-    if now.id != entry.id {
-        return None;
-    }
-    let asked = now.asked || entry.asked;
-    if !entry.waits() {
-        let renewed = now.waits() && now.asked && !entry.asked;
-        return (entry.is_there() || !renewed).then(|| Entry {
-            asked,
-            ..entry.clone()
-        });
-    }
-    now.waits().then(|| {
-        (now.tries, now.cuts) = (entry.tries, entry.cuts);
-        now
-    })
 }
 
 #[cfg(test)]

@@ -84,9 +84,9 @@ impl Door {
         let mut seen = Seen::default();
         let up = self.up();
         shared.relays = up.iter().map(|link| link.url.to_string()).collect();
-        let mut going: BTreeMap<usize, BTreeMap<u64, Entry>> = BTreeMap::new();
+        let mut going: BTreeMap<usize, Vec<(u64, Entry)>> = BTreeMap::new();
         // Those that were taken back.
-        let mut anew: BTreeSet<u64> = BTreeSet::new();
+        let mut anew: BTreeSet<EventId> = BTreeSet::new();
         let found = self.find(what, &mut shared).await?;
         for event in found.events {
             let Some(stored) = hub.around.relay.stored(event.id).await? else {
@@ -119,12 +119,12 @@ impl Door {
                 }
                 goes = true;
                 let entry = Entry::waiting(&event, true, now);
-                going.entry(at).or_default().insert(stored.seq, entry);
+                going.entry(at).or_default().push((stored.seq, entry));
             }
             match stays {
                 _ if goes => {
                     if again {
-                        anew.insert(stored.seq);
+                        anew.insert(event.id);
                     }
                     let policy = &hub.config.policy;
                     shared.kept += u64::from(is_kept_by_rule(&event, &facts, policy));
@@ -147,11 +147,10 @@ impl Door {
         for (at, rows) in going {
             let link = &up[at];
             self.spare(link, &ids, now).await?;
-            let seqs = rows.keys().copied();
-            hub.around.state.sync_change(link.id, seqs, |seq, now| {
+            hub.around.state.sync_change(link.id, rows, |row, now| {
                 // It may have left meanwhile.
-                let has = now.is_some_and(|now| now.is_there()) && !anew.contains(&seq);
-                rows.get(&seq).filter(|_| !has).cloned()
+                let has = now.is_some_and(|now| now.is_there());
+                (!has || anew.contains(&row.id)).then_some(row)
             })?;
             link.wake.notify_one();
         }
@@ -178,10 +177,12 @@ impl Door {
                 Some(keys) => request_for(&left, &keys, now)?,
                 None => row.held("you shared it again".to_owned(), now),
             };
-            around.state.sync_change(link.id, [seq], |_, now| {
-                let waits = now.is_some_and(|now| now.id == id && now.waits());
-                waits.then(|| spared.clone())
-            })?;
+            around
+                .state
+                .sync_change(link.id, [(seq, spared)], |spared, now| {
+                    let waits = now.is_some_and(|now| now.id == id && now.waits());
+                    waits.then_some(spared)
+                })?;
         }
         Ok(())
     }
@@ -294,7 +295,7 @@ impl Door {
         }
         let mut row = None;
         let at = Timestamp::now().as_secs();
-        state.sync_change(link.id, [seq], |_, now| {
+        state.sync_change(link.id, [(seq, ())], |(), now| {
             row.clone_from(&now);
             let waits = now.filter(Entry::waits);
             waits.map(|waits| waits.held(Stays::TakenBack.to_string(), at))

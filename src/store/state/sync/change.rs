@@ -38,6 +38,28 @@ pub(super) fn is_open(tree: &sled::Tree, relay: RelayId, seq: u64) -> Result<boo
     Ok(known.is_none_or(|known| matches!(known.state, Sending::Held { .. })))
 }
 
+/// What becomes of a row that a connection settled; nothing, when it stays as it is now.
+fn became(entry: &Entry, now: Option<Entry>) -> Option<Entry> {
+    let Some(mut now) = now else {
+        return Some(entry.clone());
+    };
+    if now.id != entry.id {
+        return None;
+    }
+    let asked = now.asked || entry.asked;
+    if !entry.waits() {
+        let renewed = now.waits() && now.asked && !entry.asked;
+        return (entry.is_there() || !renewed).then(|| Entry {
+            asked,
+            ..entry.clone()
+        });
+    }
+    now.waits().then(|| {
+        (now.tries, now.cuts) = (entry.tries, entry.cuts);
+        now
+    })
+}
+
 impl State {
     /// Stores new rows and how far the log was looked through, as one change. Rows that there are stay as they are, but
     /// for those that were kept here: under other settings they may leave, and are looked at again before they do.
@@ -68,22 +90,23 @@ impl State {
         Ok(())
     }
 
-    /// Changes rows, in one change: `to` gets each as it is at this moment, and gives what it becomes; nothing leaves it.
+    /// Changes rows, in one change: `to` gets what is wanted of each and the row as it is at this moment, and gives what it
+    /// becomes; nothing leaves it.
     ///
     /// # Errors
     /// When sled cannot read or write; nothing is stored then.
-    pub fn sync_change(
+    pub fn sync_change<T>(
         &self,
         relay: RelayId,
-        seqs: impl IntoIterator<Item = u64>,
-        mut to: impl FnMut(u64, Option<Entry>) -> Option<Entry>,
+        rows: impl IntoIterator<Item = (u64, T)>,
+        mut to: impl FnMut(T, Option<Entry>) -> Option<Entry>,
     ) -> Result<(), StateError> {
         let alone = self.changing();
         let held = self.trees();
         let mut batch = sled::Batch::default();
         let mut any = false;
-        for seq in seqs {
-            if let Some(entry) = to(seq, row(&held.sync, relay, seq)?) {
+        for (seq, wanted) in rows {
+            if let Some(entry) = to(wanted, row(&held.sync, relay, seq)?) {
                 put(&mut batch, relay, seq, &entry)?;
                 any = true;
             }
@@ -97,13 +120,26 @@ impl State {
         Ok(())
     }
 
+    /// Stores what became of rows on a connection, in one change, while their owner may have taken them back or asked for
+    /// them: he has the last word, but for what the relay has. Whether all are as they were given here.
+    ///
+    /// # Errors
+    /// When sled cannot read or write; nothing is stored then.
+    pub fn sync_settle(&self, relay: RelayId, rows: &[(u64, Entry)]) -> Result<bool, StateError> {
+        let mut all = true;
+        let rows = rows.iter().map(|(seq, entry)| (*seq, entry));
+        self.sync_change(relay, rows, |entry, now| {
+            let becomes = became(entry, now);
+            all &= becomes.is_some();
+            becomes
+        })?;
+        Ok(all)
+    }
+
     /// Rows as they are to be, whatever they were.
     #[cfg(test)]
     pub(crate) fn sync_put(&self, relay: RelayId, rows: &[(u64, Entry)]) -> Result<(), StateError> {
-        for (seq, entry) in rows {
-            self.sync_change(relay, [*seq], |_, _| Some(entry.clone()))?;
-        }
-        Ok(())
+        self.sync_change(relay, rows.iter().cloned(), |entry, _| Some(entry))
     }
 
     /// Adds a row of an event that is not on the log. The same event gets no second one.

@@ -109,7 +109,7 @@ fn a_row_becomes_what_it_is_to_be_by_what_it_is_now_or_stays() {
         .unwrap();
     let mut saw = Vec::new();
     state
-        .sync_change(relay, [1, 2, 3], |seq, now| {
+        .sync_change(relay, [(1, 1), (2, 2), (3, 3)], |seq, now| {
             saw.push((seq, now.as_ref().map(|now| now.created_at)));
             now.filter(|_| seq == 1)
                 .map(|now| now.held("no".to_owned(), 9))
